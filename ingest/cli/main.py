@@ -1,0 +1,58 @@
+"""The command `promgres`: one file a command, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from ingest.errors import OperatorError
+
+COMMANDS = {
+    "up": "database, migrations, write side and read side in one terminal",
+    "ingest": "the write side alone",
+    "api": "the read side alone",
+    "migrate": "bring the database to this version, or say where it stands",
+    "load": "send synthetic samples to a write side",
+    "route": "say where a series or a recorded request would go; writes nothing",
+    "refresh": "recompute rollups for a period",
+    "psql": "a SQL prompt on the database in use",
+    "config": "check the settings, or print all of them",
+}
+
+
+class LazyGroup(click.Group):
+    """Finds `promgres NAME` in `ingest/cli/NAME.py`, attribute `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ingest.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="promgres")
+def cli() -> None:
+    """Prometheus remote write into PostgreSQL, and exact aggregates back out of it.
+
+    Settings come from flags, PROMGRES_* variables and promgres.toml, in this order.
+    """
+
+
+def main() -> None:
+    """Run a command; what the operator can mend is one line on standard error and status 2."""
+    try:
+        cli()
+    except OperatorError as error:
+        click.echo(f"promgres: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,25 @@
+"""One typed model of every setting: flags over `PROMGRES_*` over `promgres.toml` over defaults."""
+
+from ingest.config.load import load_settings
+from ingest.config.settings import (
+    ApiSettings,
+    DatabaseSettings,
+    ReceiverSettings,
+    RetentionSettings,
+    RouteRule,
+    Settings,
+    ValueLabel,
+    WriterSettings,
+)
+
+__all__ = [
+    "ApiSettings",
+    "DatabaseSettings",
+    "ReceiverSettings",
+    "RetentionSettings",
+    "RouteRule",
+    "Settings",
+    "ValueLabel",
+    "WriterSettings",
+    "load_settings",
+]

@@ -1,0 +1,232 @@
+"""The settings themselves. Every field's description is what the generated table prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingest.logs import LogFormat
+from ingest.model import TARGETS
+
+MIB = 1024 * 1024
+
+
+def default_data_dir() -> Path:
+    """The platform's place for an application's data; `/var/lib/promgres` for root."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/promgres")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "promgres"
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "promgres"
+
+
+def _check_address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:9273")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+"""`HOST:PORT`; port 0 lets the system choose (tests do)."""
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """A table of `promgres.toml`; an unknown key in it is an error, not a silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RouteMatch(Section):
+    """What a rule asks of a series: all of it must hold. Names compare in lower case."""
+
+    name: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="one of these metric names"
+    )
+    name_regex: str | None = Field(None, description="the whole metric name matches")
+    labels: dict[str, str] = Field(default_factory=dict, description="these labels, exactly")
+    labels_regex: dict[str, str] = Field(
+        default_factory=dict, description="these labels, each matched whole"
+    )
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> RouteMatch:
+        for pattern in [self.name_regex, *self.labels_regex.values()]:
+            if pattern is None:
+                continue
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"regular expression {pattern!r}: {error}") from error
+        return self
+
+
+class RouteRule(Section):
+    """One `[[route]]`: the first rule that matches a series decides where it goes."""
+
+    match: RouteMatch = Field(default_factory=RouteMatch, description="which series")
+    target: Literal["internal", "cumsum", "geo"] = Field("internal", description="which table")
+    schema_: Annotated[str, Field(alias="schema", min_length=1)] = Field(
+        "common", description="the schema that readers ask for"
+    )
+    drop: bool = Field(False, description="store nothing of it")
+
+
+class ValueLabel(Section):
+    """One `[[value_label]]`: the label of a metric that carries its exact value."""
+
+    name: str = Field(min_length=1, description="metric name, in lower case")
+    label: str = Field(min_length=1, description="label whose decimal text is the value")
+
+
+class DatabaseSettings(Section):
+    """`[database]`: how connections are made."""
+
+    pool_size: int = Field(4, ge=1, le=100, description="connections of one process")
+    statement_cache_size: int = Field(
+        100, ge=0, description="prepared statements a connection; 0 for PgBouncer"
+    )
+    connect_timeout_seconds: float = Field(10, gt=0, description="how long a connect may take")
+    listen: Address | None = Field(
+        None, description="embedded only: also accept TCP here (needs `database.password`)"
+    )
+    password: SecretStr | None = Field(
+        None, description="embedded only: password of TCP connections"
+    )
+
+
+class ReceiverSettings(Section):
+    """`[receiver]`: limits of the write side."""
+
+    max_body_bytes: int = Field(32 * MIB, ge=1, description="compressed body, else 413")
+    max_decompressed_bytes: int = Field(32 * MIB, ge=1, description="declared length, else 400")
+    answer_timeout_seconds: float = Field(
+        25, gt=0, le=29, description="answer 503 by then (vmalert gives up at 30 s)"
+    )
+    backlog_seconds: float = Field(
+        2, gt=0, description="work that may wait for a writer before 503"
+    )
+    max_future_seconds: float = Field(600, ge=0, description="time stamps further ahead: 400")
+    oldest_timestamp: datetime = Field(
+        datetime(2000, 1, 1, tzinfo=UTC), description="time stamps before this: 400"
+    )
+
+
+class WriterSettings(Section):
+    """`[writer]`: batches and the series cache."""
+
+    max_batch_rows: int = Field(50_000, ge=1, description="rows of one COPY")
+    writers: int = Field(2, ge=1, le=32, description="COPYs at once, each with a connection")
+    max_cached_series: int = Field(
+        2_000_000, ge=1000, description="series ids held in memory; older ones are asked for again"
+    )
+
+
+class RetentionSettings(Section):
+    """`[retention]`: how long raw samples stay; unset is for ever."""
+
+    internal_days: int | None = Field(365, ge=2, description="raw samples of `internal`")
+    cumsum_days: int | None = Field(None, ge=2, description="raw samples of `cumsum`")
+    geo_days: int | None = Field(None, ge=2, description="raw samples of `geo`")
+    compress_after_days: int | None = Field(7, ge=1, description="TimescaleDB only")
+
+    def days(self, target: str) -> int | None:
+        """Days that raw samples of `target` stay, None for ever."""
+        assert target in TARGETS
+        days: int | None = getattr(self, f"{target}_days")
+        return days
+
+
+class ApiSettings(Section):
+    """`[api]`: the read side."""
+
+    statement_timeout_seconds: float = Field(10, gt=0, description="a query's longest time")
+    pool_size: int = Field(4, ge=1, le=100, description="connections of the read side")
+    max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")
+    write_url: str | None = Field(None, description="write side that pushes are forwarded to")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PROMGRES_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL URL; unset: embedded PostgreSQL in the data directory"
+    )
+    api_database_url: SecretStr | None = Field(
+        None, description="URL of the read side; unset: login `promgres_api` of the same database"
+    )
+    api_password: SecretStr | None = Field(
+        None, description="password that `promgres migrate` gives to the login `promgres_api`"
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="embedded database and spool"
+    )
+    listen: Address = Field("127.0.0.1:9273", description="address of the write side")
+    api_listen: Address = Field("127.0.0.1:3000", description="address of the read side")
+    engine: Literal["auto", "timescaledb", "postgres"] = Field(
+        "auto", description="decided at the first migration, recorded, never changed after"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None, description="HS256 secret, 32 bytes or more; unset: tokens are refused"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    log_format: LogFormat = Field("auto", description="text on a terminal, else JSON")
+    builtin_routes: bool = Field(True, description="the built-in rules come after `[[route]]`")
+    builtin_value_labels: bool = Field(True, description="the built-in `[[value_label]]` entries")
+    database: DatabaseSettings = DatabaseSettings()
+    receiver: ReceiverSettings = ReceiverSettings()
+    writer: WriterSettings = WriterSettings()
+    retention: RetentionSettings = RetentionSettings()
+    api: ApiSettings = ApiSettings()
+    route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
+    value_label: list[ValueLabel] = Field(
+        default_factory=list, description="labels that carry exact values"
+    )
+
+    @model_validator(mode="after")
+    def _secrets_are_long_enough(self) -> Settings:
+        secret = self.jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < 32:
+            raise ValueError("jwt_secret needs at least 32 bytes (HS256)")
+        return self
+
+    @model_validator(mode="after")
+    def _tcp_needs_a_password(self) -> Settings:
+        if self.database.listen and not self.database.password:
+            raise ValueError("database.listen needs database.password")
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether PostgreSQL runs below the data directory, because no URL was given."""
+        return self.database_url is None

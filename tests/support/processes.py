@@ -6,6 +6,7 @@ Nothing here sleeps for a fixed time: every wait has a condition and a deadline.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -110,7 +111,7 @@ class Program:
                 why = "ended" if ended else f"{seconds} s passed"
                 raise AssertionError(f"{why} without {pattern!r}; its output:\n{self.output}")
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
@@ -126,7 +127,7 @@ class Program:
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> int:
         """Ask it to end and wait until it has; its exit status."""
-        self.signal(number)
+        self.send(number)
         return self.wait(seconds)
 
     def kill(self) -> None:
@@ -175,7 +176,7 @@ def run(
 def descendants(pid: int) -> list[psutil.Process]:
     """Children, grandchildren and so on of a process that lives."""
     with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).children(recursive=True)
+        return list(psutil.Process(pid).children(recursive=True))
     return []
 
 
@@ -253,7 +254,6 @@ def public_directory() -> Iterator[Path]:
 
 def user_group(user: str | None) -> str:
     """The numeric primary group of a user (`setpriv` wants one)."""
-    import pwd
 
     return str(pwd.getpwnam(user).pw_gid) if user else ""
 

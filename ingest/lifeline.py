@@ -1,0 +1,55 @@
+"""How a child of `promgres up` notices that its parent is gone, however it went.
+
+The parent holds the only write end of a pipe whose read end its children inherit. When the parent
+dies, by SIGKILL too, the kernel closes the write end, and a child reads the end of the file. This
+works on Linux and macOS alike, needs no polling, and no process id that could be recycled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+
+ENVIRONMENT = "PROMGRES_LIFELINE_FD"
+"""Names the read end's descriptor to the child."""
+
+GRACE_SECONDS = 30.0
+"""An orphan that has not ended by itself so long after its parent is ended at once."""
+
+
+def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> None:
+    """Call `on_gone`, once, in `loop`, when the parent that gave us a lifeline has died.
+
+    Does nothing in a process without one. `on_gone` should begin an orderly end; if the process
+    still lives `GRACE_SECONDS` later, it exits with status 1.
+    """
+    descriptor = _take()
+    if descriptor is None:
+        return
+
+    def cut() -> None:
+        if os.read(descriptor, 1):  # nobody writes to it; if somebody did, the parent lives
+            return
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        loop.call_later(GRACE_SECONDS, os._exit, 1)
+        on_gone()
+
+    loop.add_reader(descriptor, cut)
+
+
+def _take() -> int | None:
+    """The inherited descriptor, which our own children must not take for theirs."""
+    text = os.environ.pop(ENVIRONMENT, "")
+    if not text.isdecimal():
+        return None
+    descriptor = int(text)
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return None
+    except OSError:
+        return None
+    os.set_inheritable(descriptor, False)
+    return descriptor

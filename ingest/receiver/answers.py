@@ -1,0 +1,51 @@
+"""Answers to senders: plain text, one reason a line, short enough for their logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from ingest.errors import RequestError, Unavailable
+from ingest.model import Rejection
+
+REASONS_SHOWN = 10
+REASON_CHARACTERS = 300
+
+
+def no_content() -> web.Response:
+    """Everything is stored."""
+    return web.Response(status=204)
+
+
+def rejected(rejections: Sequence[Rejection], received: int) -> web.Response:
+    """Some samples can never be stored; the others are. Prometheus logs the first 1024 bytes."""
+    samples = sum(rejection.samples for rejection in rejections)
+    reasons = Counter(rejection.reason for rejection in rejections)
+    lines = [f"{samples} of {received} samples refused, the others are stored:"]
+    for reason, times in reasons.most_common(REASONS_SHOWN):
+        shown = reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + "…"
+        lines.append(f"{shown} ({times} times)" if times > 1 else shown)
+    if len(reasons) > REASONS_SHOWN:
+        lines.append(f"and {len(reasons) - REASONS_SHOWN} more reasons")
+    return _text(400, "\n".join(lines))
+
+
+def request_error(error: RequestError) -> web.Response:
+    """The sender must change something."""
+    response = _text(error.status, str(error))
+    if error.status == 405:
+        response.headers["Allow"] = "POST"
+    return response
+
+
+def unavailable(error: Unavailable) -> web.Response:
+    """Our trouble: the sender keeps its samples and tries again."""
+    response = _text(503, str(error))
+    response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n")

@@ -1,0 +1,80 @@
+"""The HTTP server of the write side."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ingest.errors import OperatorError
+from ingest.metrics import exposition
+from ingest.receiver.write import WriteHandler
+
+WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
+
+Ready = Callable[[], Awaitable[bool]]
+
+
+def build_app(write: WriteHandler, ready: Ready) -> web.Application:
+    """Routes of the write side. The write handler limits its bodies itself."""
+    app = web.Application()
+    for path in WRITE_PATHS:
+        app.router.add_route("*", path, write)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/-/healthy", _healthy)
+    app.router.add_get("/-/ready", _ready_handler(ready))
+    return app
+
+
+class Server:
+    """Listens until closed; closing lets requests that are under way finish."""
+
+    def __init__(self, app: web.Application, drain_seconds: float) -> None:
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=drain_seconds
+        )
+
+    async def start(self, address: str) -> str:
+        """Listen on `HOST:PORT`; return the address with the port that was really taken.
+
+        Raises:
+            OperatorError: the port is in use, or the address is not of this machine.
+        """
+        host, _, port = address.rpartition(":")
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise OperatorError(_why_not(address, error)) from None
+        return f"{host}:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """Stop listening, wait for the answers of requests under way."""
+        await self._runner.cleanup()
+
+
+def _why_not(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use; stop the other program or choose another --listen"
+    return f"cannot listen on {address}: {error.strerror or error}"
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    body, content_type = exposition()
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _ready_handler(ready: Ready) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(_: web.Request) -> web.Response:
+        if await ready():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="the database is not reachable\n")
+
+    return handler

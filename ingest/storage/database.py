@@ -1,0 +1,140 @@
+"""What the write side asks of the database: ids for series, COPY into staging, emptying staging."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+
+import asyncpg
+
+from ingest.errors import Unavailable
+from ingest.model import Series
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pool import Pool
+
+SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
+CHUNK_BYTES = 256 * 1024
+RESOLVE_AT_ONCE = 10_000
+
+DATABASE_ERRORS = (asyncpg.PostgresError, *CONNECTION_ERRORS)
+"""Everything that a call below may raise when the database is at fault."""
+
+
+class Database:
+    """The write side's view of one database.
+
+    Every writing transaction sets `synchronous_commit = on` for itself, whatever server, role or
+    pooler say: an acknowledged sample is on disk.
+    """
+
+    def __init__(self, pool: Pool, command_timeout_seconds: float = 60) -> None:
+        self.pool = pool
+        self._timeout = command_timeout_seconds
+
+    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
+        """Ids by identity, committed; missing series are created.
+
+        Raises:
+            Unavailable: the database is away or unwell.
+        """
+        ids: dict[bytes, int] = {}
+        for start in range(0, len(series), RESOLVE_AT_ONCE):
+            chunk = series[start : start + RESOLVE_AT_ONCE]
+            try:
+                ids.update(await self._resolve(chunk))
+            except DATABASE_ERRORS as error:
+                raise unavailable(error) from error
+        return ids
+
+    async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
+        columns = (
+            [one.identity for one in series],
+            [one.tenant_id for one in series],
+            [one.target for one in series],
+            [one.name for one in series],
+            [one.schema for one in series],
+            [json.dumps(dict(one.labels), ensure_ascii=False) for one in series],
+        )
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit = on")
+            rows = await connection.fetch(
+                "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
+                *columns,
+                timeout=self._timeout,
+            )
+        return {row["identity"]: row["series_id"] for row in rows}
+
+    async def copy_samples(self, target: str, payloads: Sequence[bytes]) -> list[int]:
+        """COPY binary payloads into the target's staging table, all in one transaction.
+
+        Args:
+            target: one of `model.TARGETS`.
+            payloads: complete binary COPY streams, one a statement.
+
+        Returns:
+            How many rows of each payload were new.
+
+        Raises:
+            DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
+        """
+        counts = []
+        async with self.pool.acquire() as connection, connection.transaction():
+            for payload in payloads:
+                await connection.copy_to_table(
+                    "sample",
+                    schema_name=f"staging_{target}",
+                    columns=SAMPLE_COLUMNS,
+                    source=_chunks(payload),
+                    format="binary",
+                    timeout=self._timeout,
+                )
+                counts.append(await self._count_new_rows(connection))
+        return counts
+
+    async def _count_new_rows(self, connection: asyncpg.pool.PoolConnectionProxy) -> int:
+        row = await connection.fetchrow(
+            "SELECT current_setting('promgres.new_rows')::bigint AS new_rows,"
+            " set_config('synchronous_commit', 'on', true)",
+            timeout=self._timeout,
+        )
+        assert row is not None
+        new_rows: int = row["new_rows"]
+        return new_rows
+
+    async def staging_bytes(self, target: str) -> int:
+        """Size of the target's staging table."""
+        size: int = await self.pool.fetchval(
+            "SELECT pg_relation_size(to_regclass($1))", f"staging_{target}.sample"
+        )
+        return size
+
+    async def empty_staging(self, target: str, lock_timeout_ms: int) -> bool:
+        """TRUNCATE the staging table, unless others hold it for longer than the lock timeout."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
+            try:
+                await connection.execute(f"TRUNCATE staging_{target}.sample")
+            except asyncpg.LockNotAvailableError:
+                return False
+        return True
+
+    async def ready(self) -> bool:
+        """Whether a statement gets through now."""
+        try:
+            await self.pool.fetchval("SELECT 1", timeout=2)
+        except DATABASE_ERRORS:
+            return False
+        return True
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """The 503 that a sender gets for an error of the database."""
+    if isinstance(error, asyncpg.PostgresError):
+        return Unavailable(f"the database refuses: {error}")
+    return Unavailable("the database is not reachable")
+
+
+async def _chunks(payload: bytes) -> AsyncIterator[bytes]:
+    view = memoryview(payload)
+    for start in range(0, len(view), CHUNK_BYTES):
+        yield bytes(view[start : start + CHUNK_BYTES])

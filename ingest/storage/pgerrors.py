@@ -1,0 +1,60 @@
+"""What an error of the database means for the rows that met it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import asyncpg
+
+
+class Verdict(Enum):
+    """What to do with the batch."""
+
+    RETRY = "retry"
+    """Nothing is wrong with the rows: the same batch may succeed at once."""
+    UNAVAILABLE = "unavailable"
+    """The database is away or unwell: the sender must try again later."""
+    REJECT = "reject"
+    """At least one row can never be stored: find it."""
+
+
+RETRY_SQLSTATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+    }
+)
+REJECT_CLASSES = frozenset(
+    {
+        "22",  # data exception
+        "23",  # integrity constraint violation
+    }
+)
+
+CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when there is no server, or no longer one, at the other end."""
+
+
+def verdict_of(error: BaseException) -> Verdict:
+    """Judge an error by its SQLSTATE (PostgreSQL manual, appendix A). An unknown one never rejects.
+
+    A row without a partition is reported as a check violation too; nothing is wrong with the row.
+    """
+    if not isinstance(error, asyncpg.PostgresError):
+        return Verdict.UNAVAILABLE
+    sqlstate = error.sqlstate or ""
+    if sqlstate in RETRY_SQLSTATES or is_missing_partition(error):
+        return Verdict.RETRY
+    if sqlstate[:2] in REJECT_CLASSES:
+        return Verdict.REJECT
+    return Verdict.UNAVAILABLE
+
+
+def is_missing_partition(error: BaseException) -> bool:
+    """Whether rows met no partition: one was dropped behind our back."""
+    return (
+        isinstance(error, asyncpg.CheckViolationError)
+        and not error.constraint_name
+        and "no partition" in str(error)
+    )

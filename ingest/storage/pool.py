@@ -1,0 +1,82 @@
+"""Connections to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ingest.config import DatabaseSettings
+from ingest.errors import DatabaseUnreachable
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+CONNECT_AGAIN_SECONDS = 0.2
+
+
+class _Connection(Connection):
+    """A connection that is given back as it is.
+
+    Nothing of ours outlives its transaction (only `SET LOCAL`), so asyncpg's reset query would be a
+    round trip a batch for nothing.
+    """
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+async def create_pool(url: str, settings: DatabaseSettings, application_name: str) -> Pool:
+    """A pool that connects on demand.
+
+    A server that is still recovering is waited for as long as that lasts; one that is not there,
+    for `connect_timeout_seconds`.
+
+    Raises:
+        DatabaseUnreachable: no server, no such database, or a login that it refuses.
+    """
+    pool: Pool = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=settings.pool_size,
+        statement_cache_size=settings.statement_cache_size,
+        timeout=settings.connect_timeout_seconds,
+        connection_class=_Connection,
+        server_settings={"application_name": application_name},
+        max_inactive_connection_lifetime=0,
+    )
+    await pool
+    try:
+        await _wait_for_server(pool, settings.connect_timeout_seconds)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
+
+
+async def _wait_for_server(pool: Pool, timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            async with pool.acquire():
+                return
+        except asyncpg.CannotConnectNowError:
+            deadline = time.monotonic() + timeout_seconds  # it is there, and recovering
+        except CONNECTION_ERRORS as error:
+            if time.monotonic() >= deadline:
+                raise DatabaseUnreachable(_one_line(error)) from None
+        except asyncpg.PostgresError as error:
+            raise DatabaseUnreachable(_one_line(error)) from None
+        await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+
+
+def _one_line(error: BaseException) -> str:
+    what = " ".join(str(error).split()) or type(error).__name__
+    return f"cannot connect to the database: {what}; check PROMGRES_DATABASE_URL"

@@ -1,0 +1,63 @@
+"""What became of every sample: the counts that must add up.
+
+received = written + duplicate + rejected + dropped + refused + in flight, at any moment.
+"Refused" samples were answered 503: the sender still has them and sends them again.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+from ingest.metrics import REGISTRY
+from ingest.model import Intake
+
+SAMPLES = Counter(
+    "promgres_samples",
+    "Samples by what became of them: received = written + duplicate + rejected + dropped"
+    " + refused + in flight.",
+    ["tenant", "result"],
+    registry=REGISTRY,
+)
+IN_FLIGHT = Gauge(
+    "promgres_samples_in_flight",
+    "Samples received and not yet decided.",
+    ["tenant"],
+    registry=REGISTRY,
+)
+RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "refused")
+
+
+class Accounts:
+    """Counts samples by tenant and result."""
+
+    def __init__(self, tenant_names: dict[int, str]) -> None:
+        self._names = tenant_names
+        self.in_flight = 0
+        for name in tenant_names.values():
+            IN_FLIGHT.labels(name)
+            for result in RESULTS:
+                SAMPLES.labels(name, result)
+
+    def receive(self, intake: Intake) -> None:
+        """Count a decoded request; what may still be stored is in flight from here on."""
+        undecided = intake.received - intake.rejected - intake.dropped
+        self._count(intake.tenant_id, "received", intake.received)
+        self._count(intake.tenant_id, "rejected", intake.rejected)
+        self._count(intake.tenant_id, "dropped", intake.dropped)
+        self._fly(intake.tenant_id, undecided)
+
+    def settle(self, tenant_id: int, result: str, samples: int) -> None:
+        """Samples in flight have got their result."""
+        self._count(tenant_id, result, samples)
+        self._fly(tenant_id, -samples)
+
+    def _count(self, tenant_id: int, result: str, samples: int) -> None:
+        if samples:
+            SAMPLES.labels(self._name(tenant_id), result).inc(samples)
+
+    def _fly(self, tenant_id: int, samples: int) -> None:
+        self.in_flight += samples
+        IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)
+
+    def _name(self, tenant_id: int) -> str:
+        return self._names.get(tenant_id, str(tenant_id))

@@ -1,0 +1,77 @@
+"""Merge the rows of several requests into what one COPY takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.model import Rows
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows sorted by (series, time), keys unique.
+
+    Attributes:
+        rows: what is written.
+        origin: for each row, the index of the part that brought it.
+        repeated: rows of the parts that repeat an earlier key; the first one counts.
+    """
+
+    rows: Rows
+    origin: npt.NDArray[np.int64]
+    repeated: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches of half the rows each; the first one answers for the repeated rows."""
+        middle = len(self) // 2
+        return (
+            Batch(select(self.rows, np.arange(middle)), self.origin[:middle], self.repeated),
+            Batch(select(self.rows, np.arange(middle, len(self))), self.origin[middle:]),
+        )
+
+
+def merge(parts: Sequence[Rows]) -> Batch:
+    """One batch of all parts. Of equal keys the first is kept, in the order of the parts."""
+    rows = concatenate(parts)
+    origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    order = np.lexsort((rows.timestamp_ms, rows.series_id))  # stable: the first stays first
+    series_id, timestamp_ms = rows.series_id[order], rows.timestamp_ms[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (series_id[1:] != series_id[:-1]) | (timestamp_ms[1:] != timestamp_ms[:-1])
+    order = order[first]
+    return Batch(select(rows, order), origin[order], repeated=len(rows) - len(order))
+
+
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """All rows of the parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    exact: dict[int, str] = {}
+    start = 0
+    for part in parts:
+        exact.update((start + position, text) for position, text in part.exact.items())
+        start += len(part)
+    return Rows(
+        np.concatenate([part.series_id for part in parts]),
+        np.concatenate([part.timestamp_ms for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        exact,
+    )
+
+
+def select(rows: Rows, positions: npt.NDArray[np.int64]) -> Rows:
+    """The rows at these positions, in this order."""
+    exact = {}
+    if rows.exact:
+        wanted = np.flatnonzero(np.isin(positions, list(rows.exact)))
+        exact = {int(new): rows.exact[int(positions[new])] for new in wanted}
+    return Rows(
+        rows.series_id[positions], rows.timestamp_ms[positions], rows.value[positions], exact
+    )

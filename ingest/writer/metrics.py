@@ -1,0 +1,29 @@
+"""How the writers fare."""
+
+from prometheus_client import Counter, Histogram
+
+from ingest.metrics import REGISTRY
+
+BATCH_ROWS = Histogram(
+    "promgres_batch_rows",
+    "Rows of one transaction.",
+    ["target"],
+    buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
+    registry=REGISTRY,
+)
+COPY_SECONDS = Histogram(
+    "promgres_copy_seconds",
+    "COPY into staging, triggers and commit included.",
+    ["target"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    registry=REGISTRY,
+)
+SERIES_RESOLVED = Counter(
+    "promgres_series_resolved", "Series whose id the database was asked for.", registry=REGISTRY
+)
+STAGING_EMPTIED = Counter(
+    "promgres_staging_emptied",
+    "Attempts to empty a staging table.",
+    ["target", "result"],
+    registry=REGISTRY,
+)

@@ -1,0 +1,149 @@
+"""All writers of a process: from a decoded request to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import numpy as np
+
+from ingest.config import ReceiverSettings, WriterSettings
+from ingest.errors import Unavailable
+from ingest.model import Intake, NewSamples, Rejection, Rows
+from ingest.series.cache import SeriesCache
+from ingest.storage.database import Database
+from ingest.storage.engine import Engine
+from ingest.writer.accounts import Accounts
+from ingest.writer.backlog import Backlog
+from ingest.writer.batch import concatenate, select
+from ingest.writer.flush import Flusher, Part
+from ingest.writer.lane import Lane
+from ingest.writer.metrics import SERIES_RESOLVED
+from ingest.writer.ticket import Ticket
+
+
+class Writers:
+    """Several lanes; a series always goes through the same one.
+
+    So two writers of a process never meet at one key, whatever is sent twice at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        cache: SeriesCache,
+        accounts: Accounts,
+        settings: WriterSettings,
+        receiver: ReceiverSettings,
+    ) -> None:
+        self.backlog = Backlog(lambda: accounts.in_flight, receiver.backlog_seconds)
+        flusher = Flusher(database, engine, accounts)
+        self.lanes = [
+            Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
+        ]
+        self._database = database
+        self._cache = cache
+        self._accounts = accounts
+        self._timeout_seconds = receiver.answer_timeout_seconds
+        self._running: list[asyncio.Task[None]] = []
+        self._writing: set[asyncio.Task[list[Rejection]]] = set()
+
+    def start(self) -> None:
+        """Set the lanes to work."""
+        self._running = [asyncio.create_task(lane.run()) for lane in self.lanes]
+
+    async def close(self) -> None:
+        """Write all that was taken in, then stop."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
+        for lane in self.lanes:
+            lane.close()
+        await asyncio.gather(*self._running)
+
+    async def write(self, intake: Intake) -> list[Rejection]:
+        """Store a request that `Accounts.receive` has counted; return what the database rejected.
+
+        Raises:
+            Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
+        """
+        task = asyncio.create_task(self._write(intake))
+        self._writing.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise Unavailable("the database did not confirm in time") from None
+
+    async def _write(self, intake: Intake) -> list[Rejection]:
+        rows_by_target = dict(intake.known)
+        if intake.new:
+            try:
+                resolved = await self._resolve(intake.new)
+            except Unavailable:
+                self._refuse(intake)
+                raise
+            for target, rows in resolved.items():
+                known = rows_by_target.get(target)
+                rows_by_target[target] = concatenate([known, rows]) if known else rows
+        ticket = Ticket()
+        parts = [
+            (lane, Part(intake.tenant_id, target, share, ticket))
+            for target, rows in rows_by_target.items()
+            for lane, share in self._shares(rows)
+        ]
+        ticket.expect(len(parts))
+        for lane, part in parts:
+            lane.put(part)
+        return await ticket.wait()
+
+    async def _resolve(self, new: list[NewSamples]) -> dict[str, Rows]:
+        """Rows by target for series that got their ids just now."""
+        series = {samples.series.identity: samples.series for samples in new}
+        ids = await self._database.resolve_series(list(series.values()))
+        SERIES_RESOLVED.inc(len(series))
+        for identity, one in series.items():
+            self._cache.remember(one, ids[identity])
+        by_target: dict[str, list[NewSamples]] = {}
+        for samples in new:
+            by_target.setdefault(samples.series.target, []).append(samples)
+        return {target: _rows(mine, ids) for target, mine in by_target.items()}
+
+    def _refuse(self, intake: Intake) -> None:
+        undecided = intake.received - intake.rejected - intake.dropped
+        self._accounts.settle(intake.tenant_id, "refused", undecided)
+
+    def _shares(self, rows: Rows) -> list[tuple[Lane, Rows]]:
+        if len(self.lanes) == 1:
+            return [(self.lanes[0], rows)]
+        number = rows.series_id % len(self.lanes)
+        shares = []
+        for index, lane in enumerate(self.lanes):
+            positions = np.flatnonzero(number == index)
+            if len(positions):
+                shares.append((lane, select(rows, positions)))
+        return shares
+
+    def _forget(self, task: asyncio.Task[list[Rejection]]) -> None:
+        """Nobody may be waiting any more: look at the exception, so that asyncio does not warn."""
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _rows(new: list[NewSamples], ids: dict[bytes, int]) -> Rows:
+    series_id: list[int] = []
+    timestamp_ms: list[int] = []
+    value: list[float] = []
+    exact: dict[int, str] = {}
+    for samples in new:
+        count = len(samples.timestamp_ms)
+        if samples.exact is not None:
+            exact.update(dict.fromkeys(range(len(value), len(value) + count), samples.exact))
+        series_id += [ids[samples.series.identity]] * count
+        timestamp_ms += samples.timestamp_ms
+        value += samples.value
+    return Rows(
+        np.array(series_id, np.int64),
+        np.array(timestamp_ms, np.int64),
+        np.array(value, np.float64),
+        exact,
+    )

@@ -27,7 +27,21 @@ def decimal_of(field: bytes) -> Decimal:
 
 @pytest.mark.parametrize(
     "text",
-    "0 0.000 7 9999 10000 10001 0.0001 0.00001 12.050 -3.5 +4 987654321098765432101 0.613".split(),
+    [
+        "0",
+        "0.000",
+        "7",
+        "9999",
+        "10000",
+        "10001",
+        "0.0001",
+        "0.00001",
+        "12.050",
+        "-3.5",
+        "+4",
+        "987654321098765432101",
+        "0.613",
+    ],
 )
 def test_numeric_field_keeps_value_and_scale(text: str) -> None:
     value = decimal_of(numeric_field(text))

@@ -19,6 +19,7 @@ class Encoding(Enum):
     """How the body is compressed."""
 
     SNAPPY = "snappy"
+    ZSTD = "zstd"
 
 
 def check_content_type(content_type: str | None) -> None:
@@ -44,6 +45,11 @@ def content_encoding(header: str | None) -> Encoding:
     Raises:
         UnsupportedMedia: a compression that is not taken here.
     """
-    if header is None or header.strip().lower() == "snappy":
+    if header is None:
         return Encoding.SNAPPY
-    raise UnsupportedMedia(f"Content-Encoding {header!r}: only snappy is taken here")
+    try:
+        return Encoding(header.strip().lower())
+    except ValueError:
+        raise UnsupportedMedia(
+            f"Content-Encoding {header!r}: only snappy and zstd are taken here"
+        ) from None

@@ -1,0 +1,44 @@
+"""What headers decide before a body is read."""
+
+import pytest
+
+from ingest.errors import UnsupportedMedia
+from ingest.wire.negotiate import Encoding, check_content_type, content_encoding
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "application/x-protobuf",
+        "Application/X-Protobuf",
+        "application/x-protobuf;proto=prometheus.WriteRequest",
+        'application/x-protobuf ; proto="prometheus.WriteRequest"',
+    ],
+)
+def test_version_1_is_taken(header: str | None) -> None:
+    check_content_type(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "application/json",
+        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=",
+        "text/plain",
+        "",
+    ],
+)
+def test_anything_else_is_415(header: str) -> None:
+    with pytest.raises(UnsupportedMedia):
+        check_content_type(header)
+
+
+def test_encodings() -> None:
+    assert content_encoding(None) is Encoding.SNAPPY
+    assert content_encoding(" Snappy ") is Encoding.SNAPPY
+    assert content_encoding("zstd") is Encoding.ZSTD
+    for other in ("gzip", "identity", "snappy, gzip"):
+        with pytest.raises(UnsupportedMedia):
+            content_encoding(other)

@@ -68,7 +68,11 @@ class NewSamples:
 
 @dataclass(slots=True)
 class Rejection:
-    """Why samples of one series cannot be stored, ever."""
+    """Why samples of one series cannot be stored, ever.
+
+    `samples` may be 0: the request still has to be answered 400, for what is no sample (a native
+    histogram, an invalid series that carried none).
+    """
 
     reason: str
     samples: int
@@ -85,6 +89,8 @@ class Intake:
         rejections: reasons for the 400, in the order of the request.
         dropped: samples that a rule drops, and stale markers of series with a value label.
         received: samples in the request, whatever became of them.
+        ignored: what was sent and is not stored, by kind (`exemplar`, `histogram`, `metadata`).
+        undecimal_value_labels: series whose value label is no decimal and stayed a label.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
@@ -93,6 +99,8 @@ class Intake:
     rejections: list[Rejection] = field(default_factory=list)
     dropped: int = 0
     received: int = 0
+    ignored: dict[str, int] = field(default_factory=dict)
+    undecimal_value_labels: int = 0
 
     @property
     def rejected(self) -> int:

@@ -1,0 +1,97 @@
+"""Rules compiled once, asked once a series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ingest.config import RouteRule, Settings
+from ingest.routing.rules import BUILTIN_ROUTES, BUILTIN_VALUE_LABELS, DEFAULT_ROUTE
+
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,100}(\.[0-9]{1,100})?")
+_UPPER_TO_LOWER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+class Decision(NamedTuple):
+    """What the first matching rule says of a series.
+
+    `rule` names it for people: `route[0]` (the first `[[route]]`), `built-in cumsum`, `no rule`.
+    """
+
+    rule: str
+    target: str
+    schema: str
+    drop: bool
+
+
+def lower_name(name: str) -> str:
+    """A metric name as rules, SQL and /rpc know it: ASCII letters in lower case."""
+    return name.translate(_UPPER_TO_LOWER)
+
+
+def is_decimal(text: str) -> bool:
+    """Whether a value label can be stored as NUMERIC: ASCII digits, at most 100 on each side."""
+    return _DECIMAL.fullmatch(text) is not None
+
+
+class Router:
+    """Decides target and schema of a series, and knows the value labels.
+
+    Args:
+        settings: `route` and `value_label` come first, then the built-in ones unless
+            `builtin_routes` or `builtin_value_labels` is false. Of several value labels of one
+            metric the first counts.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        named = [(f"route[{index}]", rule) for index, rule in enumerate(settings.route)]
+        if settings.builtin_routes:
+            named += [(f"built-in {name}", rule) for name, rule in BUILTIN_ROUTES.items()]
+        self._rules = [_Rule(name, rule) for name, rule in named]
+        self._otherwise = _Rule("no rule", DEFAULT_ROUTE).decision
+        entries = list(settings.value_label)
+        if settings.builtin_value_labels:
+            entries += BUILTIN_VALUE_LABELS
+        self._value_labels: dict[str, str] = {}
+        for entry in entries:
+            self._value_labels.setdefault(lower_name(entry.name), entry.label)
+
+    def decide(self, name: str, labels: Mapping[str, str]) -> Decision:
+        """Where a series goes.
+
+        Args:
+            name: its metric name in lower case (`lower_name`).
+            labels: all its labels as sent, `__name__` too.
+        """
+        for rule in self._rules:
+            if rule.matches(name, labels):
+                return rule.decision
+        return self._otherwise
+
+    def value_label(self, name: str) -> str | None:
+        """The label that carries the exact value of a metric, by its name in lower case."""
+        return self._value_labels.get(name)
+
+
+class _Rule:
+    """One `[[route]]`, compiled. A label that a series lacks counts as empty, as in PromQL."""
+
+    def __init__(self, name: str, rule: RouteRule) -> None:
+        match = rule.match
+        self.decision = Decision(name, rule.target, rule.schema_, rule.drop)
+        self._names = frozenset(lower_name(name) for name in match.name)
+        self._name_regex = re.compile(match.name_regex) if match.name_regex is not None else None
+        self._labels = tuple(match.labels.items())
+        self._label_regexes = tuple(
+            (label, re.compile(pattern)) for label, pattern in match.labels_regex.items()
+        )
+
+    def matches(self, name: str, labels: Mapping[str, str]) -> bool:
+        if self._names and name not in self._names:
+            return False
+        if self._name_regex is not None and not self._name_regex.fullmatch(name):
+            return False
+        return all(labels.get(label, "") == value for label, value in self._labels) and all(
+            regex.fullmatch(labels.get(label, "")) for label, regex in self._label_regexes
+        )

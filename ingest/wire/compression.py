@@ -1,0 +1,53 @@
+"""Bodies as they come: snappy's block format, with every length checked before memory is taken."""
+
+from __future__ import annotations
+
+from cramjam import DecompressionError, snappy
+
+from ingest.errors import BadRequest
+
+_MOST_EXPANSION = 32
+"""No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""
+
+
+def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
+    """The content of a snappy block.
+
+    Args:
+        body: the block: its decompressed length as a varint, then literals and copies.
+        max_bytes: the largest decompressed length that is taken.
+
+    Raises:
+        BadRequest: empty, corrupt, framed, or it declares more than `max_bytes`.
+    """
+    if not body:
+        raise BadRequest("the body is empty; an empty request is the snappy block of nothing, 0x00")
+    declared = _declared_length(body)
+    if declared > max_bytes:
+        raise BadRequest(
+            f"the body declares {declared} bytes after decompression, more than the {max_bytes} "
+            "that are taken (receiver.max_decompressed_bytes)"
+        )
+    if declared > _MOST_EXPANSION * len(body):
+        raise BadRequest(
+            f"the body is corrupt snappy: {len(body)} bytes cannot hold the {declared} it declares"
+        )
+    try:
+        return bytes(snappy.decompress_raw(body))
+    except DecompressionError as error:
+        raise BadRequest(_corrupt(body, error)) from None
+
+
+def _declared_length(body: bytes) -> int:
+    try:
+        length: int = snappy.decompress_raw_len(body)
+    except DecompressionError as error:
+        raise BadRequest(_corrupt(body, error)) from None
+    return length
+
+
+def _corrupt(body: bytes, error: DecompressionError) -> str:
+    if body.startswith(b"\xff\x06\x00\x00sNaPpY"):
+        return "the body is framed snappy; remote write needs snappy's block format"
+    reason = str(error).removeprefix("snappy: ").removeprefix("corrupt input ")
+    return f"the body is no snappy block: {reason.strip('()')}"

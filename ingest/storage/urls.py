@@ -18,6 +18,19 @@ NO_API_LOGIN = (
 )
 
 
+def owner_database_url(settings: Settings, embedded_url: str | None = None) -> str:
+    """The URL of the write side: as given, else of the embedded database that runs.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    if embedded_url is None:
+        raise ConfigError("no database: give --database-url, or start `promgres up`")
+    return embedded_url
+
+
 def api_database_url(settings: Settings, embedded_url: str | None = None) -> str:
     """The URL of the read side: as given, else the login `promgres_api` of the same database.
 

@@ -5,9 +5,22 @@ from __future__ import annotations
 from cramjam import DecompressionError, snappy
 
 from ingest.errors import BadRequest
+from ingest.wire.negotiate import Encoding
+from ingest.wire.zstd import decompress_zstd
 
 _MOST_EXPANSION = 32
 """No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""
+
+
+def decompress(encoding: Encoding, body: bytes, max_bytes: int) -> bytes:
+    """The content of a body in one of the encodings that are taken.
+
+    Raises:
+        BadRequest: empty, corrupt, or more than `max_bytes` after decompression.
+    """
+    if encoding is Encoding.ZSTD:
+        return decompress_zstd(body, max_bytes)
+    return decompress_snappy(body, max_bytes)
 
 
 def decompress_snappy(body: bytes, max_bytes: int) -> bytes:

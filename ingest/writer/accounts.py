@@ -24,6 +24,18 @@ IN_FLIGHT = Gauge(
     ["tenant"],
     registry=REGISTRY,
 )
+IGNORED = Counter(
+    "promgres_ignored",
+    "What was sent beside samples and is not stored, by kind.",
+    ["tenant", "kind"],
+    registry=REGISTRY,
+)
+NOT_DECIMAL = Counter(
+    "promgres_value_labels_not_decimal",
+    "Series whose value label is no decimal number; it stayed an ordinary label.",
+    ["tenant"],
+    registry=REGISTRY,
+)
 RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "refused")
 
 
@@ -45,6 +57,11 @@ class Accounts:
         self._count(intake.tenant_id, "rejected", intake.rejected)
         self._count(intake.tenant_id, "dropped", intake.dropped)
         self._fly(intake.tenant_id, undecided)
+        name = self._name(intake.tenant_id)
+        for kind, count in intake.ignored.items():
+            IGNORED.labels(name, kind).inc(count)
+        if intake.undecimal_value_labels:
+            NOT_DECIMAL.labels(name).inc(intake.undecimal_value_labels)
 
     def settle(self, tenant_id: int, result: str, samples: int) -> None:
         """Samples in flight have got their result."""

@@ -1,6 +1,6 @@
 """How the writers fare."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ingest.metrics import REGISTRY
 
@@ -20,6 +20,12 @@ COPY_SECONDS = Histogram(
 )
 SERIES_RESOLVED = Counter(
     "promgres_series_resolved", "Series whose id the database was asked for.", registry=REGISTRY
+)
+SERIES_CACHED = Gauge(
+    "promgres_series_cached", "Series whose id this process knows.", registry=REGISTRY
+)
+SERIES_CACHE_BYTES = Gauge(
+    "promgres_series_cache_bytes", "Memory of the series cache, roughly.", registry=REGISTRY
 )
 STAGING_EMPTIED = Counter(
     "promgres_staging_emptied",

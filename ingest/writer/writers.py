@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 import numpy as np
 
 from ingest.config import ReceiverSettings, WriterSettings
@@ -16,7 +17,7 @@ from ingest.writer.backlog import Backlog
 from ingest.writer.batch import concatenate, select
 from ingest.writer.flush import Flusher, Part
 from ingest.writer.lane import Lane
-from ingest.writer.metrics import SERIES_RESOLVED
+from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED, SERIES_RESOLVED
 from ingest.writer.ticket import Ticket
 
 
@@ -42,6 +43,8 @@ class Writers:
         ]
         self._database = database
         self._cache = cache
+        SERIES_CACHED.set_function(lambda: len(cache))
+        SERIES_CACHE_BYTES.set_function(lambda: cache.approximate_bytes)
         self._accounts = accounts
         self._timeout_seconds = receiver.answer_timeout_seconds
         self._running: list[asyncio.Task[None]] = []

@@ -1,0 +1,21 @@
+"""`promgres ingest`: the write side alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from ingest.cli.options import with_settings
+from ingest.config import Settings
+from ingest.daemon.daemon import Daemon
+from ingest.storage.embedded import running_url
+from ingest.storage.urls import owner_database_url
+
+
+@click.command(name="ingest")
+@with_settings
+def command(settings: Settings) -> None:
+    """Take remote write until SIGINT or SIGTERM, then finish what was taken in."""
+    url = owner_database_url(settings, running_url(settings.data_dir))
+    asyncio.run(Daemon(settings, url).serve())

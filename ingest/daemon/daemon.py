@@ -1,0 +1,125 @@
+"""The write side put together: receive, decode, identify, route, batch, COPY."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+from ingest.config import Settings
+from ingest.daemon.background import ROLLUP_IDLE_SECONDS, STAGING_EVERY_SECONDS, repeat
+from ingest.intake.decoder import Decoder
+from ingest.intake.limits import Limits
+from ingest.lifeline import watch_parent
+from ingest.logs import get_logger
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.receiver.server import Server, build_app
+from ingest.receiver.write import WriteHandler
+from ingest.routing import Router
+from ingest.series.cache import SeriesCache
+from ingest.storage.database import Database
+from ingest.storage.engine import Engine, load_engine
+from ingest.storage.pool import create_pool
+from ingest.writer.accounts import Accounts
+from ingest.writer.staging import empty_staging
+from ingest.writer.writers import Writers
+
+log = get_logger("ingest")
+
+
+class Daemon:
+    """One write side, from settings to a listening server and back.
+
+    Use `start`, then `stop`; `serve` does both around the signals.
+    """
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._background: list[asyncio.Task[None]] = []
+        self.address = ""
+
+    async def start(self) -> None:
+        """Connect, set the writers to work, listen.
+
+        Raises:
+            OperatorError: no database, not migrated, or the port is taken.
+        """
+        settings = self._settings
+        self._pool = await create_pool(self._database_url, settings.database, "promgres ingest")
+        try:
+            async with self._pool.acquire() as connection:
+                engine = await load_engine(connection, settings)
+            await self._assemble(engine)
+            self.address = await self._server.start(settings.listen)
+        except BaseException:
+            self._pool.terminate()
+            raise
+        log.info("listening", address=self.address, engine=engine.name)
+        self._warn_of_strangers()
+
+    async def _assemble(self, engine: Engine) -> None:
+        settings = self._settings
+        database = Database(self._pool)
+        cache = SeriesCache(settings.writer.max_cached_series)
+        accounts = Accounts({DEFAULT_TENANT_ID: "default"})
+        self._writers = Writers(
+            database, engine, cache, accounts, settings.writer, settings.receiver
+        )
+        decoder = Decoder(Router(settings), cache, _limits(settings, engine))
+        handler = WriteHandler(
+            decoder,
+            self._writers,
+            accounts,
+            settings.receiver.max_body_bytes,
+            settings.receiver.max_decompressed_bytes,
+        )
+        app = build_app(handler, database.ready)
+        self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
+        self._writers.start()
+        pauses = [lane.pause for lane in self._writers.lanes]
+        self._background = [
+            asyncio.create_task(work)
+            for work in (
+                repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
+                repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
+            )
+        ]
+
+    async def stop(self) -> None:
+        """Finish the requests under way, write what was taken in, let go of the database."""
+        await self._server.close()
+        await self._writers.close()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._pool.close()
+        log.info("stopped")
+
+    async def serve(self) -> None:
+        """Run until SIGINT or SIGTERM."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, ended.set)
+        watch_parent(loop, ended.set)
+        await self.start()
+        await ended.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.receiver.answer_timeout_seconds + 5):
+                await self.stop()
+
+    def _warn_of_strangers(self) -> None:
+        host = self._settings.listen.rpartition(":")[0]
+        if host not in ("127.0.0.1", "localhost", "[::1]"):
+            log.warning("anyone who reaches this address can write", address=self.address)
+
+
+def _limits(settings: Settings, engine: Engine) -> Limits:
+    """Which time stamps are taken: none before the configured one, none that rollups would miss."""
+    configured_ms = int(settings.receiver.oldest_timestamp.timestamp() * 1000)
+
+    def oldest_ms(target: str, now_ms: int) -> int:
+        return max(configured_ms, engine.accepted_since_ms(target, now_ms))
+
+    return Limits(oldest_ms, int(settings.receiver.max_future_seconds * 1000))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 
 from ingest.model import Labels
 
 IDENTITY_BYTES = 16
+
+_length = struct.Struct(">I").pack
 
 
 def identity_of(tenant_id: int, target: str, schema: str, labels: Labels) -> bytes:
@@ -22,7 +25,7 @@ def identity_of(tenant_id: int, target: str, schema: str, labels: Labels) -> byt
         00000001 31  00000008 696e7465726e616c  00000006 636f6d6d6f6e
         00000008 5f5f6e616d655f5f  00000002 7570  00000003 6a6f62  00000004 6e6f6465
 
-    and the identity `ff2a0d0c`... is in the unit test.
+    and the identity 0305c649fddad51d8ac86e194ed7593d.
 
     Args:
         labels: sorted, names unique.
@@ -34,7 +37,7 @@ def identity_of(tenant_id: int, target: str, schema: str, labels: Labels) -> byt
     for label in labels:
         fields += label
     encoded = [field.encode() for field in fields]
-    message = b"".join([len(field).to_bytes(4, "big") + field for field in encoded])
+    message = b"".join([_length(len(field)) + field for field in encoded])
     return blake2b(message, digest_size=IDENTITY_BYTES).digest()
 
 

@@ -11,6 +11,9 @@ from ingest.wire.zstd import decompress_zstd
 _MOST_EXPANSION = 32
 """No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""
 
+_FRAMED = b"\xff\x06\x00\x00sNaPpY"
+"""How a snappy stream of the framed format begins; no valid block does."""
+
 
 def decompress(encoding: Encoding, body: bytes, max_bytes: int) -> bytes:
     """The content of a body in one of the encodings that are taken.
@@ -35,6 +38,8 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     """
     if not body:
         raise BadRequest("the body is empty; an empty request is the snappy block of nothing, 0x00")
+    if body.startswith(_FRAMED):
+        raise BadRequest("the body is framed snappy; remote write needs snappy's block format")
     declared = _declared_length(body)
     if declared > max_bytes:
         raise BadRequest(
@@ -48,19 +53,17 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     try:
         return bytes(snappy.decompress_raw(body))
     except DecompressionError as error:
-        raise BadRequest(_corrupt(body, error)) from None
+        raise _corrupt(error) from None
 
 
 def _declared_length(body: bytes) -> int:
     try:
         length: int = snappy.decompress_raw_len(body)
     except DecompressionError as error:
-        raise BadRequest(_corrupt(body, error)) from None
+        raise _corrupt(error) from None
     return length
 
 
-def _corrupt(body: bytes, error: DecompressionError) -> str:
-    if body.startswith(b"\xff\x06\x00\x00sNaPpY"):
-        return "the body is framed snappy; remote write needs snappy's block format"
-    reason = str(error).removeprefix("snappy: ").removeprefix("corrupt input ")
-    return f"the body is no snappy block: {reason.strip('()')}"
+def _corrupt(error: DecompressionError) -> BadRequest:
+    reason = str(error).removeprefix("snappy: ").removeprefix("corrupt input ").strip("()")
+    return BadRequest(f"the body is no snappy block: {reason}")

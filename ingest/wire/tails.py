@@ -1,6 +1,6 @@
 """One sample at the end of a series' bytes, of all series of a request at once.
 
-A TimeSeries of remote write 1.0 with one sample ends, if its fields were written in order, in one of
+A TimeSeries of remote write 1.0 with one sample, its fields written in order, ends in one of
 two ways::
 
     12 10 09 <8 bytes: value> 10 <6 bytes: time stamp>     18 bytes

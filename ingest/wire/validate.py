@@ -26,32 +26,40 @@ def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     Raises:
         InvalidSeries: what is wrong with which label; the series itself is not named.
     """
-    labels: dict[str, str] = {}
-    for name, value in pairs:
-        text = _text(name, "a label name")
-        if not text:
-            raise InvalidSeries("a label has an empty name")
-        if text in labels:
-            raise InvalidSeries(f"label {_quoted(name)} is there twice")
-        labels[text] = _text(value, f"the value of label {_quoted(name)}")
-    if METRIC_NAME not in labels:
-        raise InvalidSeries("label __name__ is missing")
-    if not labels[METRIC_NAME]:
-        raise InvalidSeries("the metric name (label __name__) is empty")
-    # The order of code points is the order of UTF-8 bytes.
-    return tuple(sorted((name, value) for name, value in labels.items() if value))
-
-
-def _text(raw: bytes, what: str) -> str:
     try:
-        text = raw.decode()
+        labels = {name.decode(): value.decode() for name, value in pairs}
+    except UnicodeDecodeError:
+        raise InvalidSeries(_complaint(pairs)) from None
+    is_complete = len(labels) == len(pairs) and "" not in labels and labels.get(METRIC_NAME)
+    if not is_complete or "\0" in "".join(labels) or "\0" in "".join(labels.values()):
+        raise InvalidSeries(_complaint(pairs))
+    # The order of code points is the order of UTF-8 bytes.
+    return tuple(sorted([label for label in labels.items() if label[1]]))
+
+
+def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
+    """The first thing that is wrong with labels of which something is."""
+    names: set[bytes] = set()
+    for name, value in pairs:
+        complaint = _text_complaint(name) or _text_complaint(value)
+        if complaint:
+            return f"label {_quoted(name)}={_quoted(value)} {complaint}"
+        if not name:
+            return "a label has an empty name"
+        if name in names:
+            return f"label {_quoted(name)} is there twice"
+        names.add(name)
+    if METRIC_NAME.encode() not in names:
+        return "label __name__ is missing"
+    return "the metric name (label __name__) is empty"
+
+
+def _text_complaint(raw: bytes) -> str | None:
+    try:
+        raw.decode()
     except UnicodeDecodeError as error:
-        raise InvalidSeries(
-            f"{what} is no UTF-8 (byte 0x{raw[error.start]:02x} at {error.start})"
-        ) from None
-    if "\0" in text:
-        raise InvalidSeries(f"{what} contains U+0000, which PostgreSQL cannot store")
-    return text
+        return f"is no UTF-8: byte 0x{raw[error.start]:02x}"
+    return "contains U+0000, which PostgreSQL cannot store" if b"\0" in raw else None
 
 
 def series_text(pairs: Iterable[tuple[bytes, bytes]]) -> str:
@@ -67,7 +75,7 @@ def series_text(pairs: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def _quoted(raw: bytes) -> str:
-    return f'"{_shown(raw)}"'
+    return '"' + _shown(raw).replace('"', '\\"') + '"'
 
 
 def _shown(raw: bytes) -> str:

@@ -1,0 +1,105 @@
+"""Remote write 1.0 as a sender sees it: build requests, post them, look at the answers."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import cramjam
+
+from ingest.wire.pb import remote_write_v1_pb2 as pb
+from tests.support.databases import Database
+from tests.support.processes import PROMGRES, Program
+
+HEADERS = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf",
+    "User-Agent": "promgres-tests",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+
+def series(labels: Mapping[str, str], *samples: tuple[int, float]) -> pb.TimeSeries:
+    """One series with samples of (time in ms, value); `name` stands for `__name__`."""
+    pairs = {("__name__" if name == "name" else name): value for name, value in labels.items()}
+    return pb.TimeSeries(
+        labels=[pb.Label(name=name, value=value) for name, value in sorted(pairs.items())],
+        samples=[pb.Sample(timestamp=timestamp, value=value) for timestamp, value in samples],
+    )
+
+
+def payload(*timeseries: pb.TimeSeries) -> bytes:
+    """The protobuf message."""
+    return pb.WriteRequest(timeseries=timeseries).SerializeToString()
+
+
+def snappy(content: bytes) -> bytes:
+    """A snappy block."""
+    return bytes(cramjam.snappy.compress_raw(content))
+
+
+def send(
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str] = HEADERS,
+    method: str = "POST",
+    seconds: float = 60,
+) -> Answer:
+    """Send one request; the answer is read even if the server ends the upload early."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    try:
+        try:
+            connection.request(method, path, body, dict(headers))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before the end of the body: the answer is there already
+        response = connection.getresponse()
+        return Answer(response.status, response.read().decode(), dict(response.getheaders()))
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class WriteSide:
+    """A running `promgres ingest`."""
+
+    program: Program
+    address: str
+
+    @property
+    def url(self) -> str:
+        """Its first endpoint."""
+        return f"http://{self.address}/api/v1/write"
+
+    def write(self, *timeseries: pb.TimeSeries) -> Answer:
+        """Send these series in one request."""
+        return send(self.url, snappy(payload(*timeseries)))
+
+
+@contextmanager
+def write_side(database: Database, **environment: str) -> Iterator[WriteSide]:
+    """The real daemon on a port of its own, from start to SIGTERM."""
+    env = {
+        **database.environment(),
+        "PROMGRES_LISTEN": "127.0.0.1:0",
+        "PROMGRES_LOG_FORMAT": "json",
+        **environment,
+    }
+    with Program(PROMGRES, "ingest", env=env) as program:
+        address = program.wait_for(r'"address": "([^"]+)".*"event": "listening"').group(1)
+        yield WriteSide(program, address)
+        assert program.stop() == 0, program.output

@@ -1,0 +1,50 @@
+"""`promgres migrate [up|status]`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from ingest.cli.options import with_settings
+from ingest.config import Settings
+from ingest.errors import ConfigError
+from ingest.migrate import migrate, status
+
+
+@click.command("migrate", short_help="bring the database to this version")
+@click.argument("action", type=click.Choice(["up", "status"]), default="up")
+@with_settings
+def command(settings: Settings, action: str) -> None:
+    """Bring the database to this version (up, the default), or say where it stands (status).
+
+    Safe to run from several places at once. The embedded database is migrated by `promgres up`.
+    """
+    if settings.database_url is None:
+        raise ConfigError(
+            "migrate needs --database-url (the embedded database is migrated by `promgres up`)"
+        )
+    url = settings.database_url.get_secret_value()
+    if action == "up":
+        _up(url, settings)
+    else:
+        _status(url, settings)
+
+
+def _up(url: str, settings: Settings) -> None:
+    report = asyncio.run(migrate(url, settings))
+    for path in report.applied:
+        click.echo(f"applied {path}")
+    click.echo(f"engine {report.engine}: the database is up to date")
+
+
+def _status(url: str, settings: Settings) -> None:
+    found = asyncio.run(status(url, settings))
+    if found.engine is None:
+        click.echo("not migrated yet: promgres migrate")
+        return
+    click.echo(f"engine {found.engine}, {len(found.applied)} files applied")
+    for path in found.pending:
+        click.echo(f"pending {path}")
+    if not found.pending:
+        click.echo("up to date")

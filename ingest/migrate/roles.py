@@ -1,0 +1,42 @@
+"""Roles belong to the whole cluster: other databases may be migrated at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+from ingest.migrate.scram import scram_verifier
+from ingest.storage.pool import Connection
+
+ATTEMPTS = 20
+T = TypeVar("T")
+
+
+async def retry_role_races(step: Callable[[], Awaitable[T]]) -> T:
+    """Run a transaction that creates or alters roles; again, when another one did the same.
+
+    Args:
+        step: one whole transaction, safe to repeat.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await step()
+        except (asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError):
+            continue  # the other transaction has committed: its roles are there now
+        except asyncpg.InternalServerError as error:
+            if "concurrently" not in str(error):
+                raise
+    return await step()
+
+
+async def set_api_password(connection: Connection, password: str) -> None:
+    """Give the login `promgres_api` its password; what the server sees and may log is a verifier.
+
+    Raises:
+        asyncpg.InsufficientPrivilegeError: the user may not alter that role.
+    """
+    verifier = scram_verifier(password)  # base64 and punctuation, no quote in it
+    async with connection.transaction():
+        await connection.execute(f"ALTER ROLE promgres_api PASSWORD '{verifier}'")

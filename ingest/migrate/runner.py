@@ -1,0 +1,216 @@
+"""Bring a database to this version: forward only, from as many processes at once as you like.
+
+Every transaction takes the same advisory lock and then looks again at what is applied, so that
+processes share the work instead of repeating it. No lock outlives a transaction: a pooler that
+switches connections between transactions changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from ingest.config import Settings
+from ingest.errors import MigrationError
+from ingest.logs import get_logger
+from ingest.migrate.choice import choose_engine, recorded_engine
+from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan
+from ingest.migrate.roles import retry_role_races, set_api_password
+from ingest.model import TARGETS
+from ingest.storage.pool import Connection, create_pool
+
+LOCK_KEY = 0x70726F6D67726573  # "promgres"
+_log = get_logger("migrate")
+
+
+@dataclass(frozen=True)
+class MigrationReport:
+    """What a run did.
+
+    Attributes:
+        engine: the engine of the database.
+        applied: files that this run applied, in order; empty when there was nothing to do.
+    """
+
+    engine: EngineName
+    applied: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class MigrationStatus:
+    """Where a database stands.
+
+    Attributes:
+        engine: None before the first migration.
+        applied: files whose present content is applied.
+        pending: files that `promgres migrate` would apply.
+    """
+
+    engine: EngineName | None
+    applied: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+
+
+async def migrate(url: str, settings: Settings) -> MigrationReport:
+    """Bring the database at `url` to this version.
+
+    The user of the URL is a superuser, or may create roles, and schemas in the database.
+
+    Raises:
+        DatabaseUnreachable: no server, or it refuses the login.
+        MigrationError: the database cannot be brought to this version; what to do about it.
+    """
+    async with _connect(url, settings) as connection:
+        engine = await retry_role_races(lambda: _bootstrap(connection, settings.engine))
+        await _check_owner(connection, engine)
+        plan = read_plan(engine)
+        applied = await _apply_migrations(connection, plan)
+        applied += await _apply_repeatables(connection, plan)
+        await _apply_policies(connection, settings)
+        if settings.api_password is not None:
+            password = settings.api_password.get_secret_value()
+            await retry_role_races(lambda: set_api_password(connection, password))
+    _log.info("database is migrated", engine=engine, applied=len(applied))
+    return MigrationReport(engine, applied)
+
+
+async def status(url: str, settings: Settings) -> MigrationStatus:
+    """Compare the database at `url` with this version; changes nothing.
+
+    Raises:
+        DatabaseUnreachable, MigrationError: as for `migrate`.
+    """
+    async with _connect(url, settings) as connection:
+        engine = await recorded_engine(connection)
+        if engine is None:
+            return MigrationStatus(None)
+        plan = read_plan(engine)
+        record = await _read_record(connection)
+        _check_record(plan, record)
+        files = [*plan.migrations, *plan.repeatables]
+        current = [file.path for file in files if record.get(file.path) == file.checksum]
+        pending = [file.path for file in files if file.path not in current]
+        return MigrationStatus(engine, current, pending)
+
+
+@asynccontextmanager
+async def _connect(url: str, settings: Settings) -> AsyncIterator[Connection]:
+    pool = await create_pool(url, settings.database, "promgres migrate")
+    try:
+        async with pool.acquire() as connection:
+            yield connection
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MigrationError(
+            f"the user of the database URL may not do this: {error}; connect as the database's "
+            "owner with CREATEROLE, or as a member of promgres_owner"
+        ) from error
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def _locked(connection: Connection) -> AsyncIterator[None]:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SET LOCAL client_min_messages = warning")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
+        yield
+
+
+async def _bootstrap(connection: Connection, requested: str) -> EngineName:
+    async with _locked(connection):
+        engine = await choose_engine(connection, requested)
+        await connection.execute("SELECT set_config('promgres.engine', $1, true)", engine)
+        await connection.execute(read_bootstrap())
+    return engine
+
+
+async def _check_owner(connection: Connection, engine: EngineName) -> None:
+    can_login = await connection.fetchval(
+        "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'promgres_owner'"
+    )
+    if engine == "timescaledb" and not can_login:
+        raise MigrationError(
+            "role promgres_owner was made for another engine and TimescaleDB cannot run jobs as "
+            "it: ALTER ROLE promgres_owner LOGIN (it needs no password)"
+        )
+
+
+async def _read_record(connection: Connection) -> dict[str, str]:
+    rows = await connection.fetch("SELECT file, checksum FROM internal.migration")
+    return {row["file"]: row["checksum"] for row in rows}
+
+
+def _check_record(plan: Plan, record: dict[str, str]) -> None:
+    """Refuse a database that a newer program migrated, and files that changed afterwards."""
+    checksums = {file.path: file.checksum for file in plan.migrations}
+    newer = sorted(path for path in record if "/migrations/" in path and path not in checksums)
+    if newer:
+        raise MigrationError(
+            f"the database was migrated by a newer promgres ({newer[-1]}): upgrade this one"
+        )
+    for path, checksum in checksums.items():
+        if record.get(path, checksum) != checksum:
+            raise MigrationError(
+                f"{path} is not what was applied to this database: use the promgres that made it, "
+                "or a newer release"
+            )
+
+
+async def _apply_migrations(connection: Connection, plan: Plan) -> list[str]:
+    applied = []
+    for file in plan.migrations:
+        async with _locked(connection):
+            record = await _read_record(connection)
+            _check_record(plan, record)
+            if file.path not in record:
+                await _apply(connection, [file])
+                applied.append(file.path)
+    return applied
+
+
+async def _apply_repeatables(connection: Connection, plan: Plan) -> list[str]:
+    """Apply the first one that changed and all after it, at once: later ones may stand on it."""
+    async with _locked(connection):
+        record = await _read_record(connection)
+        changed = [record.get(file.path) != file.checksum for file in plan.repeatables]
+        if not any(changed):
+            return []
+        files = plan.repeatables[changed.index(True) :]
+        await _apply(connection, files)
+        return [file.path for file in files]
+
+
+async def _apply(connection: Connection, files: Sequence[SqlFile]) -> None:
+    await connection.execute("SET LOCAL ROLE promgres_owner")
+    for file in files:
+        try:
+            await connection.execute(file.text)
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"{file.path}: {_one_line(error)}") from error
+        await connection.execute(
+            "INSERT INTO internal.migration (file, checksum) VALUES ($1, $2)"
+            " ON CONFLICT (file) DO UPDATE SET checksum = excluded.checksum, applied_at = now()",
+            file.path,
+            file.checksum,
+        )
+
+
+async def _apply_policies(connection: Connection, settings: Settings) -> None:
+    wanted = {f"retention.{target}_days": settings.retention.days(target) for target in TARGETS}
+    wanted["compress_after_days"] = settings.retention.compress_after_days
+    async with _locked(connection):
+        await connection.execute("SET LOCAL ROLE promgres_owner")
+        await connection.execute(
+            "SELECT internal.apply_policies($1, $2)",
+            list(wanted),
+            ["" if days is None else str(days) for days in wanted.values()],
+        )
+
+
+def _one_line(error: asyncpg.PostgresError) -> str:
+    parts = [str(error), error.detail or "", error.hint or "", error.context or ""]
+    return " ".join(" ".join(parts).split())

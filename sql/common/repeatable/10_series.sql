@@ -1,0 +1,63 @@
+-- Series by identity, and whose data a reader sees.
+
+CREATE OR REPLACE FUNCTION internal.resolve_series(
+    p_identity  bytea[],
+    p_tenant_id int[],
+    p_target    text[],
+    p_name      text[],
+    p_schema    text[],
+    p_labels    text[]
+)
+RETURNS TABLE (identity bytea, series_id bigint)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+#variable_conflict use_column
+BEGIN
+    IF EXISTS (
+        SELECT FROM unnest(p_identity) AS given (identity)
+        WHERE NOT EXISTS (SELECT FROM internal.series s WHERE s.identity = given.identity)
+    ) THEN
+        -- Both inserts go in key order, so that two resolvers wait for each other, never in a circle.
+        INSERT INTO internal.metric (tenant_id, target, schema, name)
+        SELECT DISTINCT g.tenant_id, g.target COLLATE "C", g.schema COLLATE "C", g.name COLLATE "C"
+        FROM unnest(p_tenant_id, p_target, p_schema, p_name) AS g (tenant_id, target, schema, name)
+        WHERE NOT EXISTS (
+            SELECT FROM internal.metric m
+            WHERE (m.tenant_id, m.target, m.schema, m.name)
+                = (g.tenant_id, g.target, g.schema, g.name)
+        )
+        ORDER BY 1, 2, 3, 4
+        ON CONFLICT DO NOTHING;
+
+        INSERT INTO internal.series (metric_id, tenant_id, target, name, schema, labels, identity)
+        SELECT m.metric_id, g.tenant_id, g.target, g.name, g.schema, g.labels::jsonb, g.identity
+        FROM (
+            SELECT DISTINCT ON (u.identity) u.*
+            FROM unnest(p_identity, p_tenant_id, p_target, p_name, p_schema, p_labels)
+                AS u (identity, tenant_id, target, name, schema, labels)
+            WHERE NOT EXISTS (SELECT FROM internal.series s WHERE s.identity = u.identity)
+            ORDER BY u.identity
+        ) AS g
+        JOIN internal.metric m USING (tenant_id, target, schema, name)
+        ORDER BY g.identity
+        ON CONFLICT (identity) DO NOTHING;
+    END IF;
+
+    RETURN QUERY
+    SELECT s.identity, s.series_id FROM internal.series s WHERE s.identity = ANY (p_identity);
+END
+$function$;
+COMMENT ON FUNCTION internal.resolve_series IS
+    'Ids of series by identity; missing ones are created. Labels come as the text of a JSON object';
+
+CREATE OR REPLACE FUNCTION internal.current_tenant_id()
+RETURNS int
+LANGUAGE sql
+STABLE
+AS $function$
+    SELECT coalesce(nullif(current_setting('promgres.tenant_id', true), '')::int, 1)
+$function$;
+COMMENT ON FUNCTION internal.current_tenant_id IS
+    'Whose data is read: the setting promgres.tenant_id, else the tenant "default"';

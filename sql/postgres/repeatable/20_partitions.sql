@@ -1,0 +1,155 @@
+-- Partitions: made before the batch that needs them, dropped when all of them is past retention.
+-- A partition's name tells its range: sample_p20260131 is a day, sample_p202601 a month, in UTC.
+
+CREATE OR REPLACE FUNCTION internal.has_partition(p_target text, p_suffix text)
+RETURNS boolean
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT EXISTS (
+        SELECT FROM pg_inherits
+        JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = format('%I.sample', p_target)::regclass
+            AND relname LIKE 'sample\_p' || p_suffix
+    )
+$function$;
+COMMENT ON FUNCTION internal.has_partition IS
+    'Whether a target has an attached partition whose name ends as the LIKE pattern says';
+
+CREATE OR REPLACE FUNCTION internal.missing_partitions(
+    p_target text, p_from timestamptz, p_to timestamptz
+)
+RETURNS TABLE (suffix text, lower_bound timestamptz, upper_bound timestamptz)
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $function$
+    WITH month AS (
+        SELECT start, to_char(start, 'YYYYMM') AS name
+        FROM generate_series(date_trunc('month', p_from), p_to, interval '1 month') AS start
+        WHERE NOT internal.has_partition(p_target, to_char(start, 'YYYYMM'))
+    ),
+    -- Days where raw data expires, so that it goes day by day; and in a month that has days already.
+    by_month AS (
+        SELECT *,
+            internal.retention_days(p_target) IS NULL
+            AND NOT internal.has_partition(p_target, name || '__') AS whole
+        FROM month
+    )
+    SELECT name, start, start + interval '1 month' FROM by_month WHERE whole
+    UNION ALL
+    SELECT to_char(day, 'YYYYMMDD'), day, day + interval '1 day'
+    FROM by_month,
+        generate_series(
+            greatest(start, date_trunc('day', p_from)),
+            least(start + interval '1 month' - interval '1 day', p_to),
+            interval '1 day'
+        ) AS day
+    WHERE NOT whole AND NOT internal.has_partition(p_target, to_char(day, 'YYYYMMDD'))
+$function$;
+COMMENT ON FUNCTION internal.missing_partitions IS
+    'Partitions that samples from p_from up to and including p_to need and that are not there';
+
+CREATE OR REPLACE FUNCTION internal.ensure_partitions(
+    p_target text, p_from timestamptz, p_to timestamptz
+)
+RETURNS int
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+    v_from timestamptz;
+    v_new  record;
+    v_made int := 0;
+BEGIN
+    SELECT greatest(p_from, dropped_before) INTO STRICT v_from
+    FROM internal.rollup_worker WHERE target = p_target;
+    IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, v_from, p_to)) THEN
+        RETURN 0;
+    END IF;
+    -- One maker at a time. ATTACH of a table that was made first does not wait for readers, which
+    -- CREATE TABLE ... PARTITION OF does.
+    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.partitions.' || p_target, 0));
+    FOR v_new IN SELECT * FROM internal.missing_partitions(p_target, v_from, p_to) LOOP
+        EXECUTE format(
+            'CREATE TABLE %1$I.%2$I (LIKE %1$I.sample INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+            p_target, 'sample_p' || v_new.suffix
+        );
+        EXECUTE format(
+            'ALTER TABLE %1$I.sample ATTACH PARTITION %1$I.%2$I FOR VALUES FROM (%3$L) TO (%4$L)',
+            p_target, 'sample_p' || v_new.suffix, v_new.lower_bound, v_new.upper_bound
+        );
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END
+$function$;
+COMMENT ON FUNCTION internal.ensure_partitions IS
+    'Makes the partitions for samples from p_from up to and including p_to; call it in a transaction of its own';
+
+CREATE OR REPLACE FUNCTION internal.has_marks_before(p_target text, p_before timestamptz)
+RETURNS boolean
+LANGUAGE plpgsql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    RETURN CASE p_target
+        WHEN 'internal' THEN EXISTS (SELECT FROM internal.rollup_mark WHERE minute < p_before)
+        WHEN 'cumsum' THEN EXISTS (SELECT FROM cumsum.rollup_mark WHERE minute < p_before)
+        ELSE false
+    END;
+END
+$function$;
+COMMENT ON FUNCTION internal.has_marks_before IS
+    'Whether raw samples of before p_before are still needed to compute rollups';
+
+CREATE OR REPLACE FUNCTION internal.drop_expired_partitions(p_target text, p_limit int DEFAULT 8)
+RETURNS int
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '200ms'
+AS $function$
+DECLARE
+    v_horizon timestamptz := now() - make_interval(days => internal.retention_days(p_target));
+    v_expired record;
+    v_dropped int := 0;
+BEGIN
+    IF v_horizon IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM FROM internal.rollup_worker WHERE target = p_target FOR UPDATE;
+    FOR v_expired IN
+        SELECT relname, range.upper_bound
+        FROM pg_inherits
+        JOIN pg_class ON pg_class.oid = inhrelid
+        CROSS JOIN LATERAL (
+            SELECT CASE length(relname)
+                WHEN length('sample_pYYYYMM')
+                    THEN to_timestamp(relname, '"sample_p"YYYYMM') + interval '1 month'
+                ELSE to_timestamp(relname, '"sample_p"YYYYMMDD') + interval '1 day'
+            END AS upper_bound
+        ) AS range
+        WHERE inhparent = format('%I.sample', p_target)::regclass
+            AND range.upper_bound <= v_horizon
+        ORDER BY range.upper_bound
+        LIMIT p_limit
+    LOOP
+        EXIT WHEN internal.has_marks_before(p_target, v_expired.upper_bound);
+        EXECUTE format('DROP TABLE %I.%I', p_target, v_expired.relname);
+        UPDATE internal.rollup_worker
+        SET dropped_before = greatest(dropped_before, v_expired.upper_bound)
+        WHERE target = p_target;
+        v_dropped := v_dropped + 1;
+    END LOOP;
+    RETURN v_dropped;
+END
+$function$;
+COMMENT ON FUNCTION internal.drop_expired_partitions IS
+    'Drops up to p_limit partitions past the retention; an error 55P03 says: readers hold them, try later';

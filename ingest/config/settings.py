@@ -161,6 +161,9 @@ class ApiSettings(Section):
     """`[api]`: the read side."""
 
     statement_timeout_seconds: float = Field(10, gt=0, description="a query's longest time")
+    acquire_timeout_seconds: float = Field(
+        10, gt=0, description="wait for a free connection, else 504"
+    )
     pool_size: int = Field(4, ge=1, le=100, description="connections of the read side")
     max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")
     write_url: str | None = Field(None, description="write side that pushes are forwarded to")

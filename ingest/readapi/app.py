@@ -1,0 +1,141 @@
+"""Every request of the read side: which page or function it is for, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+import asyncpg
+from aiohttp import web
+
+from ingest.logs import get_logger
+from ingest.metrics import exposition
+from ingest.readapi.cors import is_preflight, preflight_headers
+from ingest.readapi.database import ReadDatabase
+from ingest.readapi.directory import Directory
+from ingest.readapi.metrics import REQUESTS, SECONDS
+from ingest.readapi.negotiate import OPENAPI_MEDIA, choose_media
+from ingest.readapi.openapi import openapi_document
+from ingest.readapi.pgproblems import problem_of
+from ingest.readapi.problems import Problem, no_such_path
+from ingest.readapi.reply import Reply, http_response, problem_reply, text_reply
+from ingest.readapi.rpc import Rpc
+from ingest.readapi.tokens import Tokens
+
+Page = Callable[[web.BaseRequest], Awaitable[Reply]]
+
+RPC = "/rpc/"
+UNKNOWN = "unknown"
+"""What metrics call everything that is neither a page nor a function of ours."""
+
+log = get_logger("api")
+
+
+class ReadApi:
+    """The read side's request handler: `await api(request)` never raises."""
+
+    def __init__(
+        self, database: ReadDatabase, directory: Directory, tokens: Tokens, rpc: Rpc
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._tokens = tokens
+        self._rpc = rpc
+        self._pages: dict[str, Page] = {
+            "/": self._openapi,
+            "/metrics": _metrics,
+            "/-/healthy": _healthy,
+            "/-/ready": self._ready,
+        }
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer, count and log one request."""
+        started = time.monotonic()
+        reply = await self._answer(request)
+        response = await http_response(reply, request.method, request.headers)
+        seconds = time.monotonic() - started
+        function = request.get("function", UNKNOWN)
+        REQUESTS.labels(function, str(reply.status)).inc()
+        SECONDS.labels(function).observe(seconds)
+        log.debug(
+            "request",
+            method=request.method,
+            path=request.rel_url.raw_path,
+            status=reply.status,
+            milliseconds=round(seconds * 1000, 2),
+            remote=request.remote,
+        )
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> Reply:
+        if is_preflight(request.method, request.headers):
+            return Reply(200, b"", preflight_headers(request.headers))
+        try:
+            return await self._route(request)
+        except Problem as problem:
+            return problem_reply(problem)
+        except asyncpg.PostgresError as error:
+            log.exception("the database refuses what is ours", sqlstate=error.sqlstate)
+            return problem_reply(problem_of(error, authenticated=True))
+        except Exception:
+            log.exception("a request failed", path=request.rel_url.raw_path)
+            return problem_reply(Problem(500, "PGRSTX00", "Internal server error"))
+
+    async def _route(self, request: web.BaseRequest) -> Reply:
+        path = request.rel_url.raw_path
+        page = self._pages.get(path)
+        if page:
+            request["function"] = path
+            if request.method not in ("GET", "HEAD"):
+                message = f"Unsupported HTTP method: {request.method}"
+                raise Problem(405, "PGRST117", message, headers={"Allow": "GET, HEAD"})
+            return await page(request)
+        if not path.startswith(RPC):
+            raise no_such_path()
+        return await self._rpc(request, _function_name(path.removeprefix(RPC)))
+
+    async def _openapi(self, request: web.BaseRequest) -> Reply:
+        """Always a new look: this page is how people see what they have just added."""
+        media = choose_media(request.headers.get("Accept"), OPENAPI_MEDIA)
+        claims = self._tokens.claims_of(request.headers.get("Authorization"))
+        role = await self._directory.role_of(claims)
+        catalogue = await self._directory.catalogue(time.monotonic())
+        functions = [each for named in catalogue.functions.values() for each in named]
+        callable_oids = await self._database.executable(role, [each.oid for each in functions])
+        document = openapi_document(
+            [each for each in functions if each.oid in callable_oids], request.host
+        )
+        return Reply(200, json.dumps(document).encode(), {"Content-Type": media.value})
+
+    async def _ready(self, _: web.BaseRequest) -> Reply:
+        """200 once the database answers and holds what the read side needs."""
+        try:
+            await self._directory.catalogue(time.monotonic())
+        except Problem as problem:
+            return text_reply(problem.details or problem.message, 503)
+        return text_reply("ready")
+
+
+async def _metrics(_: web.BaseRequest) -> Reply:
+    body, content_type = exposition()
+    return Reply(200, body, {"Content-Type": content_type})
+
+
+async def _healthy(_: web.BaseRequest) -> Reply:
+    return text_reply("ok")
+
+
+def _function_name(raw: str) -> str:
+    """The last part of the path; anything deeper is no path of ours.
+
+    Raises:
+        Problem: 404.
+    """
+    if not raw or "/" in raw:
+        raise no_such_path()
+    try:
+        return unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        raise no_such_path() from None

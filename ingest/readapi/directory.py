@@ -1,0 +1,145 @@
+"""What the read side remembers of the database: functions, roles, tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.readapi.database import ReadDatabase
+from ingest.readapi.functions import Catalogue, Function, parse_catalogue
+from ingest.readapi.problems import Problem, not_migrated
+from ingest.readapi.tokens import Claims
+
+ANONYMOUS_ROLE = "web_anon"
+TENANT_SECONDS = 5.0
+"""How long an id is remembered for a tenant's name."""
+
+MOST_TENANTS = 1000
+NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
+"""No schema, no function, or no grant on it."""
+
+
+class Directory:
+    """Remembers, and looks again as soon as something is asked for that it does not know."""
+
+    def __init__(self, database: ReadDatabase) -> None:
+        self._database = database
+        self._catalogue: Catalogue | None = None
+        self._looked_at = 0.0
+        self._looking = asyncio.Lock()
+        self._tenants: dict[str, tuple[int, float]] = {}
+
+    async def catalogue(self, not_before: float | None = None) -> Catalogue:
+        """Functions and roles.
+
+        Args:
+            not_before: `time.monotonic()`; what was seen earlier is not good enough. Requests that
+                ask at the same moment share one look.
+
+        Raises:
+            Problem: 503, the database is away or not migrated.
+        """
+        if self._catalogue and not_before is None:
+            return self._catalogue
+        async with self._looking:
+            if self._catalogue is None or (not_before and self._looked_at < not_before):
+                started = time.monotonic()
+                self._catalogue = await self._look()
+                self._looked_at = started
+            return self._catalogue
+
+    async def function(
+        self, name: str, given: frozenset[str], posted: bool, not_before: float | None = None
+    ) -> Function:
+        """The function of that name that takes these arguments; one that is unknown is looked for.
+
+        Raises:
+            Problem: 404, there is none; 300, there are several.
+        """
+        asked_at = time.monotonic()
+        found = (await self.catalogue(not_before)).find(name, given)
+        if found is None:
+            catalogue = await self.catalogue(asked_at)
+            found = catalogue.find(name, given)
+            if found is None:
+                raise catalogue.not_found(name, given, posted)
+        return found
+
+    async def overloads(self, name: str) -> tuple[Function, ...]:
+        """Every function of that name.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        asked_at = time.monotonic()
+        found = (await self.catalogue()).functions.get(name)
+        if not found:
+            catalogue = await self.catalogue(asked_at)
+            found = catalogue.functions.get(name)
+            if not found:
+                raise catalogue.not_found(name, frozenset(), posted=False)
+        return found
+
+    async def role_of(self, claims: Claims) -> str:
+        """The role that a request gets.
+
+        Raises:
+            Problem: 403, the token's role is none that `authenticator` is a member of.
+        """
+        role = claims.values.get("role", ANONYMOUS_ROLE)
+        asked_at = time.monotonic()
+        if role == ANONYMOUS_ROLE:
+            return ANONYMOUS_ROLE
+        if not isinstance(role, str):
+            raise _no_role(role)
+        if role in (await self.catalogue()).roles:
+            return role
+        if role not in (await self.catalogue(asked_at)).roles:
+            raise _no_role(role)
+        return role
+
+    async def tenant_id_of(self, claims: Claims) -> int:
+        """The tenant whose data a request sees: the token's, else `default`.
+
+        Raises:
+            Problem: 403, there is no such tenant.
+        """
+        name = claims.values.get("tenant")
+        if name is None:
+            return DEFAULT_TENANT_ID
+        if not isinstance(name, str) or not name.isprintable():
+            raise _no_tenant(name)
+        known = self._tenants.get(name)
+        if known and time.monotonic() - known[1] < TENANT_SECONDS:
+            return known[0]
+        return await self._look_up_tenant(name)
+
+    async def _look_up_tenant(self, name: str) -> int:
+        asked_at = time.monotonic()
+        number = await self._database.tenant_id(name)
+        if number is None:
+            self._tenants.pop(name, None)
+            raise _no_tenant(name)
+        if len(self._tenants) >= MOST_TENANTS:
+            self._tenants.clear()
+        self._tenants[name] = (number, asked_at)
+        return number
+
+    async def _look(self) -> Catalogue:
+        try:
+            return parse_catalogue(await self._database.catalogue())
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in NOT_MIGRATED:
+                raise not_migrated() from error
+            raise
+
+
+def _no_role(role: object) -> Problem:
+    return Problem(403, "42501", f'permission denied to set role "{role}"')
+
+
+def _no_tenant(name: object) -> Problem:
+    return Problem(403, "42501", f'the token\'s tenant "{name}" does not exist')

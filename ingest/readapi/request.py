@@ -1,0 +1,185 @@
+"""What a request to /rpc asks for, before the database is asked anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from ingest.readapi.functions import SCHEMA
+from ingest.readapi.problems import Problem, bad_body, bad_query
+
+METHODS = ("GET", "HEAD", "POST")
+RESERVED = frozenset({"select", "order", "limit", "offset", "and", "or", "columns", "on_conflict"})
+"""Query parameters that shape a result and are never arguments."""
+
+OPERATOR = re.compile(
+    r"(?:not|eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|in|is|isdistinct|fts|plfts|phfts|wfts"
+    r"|cs|cd|ov|sl|sr|nxr|nxl|adj)\."
+    r"|(?:eq|gt|gte|lt|lte|like|ilike|match|imatch|fts|plfts|phfts|wfts)\("
+)
+"""How the value of a filter on a result column begins."""
+
+WHOLE_RESULTS = (
+    "The whole result of a function is answered; filters, order and pages are not served"
+)
+MOST_PARAMETERS = 1000
+JSON_TYPE = "application/json"
+COUNTS = frozenset({"exact", "planned", "estimated"})
+
+
+@dataclass(frozen=True, slots=True)
+class TextArguments:
+    """Arguments of a query string: each value is text that PostgreSQL casts.
+
+    A name given twice keeps every value; only a VARIADIC argument takes more than the last.
+    """
+
+    values: Mapping[str, tuple[str, ...]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names given."""
+        return frozenset(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonArguments:
+    """Arguments of a JSON body: the object as it was sent, so that no number loses a digit."""
+
+    document: str
+    names: frozenset[str]
+
+
+Arguments = TextArguments | JsonArguments
+
+
+def check_profile(headers: Mapping[str, str], method: str) -> bool:
+    """Whether a schema was asked for; `api` is the only one there is.
+
+    Raises:
+        Problem: 406, another schema.
+    """
+    profile = headers.get("Content-Profile" if method == "POST" else "Accept-Profile")
+    if profile is None:
+        return False
+    if profile != SCHEMA:
+        hint = f"Only the following schemas are exposed: {SCHEMA}"
+        raise Problem(406, "PGRST106", f"Invalid schema: {profile}", hint=hint)
+    return True
+
+
+def preferred_count(headers: Mapping[str, str]) -> str | None:
+    """What `Prefer: count=` asks for; every count is exact here, the cheaper promises too."""
+    for preference in headers.get("Prefer", "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.strip() == "count" and value.strip() in COUNTS:
+            return value.strip()
+    return None
+
+
+def query_arguments(query: str) -> TextArguments:
+    """Arguments of a GET or HEAD.
+
+    Raises:
+        Problem: 400, not UTF-8, too many, or something that is no argument.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    for name, value in _pairs(query):
+        _refuse_shaping(name, value)
+        values[name] = (*values.get(name, ()), value)
+    return TextArguments(values)
+
+
+def check_post_query(query: str) -> None:
+    """A POST takes its arguments from the body; its query could only shape the result.
+
+    Raises:
+        Problem: 400, there is something in it.
+    """
+    for name, value in _pairs(query):
+        _refuse_shaping(name, value)
+        raise bad_query(
+            f'"failed to parse filter ({value})"',
+            f"The query parameter {name} of a POST is no filter",
+            "Send arguments in the JSON body",
+        )
+
+
+def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
+    """Arguments of a POST: an object; of an array of objects, the first.
+
+    Raises:
+        Problem: 400, another Content-Type, or no JSON.
+    """
+    media = (content_type or JSON_TYPE).partition(";")[0].strip().lower()
+    if media != JSON_TYPE:
+        raise bad_body(f"Content-Type not acceptable: {media}")
+    text = _text(body)
+    if not text.strip():
+        return JsonArguments("{}", frozenset())
+    parsed = _parse(text)
+    if isinstance(parsed, list):
+        return _first_object(text, parsed)
+    if not isinstance(parsed, dict):
+        return JsonArguments("{}", frozenset())
+    return JsonArguments(text, frozenset(parsed))
+
+
+def _pairs(query: str) -> Iterable[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            query,
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=MOST_PARAMETERS,
+        )
+    except ValueError as error:
+        raise bad_query("The query string cannot be read", str(error)) from None
+
+
+def _refuse_shaping(name: str, value: str) -> None:
+    if name in RESERVED:
+        raise bad_query(
+            f'The query parameter "{name}" is not supported', WHOLE_RESULTS, "Leave it out"
+        )
+    if OPERATOR.match(value):
+        raise bad_query(
+            f'"failed to parse filter ({value})"',
+            f"{name}={value} is a filter on a column of the result. {WHOLE_RESULTS}",
+            "If it is an argument, send it in the JSON body of a POST",
+        )
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise bad_body() from None
+
+
+def _parse(text: str) -> Any:
+    """The value, numbers left as text: only names are read from it."""
+    try:
+        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise bad_body() from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _first_object(text: str, rows: list[Any]) -> JsonArguments:
+    if not rows:
+        return JsonArguments("{}", frozenset())
+    if any(not isinstance(row, dict) or row.keys() != rows[0].keys() for row in rows):
+        raise bad_body("All object keys must match")
+    start = re.compile(r"\s*\[\s*").match(text)
+    assert start
+    _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text, start.end())
+    return JsonArguments(text[start.end() : end], frozenset(rows[0]))

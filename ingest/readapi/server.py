@@ -1,0 +1,122 @@
+"""The read side as a process: listen, answer, stop when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ingest.config import Settings
+from ingest.errors import OperatorError
+from ingest.lifeline import watch_parent
+from ingest.logs import get_logger
+from ingest.metrics import REGISTRY
+from ingest.readapi.app import ReadApi
+from ingest.readapi.database import ReadDatabase
+from ingest.readapi.directory import Directory
+from ingest.readapi.metrics import PoolCollector
+from ingest.readapi.rpc import Rpc
+from ingest.readapi.tokens import Tokens
+
+KEEPALIVE_SECONDS = 75
+LISTEN_BACKLOG = 1024
+
+log = get_logger("api")
+
+
+class ReadServer:
+    """The read side of one process.
+
+    Args:
+        settings: of `promgres api`.
+        database_url: of the login `promgres_api`, or another member of `authenticator`.
+    """
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+        self._settings = settings
+        self._database = ReadDatabase(database_url, settings)
+        directory = Directory(self._database)
+        tokens = Tokens(secret)
+        rpc = Rpc(self._database, directory, tokens, settings)
+        self._collector = PoolCollector(lambda: self._database.connections)
+        self._runner = web.ServerRunner(
+            web.Server(
+                ReadApi(self._database, directory, tokens, rpc),
+                access_log=None,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+            ),
+            handle_signals=False,
+            shutdown_timeout=settings.api.statement_timeout_seconds,
+        )
+        self.address = ""
+
+    async def start(self) -> None:
+        """Listen. Whether the database is there does not matter yet.
+
+        Raises:
+            OperatorError: the address is taken or not ours.
+        """
+        await self._database.open()
+        await self._runner.setup()
+        host, _, port = self._settings.api_listen.rpartition(":")
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=LISTEN_BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            raise OperatorError(_why_not(self._settings.api_listen, error)) from None
+        REGISTRY.register(self._collector)
+        self.address = f"{host}:{self._runner.addresses[0][1]}"
+
+    async def check(self) -> None:
+        """Try the database, so that the log says at once if it is away.
+
+        Raises:
+            ConfigError: its URL cannot be understood.
+        """
+        await self._database.check()
+
+    async def stop(self) -> None:
+        """Listen no longer, finish what was asked, let go of the database."""
+        await self._runner.cleanup()
+        await self._database.close()
+        if self.address:
+            REGISTRY.unregister(self._collector)
+
+
+async def serve(
+    settings: Settings, database_url: str, on_start: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT, SIGTERM, or the end of the parent that started us.
+
+    Args:
+        on_start: called with the address that was bound.
+
+    Raises:
+        OperatorError: it cannot start; one line says why.
+    """
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    watch_parent(loop, ended.set)
+    server = ReadServer(settings, database_url)
+    try:
+        await server.start()
+        log.info("listening", address=server.address, tokens=settings.jwt_secret is not None)
+        if on_start:
+            on_start(server.address)
+        await server.check()
+        await ended.wait()
+        log.info("stopping")
+    finally:
+        await server.stop()
+
+
+def _why_not(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use: stop the other program, or choose another --api-listen"
+    return f"cannot listen on {address}: {error.strerror or error}"

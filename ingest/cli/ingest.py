@@ -9,7 +9,6 @@ import click
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.daemon.daemon import Daemon
-from ingest.storage.embedded import running_url
 from ingest.storage.urls import owner_database_url
 
 
@@ -17,5 +16,4 @@ from ingest.storage.urls import owner_database_url
 @with_settings
 def command(settings: Settings) -> None:
     """Take remote write until SIGINT or SIGTERM, then finish what was taken in."""
-    url = owner_database_url(settings, running_url(settings.data_dir))
-    asyncio.run(Daemon(settings, url).serve())
+    asyncio.run(Daemon(settings, owner_database_url(settings)).serve())

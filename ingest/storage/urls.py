@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from ingest.config import Settings
 from ingest.errors import ConfigError
+from ingest.storage.embedded.running import running_url
 
 API_LOGIN = "promgres_api"
 """The login role of the read side; `promgres migrate` creates it and sets its password."""
@@ -18,34 +19,33 @@ NO_API_LOGIN = (
 )
 
 
-def owner_database_url(settings: Settings, embedded_url: str | None = None) -> str:
-    """The URL of the write side: as given, else of the embedded database that runs.
+def owner_database_url(settings: Settings) -> str:
+    """The owner's URL: as given, else of the embedded database that runs in the data directory.
 
     Raises:
-        ConfigError: neither is there.
+        ConfigError: none is given, and none runs.
+        OperatorError: the one that runs belongs to another user.
     """
     if settings.database_url:
         return settings.database_url.get_secret_value()
-    if embedded_url is None:
-        raise ConfigError("no database: give --database-url, or start `promgres up`")
-    return embedded_url
+    running = running_url(settings.data_dir)
+    if running is None:
+        raise ConfigError(
+            f"no database: none runs in {settings.data_dir}; start `promgres up`, or give"
+            " --database-url (PROMGRES_DATABASE_URL)"
+        )
+    return running
 
 
-def api_database_url(settings: Settings, embedded_url: str | None = None) -> str:
+def api_database_url(settings: Settings) -> str:
     """The URL of the read side: as given, else the login `promgres_api` of the same database.
-
-    Args:
-        embedded_url: the superuser's URL of an embedded database that runs, if one does.
 
     Raises:
         ConfigError: no database is known, or only an owner's URL and no password for the login.
     """
     if settings.api_database_url:
         return settings.api_database_url.get_secret_value()
-    owner_url = settings.database_url.get_secret_value() if settings.database_url else embedded_url
-    if owner_url is None:
-        raise ConfigError("no database: give --api-database-url, or start `promgres up`")
-    return as_api_login(owner_url, settings.api_password)
+    return as_api_login(owner_database_url(settings), settings.api_password)
 
 
 def as_api_login(owner_url: str, password: SecretStr | None) -> str:

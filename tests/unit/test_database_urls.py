@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
 from ingest.config import Settings
 from ingest.errors import ConfigError
-from ingest.storage.urls import NO_API_LOGIN, api_database_url, as_api_login
+from ingest.storage.urls import NO_API_LOGIN, api_database_url, as_api_login, owner_database_url
 
 PASSWORD = SecretStr("p@ss/w:rd?#%")
 QUOTED = "p%40ss%2Fw%3Ard%3F%23%25"
@@ -73,9 +75,8 @@ def test_a_given_url_is_taken_as_it_is() -> None:
     assert api_database_url(settings) == given
 
 
-def test_the_embedded_database_is_used_when_no_url_is_given() -> None:
-    url = "postgresql://postgres@/postgres?host=%2Frun&port=5432"
-    expected = "postgresql://promgres_api@/postgres?host=%2Frun&port=5432"
-    assert api_database_url(Settings(), url) == expected
-    with pytest.raises(ConfigError, match="promgres up"):
-        api_database_url(Settings())
+def test_without_a_url_and_without_a_running_database_there_is_none(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    for find in (owner_database_url, api_database_url):
+        with pytest.raises(ConfigError, match="promgres up"):
+            find(settings)

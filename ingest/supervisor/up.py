@@ -1,0 +1,180 @@
+"""The order of things in `promgres up`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ingest.config import Settings
+from ingest.errors import OperatorError
+from ingest.logs import get_logger
+from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
+from ingest.storage.urls import api_database_url, as_api_login
+from ingest.supervisor.addresses import settle_addresses
+from ingest.supervisor.child import Child, Ties
+from ingest.supervisor.environment import (
+    promgres_command,
+    read_side_environment,
+    write_side_environment,
+)
+from ingest.supervisor.locks import family_lock, parent_lock, wait_for_family
+from ingest.supervisor.services import Keeper, Service, ServiceEnded
+from ingest.supervisor.welcome import welcome
+
+log = get_logger("up")
+
+SAME_REQUEST_SECONDS = 2.0
+"""Signals so close to the first are the same request (a terminal and `make` may both send one);
+a later one asks to hurry."""
+
+Migrate = Callable[[str, Settings], Awaitable[object]]
+
+
+async def up(settings: Settings, config_file: Path | None, migrate: Migrate) -> None:
+    """Run database, migrations, write side and read side until SIGINT, SIGTERM or SIGHUP.
+
+    Args:
+        config_file: the file that `settings` came from, for the children.
+        migrate: brings the database at a URL to this version.
+
+    Raises:
+        OperatorError: something is in the way that the operator can mend.
+        ChildRefused: the same, and a child has already said it.
+    """
+    if not settings.embedded:
+        api_database_url(settings)  # refuses early
+    settings = settings.model_copy(update={"data_dir": prepare_data_dir(settings.data_dir)})
+    with _hold(settings.data_dir) as ties:
+        keeper, signals = Keeper(), Signals()
+        work = asyncio.ensure_future(_run(settings, config_file, migrate, keeper, ties))
+        asked = asyncio.ensure_future(signals.stop.wait())
+        try:
+            await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            await _end(work, keeper, signals)
+
+
+class Signals:
+    """Requests to end, from the terminal and from elsewhere.
+
+    Attributes:
+        stop: set by the first.
+        hurry: set by a later one.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._first = 0.0
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self._receive, loop)
+
+    def _receive(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self.stop.is_set():
+            self._first = loop.time()
+            self.stop.set()
+        elif loop.time() - self._first > SAME_REQUEST_SECONDS:
+            self.hurry.set()
+
+
+async def _run(
+    settings: Settings, config_file: Path | None, migrate: Migrate, keeper: Keeper, ties: Ties
+) -> None:
+    """Start everything, then watch over it until cancelled."""
+    await wait_for_family(ties.family_lock)
+    settings = _with_settled_addresses(settings)
+    database_url = await _database(settings, keeper)
+    await migrate(database_url, settings)
+    try:
+        await keeper.start(_sides(settings, config_file, database_url, ties))
+    except ServiceEnded as error:
+        raise OperatorError(f"{error}; it says why above") from None
+    print(welcome(settings, database_url if settings.embedded else None), flush=True)
+    await keeper.watch()
+
+
+async def _database(settings: Settings, keeper: Keeper) -> str:
+    """The owner's URL of the database, started first if it is ours to start."""
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    password = settings.database.password
+    server = EmbeddedPostgres(
+        settings.data_dir,
+        settings.database.listen,
+        password.get_secret_value() if password else None,
+    )
+    await keeper.start({"the database": server})
+    return server.url
+
+
+def _sides(
+    settings: Settings, config_file: Path | None, database_url: str, ties: Ties
+) -> dict[str, Service]:
+    given = settings.api_database_url
+    api_url = (
+        given.get_secret_value() if given else as_api_login(database_url, settings.api_password)
+    )
+    return {
+        "the write side": Child(
+            promgres_command("ingest"),
+            write_side_environment(settings, config_file, database_url),
+            settings.listen,
+            ties,
+        ),
+        "the read side": Child(
+            promgres_command("api"),
+            read_side_environment(settings, config_file, api_url),
+            settings.api_listen,
+            ties,
+        ),
+    }
+
+
+def _with_settled_addresses(settings: Settings) -> Settings:
+    wanted = {"--listen": settings.listen, "--api-listen": settings.api_listen}
+    if settings.embedded and settings.database.listen:
+        wanted["--database-listen"] = settings.database.listen
+    settled = settle_addresses(wanted)
+    listen = settled.get("--database-listen")
+    return settings.model_copy(
+        update={
+            "listen": settled["--listen"],
+            "api_listen": settled["--api-listen"],
+            "database": settings.database.model_copy(update={"listen": listen}),
+        }
+    )
+
+
+@contextmanager
+def _hold(data_dir: Path) -> Iterator[Ties]:
+    """Hold the data directory, and what binds children to us.
+
+    The lifeline's write end is in this process alone, and stays open until the children have ended:
+    one that is asked to end must not take that for our death.
+    """
+    with parent_lock(data_dir), family_lock(data_dir) as family:
+        read_end, write_end = os.pipe()
+        try:
+            yield Ties(read_end, family)
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+
+
+async def _end(work: asyncio.Future[None], keeper: Keeper, signals: Signals) -> None:
+    """End everything, then let an error of `work` through."""
+    stopped_by_us = not work.done()
+    if stopped_by_us:
+        log.info("ending")
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    await keeper.stop(signals.hurry)
+    if not stopped_by_us:
+        work.result()

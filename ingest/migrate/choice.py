@@ -7,37 +7,35 @@ import re
 import asyncpg
 
 from ingest.errors import MigrationError
+from ingest.migrate.lock import locked
 from ingest.migrate.plan import EngineName
-from ingest.storage.pool import Connection
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pool import AnyConnection, Pool
 
 OLDEST_POSTGRES = 15
 OLDEST_TIMESCALEDB = (2, 19)
 
 
-async def choose_engine(connection: Connection, requested: str) -> EngineName:
+async def choose_engine(pool: Pool, requested: str) -> EngineName:
     """The engine recorded in the database, else the one to record; creates the extension for it.
 
-    Must run inside a transaction.
-
     Args:
+        pool: no connection of it may be in use.
         requested: `auto`, `timescaledb` or `postgres`.
 
     Raises:
         MigrationError: PostgreSQL is too old, TimescaleDB was asked for and cannot be had, or
             another engine than the recorded one was asked for.
     """
-    _check_postgres(connection)
-    recorded = await recorded_engine(connection)
+    async with pool.acquire() as connection:
+        _check_postgres(connection.get_server_version().major)
+        recorded = await recorded_engine(connection)
     if recorded is not None:
-        if requested not in ("auto", recorded):
-            raise MigrationError(
-                f"this database was made with engine {recorded}, which cannot change: "
-                f"leave --engine out, or use another database for {requested}"
-            )
+        check_unchanged(recorded, requested)
         return recorded
     if requested == "postgres":
         return "postgres"
-    obstacle = await _create_timescaledb(connection)
+    obstacle = await _create_timescaledb(pool)
     if obstacle is None:
         return "timescaledb"
     if requested == "timescaledb":
@@ -45,7 +43,7 @@ async def choose_engine(connection: Connection, requested: str) -> EngineName:
     return "postgres"
 
 
-async def recorded_engine(connection: Connection) -> EngineName | None:
+async def recorded_engine(connection: AnyConnection) -> EngineName | None:
     """What an earlier migration chose, None before the first one."""
     if await connection.fetchval("SELECT to_regclass('internal.setting')") is None:
         return None
@@ -55,56 +53,62 @@ async def recorded_engine(connection: Connection) -> EngineName | None:
     return engine
 
 
-def _check_postgres(connection: Connection) -> None:
-    version = connection.get_server_version()
-    if version.major < OLDEST_POSTGRES:
+def check_unchanged(recorded: EngineName, requested: str) -> None:
+    """Refuse to turn one engine into another.
+
+    Raises:
+        MigrationError: another engine than the recorded one was asked for.
+    """
+    if requested not in ("auto", recorded):
         raise MigrationError(
-            f"this is PostgreSQL {version.major}; {OLDEST_POSTGRES} or newer is needed"
+            f"this database was made with engine {recorded}, which cannot change: "
+            f"leave --engine out, or use another database for {requested}"
         )
 
 
-async def _create_timescaledb(connection: Connection) -> str | None:
-    """Create the extension, or leave everything as it was and say what is in the way."""
-    obstacle = await _missing(connection)
+def _check_postgres(major: int) -> None:
+    if major < OLDEST_POSTGRES:
+        raise MigrationError(
+            f"this is PostgreSQL {major}; version {OLDEST_POSTGRES} or newer is needed"
+        )
+
+
+async def _create_timescaledb(pool: Pool) -> str | None:
+    """Create the extension, or leave everything as it was and say what is in the way.
+
+    On a connection of its own: a server that does not preload the library ends the session.
+    """
+    async with pool.acquire() as connection:
+        obstacle = await _version_obstacle(connection)
     if obstacle is not None:
         return obstacle
-    attempt = connection.transaction()
-    await attempt.start()
     try:
-        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        obstacle = await _license_obstacle(connection)
-    except asyncpg.PostgresError as error:
-        obstacle = f"the extension cannot be created: {error}"
-    if obstacle is None:
-        await attempt.commit()
-    else:
-        await attempt.rollback()
-    return obstacle
+        async with pool.acquire() as connection, locked(connection):
+            await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+            await _check_license(connection)
+    except MigrationError as error:
+        return str(error)
+    except (asyncpg.PostgresError, *CONNECTION_ERRORS) as error:
+        return f"the extension cannot be created: {' '.join(str(error).split())}"
+    return None
 
 
-async def _missing(connection: Connection) -> str | None:
+async def _version_obstacle(connection: AnyConnection) -> str | None:
     version = await connection.fetchval(
         "SELECT coalesce(installed_version, default_version)"
         " FROM pg_available_extensions WHERE name = 'timescaledb'"
     )
     if version is None:
         return "this server does not offer the extension timescaledb"
-    if _numbers(version) < OLDEST_TIMESCALEDB:
+    if tuple(int(number) for number in re.findall(r"\d+", version)) < OLDEST_TIMESCALEDB:
         oldest = ".".join(map(str, OLDEST_TIMESCALEDB))
         return f"TimescaleDB {version} is offered; {oldest} or newer is needed"
-    # Creating it without the library would end the whole session (FATAL).
-    preloaded = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%')"
-    )
-    return None if preloaded else "add timescaledb to shared_preload_libraries and restart"
+    return None
 
 
-async def _license_obstacle(connection: Connection) -> str | None:
+async def _check_license(connection: AnyConnection) -> None:
     found = await connection.fetchval("SELECT current_setting('timescaledb.license', true)")
-    if found == "timescale":
-        return None
-    return f"timescaledb.license is {found!r}; continuous aggregates need 'timescale'"
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version))
+    if found != "timescale":
+        raise MigrationError(
+            f"timescaledb.license is {found!r}; continuous aggregates need 'timescale'"
+        )

@@ -8,7 +8,7 @@ from typing import TypeVar
 import asyncpg
 
 from ingest.migrate.scram import scram_verifier
-from ingest.storage.pool import Connection
+from ingest.storage.pool import AnyConnection
 
 ATTEMPTS = 20
 T = TypeVar("T")
@@ -31,7 +31,7 @@ async def retry_role_races(step: Callable[[], Awaitable[T]]) -> T:
     return await step()
 
 
-async def set_api_password(connection: Connection, password: str) -> None:
+async def set_api_password(connection: AnyConnection, password: str) -> None:
     """Give the login `promgres_api` its password; what the server sees and may log is a verifier.
 
     Raises:

@@ -1,8 +1,7 @@
 """Bring a database to this version: forward only, from as many processes at once as you like.
 
-Every transaction takes the same advisory lock and then looks again at what is applied, so that
-processes share the work instead of repeating it. No lock outlives a transaction: a pooler that
-switches connections between transactions changes nothing.
+Every transaction takes the same lock (see `lock`) and then looks again at what is applied, so that
+processes share the work instead of repeating it.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ import asyncpg
 from ingest.config import Settings
 from ingest.errors import MigrationError
 from ingest.logs import get_logger
-from ingest.migrate.choice import choose_engine, recorded_engine
+from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
+from ingest.migrate.lock import locked
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan
 from ingest.migrate.roles import retry_role_races, set_api_password
 from ingest.model import TARGETS
-from ingest.storage.pool import Connection, create_pool
+from ingest.storage.pool import AnyConnection, Pool, create_pool
 
-LOCK_KEY = 0x70726F6D67726573  # "promgres"
 _log = get_logger("migrate")
 
 
@@ -63,16 +62,24 @@ async def migrate(url: str, settings: Settings) -> MigrationReport:
         DatabaseUnreachable: no server, or it refuses the login.
         MigrationError: the database cannot be brought to this version; what to do about it.
     """
-    async with _connect(url, settings) as connection:
-        engine = await retry_role_races(lambda: _bootstrap(connection, settings.engine))
-        await _check_owner(connection, engine)
-        plan = read_plan(engine)
-        applied = await _apply_migrations(connection, plan)
-        applied += await _apply_repeatables(connection, plan)
-        await _apply_policies(connection, settings)
-        if settings.api_password is not None:
-            password = settings.api_password.get_secret_value()
-            await retry_role_races(lambda: set_api_password(connection, password))
+    async with _pool(url, settings) as pool:
+        chosen = await choose_engine(pool, settings.engine)
+        async with pool.acquire() as connection:
+            return await _migrate(connection, chosen, settings)
+
+
+async def _migrate(
+    connection: AnyConnection, chosen: EngineName, settings: Settings
+) -> MigrationReport:
+    engine = await retry_role_races(lambda: _bootstrap(connection, chosen, settings.engine))
+    await _check_owner(connection, engine)
+    plan = read_plan(engine)
+    applied = await _apply_migrations(connection, plan)
+    applied += await _apply_repeatables(connection, plan)
+    await _apply_policies(connection, settings)
+    if settings.api_password is not None:
+        password = settings.api_password.get_secret_value()
+        await retry_role_races(lambda: set_api_password(connection, password))
     _log.info("database is migrated", engine=engine, applied=len(applied))
     return MigrationReport(engine, applied)
 
@@ -83,7 +90,7 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
     Raises:
         DatabaseUnreachable, MigrationError: as for `migrate`.
     """
-    async with _connect(url, settings) as connection:
+    async with _pool(url, settings) as pool, pool.acquire() as connection:
         engine = await recorded_engine(connection)
         if engine is None:
             return MigrationStatus(None)
@@ -97,11 +104,10 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
 
 
 @asynccontextmanager
-async def _connect(url: str, settings: Settings) -> AsyncIterator[Connection]:
+async def _pool(url: str, settings: Settings) -> AsyncIterator[Pool]:
     pool = await create_pool(url, settings.database, "promgres migrate")
     try:
-        async with pool.acquire() as connection:
-            yield connection
+        yield pool
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationError(
             f"the user of the database URL may not do this: {error}; connect as the database's "
@@ -111,24 +117,16 @@ async def _connect(url: str, settings: Settings) -> AsyncIterator[Connection]:
         await pool.close()
 
 
-@asynccontextmanager
-async def _locked(connection: Connection) -> AsyncIterator[None]:
-    async with connection.transaction():
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute("SET LOCAL client_min_messages = warning")
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_KEY)
-        yield
-
-
-async def _bootstrap(connection: Connection, requested: str) -> EngineName:
-    async with _locked(connection):
-        engine = await choose_engine(connection, requested)
+async def _bootstrap(connection: AnyConnection, chosen: EngineName, requested: str) -> EngineName:
+    async with locked(connection):
+        engine = await recorded_engine(connection) or chosen
+        check_unchanged(engine, requested)
         await connection.execute("SELECT set_config('promgres.engine', $1, true)", engine)
         await connection.execute(read_bootstrap())
     return engine
 
 
-async def _check_owner(connection: Connection, engine: EngineName) -> None:
+async def _check_owner(connection: AnyConnection, engine: EngineName) -> None:
     can_login = await connection.fetchval(
         "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'promgres_owner'"
     )
@@ -139,7 +137,7 @@ async def _check_owner(connection: Connection, engine: EngineName) -> None:
         )
 
 
-async def _read_record(connection: Connection) -> dict[str, str]:
+async def _read_record(connection: AnyConnection) -> dict[str, str]:
     rows = await connection.fetch("SELECT file, checksum FROM internal.migration")
     return {row["file"]: row["checksum"] for row in rows}
 
@@ -160,10 +158,10 @@ def _check_record(plan: Plan, record: dict[str, str]) -> None:
             )
 
 
-async def _apply_migrations(connection: Connection, plan: Plan) -> list[str]:
+async def _apply_migrations(connection: AnyConnection, plan: Plan) -> list[str]:
     applied = []
     for file in plan.migrations:
-        async with _locked(connection):
+        async with locked(connection):
             record = await _read_record(connection)
             _check_record(plan, record)
             if file.path not in record:
@@ -172,9 +170,9 @@ async def _apply_migrations(connection: Connection, plan: Plan) -> list[str]:
     return applied
 
 
-async def _apply_repeatables(connection: Connection, plan: Plan) -> list[str]:
+async def _apply_repeatables(connection: AnyConnection, plan: Plan) -> list[str]:
     """Apply the first one that changed and all after it, at once: later ones may stand on it."""
-    async with _locked(connection):
+    async with locked(connection):
         record = await _read_record(connection)
         changed = [record.get(file.path) != file.checksum for file in plan.repeatables]
         if not any(changed):
@@ -184,7 +182,7 @@ async def _apply_repeatables(connection: Connection, plan: Plan) -> list[str]:
         return [file.path for file in files]
 
 
-async def _apply(connection: Connection, files: Sequence[SqlFile]) -> None:
+async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
     await connection.execute("SET LOCAL ROLE promgres_owner")
     for file in files:
         try:
@@ -199,10 +197,10 @@ async def _apply(connection: Connection, files: Sequence[SqlFile]) -> None:
         )
 
 
-async def _apply_policies(connection: Connection, settings: Settings) -> None:
+async def _apply_policies(connection: AnyConnection, settings: Settings) -> None:
     wanted = {f"retention.{target}_days": settings.retention.days(target) for target in TARGETS}
     wanted["compress_after_days"] = settings.retention.compress_after_days
-    async with _locked(connection):
+    async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
         await connection.execute(
             "SELECT internal.apply_policies($1, $2)",

@@ -15,9 +15,11 @@ from ingest.storage.pgerrors import CONNECTION_ERRORS
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
+    AnyConnection = Connection | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 else:
     Connection = asyncpg.Connection
     Pool = asyncpg.Pool
+    AnyConnection = asyncpg.Connection
 
 CONNECT_AGAIN_SECONDS = 0.2
 

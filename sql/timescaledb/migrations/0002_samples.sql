@@ -1,0 +1,96 @@
+-- Engine timescaledb: hypertables, and continuous aggregates of minutes, hours and days.
+
+CREATE TABLE internal.sample (
+    time      timestamptz NOT NULL,
+    series_id bigint NOT NULL,
+    value     float8 NOT NULL,
+    exact     numeric,
+    PRIMARY KEY (series_id, time)
+);
+CREATE TABLE cumsum.sample (LIKE internal.sample, PRIMARY KEY (series_id, time));
+CREATE TABLE geo.sample (LIKE internal.sample, PRIMARY KEY (series_id, time));
+
+SELECT create_hypertable(
+    'internal.sample', by_range('time', INTERVAL '1 day'), create_default_indexes => false);
+SELECT create_hypertable(
+    'cumsum.sample', by_range('time', INTERVAL '7 days'), create_default_indexes => false);
+SELECT create_hypertable(
+    'geo.sample', by_range('time', INTERVAL '7 days'), create_default_indexes => false);
+
+CREATE INDEX sample_time ON internal.sample USING brin (time) WITH (autosummarize = on);
+CREATE INDEX sample_time ON cumsum.sample USING brin (time) WITH (autosummarize = on);
+CREATE INDEX sample_time ON geo.sample USING brin (time) WITH (autosummarize = on);
+
+COMMENT ON TABLE internal.sample IS 'Samples of target internal, one row a series and time stamp';
+COMMENT ON TABLE cumsum.sample IS 'Samples of target cumsum, one row a series and time stamp';
+COMMENT ON TABLE geo.sample IS 'Samples of target geo, one row a series and time stamp';
+
+-- Segments of one series in order of time take 3.8 bytes a sample.
+ALTER TABLE internal.sample SET (
+    timescaledb.compress, timescaledb.compress_segmentby = 'series_id',
+    timescaledb.compress_orderby = 'time'
+);
+ALTER TABLE cumsum.sample SET (
+    timescaledb.compress, timescaledb.compress_segmentby = 'series_id',
+    timescaledb.compress_orderby = 'time'
+);
+ALTER TABLE geo.sample SET (
+    timescaledb.compress, timescaledb.compress_segmentby = 'series_id',
+    timescaledb.compress_orderby = 'time'
+);
+
+CREATE TABLE internal.rollup_window (
+    target         text PRIMARY KEY,
+    dropped_before timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO internal.rollup_window (target) VALUES ('internal'), ('cumsum'), ('geo');
+COMMENT ON TABLE internal.rollup_window IS
+    'One row a target: raw samples before dropped_before are gone, and rollups there stay as they are';
+
+-- last_key and exact_last_key are {seconds since 2000, series_id, value}: max() of them is the
+-- newest sample, then the one of the largest series_id, and combines from parts.
+DO $create$
+DECLARE
+    v_target text;
+    v_step   record;
+BEGIN
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+        EXECUTE replace($template$
+CREATE MATERIALIZED VIEW @target@.parts_1m
+WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+SELECT time_bucket('1 minute', x.time) AS bucket, s.tenant_id, s.schema, s.name,
+    count(*) AS samples,
+    sum(coalesce(x.exact, CASE WHEN abs(x.value) < 'Infinity' THEN x.value::text::numeric END))
+        AS sum,
+    min(x.value) AS min, max(x.value) AS max,
+    max(ARRAY[date_part('epoch', x.time - '2000-01-03 00:00+00'::timestamptz), x.series_id, x.value])
+        AS last_key,
+    max(x.exact) AS exact_max,
+    max(ARRAY[
+        date_part('epoch', x.time - '2000-01-03 00:00+00'::timestamptz)::numeric, x.series_id, x.exact
+    ]) FILTER (WHERE x.exact IS NOT NULL) AS exact_last_key
+FROM @target@.sample x
+JOIN internal.series s ON s.series_id = x.series_id
+WHERE x.value <> 'NaN'
+GROUP BY 1, 2, 3, 4
+WITH NO DATA;
+        $template$, '@target@', v_target);
+
+        FOR v_step IN
+            SELECT * FROM (VALUES ('1m', '1h', '1 hour'), ('1h', '1d', '1 day'))
+                AS step (source, width, step)
+        LOOP
+            EXECUTE format($template$
+CREATE MATERIALIZED VIEW %1$I.parts_%3$s
+WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
+SELECT time_bucket(%4$L::interval, bucket) AS bucket, tenant_id, schema, name,
+    sum(samples)::bigint AS samples, sum(sum) AS sum, min(min) AS min, max(max) AS max,
+    max(last_key) AS last_key, max(exact_max) AS exact_max, max(exact_last_key) AS exact_last_key
+FROM %1$I.parts_%2$s
+GROUP BY 1, 2, 3, 4
+WITH NO DATA;
+            $template$, v_target, v_step.source, v_step.width, v_step.step);
+        END LOOP;
+    END LOOP;
+END
+$create$;

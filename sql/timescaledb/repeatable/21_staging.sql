@@ -1,0 +1,46 @@
+-- The way from staging into the hypertables, in the transaction of the COPY.
+
+DO $create$
+DECLARE
+    v_target text;
+BEGIN
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
+        -- Late samples may fall into compressed chunks, any number of them.
+        EXECUTE format($template$
+CREATE OR REPLACE FUNCTION staging_%1$s.move_samples()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0
+AS $function$
+DECLARE
+    v_new bigint;
+BEGIN
+    BEGIN
+        -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
+        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        SELECT time, series_id, value, exact FROM new_rows;
+        GET DIAGNOSTICS v_new = ROW_COUNT;
+    EXCEPTION WHEN unique_violation THEN
+        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        SELECT time, series_id, value, exact FROM new_rows
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS v_new = ROW_COUNT;
+    END;
+    PERFORM set_config('promgres.new_rows', v_new::text, true);
+    RETURN NULL;
+END
+$function$;
+
+COMMENT ON FUNCTION staging_%1$s.move_samples IS
+    'Moves the rows of one COPY or INSERT; the setting promgres.new_rows says how many were new';
+
+CREATE OR REPLACE TRIGGER move_samples
+    AFTER INSERT ON staging_%1$I.sample
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION staging_%1$s.move_samples();
+$template$, v_target);
+    END LOOP;
+END
+$create$;

@@ -1,0 +1,74 @@
+-- Policies of engine timescaledb: retention and compression, as internal.setting says.
+
+CREATE OR REPLACE FUNCTION internal.apply_retention(p_target text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+DECLARE
+    v_relation text;
+    v_after    interval := make_interval(days => internal.retention_days(p_target));
+BEGIN
+    FOREACH v_relation IN ARRAY ARRAY['sample', 'parts_1m'] LOOP
+        CONTINUE WHEN to_regclass(format('%I.%I', p_target, v_relation)) IS NULL;
+        PERFORM remove_retention_policy(format('%I.%I', p_target, v_relation), if_exists => true);
+        IF v_after IS NOT NULL THEN
+            PERFORM add_retention_policy(format('%I.%I', p_target, v_relation), v_after);
+        END IF;
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION internal.apply_retention IS
+    'Gives raw samples and minutes of a target the retention of the settings; hours and days stay';
+
+CREATE OR REPLACE FUNCTION internal.apply_compression(p_target text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+DECLARE
+    v_after interval := (
+        SELECT make_interval(days => nullif(value, '')::int)
+        FROM internal.setting WHERE key = 'compress_after_days');
+BEGIN
+    PERFORM remove_compression_policy(format('%I.sample', p_target), if_exists => true);
+    IF v_after IS NOT NULL THEN
+        PERFORM add_compression_policy(format('%I.sample', p_target), v_after);
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION internal.apply_compression IS
+    'Compresses chunks of a target after the days of the settings';
+
+CREATE OR REPLACE FUNCTION internal.apply_policies(p_keys text[], p_values text[])
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+    v_target text;
+BEGIN
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
+        -- What was dropped under the old retention stays dropped under a longer one.
+        UPDATE internal.rollup_window
+        SET dropped_before = internal.refresh_start(v_target)
+        WHERE target = v_target
+            AND internal.retention_days(v_target)
+                <> ALL (SELECT nullif(v, '')::int FROM unnest(p_keys, p_values) AS g (k, v)
+                        WHERE k = 'retention.' || v_target || '_days');
+    END LOOP;
+
+    INSERT INTO internal.setting (key, value)
+    SELECT * FROM unnest(p_keys, p_values)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    WHERE setting.value <> excluded.value;
+
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
+        PERFORM internal.apply_retention(v_target);
+        PERFORM internal.apply_compression(v_target);
+    END LOOP;
+END
+$function$;
+COMMENT ON FUNCTION internal.apply_policies IS
+    'Records the policies of the settings (empty is "never") and puts them in force';

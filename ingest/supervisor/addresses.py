@@ -57,6 +57,7 @@ def _settle(setting: str, address: str, stack: ExitStack) -> str:
             if family == socket.AF_INET6:
                 probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind((place[0], port, *place[2:]))
+            probe.listen(1)  # Linux lets two sockets be bound to one port until one of them listens
             port = port or probe.getsockname()[1]
     except OSError as error:
         raise OperatorError(_why_not(setting, address, error)) from None

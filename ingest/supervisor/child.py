@@ -58,7 +58,7 @@ class Child:
     ) -> None:
         self._command = command
         self._environment = {**environment, LIFELINE: str(ties.lifeline)}
-        self._address = reachable_address(address)
+        self.address = reachable_address(address)
         self._ties = ties
         self._process: asyncio.subprocess.Process | None = None
 
@@ -106,7 +106,7 @@ class Child:
     async def _until_ready(self, ended: asyncio.Future[int]) -> None:
         loop = asyncio.get_running_loop()
         said = loop.time()
-        while not await is_ready(self._address):
+        while not await is_ready(self.address):
             await asyncio.wait([ended], timeout=POLL_SECONDS)
             if ended.done():
                 status = ended.result()
@@ -114,7 +114,7 @@ class Child:
                 raise kind(f"`promgres {self._command[-1]}` ended with status {status}")
             if loop.time() - said > SAY_SO_EVERY_SECONDS:
                 said = loop.time()
-                log.warning("not ready yet", command=self._command[-1], address=self._address)
+                log.warning("not ready yet", command=self._command[-1], address=self.address)
 
 
 async def is_ready(address: str) -> bool:

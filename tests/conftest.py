@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.migrate import migrate
 from tests.support.databases import Database, blocking, execute
 from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
@@ -79,8 +80,6 @@ def _postgres_template(cluster: Cluster) -> str:
 
 
 def _migrate(database: Database) -> None:
-    from ingest.migrate import migrate
-
     blocking(migrate(database.url, database.settings()))
 
 
@@ -108,7 +107,8 @@ def postgres_db(
 
 
 @pytest.fixture(scope="session")
-def _pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where PGlite writes its logs; without PGlite the test skips (in CI it fails)."""
     if not pglite_installed():
         missing = "PGlite is not installed: python -m tests.support.install"
         if os.environ.get("CI"):
@@ -118,31 +118,31 @@ def _pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _empty_pglite(_pglite_logs: Path) -> Path:
-    server = PgliteServer(_pglite_logs)
-    dump = server.dump(_pglite_logs / "empty.tar")
+def _empty_pglite(pglite_logs: Path) -> Path:
+    server = PgliteServer(pglite_logs)
+    dump = server.dump(pglite_logs / "empty.tar")
     server.stop()
     return dump
 
 
 @pytest.fixture(scope="session")
-def _migrated_pglite(_pglite_logs: Path, _empty_pglite: Path) -> Path:
-    server = PgliteServer(_pglite_logs, _empty_pglite)
+def _migrated_pglite(pglite_logs: Path, _empty_pglite: Path) -> Path:
+    server = PgliteServer(pglite_logs, _empty_pglite)
     _migrate(Database(server.url, "timescaledb"))
-    dump = server.dump(_pglite_logs / "migrated.tar")
+    dump = server.dump(pglite_logs / "migrated.tar")
     server.stop()
     return dump
 
 
 @pytest.fixture(scope="session")
-def _empty_pglites(_pglite_logs: Path, _empty_pglite: Path) -> Iterator[PgliteSupply]:
-    with PgliteSupply(_pglite_logs, _empty_pglite) as supply:
+def _empty_pglites(pglite_logs: Path, _empty_pglite: Path) -> Iterator[PgliteSupply]:
+    with PgliteSupply(pglite_logs, _empty_pglite) as supply:
         yield supply
 
 
 @pytest.fixture(scope="session")
-def _migrated_pglites(_pglite_logs: Path, _migrated_pglite: Path) -> Iterator[PgliteSupply]:
-    with PgliteSupply(_pglite_logs, _migrated_pglite) as supply:
+def _migrated_pglites(pglite_logs: Path, _migrated_pglite: Path) -> Iterator[PgliteSupply]:
+    with PgliteSupply(pglite_logs, _migrated_pglite) as supply:
         yield supply
 
 

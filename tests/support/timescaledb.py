@@ -57,7 +57,9 @@ class PgliteServer:
     def stop(self) -> None:
         """End it, ready or not; nothing is kept."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(30)
+        self._pipe(self.process.stdin).close()
+        self._pipe(self.process.stdout).close()
 
     def _answer(self) -> dict[str, str]:
         line = self._pipe(self.process.stdout).readline()

@@ -23,6 +23,10 @@ const CANCEL_REQUEST = 80877102
 const COMPLETES = new Set(['Q', 'S', 'H', 'c', 'f', 'p']) // Query Sync Flush CopyDone CopyFail Password
 const COPY_FROM_STDIN = /^\s*copy\b[^;]*\bfrom\s+stdin\b/i
 
+// PGlite is started with command line switches to which RESET ALL returns.
+const RESETS_ALL = /^Q[^]{4}[^]*\b(reset|discard)\s+all\b/i
+const DEFAULTS = 'SET search_path TO "$user", public; SET enable_seqscan TO on'
+
 const log = (...words) => console.error('pglite:', ...words)
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + '\n')
 
@@ -33,6 +37,7 @@ function message(type, body = Buffer.alloc(0)) {
   return Buffer.concat([head, body])
 }
 
+const IDLE = message('Z', Buffer.from('I'))
 const query = (sql) => message('Q', Buffer.from(sql + '\0'))
 
 function* messagesOf(answer) {
@@ -50,41 +55,40 @@ class Backend {
     this.pg = pg
   }
 
-  /** Resolves once `connection` owns the backend, at once if it already does. */
-  acquire(connection) {
+  /** The answer to one request. Waits while another connection owns the backend. */
+  async run(connection, request) {
+    await this.#acquire(connection)
+    const answer = await this.#execute(request)
+    if (RESETS_ALL.test(request.toString('latin1', 0, 200))) await this.#execute(query(DEFAULTS))
+    if (answer.subarray(-IDLE.length).equals(IDLE)) this.#release()
+    return answer
+  }
+
+  /** Roll back what a connection that vanished left open. */
+  async forget(connection) {
+    if (this.#owner !== connection) return
+    await this.#execute(message('S')) // ends what an error may have begun to skip
+    await this.#execute(query('ROLLBACK'))
+    this.#release()
+  }
+
+  #acquire(connection) {
     if (this.#owner === null) this.#owner = connection
-    if (this.#owner === connection) return Promise.resolve()
+    if (this.#owner === connection) return null
     return new Promise((resolve) => this.#waiting.push({ connection, resolve }))
   }
 
-  release() {
+  #release() {
     const next = this.#waiting.shift()
     this.#owner = next?.connection ?? null
     next?.resolve()
   }
 
-  async run(connection, request) {
-    await this.acquire(connection)
-    const answer = await this.#execute(request)
-    if (answer.subarray(-6).equals(IDLE)) this.release()
-    return answer
-  }
-
-  /** Leave nothing of a connection that vanished: no place in the queue, no transaction. */
-  async forget(connection) {
-    this.#waiting = this.#waiting.filter((waiter) => waiter.connection !== connection)
-    if (this.#owner !== connection) return
-    await this.#execute(message('S'))
-    await this.#execute(query('ROLLBACK'))
-    this.release()
-  }
-
   async #execute(request) {
     const answer = await this.pg.execProtocolRaw(request, { syncToFs: false, throwOnError: false })
-    return Buffer.from(answer.buffer, answer.byteOffset, answer.byteLength)
+    return Buffer.from(answer) // a copy: PGlite uses its own again
   }
 }
-const IDLE = message('Z', Buffer.from('I'))
 
 /** One client: cuts its bytes into messages, gathers them into requests, sends the answers. */
 class Connection {
@@ -162,6 +166,7 @@ function withoutCopyIn(answer) {
 const { values: options } = parseArgs({ options: { load: { type: 'string' } } })
 const loadDataDir = options.load && (await openAsBlob(options.load))
 const pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
+await pg.exec(DEFAULTS)
 const backend = new Backend(pg)
 const server = net.createServer({ noDelay: true }, (socket) => new Connection(socket, backend))
 server.listen(0, '127.0.0.1', () => say({ port: server.address().port }))

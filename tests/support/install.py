@@ -23,6 +23,7 @@ SENDERS = {
     "prometheus-pushgateway": "prometheus-pushgateway",
     "vmalert": "victoria-metrics",
     "vmagent": "victoria-metrics",
+    "caddy": "caddy",
 }
 """Debian's package of each program."""
 
@@ -89,7 +90,7 @@ def main() -> int:
         install_pglite()
     missing = missing_senders()
     if not missing:
-        print("tests: prometheus, pushgateway, vmalert and vmagent are here")
+        print("tests: prometheus, pushgateway, vmalert, vmagent and caddy are here")
     elif os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"tests: installing {', '.join(missing)} (apt-get)", flush=True)
         install_senders(missing)

@@ -1,0 +1,42 @@
+"""The Dockerfile cannot be built in tests; what it stands on can be checked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.support.compose import ROOT
+
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_its_base_is_pinned_to_the_patch() -> None:
+    assert re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.M) == ["python:3.13.14-slim-trixie"]
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    assert stages == ["${PYTHON}", "${PYTHON}"]
+
+
+def test_its_python_is_one_that_the_project_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = tuple(map(int, project["requires-python"].removeprefix(">=").split(".")))
+    assert oldest <= (3, 13)
+
+
+def test_what_it_copies_is_there_and_not_ignored() -> None:
+    copied = re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.M)
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in IGNORED
+    assert "*" in IGNORED, "nothing else reaches the engine: no .env, no history"
+
+
+def test_it_installs_without_the_embedded_database() -> None:
+    assert "[embedded" not in DOCKERFILE
+
+
+def test_it_ends_as_an_ordinary_user() -> None:
+    users = re.findall(r"^USER (\S+)$", DOCKERFILE, re.M)
+    assert users == ["10001:10001"]
+    assert DOCKERFILE.rindex("USER ") > DOCKERFILE.rindex("RUN ")

@@ -1,0 +1,91 @@
+-- Reading one period of some metrics, each part of it from the coarsest rollup that fits.
+
+-- Raw samples in the shape of a rollup, a bucket for each sample, for what minutes cannot answer.
+-- NaN and stale markers enter no aggregate, infinities no sum, as in the rollups.
+DO $create$
+DECLARE
+    v_target text;
+BEGIN
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+        EXECUTE format($view$
+CREATE OR REPLACE VIEW %1$I.rollup_raw AS
+SELECT x.time AS bucket, s.tenant_id, s.schema, s.name,
+    coalesce(x.exact, CASE WHEN abs(x.value) < 'Infinity' THEN x.value::text::numeric END) AS sum,
+    x.value AS max, x.exact AS exact_max, x.value AS last, x.exact AS exact_last, s.series_id
+FROM %1$I.sample x
+JOIN internal.series s USING (series_id)
+WHERE s.target = %1$L AND x.value <> 'NaN';
+COMMENT ON VIEW %1$I.rollup_raw IS
+    'Samples of target %1$s as buckets of their own: what rollup_1m has, without the minutes';
+        $view$, v_target);
+    END LOOP;
+END
+$create$;
+
+-- Every schema of the current tenant that has this metric.
+CREATE OR REPLACE FUNCTION internal.metric_schemas(p_target text, p_name text) RETURNS text[]
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT array_agg(m.schema)
+    FROM internal.metric AS m
+    WHERE m.tenant_id = internal.current_tenant_id() AND m.target = p_target AND m.name = p_name
+$$;
+
+-- Every metric that the current tenant has in one of these schemas.
+CREATE OR REPLACE FUNCTION internal.metric_names(p_target text, p_schemas text[]) RETURNS text[]
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT array_agg(DISTINCT m.name)
+    FROM internal.metric AS m
+    WHERE m.tenant_id = internal.current_tenant_id() AND m.target = p_target
+        AND m.schema = ANY (p_schemas)
+$$;
+
+-- Samples of the current tenant with p_from <= time < p_to, aggregated by bucket and metric name.
+-- A bucket may come in several parts (two relations share it): the caller combines them.
+--
+-- One statement a part, planned with the values at hand, touches only the partitions or chunks of
+-- that part. `sum` costs a text conversion a sample and is computed for target cumsum only.
+CREATE OR REPLACE FUNCTION internal.metric_parts(
+    p_target text, p_schemas text[], p_names text[],
+    p_interval interval, p_from timestamptz, p_to timestamptz
+) RETURNS TABLE (bucket timestamptz, name text, sum numeric, max float8, exact_max numeric)
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    v_part record;
+BEGIN
+    PERFORM internal.check_interval(p_interval);
+    FOR v_part IN SELECT * FROM internal.read_plan(p_interval, p_from, p_to) LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT internal.bucket_start($1, r.bucket), r.name,
+                    CASE WHEN $2 THEN sum(r.sum) END, max(r.max), max(r.exact_max)
+             FROM %I.%I AS r
+             WHERE r.tenant_id = $3 AND r.schema = ANY ($4) AND r.name = ANY ($5)
+               AND r.bucket >= $6 AND r.bucket < $7
+             GROUP BY 1, 2',
+            p_target, v_part.source
+        ) USING p_interval, p_target = 'cumsum', internal.current_tenant_id(), p_schemas, p_names,
+                v_part.lo, v_part.hi;
+    END LOOP;
+END
+$$;
+
+-- Per bucket and metric name the largest exact value if there is one, else the largest value.
+CREATE OR REPLACE FUNCTION internal.metric_maxima(
+    p_schemas text[], p_names text[], p_interval interval, p_from timestamptz, p_to timestamptz
+) RETURNS TABLE (bucket timestamptz, name text, value numeric)
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT part.bucket, part.name, coalesce(max(part.exact_max), max(part.max)::text::numeric)
+    FROM internal.metric_parts('internal', p_schemas, p_names, p_interval, p_from, p_to) AS part
+    GROUP BY part.bucket, part.name
+$$;
+
+-- Decimal text without trailing zeros: 60, 0.379, 135304300855652060000, Infinity. Arithmetic on
+-- infinities that has no answer (infinity - infinity) gives NULL, since NaN never leaves.
+CREATE OR REPLACE FUNCTION internal.decimal_text(p_value numeric) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT trim_scale(nullif(p_value, 'NaN'))::text
+$$;

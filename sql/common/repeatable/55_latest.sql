@@ -1,0 +1,160 @@
+-- The newest of everything. Newest means newest stored: a sender's clock may run ahead of ours.
+
+-- Where to look for newest values, newest first: raw samples of this minute and the last, then of
+-- the last five, then ever coarser rollups. Each is asked only for metrics that are still missing,
+-- so that live metrics cost no rollup and dead ones no scan of their minutes.
+CREATE OR REPLACE FUNCTION internal.latest_plan()
+RETURNS TABLE (source text, width interval, lo timestamptz, hi timestamptz)
+LANGUAGE sql STABLE ROWS 5
+AS $$
+    WITH edge AS (
+        SELECT minute - interval '1 minute' AS recent, minute - interval '5 minutes' AS old
+        FROM internal.bucket_start('1 minute', now()) AS minute
+    )
+    SELECT 'rollup_raw', interval '1 minute', edge.recent, 'infinity' FROM edge
+    UNION ALL
+    SELECT 'rollup_raw', interval '1 minute', edge.old, edge.recent FROM edge
+    UNION ALL
+    SELECT p.source, w.width, p.lo, p.hi
+    FROM edge
+    CROSS JOIN internal.read_plan('1 day', '-infinity', edge.old) AS p
+    JOIN (
+        VALUES ('rollup_1m', interval '1 minute'), ('rollup_1h', '1 hour'), ('rollup_1d', '1 day')
+    ) AS w (source, width) USING (source)
+    ORDER BY 3 DESC
+$$;
+
+-- Last values of these metrics in the part [p_lo, p_hi) of the plan: an exact one if the newest
+-- bucket has one. Says in which minute it was (where those are past their retention: in which
+-- bucket), and leaves out metrics without a sample there.
+CREATE OR REPLACE FUNCTION internal.latest_in(
+    p_target text, p_schemas text[], p_names text[],
+    p_source text, p_width interval, p_lo timestamptz, p_hi timestamptz
+) RETURNS TABLE (bucket timestamptz, name text, value numeric)
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT coalesce(minute.bucket, newest.bucket), newest.name, newest.value
+         FROM (
+             SELECT DISTINCT ON (r.name)
+                    date_bin($1, r.bucket, ''2000-01-03 00:00+00'') AS bucket, r.name,
+                    coalesce(r.exact_last, r.last::text::numeric) AS value
+             FROM %1$I.%2$I AS r
+             WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = ANY ($4)
+               AND r.bucket >= $5 AND r.bucket < $6
+             ORDER BY r.name, 1 DESC, r.exact_last IS NULL, r.bucket DESC, r.%3$I DESC
+         ) AS newest
+         LEFT JOIN LATERAL (
+             SELECT max(r.bucket) AS bucket
+             FROM %1$I.rollup_1m AS r
+             WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = newest.name
+               AND r.bucket >= newest.bucket AND r.bucket < newest.bucket + $1
+         ) AS minute ON $1 > interval ''1 minute''',
+        p_target, p_source, CASE p_source WHEN 'rollup_raw' THEN 'series_id' ELSE 'schema' END
+    ) USING p_width, internal.current_tenant_id(), p_schemas, p_names, p_lo, p_hi;
+END
+$$;
+
+-- Newest minute and last value of each of these metrics.
+CREATE OR REPLACE FUNCTION internal.latest_values(
+    p_target text, p_schemas text[], p_names text[]
+) RETURNS TABLE (bucket timestamptz, name text, value numeric)
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    v_missing text[] := p_names;
+    v_found text[];
+    v_part record;
+BEGIN
+    FOR v_part IN SELECT * FROM internal.latest_plan() LOOP
+        v_found := '{}';
+        FOR bucket, name, value IN
+            SELECT * FROM internal.latest_in(
+                p_target, p_schemas, v_missing, v_part.source, v_part.width, v_part.lo, v_part.hi)
+        LOOP
+            v_found := v_found || name;
+            RETURN NEXT;
+        END LOOP;
+        v_missing := ARRAY(SELECT unnest(v_missing) EXCEPT SELECT unnest(v_found));
+        EXIT WHEN v_missing = '{}';
+    END LOOP;
+END
+$$;
+
+-- Total so far of each of these metrics.
+CREATE OR REPLACE FUNCTION internal.cumsum_totals(p_schemas text[], p_names text[])
+RETURNS TABLE (name text, total numeric)
+LANGUAGE sql STABLE STRICT
+AS $$
+    -- Cut at now(), whole days are read up to yesterday: today's is always being recomputed.
+    SELECT part.name, coalesce(sum(part.sum), 0)
+    FROM (VALUES (timestamptz '-infinity', now()), (now(), 'infinity')) AS period (lo, hi)
+    CROSS JOIN internal.metric_parts(
+        'cumsum', p_schemas, p_names, '1 day', period.lo, period.hi
+    ) AS part
+    GROUP BY part.name
+$$;
+
+-- The functions of the three tiers differ in nothing but the tier.
+DO $create$
+DECLARE
+    v_tier text;
+BEGIN
+    FOREACH v_tier IN ARRAY ARRAY['mainnet', 'testnet', 'common'] LOOP
+        EXECUTE replace($template$
+CREATE OR REPLACE FUNCTION api.get_all_latest_@tier@_metrics()
+RETURNS TABLE ("timestamp" timestamptz, table_name text, value text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
+SET jit = off
+AS $function$
+    SELECT l.bucket, l.name, internal.decimal_text(l.value)
+    FROM internal.latest_values(
+        'internal', ARRAY['@tier@'], internal.metric_names('internal', ARRAY['@tier@'])
+    ) AS l
+    ORDER BY l.name COLLATE "C"
+$function$;
+
+COMMENT ON FUNCTION api.get_all_latest_@tier@_metrics() IS
+'Last value of every metric of schema @tier@, one row a metric, ordered by name.
+
+table_name is the name of the metric in lower case. The value is the newest exact value of its
+newest minute if that has one, else the value of its newest sample (of several at one time, that of
+the newest series), as decimal text in the unit of the metric. timestamp is the start of that minute
+(of the day, where the minutes of a long silent metric are past their retention).
+
+Example: get_all_latest_@tier@_metrics()';
+        $template$, '@tier@', v_tier);
+    END LOOP;
+END
+$create$;
+
+CREATE OR REPLACE FUNCTION api.get_all_latest_cumsum_metrics()
+RETURNS TABLE ("timestamp" timestamptz, table_name text, value text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
+SET jit = off
+AS $$
+    WITH metric AS MATERIALIZED (
+        SELECT array_agg(DISTINCT m.schema) AS schemas, array_agg(DISTINCT m.name) AS names
+        FROM internal.metric AS m
+        WHERE m.tenant_id = internal.current_tenant_id() AND m.target = 'cumsum'
+    )
+    SELECT l.bucket, l.name, internal.decimal_text(t.total)
+    FROM metric
+    CROSS JOIN internal.latest_values('cumsum', metric.schemas, metric.names) AS l
+    JOIN internal.cumsum_totals(metric.schemas, metric.names) AS t USING (name)
+    ORDER BY l.name COLLATE "C"
+$$;
+
+COMMENT ON FUNCTION api.get_all_latest_cumsum_metrics() IS
+'Total so far of every cumulative metric, one row a metric, ordered by name.
+
+table_name is the name of the metric in lower case. The value is the sum of all its samples (of
+target "cumsum", whatever their schema), an exact decimal as text in the unit of the metric.
+timestamp is the start of the newest minute that has a sample.
+
+Example: get_all_latest_cumsum_metrics()';

@@ -1,0 +1,45 @@
+-- Who may call what. PUBLIC may call nothing: the owner's default privileges say so for whatever it
+-- creates, and this says it again for a function that somebody granted to PUBLIC by hand.
+
+DO $grants$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    FOR v_function IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace IN ('api'::regnamespace, 'internal'::regnamespace)
+            AND proowner = 'promgres_owner'::regrole
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+END
+$grants$;
+
+GRANT USAGE ON SCHEMA api TO web_anon, writer;
+
+GRANT EXECUTE ON FUNCTION
+    api.get_agg_metric(text, text, interval, timestamptz, timestamptz),
+    api.get_agg_cumsum_metric(text, text, interval, timestamptz, timestamptz),
+    api.get_latest_geo_coordinates(),
+    api.get_agg_circulating_supply(text, interval, timestamptz, timestamptz),
+    api.get_agg_burned_supply(text, interval, timestamptz, timestamptz),
+    api.get_agg_fdv(text, interval, timestamptz, timestamptz),
+    api.get_agg_market_cap(text, interval, timestamptz, timestamptz),
+    api.get_latest_circulating_supply(text),
+    api.get_latest_burned_supply(text),
+    api.get_latest_fdv(text),
+    api.get_latest_market_cap(text),
+    api.get_all_latest_token_metrics(text),
+    api.get_latest_mainnet_circulating_supply_value(),
+    api.get_latest_mainnet_total_supply_value(),
+    api.get_all_latest_mainnet_metrics(),
+    api.get_all_latest_testnet_metrics(),
+    api.get_all_latest_common_metrics(),
+    api.get_all_latest_cumsum_metrics(),
+    api.get_excluded_addresses()
+TO web_anon, writer;
+
+GRANT EXECUTE ON FUNCTION
+    api.add_excluded_address(text),
+    api.rm_excluded_address(text)
+TO writer;

@@ -1,0 +1,43 @@
+"""`make bench`: every benchmark, as a table and as bench.json.
+
+`python -m tests.bench decode ingest` runs only these.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+BENCHMARKS = ("decode", "ingest")
+TARGETS = {
+    "decode_samples_per_second": ">= 500,000",
+    "ingest_known_ratio": ">= 0.7",
+    "lone_request_p99_ms": "<= lone_copy_p99_ms + 20",
+}
+
+
+def main() -> None:
+    """Run what was asked for, or all."""
+    figures: dict[str, float] = {}
+    console = Console()
+    for name in sys.argv[1:] or BENCHMARKS:
+        with console.status(f"measuring {name}"):
+            figures |= importlib.import_module(f"tests.bench.{name}").run()
+    table = Table("figure", "measured", "target")
+    for name, value in figures.items():
+        table.add_row(name, _shown(value), TARGETS.get(name, ""))
+    console.print(table)
+    Path("bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    main()

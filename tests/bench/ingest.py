@@ -1,0 +1,112 @@
+"""HTTP in to committed, beside a raw COPY of the same rows in the same run."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+
+import asyncpg
+import numpy as np
+
+from ingest.load.requests import RequestTemplate
+from ingest.load.sender import Load, Report, Senders
+from tests.bench import raw
+from tests.support.remote_write import send
+from tests.support.stack import Stack, running_stack
+
+REPETITIONS = 3
+SECONDS = 4.0
+SERIES = 10_000
+NEW_SERIES = 40_000
+LONE_REQUESTS = 200
+LONE_SAMPLES = 10
+
+
+def run() -> dict[str, float]:
+    """Ratios of ingest to raw COPY for known and for new series, and the lone request."""
+    with running_stack() as stack:
+        return asyncio.run(_measure(stack))
+
+
+async def _measure(stack: Stack) -> dict[str, float]:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        await raw.create_table(connection)
+        figures = await _known(stack, connection)
+        figures |= await _new(stack, connection)
+        figures |= await _lone(stack, connection)
+    finally:
+        await connection.close()
+    return figures
+
+
+async def _send(stack: Stack, **load: float | str) -> Report:
+    report = await Senders(Load(stack.write_url, **load)).run()  # type: ignore[arg-type]
+    assert report.acknowledged == report.sent, report.last_error
+    return report
+
+
+async def _known(stack: Stack, connection: asyncpg.Connection) -> dict[str, float]:
+    await _send(stack, series=SERIES, senders=1, duration_seconds=1)
+    raw_rates, rates = [], {1: [], 8: []}
+    for _ in range(REPETITIONS):
+        now_ms = time.time_ns() // 1_000_000
+        raw_rates.append(await raw.copy_for(connection, SERIES, SECONDS, now_ms))
+        for senders, measured in rates.items():
+            report = await _send(stack, series=SERIES, senders=senders, duration_seconds=SECONDS)
+            measured.append(report.rate)
+    limit, one, eight = map(statistics.median, (raw_rates, rates[1], rates[8]))
+    return {
+        "raw_copy_rows_per_second": limit,
+        "raw_copy_noise_ratio": max(raw_rates) / min(raw_rates),
+        "ingest_samples_per_second": eight,
+        "ingest_known_ratio": eight / limit,
+        "ingest_known_one_sender_ratio": one / limit,
+    }
+
+
+async def _new(stack: Stack, connection: asyncpg.Connection) -> dict[str, float]:
+    ratios, rates = [], []
+    for repetition in range(REPETITIONS):
+        metric = f"new_series_{repetition}"
+        templates = [RequestTemplate(first, 2000, metric) for first in range(0, NEW_SERIES, 2000)]
+        now_ms = time.time_ns() // 1_000_000
+        rows = raw.rows_of_rounds(NEW_SERIES, now_ms, 1)
+        rows.series_id += (repetition + 1) * 10 * NEW_SERIES
+        raw_seconds = await raw.copy_once(connection, rows)
+        bodies = [template.body(now_ms) for template in templates]
+        started = time.perf_counter()
+        answers = await asyncio.gather(
+            *[asyncio.to_thread(send, stack.write_url, body) for body in bodies]
+        )
+        seconds = time.perf_counter() - started
+        assert {answer.status for answer in answers} == {204}, answers[0]
+        rates.append(NEW_SERIES / seconds)
+        ratios.append(raw_seconds / seconds)
+    return {
+        "new_series_per_second": statistics.median(rates),
+        "ingest_new_series_ratio": statistics.median(ratios),
+    }
+
+
+async def _lone(stack: Stack, connection: asyncpg.Connection) -> dict[str, float]:
+    """Requests one at a time on an idle system, and a bare COPY of the same between them."""
+    template = RequestTemplate(0, LONE_SAMPLES, "lone_request")
+    requests, copies = [], []
+    for number in range(LONE_REQUESTS):
+        now_ms = time.time_ns() // 1_000_000
+        body = template.body(now_ms)
+        started = time.perf_counter()
+        answer = await asyncio.to_thread(send, stack.write_url, body)
+        requests.append(time.perf_counter() - started)
+        assert answer.status == 204, answer
+        rows = raw.rows_of_rounds(LONE_SAMPLES, now_ms, 1)
+        rows.series_id += 1_000_000_000 + number * LONE_SAMPLES
+        copies.append(await raw.copy_once(connection, rows))
+    request_ms, copy_ms = (float(np.percentile(times, 99)) * 1000 for times in (requests, copies))
+    return {
+        "lone_request_p99_ms": request_ms,
+        "lone_copy_p99_ms": copy_ms,
+        "lone_request_median_ms": statistics.median(requests) * 1000,
+    }

@@ -7,10 +7,19 @@ CREATE TABLE app.tenant (
 COMMENT ON TABLE app.tenant IS 'Whose data it is. Nobody sees another tenant''s';
 INSERT INTO app.tenant (name) VALUES ('default');
 
+CREATE TABLE internal.target (
+    target         text PRIMARY KEY,
+    dropped_before timestamptz NOT NULL DEFAULT '-infinity'
+);
+INSERT INTO internal.target (target) VALUES ('internal'), ('cumsum'), ('geo');
+COMMENT ON TABLE internal.target IS 'Where samples go. Engine postgres: who locks a row may store that target''s rollups';
+COMMENT ON COLUMN internal.target.dropped_before IS
+    'Raw samples before this are gone: nothing is accepted or recomputed there, ever again';
+
 CREATE TABLE internal.metric (
     metric_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id int NOT NULL,
-    target    text COLLATE "C" NOT NULL CHECK (target IN ('internal', 'cumsum', 'geo')),
+    target    text COLLATE "C" NOT NULL REFERENCES internal.target,
     schema    text COLLATE "C" NOT NULL,
     name      text COLLATE "C" NOT NULL,
     UNIQUE (tenant_id, target, schema, name)

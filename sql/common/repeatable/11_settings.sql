@@ -1,4 +1,4 @@
--- Policies that the settings of promgres ask for, kept where functions and jobs can read them.
+-- How long raw samples stay, as the settings of the last `promgres migrate` say.
 
 CREATE OR REPLACE FUNCTION internal.retention_days(p_target text)
 RETURNS int
@@ -11,3 +11,17 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION internal.retention_days IS
     'Days that raw samples of a target stay; null is for ever. Set by promgres migrate';
+
+CREATE OR REPLACE FUNCTION internal.horizon(
+    p_target text, OUT retention_days int, OUT dropped_before timestamptz
+)
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT internal.retention_days(p_target), nullif(dropped_before, '-infinity')
+    FROM internal.target WHERE target = p_target
+$function$;
+COMMENT ON FUNCTION internal.horizon IS
+    'How far back raw samples of a target reach: days that are kept, and what is gone whatever they are';

@@ -35,16 +35,6 @@ COMMENT ON TABLE internal.rollup_mark IS
 COMMENT ON TABLE cumsum.rollup_mark IS
     'Minutes of cumsum.sample whose rollups are not stored yet; views compute them from raw rows';
 
-CREATE TABLE internal.rollup_worker (
-    target         text PRIMARY KEY,
-    dropped_before timestamptz NOT NULL DEFAULT '-infinity'
-);
-INSERT INTO internal.rollup_worker (target) VALUES ('internal'), ('cumsum'), ('geo');
-COMMENT ON TABLE internal.rollup_worker IS
-    'One row a target: who locks it may recompute rollups or drop partitions of that target';
-COMMENT ON COLUMN internal.rollup_worker.dropped_before IS
-    'Raw samples before this are gone: nothing is recomputed or accepted there, ever again';
-
 -- last_key and exact_last_key are {seconds since 2000, series_id, value}: max() of them is the
 -- newest sample, then the one of the largest series_id, and combines from parts.
 CREATE TABLE internal.stored_1m (

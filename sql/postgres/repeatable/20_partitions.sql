@@ -52,6 +52,36 @@ $function$;
 COMMENT ON FUNCTION internal.missing_partitions IS
     'Partitions that samples from p_from up to and including p_to need and that are not there';
 
+CREATE OR REPLACE FUNCTION internal.partition_bounds(p_name text)
+RETURNS tstzrange
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $function$
+    SELECT CASE length(p_name)
+        WHEN length('sample_pYYYYMM')
+            THEN tstzrange(start, start + interval '1 month')
+        ELSE tstzrange(start, start + interval '1 day')
+    END
+    FROM to_timestamp(p_name, '"sample_p"YYYYMMDD') AS start
+$function$;
+COMMENT ON FUNCTION internal.partition_bounds IS 'The period of a partition, from its name';
+
+CREATE OR REPLACE FUNCTION internal.raw_start(p_target text)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT min(lower(internal.partition_bounds(relname)))
+    FROM pg_inherits
+    JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = format('%I.sample', p_target)::regclass
+$function$;
+COMMENT ON FUNCTION internal.raw_start IS 'No raw sample of the target is older; null if it has none';
+
 CREATE OR REPLACE FUNCTION internal.ensure_partitions(
     p_target text, p_from timestamptz, p_to timestamptz
 )
@@ -67,7 +97,7 @@ DECLARE
     v_made int := 0;
 BEGIN
     SELECT greatest(p_from, dropped_before) INTO STRICT v_from
-    FROM internal.rollup_worker WHERE target = p_target;
+    FROM internal.target WHERE target = p_target;
     IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, v_from, p_to)) THEN
         RETURN 0;
     END IF;
@@ -124,26 +154,20 @@ BEGIN
     IF v_horizon IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM FROM internal.rollup_worker WHERE target = p_target FOR UPDATE;
+    PERFORM FROM internal.target WHERE target = p_target FOR UPDATE;
     FOR v_expired IN
-        SELECT relname, range.upper_bound
+        SELECT relname, upper_bound
         FROM pg_inherits
         JOIN pg_class ON pg_class.oid = inhrelid
-        CROSS JOIN LATERAL (
-            SELECT CASE length(relname)
-                WHEN length('sample_pYYYYMM')
-                    THEN to_timestamp(relname, '"sample_p"YYYYMM') + interval '1 month'
-                ELSE to_timestamp(relname, '"sample_p"YYYYMMDD') + interval '1 day'
-            END AS upper_bound
-        ) AS range
+        CROSS JOIN LATERAL upper(internal.partition_bounds(relname)) AS upper_bound
         WHERE inhparent = format('%I.sample', p_target)::regclass
-            AND range.upper_bound <= v_horizon
-        ORDER BY range.upper_bound
+            AND upper_bound <= v_horizon
+        ORDER BY upper_bound
         LIMIT p_limit
     LOOP
         EXIT WHEN internal.has_marks_before(p_target, v_expired.upper_bound);
         EXECUTE format('DROP TABLE %I.%I', p_target, v_expired.relname);
-        UPDATE internal.rollup_worker
+        UPDATE internal.target
         SET dropped_before = greatest(dropped_before, v_expired.upper_bound)
         WHERE target = p_target;
         v_dropped := v_dropped + 1;

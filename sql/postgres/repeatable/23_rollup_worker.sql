@@ -175,7 +175,7 @@ BEGIN
     -- Whoever holds this row is the only worker. Statements after it see all that the worker
     -- before us committed, so that its results are never overwritten by older ones.
     SELECT dropped_before INTO v_dropped_before
-    FROM internal.rollup_worker WHERE target = '@target@'
+    FROM internal.target WHERE target = '@target@'
     FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN 0;
@@ -216,13 +216,28 @@ BEGIN
     UNION
     SELECT bucket FROM @target@.stored_1m
     WHERE bucket >= p_from AND bucket < p_to
-        AND bucket >= (SELECT dropped_before FROM internal.rollup_worker WHERE target = '@target@');
+        AND bucket >= (SELECT dropped_before FROM internal.target WHERE target = '@target@');
     GET DIAGNOSTICS v_marked = ROW_COUNT;
     RETURN v_marked;
 END
 $function$;
 COMMENT ON FUNCTION @target@.mark_period IS
     'Marks every minute of a period that has samples or a rollup, so that the worker recomputes it';
+
+CREATE OR REPLACE FUNCTION @target@.has_closed_marks(p_from timestamptz, p_to timestamptz)
+RETURNS boolean
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT EXISTS (
+        SELECT FROM @target@.rollup_mark
+        WHERE minute >= p_from AND minute < least(p_to, now() - interval '70 s')
+    )
+$function$;
+COMMENT ON FUNCTION @target@.has_closed_marks IS
+    'Whether the worker still has minutes of a period to store';
 
 CREATE OR REPLACE FUNCTION @target@.drop_expired_minutes(p_limit int DEFAULT 20000)
 RETURNS int
@@ -235,7 +250,7 @@ AS $function$
         WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM @target@.stored_1m
             WHERE bucket < (
-                SELECT dropped_before FROM internal.rollup_worker WHERE target = '@target@')
+                SELECT dropped_before FROM internal.target WHERE target = '@target@')
             LIMIT p_limit
         ))
         RETURNING 1

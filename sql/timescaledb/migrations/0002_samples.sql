@@ -39,14 +39,6 @@ ALTER TABLE geo.sample SET (
     timescaledb.compress_orderby = 'time'
 );
 
-CREATE TABLE internal.rollup_window (
-    target         text PRIMARY KEY,
-    dropped_before timestamptz NOT NULL DEFAULT '-infinity'
-);
-INSERT INTO internal.rollup_window (target) VALUES ('internal'), ('cumsum'), ('geo');
-COMMENT ON TABLE internal.rollup_window IS
-    'One row a target: raw samples before dropped_before are gone, and rollups there stay as they are';
-
 -- last_key and exact_last_key are {seconds since 2000, series_id, value}: max() of them is the
 -- newest sample, then the one of the largest series_id, and combines from parts.
 DO $create$

@@ -13,7 +13,7 @@ AS $function$
         dropped_before,
         date_trunc('day', now()) - make_interval(days => internal.retention_days(p_target) - 1)
     )
-    FROM internal.rollup_window WHERE target = p_target
+    FROM internal.target WHERE target = p_target
 $function$;
 COMMENT ON FUNCTION internal.refresh_start IS
     'Samples and rollups of a target before this are never refreshed; -infinity where all is kept';
@@ -39,6 +39,44 @@ END
 $procedure$;
 COMMENT ON PROCEDURE internal.refresh_rollups IS
     'The job that brings minutes, then hours, then days up to date with new and late samples';
+
+CREATE OR REPLACE PROCEDURE internal.refresh_period(
+    p_target text, p_from timestamptz, p_to timestamptz
+)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_from  timestamptz := greatest(p_from, internal.refresh_start(p_target));
+    v_to    timestamptz;
+    v_parts record;
+BEGIN
+    FOR v_parts IN
+        SELECT * FROM (VALUES ('parts_1m', '1 minute'), ('parts_1h', '1 hour'), ('parts_1d', '1 day'))
+            AS parts (name, width)
+    LOOP
+        -- Buckets that are not over stay with the job: stored ones would hide newer samples.
+        v_to := least(p_to, date_bin(v_parts.width::interval, now(), '2000-01-03 00:00+00'));
+        CONTINUE WHEN v_to < v_from + v_parts.width::interval;
+        CALL public.refresh_continuous_aggregate(
+            format('%I.%I', p_target, v_parts.name)::regclass, v_from, v_to, force => true);
+        COMMIT;
+    END LOOP;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.refresh_period IS
+    'Recomputes the rollups of a period of whole days from raw samples, changed or not';
+
+CREATE OR REPLACE FUNCTION internal.raw_start(p_target text)
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT min(range_start) FROM timescaledb_information.chunks
+    WHERE hypertable_schema = p_target AND hypertable_name = 'sample'
+$function$;
+COMMENT ON FUNCTION internal.raw_start IS 'No raw sample of the target is older; null if it has none';
 
 DO $schedule$
 BEGIN

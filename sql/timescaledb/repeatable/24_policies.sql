@@ -51,12 +51,12 @@ DECLARE
 BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
         -- What was dropped under the old retention stays dropped under a longer one.
-        UPDATE internal.rollup_window
+        UPDATE internal.target
         SET dropped_before = internal.refresh_start(v_target)
         WHERE target = v_target
-            AND internal.retention_days(v_target)
-                <> ALL (SELECT nullif(v, '')::int FROM unnest(p_keys, p_values) AS g (k, v)
-                        WHERE k = 'retention.' || v_target || '_days');
+            AND internal.retention_days(v_target) IS DISTINCT FROM (
+                SELECT nullif(v, '')::int FROM unnest(p_keys, p_values) AS given (k, v)
+                WHERE k = 'retention.' || v_target || '_days');
     END LOOP;
 
     INSERT INTO internal.setting (key, value)

@@ -1,0 +1,129 @@
+"""What differs between the engines, behind one interface.
+
+`internal.setting` says which engine a database has (`promgres migrate` recorded it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+import asyncpg
+
+from ingest.config import Settings
+from ingest.errors import MigrationError
+from ingest.model import TARGETS
+from ingest.storage.pool import AnyConnection, Pool
+
+DAY_MS = 86_400_000
+ROLLUP_TARGETS = ("internal", "cumsum")
+"""Targets that have rollups."""
+
+Progress = Callable[[int, int], None]
+"""Called with steps done and steps in all."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """How far back a target's raw samples reach.
+
+    Attributes:
+        retention_days: what the database keeps; None for ever.
+        dropped_before_ms: raw samples before this are gone, whatever the retention is now.
+    """
+
+    retention_days: int | None
+    dropped_before_ms: int
+
+    def start_ms(self, now_ms: int) -> int:
+        """Older samples are refused: they could no longer be aggregated with their neighbours.
+
+        A day in UTC begins here, one day later than what retention keeps: no hour and no day is
+        ever recomputed from a part of its samples.
+        """
+        if self.retention_days is None:
+            return self.dropped_before_ms
+        today_ms = now_ms - now_ms % DAY_MS
+        return max(self.dropped_before_ms, today_ms - (self.retention_days - 1) * DAY_MS)
+
+
+class Engine(Protocol):
+    """One way to keep samples and rollups in a database."""
+
+    name: str
+
+    async def prepare(self, pool: Pool, target: str, oldest_ms: int, newest_ms: int) -> None:
+        """Make room for samples of this period, in transactions of their own.
+
+        A period known to be prepared costs nothing.
+
+        Raises:
+            asyncpg.PostgresError, OSError: the database refuses, or is away.
+        """
+
+    def forget(self, target: str) -> None:
+        """Prepare everything again: rows met no place, so somebody else took it away."""
+
+    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+        """Samples with older time stamps are refused."""
+
+    async def work(self, pool: Pool) -> int:
+        """One short round of background work.
+
+        Returns:
+            How much it found to do; 0 when idle.
+
+        Raises:
+            asyncpg.PostgresError, OSError: the database refuses, or is away; try again later.
+        """
+
+    async def refresh(
+        self, connection: AnyConnection, start: datetime, end: datetime, progress: Progress
+    ) -> None:
+        """Recompute the rollups of a period (whole days in UTC) from raw samples.
+
+        Where raw samples were dropped, rollups stay as they are.
+        """
+
+
+async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
+    """The engine of a migrated database.
+
+    Raises:
+        MigrationError: the database is not migrated yet.
+    """
+    from ingest.storage.postgres import PostgresEngine
+    from ingest.storage.timescaledb import TimescaleEngine
+
+    horizons = await _load_horizons(connection, settings)
+    name = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
+    return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
+
+
+async def _load_horizons(connection: AnyConnection, settings: Settings) -> dict[str, Horizon]:
+    oldest_ms = to_ms(settings.receiver.oldest_timestamp)
+    horizons = {}
+    try:
+        for target in TARGETS:
+            row = await connection.fetchrow(
+                "SELECT retention_days, dropped_before FROM internal.horizon($1)", target
+            )
+            assert row is not None
+            dropped_ms = to_ms(row["dropped_before"]) if row["dropped_before"] else oldest_ms
+            horizons[target] = Horizon(row["retention_days"], max(oldest_ms, dropped_ms))
+    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
+        raise MigrationError("the database is not migrated: promgres migrate") from None
+    return horizons
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since 1970; a moment without a zone is UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1000)
+
+
+def to_datetime(timestamp_ms: int) -> datetime:
+    """The moment, in UTC."""
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC)

@@ -1,0 +1,136 @@
+"""Engine `postgres`: partitions made ahead of the batch, rollups by a worker in the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from ingest.model import TARGETS
+from ingest.storage.engine import (
+    DAY_MS,
+    ROLLUP_TARGETS,
+    Horizon,
+    Progress,
+    to_datetime,
+    to_ms,
+)
+from ingest.storage.pool import AnyConnection, Pool
+
+PARTITION_DAYS_AT_ONCE = 31
+"""Days of one transaction that makes partitions: none holds its locks for long."""
+
+ROUND_SECONDS = 0.5
+"""How long one round of rollup work should take: the window of minutes follows from it."""
+
+LONGEST_WINDOW = timedelta(days=1)
+SHORTEST_WINDOW = timedelta(minutes=1)
+HOUSEKEEPING_SECONDS = 600
+EXPIRED_ROWS_AT_ONCE = 20_000
+EXPIRED_PARTITIONS_AT_ONCE = 8
+
+
+class PostgresEngine:
+    """Range partitions, marks and stored rollups; see `sql/postgres`."""
+
+    name = "postgres"
+
+    def __init__(self, horizons: Mapping[str, Horizon]) -> None:
+        self._horizons = horizons
+        self._prepared: dict[str, set[int]] = {target: set() for target in TARGETS}
+        self._windows = dict.fromkeys(ROLLUP_TARGETS, timedelta(hours=1))
+        self._housekeeping_due = 0.0
+
+    async def prepare(self, pool: Pool, target: str, oldest_ms: int, newest_ms: int) -> None:
+        """See `Engine`: partitions for every day from the oldest to the newest sample."""
+        days = range(oldest_ms // DAY_MS, newest_ms // DAY_MS + 1)
+        prepared = self._prepared[target]
+        for start in range(days.start, days.stop, PARTITION_DAYS_AT_ONCE):
+            chunk = range(start, min(start + PARTITION_DAYS_AT_ONCE, days.stop))
+            if prepared.issuperset(chunk):
+                continue
+            await pool.execute(
+                "SELECT internal.ensure_partitions($1, $2, $3)",
+                target,
+                to_datetime(chunk.start * DAY_MS),
+                to_datetime(chunk.stop * DAY_MS - 1),
+            )
+            prepared.update(chunk)
+
+    def forget(self, target: str) -> None:
+        """See `Engine`: another process dropped a partition."""
+        self._prepared[target].clear()
+
+    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+        """See `Engine`; before this partitions are dropped, and never made again."""
+        return self._horizons[target].start_ms(now_ms)
+
+    async def work(self, pool: Pool) -> int:
+        """See `Engine`: a window of marked minutes a target; partitions now and then."""
+        marks = 0
+        for target in ROLLUP_TARGETS:
+            async with pool.acquire() as connection:
+                marks += await self._store_rollups(connection, target)
+        if time.monotonic() >= self._housekeeping_due and await self._drop_expired(pool):
+            self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
+        return marks
+
+    async def _store_rollups(self, connection: AnyConnection, target: str) -> int:
+        window = self._windows[target]
+        began = time.monotonic()
+        marks: int = await connection.fetchval(f"SELECT {target}.rollup_work($1)", window)
+        elapsed = time.monotonic() - began
+        if elapsed > ROUND_SECONDS:
+            self._windows[target] = max(window / 2, SHORTEST_WINDOW)
+        elif marks and elapsed < ROUND_SECONDS / 4:
+            self._windows[target] = min(window * 2, LONGEST_WINDOW)
+        return marks
+
+    async def _drop_expired(self, pool: Pool) -> bool:
+        """A bounded piece of it; whether that was all."""
+        partitions = [await self._drop_partitions(pool, target) for target in TARGETS]
+        rows = [
+            await pool.fetchval(f"SELECT {target}.drop_expired_minutes($1)", EXPIRED_ROWS_AT_ONCE)
+            for target in ROLLUP_TARGETS
+        ]
+        return max(partitions) < EXPIRED_PARTITIONS_AT_ONCE and bool(
+            max(rows) < EXPIRED_ROWS_AT_ONCE
+        )
+
+    async def _drop_partitions(self, pool: Pool, target: str) -> int:
+        try:
+            dropped: int = await pool.fetchval(
+                "SELECT internal.drop_expired_partitions($1, $2)",
+                target,
+                EXPIRED_PARTITIONS_AT_ONCE,
+            )
+        except asyncpg.LockNotAvailableError:
+            return 0  # a long reader holds one; next time
+        return dropped
+
+    async def refresh(
+        self, connection: AnyConnection, start: datetime, end: datetime, progress: Progress
+    ) -> None:
+        """See `Engine`: marks a day, then works until its marks are gone.
+
+        Readers meanwhile compute what is marked, so what they see is right throughout.
+        """
+        first_ms = to_ms(start) // DAY_MS * DAY_MS
+        days = [to_datetime(day_ms) for day_ms in range(first_ms, to_ms(end), DAY_MS)]
+        steps = [(target, day) for target in ROLLUP_TARGETS for day in days]
+        for done, (target, day) in enumerate(steps):
+            progress(done, len(steps))
+            until = day + timedelta(days=1)
+            if await connection.fetchval(f"SELECT {target}.mark_period($1, $2)", day, until):
+                await self._work_off(connection, target, day, until)
+        progress(len(steps), len(steps))
+
+    async def _work_off(
+        self, connection: AnyConnection, target: str, start: datetime, end: datetime
+    ) -> None:
+        while await connection.fetchval(f"SELECT {target}.has_closed_marks($1, $2)", start, end):
+            if not await self._store_rollups(connection, target):
+                await asyncio.sleep(0.1)  # another process is at work on them

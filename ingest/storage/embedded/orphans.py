@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ingest.errors import OperatorError
 from ingest.logs import get_logger
+from ingest.storage.embedded.account import Account
 from ingest.storage.embedded.layout import Layout, addressable_socket_dir, socket_file
 from ingest.storage.embedded.processes import Process, pid_behind, processes, works_in
 
@@ -60,7 +61,7 @@ async def stop_orphans(layout: Layout) -> None:
     await _end_backends(layout.cluster)
 
 
-def clear_files(layout: Layout) -> None:
+def clear_files(layout: Layout, account: Account) -> None:
     """Take stale files out of a new server's way. No server of the cluster runs any more.
 
     PostgreSQL would believe the process ids in them. `postmaster.pid` also names a block of shared
@@ -72,7 +73,7 @@ def clear_files(layout: Layout) -> None:
     file = layout.cluster / "postmaster.pid"
     with suppress(FileNotFoundError):
         _, _, rest = file.read_bytes().partition(b"\n")
-        _replace(file, b"%d\n%s" % (os.getpid(), rest))
+        _replace(file, b"%d\n%s" % (os.getpid(), rest), account)
 
 
 def _is_postmaster(process: Process) -> bool:
@@ -132,14 +133,14 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
             ) from None
 
 
-def _replace(file: Path, content: bytes) -> None:
+def _replace(file: Path, content: bytes, account: Account) -> None:
     """Replace a file of the server's account in one step, following no link that it may have put
     in the way."""
-    status = file.lstat()
     fresh = file.with_name(f"{file.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as output:
         output.write(content)
-        os.fchown(descriptor, status.st_uid, status.st_gid)
+        if account.identity:
+            os.fchown(descriptor, account.uid, account.gid)
     fresh.replace(file)

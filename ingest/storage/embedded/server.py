@@ -86,7 +86,7 @@ class EmbeddedPostgres:
         await stop_orphans(self._layout)
         if not self._layout.cluster.exists():
             await make_cluster(self._layout, programs, account)
-        clear_files(self._layout)
+        clear_files(self._layout, account)
         self._process = await self._spawn(programs, account)
         await self._until_it_answers(self._process)
 

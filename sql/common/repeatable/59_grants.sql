@@ -1,16 +1,16 @@
 -- Who may call what. PUBLIC may call nothing: the owner's default privileges say so for whatever it
--- creates, and this says it again for a function that somebody granted to PUBLIC by hand.
+-- creates, and this says it again for a routine that somebody granted to PUBLIC by hand.
 
 DO $grants$
 DECLARE
-    v_function regprocedure;
+    v_routine regprocedure;
 BEGIN
-    FOR v_function IN
+    FOR v_routine IN
         SELECT oid FROM pg_proc
         WHERE pronamespace IN ('api'::regnamespace, 'internal'::regnamespace)
             AND proowner = 'promgres_owner'::regrole
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', v_routine);
     END LOOP;
 END
 $grants$;

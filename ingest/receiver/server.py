@@ -32,7 +32,11 @@ class Server:
 
     def __init__(self, app: web.Application, drain_seconds: float) -> None:
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=drain_seconds
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=drain_seconds,
+            auto_decompress=False,  # lengths are checked before anything is decompressed
         )
 
     async def start(self, address: str) -> str:

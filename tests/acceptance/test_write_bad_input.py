@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 
+import cramjam
 import pytest
 
 from tests.support import series_bytes
@@ -34,7 +35,7 @@ BODIES: dict[str, tuple[bytes | None, int, str]] = {
     "duplicate label names": (
         one_series(series_bytes.labels(name="m") + series_bytes.label("a", "1") * 2),
         400,
-        "duplicate",
+        'label "a" is there twice',
     ),
     "U+0000 in a label value": (one_series(series_bytes.labels(name="m", a="x\0y")), 400, "U+0000"),
     "invalid UTF-8": (
@@ -122,8 +123,6 @@ async def test_every_endpoint_takes_nothing_and_says_so(
 async def test_zstd_is_taken_as_the_probe_promises(
     postgres_write_side: WriteSide, postgres_db: Database
 ) -> None:
-    import cramjam
-
     body = bytes(cramjam.zstd.compress(payload(GOOD)))
     assert send(postgres_write_side.url, body, HEADERS | {"Content-Encoding": "zstd"}).status == 204
     assert await count_samples(postgres_db) == 1

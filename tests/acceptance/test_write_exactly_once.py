@@ -56,7 +56,8 @@ async def test_two_daemons_store_one_stream_once(engine_db: Database) -> None:
         assert await connection.fetchval("SELECT count(*) FROM internal.sample") == 2000
         assert (
             await connection.fetchval(
-                "SELECT count(DISTINCT series_id) FROM internal.sample JOIN internal.series USING (series_id)"
+                "SELECT count(DISTINCT series_id) FROM internal.sample"
+                " JOIN internal.series USING (series_id)"
             )
             == 2000
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -63,10 +63,8 @@ def send(
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     try:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before the body's end
             connection.request(method, path, body, dict(headers))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before the end of the body: the answer is there already
         response = connection.getresponse()
         return Answer(response.status, response.read().decode(), dict(response.getheaders()))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -21,13 +22,13 @@ def welcome(settings: Settings, sql_url: str | None) -> str:
     """
     write = f"http://{reachable_address(settings.listen)}"
     read = f"http://{reachable_address(settings.api_listen)}"
-    sql = f"   ({sql_url})" if sql_url else ""
+    sql = f"\n         {sql_url}" if sql_url else ""
     return f"""
 Promgres is ready.
 
-  write  {write}/write      Prometheus remote write
-  read   {read}/rpc/        SQL functions as JSON
-  SQL    {psql_command(settings)}{sql}
+  write  {write}/write    remote write
+  read   {read}/rpc/      SQL functions as JSON
+  SQL    {_promgres()} psql{_data_dir_flag(settings)}{sql}
   data   {settings.data_dir}
 
 Send it something. In prometheus.yml:
@@ -36,7 +37,7 @@ Send it something. In prometheus.yml:
     - url: {write}/write
 
 or start vmalert with  -remoteWrite.url={write}
-or try it without either:  {_promgres()} load --url {write}/write --duration 10
+or without either:     {_promgres()} load --url {write}/write --rate 1000
 
 Then read it:
 
@@ -46,11 +47,11 @@ Ctrl-C ends it; the data stays.
 """
 
 
-def psql_command(settings: Settings) -> str:
-    """What to type for a SQL prompt on this database."""
-    data_dir = settings.data_dir
-    elsewhere = settings.embedded and data_dir != default_data_dir()
-    return f"{_promgres()} psql" + (f" --data-dir '{data_dir}'" if elsewhere else "")
+def _data_dir_flag(settings: Settings) -> str:
+    """What `psql` must be told to find an embedded database that is not in the usual place."""
+    if not settings.embedded or settings.data_dir == default_data_dir().resolve():
+        return ""
+    return f" --data-dir {shlex.quote(str(settings.data_dir))}"
 
 
 def _promgres() -> str:

@@ -1,0 +1,238 @@
+"""`promgres up` as its user sees it: it gets ready, comes back, ends, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.processes import (
+    PROMGRES,
+    get,
+    kill_all,
+    processes_of,
+    public_directory,
+    run,
+    wait_until,
+)
+from tests.support.up import Up, newest_values, one_line, psql, write_sample
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder for data directories; whatever still runs there afterwards is killed."""
+    with public_directory() as directory:
+        yield directory
+        kill_all(processes_of(directory))
+
+
+@pytest.fixture
+def data_dir(place: Path) -> Path:
+    return place / "data"
+
+
+def test_it_says_where_it_is_and_what_to_type_next(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        for side in sides:
+            assert get(f"{side}/-/ready")[0] == 200
+        welcome = up.stdout
+        assert f"- url: {sides.write}/write" in welcome
+        assert f"-remoteWrite.url={sides.write}" in welcome
+        assert f"curl '{sides.read}/rpc/get_all_latest_common_metrics'" in welcome
+        assert f"psql --data-dir {data_dir}" in welcome
+        assert f"host={data_dir}/postgres/socket" in welcome
+        assert write_sample(sides, "up_answers", 42.5) == 204
+        assert newest_values(sides) == {"up_answers": "42.5"}
+        assert up.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_cleanly_and_finds_its_data_again(data_dir: Path, number: signal.Signals) -> None:
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        assert write_sample(sides, "yesterday", 1) == 204
+        assert up.stop(number) == 0
+    assert processes_of(data_dir) == []
+    assert "Traceback" not in up.stderr
+    assert "database system is shut down" in server_log(data_dir)
+    with Up(data_dir) as up:
+        assert newest_values(up.wait_until_ready()) == {"yesterday": "1"}
+        assert up.stop() == 0
+
+
+def test_ctrl_c_in_a_terminal_ends_it_in_order(data_dir: Path) -> None:
+    """The terminal sends SIGINT to the whole foreground group; only the parent must heed it."""
+    terminal = Terminal("up", "--data-dir", data_dir, "--listen", "127.0.0.1:0",
+                        "--api-listen", "127.0.0.1:0")  # fmt: skip
+    terminal.read_until("Ctrl-C ends it")
+    terminal.type("\x03")
+    assert terminal.wait() == 0
+    assert processes_of(data_dir) == []
+    assert "database system is shut down" in server_log(data_dir)
+
+
+class Terminal:
+    """`promgres` in the foreground of a terminal of its own."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self.pid, self._screen = pty.fork()
+        if self.pid == 0:
+            os.execv(PROMGRES, ["promgres", *map(str, arguments)])
+        self.text = ""
+
+    def read_until(self, words: str, seconds: float = 90) -> None:
+        """Read the screen until it shows `words`."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            assert time.monotonic() < deadline, self.text
+            self.text += os.read(self._screen, 4096).decode(errors="replace")
+
+    def type(self, keys: str) -> None:
+        """Type on its keyboard."""
+        os.write(self._screen, keys.encode())
+
+    def wait(self) -> int:
+        """Read to the end; the exit status."""
+        try:
+            while chunk := os.read(self._screen, 4096):
+                self.text += chunk.decode(errors="replace")
+        except OSError:  # Linux: the other side is closed
+            pass
+        os.close(self._screen)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_whatever_is_killed_comes_back(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        assert write_sample(sides, "before", 1) == 204
+        for find in (
+            lambda: up.child("ingest"),
+            lambda: up.child("api"),
+            up.postmaster,
+        ):
+            killed = find()
+            killed.kill()
+            wait_until(lambda: not killed.is_running() or is_zombie(killed))  # noqa: B023
+            wait_until(lambda: both_are_ready(sides), 60, up.output)
+            wait_until(lambda: write_sample(sides, "after", 2) == 204, 60, up.output)
+            wait_until(lambda: newest_values(sides) == {"before": "1", "after": "2"}, 30)
+            assert find().pid != killed.pid
+        assert up.stop() == 0
+    assert processes_of(data_dir) == []
+
+
+def test_when_it_is_killed_its_children_end_and_the_next_one_takes_over(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        assert write_sample(sides, "survives", 3) == 204
+        children = [up.child("ingest"), up.child("api")]
+        orphan = up.postmaster()
+        up.kill()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+    assert orphan.is_running()
+    with Up(data_dir) as up:
+        assert newest_values(up.wait_until_ready()) == {"survives": "3"}
+        assert up.postmaster().pid != orphan.pid
+        assert not orphan.is_running() or is_zombie(orphan)
+        assert up.stop() == 0
+    assert processes_of(data_dir) == []
+
+
+def test_the_next_one_may_come_at_once_and_on_the_same_ports(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        up.kill()
+    listen = ("--listen", sides.write[7:], "--api-listen", sides.read[7:])
+    with Up(data_dir, *listen) as up:
+        assert up.wait_until_ready() == sides
+        assert up.stop() == 0
+
+
+def test_killed_amid_everything_it_comes_back(data_dir: Path) -> None:
+    """Parent, postmaster and both children at once, as a power cut does."""
+    with Up(data_dir) as up:
+        sides = up.wait_until_ready()
+        assert write_sample(sides, "acknowledged", 4) == 204
+        kill_all(processes_of(data_dir))
+    assert (data_dir / "postgres" / "data" / "postmaster.pid").exists()
+    with Up(data_dir) as up:
+        assert newest_values(up.wait_until_ready()) == {"acknowledged": "4"}
+        assert up.stop() == 0
+
+
+def test_a_second_one_is_one_clear_line(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        up.wait_until_ready()
+        with Up(data_dir) as second:
+            assert second.wait() == 2
+        line = one_line(second.stderr)
+        assert str(data_dir) in line
+        assert f"pid {up.pid}" in line
+        assert up.process.poll() is None
+        assert up.stop() == 0
+
+
+def test_psql_finds_the_database_while_it_runs(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        up.wait_until_ready()
+        who = "SELECT current_user || ' ' || current_database()"
+        assert psql(data_dir, who) == "postgres postgres"
+        assert up.stop() == 0
+    done = run(PROMGRES, "psql", "--data-dir", data_dir)
+    assert done.process.returncode == 2
+    assert "promgres up" in one_line(done.stderr)
+
+
+def test_no_secret_is_in_a_command_line_and_each_side_has_only_its_own(data_dir: Path) -> None:
+    secret = "0123456789-0123456789-0123456789"
+    with Up(data_dir, "--jwt-secret", secret) as up:
+        up.wait_until_ready()
+        ingest, api = up.child("ingest"), up.child("api")
+        for child in (ingest, api):
+            assert secret not in " ".join(child.cmdline())
+        assert "PROMGRES_JWT_SECRET" not in ingest.environ()
+        assert api.environ()["PROMGRES_JWT_SECRET"] == secret
+        assert "PROMGRES_DATABASE_URL" not in api.environ()
+        assert "promgres_api@" in api.environ()["PROMGRES_API_DATABASE_URL"]
+        assert up.stop() == 0
+
+
+def test_what_is_not_ours_in_the_data_directory_is_left_alone(data_dir: Path) -> None:
+    data_dir.mkdir()
+    theirs = data_dir / "notes.txt"
+    theirs.write_text("mine")
+    theirs.chmod(0o640)
+    os.chown(theirs, 12345 if os.geteuid() == 0 else -1, -1)
+    before = theirs.stat()
+    with Up(data_dir) as up:
+        up.wait_until_ready()
+        assert up.stop() == 0
+    assert theirs.stat() == before
+    assert theirs.read_text() == "mine"
+
+
+def both_are_ready(sides: tuple[str, str]) -> bool:
+    return all(get(f"{side}/-/ready")[0] == 200 for side in sides)
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def server_log(data_dir: Path) -> str:
+    logs = sorted((data_dir / "postgres" / "log").iterdir())
+    return "".join(log.read_text() for log in logs)

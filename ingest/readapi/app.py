@@ -15,6 +15,7 @@ from ingest.metrics import exposition
 from ingest.readapi.cors import is_preflight, preflight_headers
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
+from ingest.readapi.exchange import Exchange
 from ingest.readapi.metrics import REQUESTS, SECONDS
 from ingest.readapi.negotiate import OPENAPI_MEDIA, choose_media
 from ingest.readapi.openapi import openapi_document
@@ -24,11 +25,9 @@ from ingest.readapi.reply import Reply, http_response, problem_reply, text_reply
 from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
 
-Page = Callable[[web.BaseRequest], Awaitable[Reply]]
+Page = Callable[[Exchange], Awaitable[Reply]]
 
 RPC = "/rpc/"
-UNKNOWN = "unknown"
-"""What metrics call everything that is neither a page nor a function of ours."""
 
 log = get_logger("api")
 
@@ -53,63 +52,63 @@ class ReadApi:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, count and log one request."""
         started = time.monotonic()
-        reply = await self._answer(request)
+        exchange = Exchange(request)
+        reply = await self._answer(exchange)
         response = await http_response(reply, request.method, request.headers)
         seconds = time.monotonic() - started
-        function = request.get("function", UNKNOWN)
-        REQUESTS.labels(function, str(reply.status)).inc()
-        SECONDS.labels(function).observe(seconds)
+        REQUESTS.labels(exchange.function, str(reply.status)).inc()
+        SECONDS.labels(exchange.function).observe(seconds)
         log.debug(
             "request",
-            method=request.method,
-            path=request.rel_url.raw_path,
+            method=exchange.method,
+            path=exchange.path,
             status=reply.status,
             milliseconds=round(seconds * 1000, 2),
             remote=request.remote,
         )
         return response
 
-    async def _answer(self, request: web.BaseRequest) -> Reply:
-        if is_preflight(request.method, request.headers):
-            return Reply(200, b"", preflight_headers(request.headers))
+    async def _answer(self, exchange: Exchange) -> Reply:
+        headers = exchange.request.headers
+        if is_preflight(exchange.method, headers):
+            return Reply(200, b"", preflight_headers(headers))
         try:
-            return await self._route(request)
+            return await self._route(exchange)
         except Problem as problem:
             return problem_reply(problem)
         except asyncpg.PostgresError as error:
             log.exception("the database refuses what is ours", sqlstate=error.sqlstate)
             return problem_reply(problem_of(error, authenticated=True))
         except Exception:
-            log.exception("a request failed", path=request.rel_url.raw_path)
+            log.exception("a request failed", path=exchange.path)
             return problem_reply(Problem(500, "PGRSTX00", "Internal server error"))
 
-    async def _route(self, request: web.BaseRequest) -> Reply:
-        path = request.rel_url.raw_path
-        page = self._pages.get(path)
+    async def _route(self, exchange: Exchange) -> Reply:
+        page = self._pages.get(exchange.path)
         if page:
-            request["function"] = path
-            if request.method not in ("GET", "HEAD"):
-                message = f"Unsupported HTTP method: {request.method}"
+            exchange.function = exchange.path
+            if exchange.method not in ("GET", "HEAD"):
+                message = f"Unsupported HTTP method: {exchange.method}"
                 raise Problem(405, "PGRST117", message, headers={"Allow": "GET, HEAD"})
-            return await page(request)
-        if not path.startswith(RPC):
+            return await page(exchange)
+        if not exchange.path.startswith(RPC):
             raise no_such_path()
-        return await self._rpc(request, _function_name(path.removeprefix(RPC)))
+        return await self._rpc(exchange, _function_name(exchange.path.removeprefix(RPC)))
 
-    async def _openapi(self, request: web.BaseRequest) -> Reply:
+    async def _openapi(self, exchange: Exchange) -> Reply:
         """Always a new look: this page is how people see what they have just added."""
-        media = choose_media(request.headers.get("Accept"), OPENAPI_MEDIA)
-        claims = self._tokens.claims_of(request.headers.get("Authorization"))
+        media = choose_media(exchange.header("Accept"), OPENAPI_MEDIA)
+        claims = self._tokens.claims_of(exchange.header("Authorization"))
         role = await self._directory.role_of(claims)
         catalogue = await self._directory.catalogue(time.monotonic())
         functions = [each for named in catalogue.functions.values() for each in named]
         callable_oids = await self._database.executable(role, [each.oid for each in functions])
         document = openapi_document(
-            [each for each in functions if each.oid in callable_oids], request.host
+            [each for each in functions if each.oid in callable_oids], exchange.request.host
         )
         return Reply(200, json.dumps(document).encode(), {"Content-Type": media.value})
 
-    async def _ready(self, _: web.BaseRequest) -> Reply:
+    async def _ready(self, _: Exchange) -> Reply:
         """200 once the database answers and holds what the read side needs."""
         try:
             await self._directory.catalogue(time.monotonic())
@@ -118,12 +117,12 @@ class ReadApi:
         return text_reply("ready")
 
 
-async def _metrics(_: web.BaseRequest) -> Reply:
+async def _metrics(_: Exchange) -> Reply:
     body, content_type = exposition()
     return Reply(200, body, {"Content-Type": content_type})
 
 
-async def _healthy(_: web.BaseRequest) -> Reply:
+async def _healthy(_: Exchange) -> Reply:
     return text_reply("ok")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from ingest.readapi.problems import Problem, bad_body
 
@@ -27,7 +26,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     except TimeoutError:
         message = f"The body did not arrive within {BODY_SECONDS:.0f} s"
         raise Problem(408, "PGRST102", message, headers={"Connection": "close"}) from None
-    except HttpProcessingError:
+    except web.RequestPayloadError:
         raise bad_body("The body does not match its Content-Encoding") from None
 
 

@@ -110,11 +110,13 @@ def check_post_query(query: str) -> None:
 
 
 def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
-    """Arguments of a POST: an object; of an array of objects, the first.
+    """Arguments of a POST: an object; of an array of objects, the first; none without a body.
 
     Raises:
         Problem: 400, another Content-Type, or no JSON.
     """
+    if not body:
+        return JsonArguments("{}", frozenset())
     media = (content_type or JSON_TYPE).partition(";")[0].strip().lower()
     if media != JSON_TYPE:
         raise bad_body(f"Content-Type not acceptable: {media}")

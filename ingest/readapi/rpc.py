@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
-from aiohttp import web
 
 from ingest.config import Settings
 from ingest.readapi.body import read_body
 from ingest.readapi.database import Answer, ReadDatabase
 from ingest.readapi.directory import Directory
+from ingest.readapi.exchange import Exchange
 from ingest.readapi.functions import SCHEMA, Function
 from ingest.readapi.negotiate import RESULT_MEDIA, Media, choose_media
 from ingest.readapi.pgproblems import problem_of
@@ -51,17 +51,11 @@ class Ask:
     """What is asked of a function, and how the answer shall look."""
 
     name: str
-    method: str
-    path: str
+    posted: bool
     arguments: Arguments
     media: Media
     count: str | None
     profiled: bool
-
-    @property
-    def posted(self) -> bool:
-        """Only a POST may write."""
-        return self.method == "POST"
 
 
 class Rpc:
@@ -81,37 +75,38 @@ class Rpc:
             "TimeZone": "UTC",
         }
 
-    async def __call__(self, request: web.BaseRequest, name: str) -> Reply:
+    async def __call__(self, exchange: Exchange, name: str) -> Reply:
         """Call the function.
 
         Raises:
             Problem: whatever went wrong, with its status.
         """
-        if request.method == "OPTIONS":
-            return await self._options(request, name)
-        if request.method not in METHODS:
-            raise Problem(405, "PGRST101", f"Cannot use the {request.method} method on RPC")
-        claims = self._tokens.claims_of(request.headers.get("Authorization"))
-        ask = await self._read(request, name)
+        if exchange.method == "OPTIONS":
+            return await self._options(exchange, name)
+        if exchange.method not in METHODS:
+            raise Problem(405, "PGRST101", f"Cannot use the {exchange.method} method on RPC")
+        claims = self._tokens.claims_of(exchange.header("Authorization"))
+        ask = await self._read(exchange, name)
         try:
-            settings = await self._settings_of(request, ask, claims)
-            function, answer = await self._call(request, ask, settings)
+            settings = await self._settings_of(exchange, claims)
+            function, answer = await self._call(exchange, ask, settings)
         except asyncpg.PostgresError as error:
             raise problem_of(error, claims.authenticated) from error
         return _reply(ask, function, answer)
 
-    async def _options(self, request: web.BaseRequest, name: str) -> Reply:
+    async def _options(self, exchange: Exchange, name: str) -> Reply:
         overloads = await self._directory.overloads(name)
-        request["function"] = name
+        exchange.function = name
         volatile = all(each.volatile for each in overloads)
         return Reply(200, b"", {"Allow": "OPTIONS,POST" if volatile else "OPTIONS,GET,HEAD,POST"})
 
-    async def _read(self, request: web.BaseRequest, name: str) -> Ask:
-        headers, query = request.headers, request.rel_url.raw_query_string
-        profiled = check_profile(headers, request.method)
+    async def _read(self, exchange: Exchange, name: str) -> Ask:
+        request, headers = exchange.request, exchange.request.headers
+        query = request.rel_url.raw_query_string
+        profiled = check_profile(headers, exchange.method)
         media = choose_media(headers.get("Accept"), RESULT_MEDIA)
         arguments: Arguments
-        if request.method == "POST":
+        if exchange.method == "POST":
             check_post_query(query)
             body = await read_body(request, self._max_body_bytes)
             arguments = body_arguments(headers.get("Content-Type"), body)
@@ -119,17 +114,14 @@ class Rpc:
             arguments = query_arguments(query)
         return Ask(
             name=name,
-            method=request.method,
-            path=request.rel_url.raw_path,
+            posted=exchange.method == "POST",
             arguments=arguments,
             media=media,
             count=preferred_count(headers),
             profiled=profiled,
         )
 
-    async def _settings_of(
-        self, request: web.BaseRequest, ask: Ask, claims: Claims
-    ) -> dict[str, str]:
+    async def _settings_of(self, exchange: Exchange, claims: Claims) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
         role = await self._directory.role_of(claims)
         tenant_id = await self._directory.tenant_id_of(claims)
@@ -137,15 +129,15 @@ class Rpc:
             **self._constant_settings,
             "promgres.tenant_id": str(tenant_id),
             "request.jwt.claims": json.dumps({**claims.values, "role": role}),
-            "request.method": ask.method,
-            "request.path": ask.path,
-            "request.headers": json.dumps(_visible(request.headers)),
-            "request.cookies": json.dumps(dict(request.cookies)),
+            "request.method": exchange.method,
+            "request.path": exchange.path,
+            "request.headers": json.dumps(_visible(exchange.request.headers)),
+            "request.cookies": json.dumps(dict(exchange.request.cookies)),
             "role": role,
         }
 
     async def _call(
-        self, request: web.BaseRequest, ask: Ask, settings: Mapping[str, str]
+        self, exchange: Exchange, ask: Ask, settings: Mapping[str, str]
     ) -> tuple[Function, Answer]:
         """Find and call; if the function turns out to be another one by now, find it again."""
         known: Function | None = None
@@ -154,7 +146,7 @@ class Rpc:
             function = await self._directory.function(
                 ask.name, ask.arguments.names, ask.posted, not_before
             )
-            request["function"] = function.name
+            exchange.function = function.name
             not_before = time.monotonic()
             try:
                 return function, await self._execute(ask, function, settings)

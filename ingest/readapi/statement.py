@@ -99,7 +99,7 @@ def _result(function: Function, source: str, call: str) -> str:
 def _body(function: Function, media: Media) -> tuple[str, str]:
     """Expressions over the result `t` for the body and for the number of rows."""
     if function.result == "void":
-        return "NULL::bytea", "count(t.value::text)"
+        return "NULL::bytea", "count(coalesce(t.value::text, ''))"
     row = "t" if function.result == "row" else "t.value"
     if media is Media.CSV:
         return _utf8(f"string_agg({_csv_row(function)}, E'\\n')"), "count(*)"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.support.databases import Database
+from tests.support.databases import Database, blocking, execute
+from tests.support.postgres import Cluster
+from tests.support.readapi import Client, add_functions, running_api
 from tests.support.remote_write import WriteSide, write_side
 
 
@@ -22,3 +24,29 @@ def postgres_write_side(postgres_db: Database) -> Iterator[WriteSide]:
     """A write side on PostgreSQL, where the engine makes no difference."""
     with write_side(postgres_db) as side:
         yield side
+
+
+@pytest.fixture(scope="module")
+def read_only_db(cluster: Cluster, _postgres_template: str) -> Iterator[Database]:
+    """PostgreSQL with functions of every shape in schema api, for tests that change nothing."""
+    admin, name = cluster.url("postgres"), "read_only"
+    blocking(execute(admin, f"CREATE DATABASE {name} TEMPLATE {_postgres_template}"))
+    database = Database(cluster.url(name), "postgres")
+    blocking(add_functions(database))
+    yield database
+    blocking(execute(admin, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def api(read_only_db: Database) -> AsyncIterator[Client]:
+    """A read API for tests that change nothing."""
+    async with running_api(read_only_db) as client:
+        yield client
+
+
+@pytest.fixture
+async def own_api(postgres_db: Database) -> AsyncIterator[Client]:
+    """A read API on a database that is this test's alone."""
+    await add_functions(postgres_db)
+    async with running_api(postgres_db) as client:
+        yield client

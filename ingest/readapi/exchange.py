@@ -1,0 +1,37 @@
+"""One request while it is being answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+UNKNOWN = "unknown"
+"""What metrics call everything that is neither a page nor a function of ours."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request, and what is found out about it on the way.
+
+    Attributes:
+        function: the function or page that it turned out to be for; a name that clients made up
+            never gets here, or metrics would grow by it.
+    """
+
+    request: web.BaseRequest
+    function: str = UNKNOWN
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The path as it was sent."""
+        return self.request.rel_url.raw_path
+
+    def header(self, name: str) -> str | None:
+        """A header of the request."""
+        return self.request.headers.get(name)

@@ -1,0 +1,241 @@
+"""What comes back from /rpc: arguments in, shapes and media types out, over real HTTP."""
+
+import gzip
+from typing import Any
+
+import cramjam
+import pytest
+
+from tests.support.readapi import Client, token
+
+JSON = "application/json; charset=utf-8"
+BIG = "987654321098765432101"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_range"),
+    [
+        ("one_column?p_count=2", '[{"id":1}, \n {"id":2}]', "0-1/*"),
+        ("one_column?p_count=0", "[]", "*/*"),
+        ("numbers?p_count=3", "[1, 2, 3]", "0-2/*"),
+        ("numbers?p_count=0", "[]", "*/*"),
+        ("with_default?p_a=1", "11", "0-0/*"),
+        ("with_default?p_a=1&p_b=2", "3", "0-0/*"),
+        ("overloaded?p_a=1", '"a"', "0-0/*"),
+        ("overloaded?p_a=1&p_b=2", '"ab"', "0-0/*"),
+        ("two_out", '{"a":1,"b":"x"}', "0-0/*"),
+        ("one_out", '{"a":1}', "0-0/*"),
+        ("a_pair", '{"a":1,"b":"x"}', "0-0/*"),
+        ("a_table", '[{"a":1,"b":"x"}, \n {"a":2,"b":null}]', "0-1/*"),
+        ("any_record", '{"?column?":1,"text":"x"}', "0-0/*"),
+        ("any_records", '[{"?column?":1,"text":"x"}, \n {"?column?":2,"text":"y"}]', "0-1/*"),
+        ("echo_text?p_value=%C3%BC%22", '"ü\\""', "0-0/*"),
+        (f"echo_numeric?p_value={BIG}.50", f"{BIG}.50", "0-0/*"),
+        ("echo_array?p_value=%7B1,2%7D", "[1,2]", "0-0/*"),
+        ("echo_json?p_value=%7B%22a%22:1%7D", '{"a": 1}', "0-0/*"),
+        ("echo_boolean?p_value=true", "true", "0-0/*"),
+        ("echo_time?p_value=2026-01-01", '"2026-01-01T00:00:00+00:00"', "0-0/*"),
+        ("echo_text?p_value=first&p_value=last", '"last"', "0-0/*"),
+        ("total?p_values=1&p_values=2&p_values=3", "6", "0-0/*"),
+        ("total?p_values=%7B4,5%7D", "9", "0-0/*"),
+        ("is_null?p_value=null", "false", "0-0/*"),
+        (
+            "special_floats",
+            '[{"value":"NaN"}, \n {"value":"Infinity"}, \n {"value":"-Infinity"},'
+            ' \n {"value":0.1}]',
+            "0-3/*",
+        ),
+    ],
+)
+async def test_get(api: Client, path: str, body: str, content_range: str) -> None:
+    answer = await api.request("GET", f"/rpc/{path}")
+    assert (answer.status, answer.text) == (200, body)
+    assert answer.headers["Content-Type"] == JSON
+    assert answer.headers["Content-Range"] == content_range
+    assert answer.headers["Vary"] == "Accept, Prefer, Range, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("function", "document", "body"),
+    [
+        ("echo_numeric", f'{{"p_value": {BIG}}}', BIG),
+        ("echo_numeric", f'{{"p_value": "{BIG}.10"}}', f"{BIG}.10"),
+        ("echo_text", '{"p_value": 1.10}', '"1.10"'),
+        ("echo_text", '{"p_value": true}', '"true"'),
+        ("echo_text", '{"p_value": {"a": [1]}}', '"{\\"a\\": [1]}"'),
+        ("echo_text", '{"p_value": null}', "null"),
+        ("echo_boolean", '{"p_value": false}', "false"),
+        ("echo_array", '{"p_value": [1, null, 3]}', "[1,null,3]"),
+        ("echo_array", '{"p_value": "{1,2}"}', "[1,2]"),
+        ("echo_json", '{"p_value": {"b": 1.00, "a": []}}', '{"a": [], "b": 1.00}'),
+        ("echo_json", '{"p_value": "text"}', '"text"'),
+        ("echo_interval", '{"p_value": "90 minutes"}', '"01:30:00"'),
+        ("is_null", '{"p_value": null}', "true"),
+        ("pair_text", '{"p_pair": {"a": 1, "b": "x"}}', '"x1"'),
+        ("total", '{"p_values": [1, 2]}', "3"),
+        ("with_default", '{"p_a": 1}', "11"),
+        ("with_default", '[{"p_a": 5}, {"p_a": 6}]', "15"),
+        ("one_out", "", '{"a":1}'),
+        ("one_out", "{}", '{"a":1}'),
+    ],
+)
+async def test_post(api: Client, function: str, document: str, body: str) -> None:
+    answer = await api.request("POST", f"/rpc/{function}", data=document.encode())
+    assert (answer.status, answer.text) == (200, body)
+
+
+async def test_rows_keep_every_digit(api: Client) -> None:
+    answer = await api.get("rows_of", p_count=1)
+    assert answer.text == '[{"id":1,"name":"row 1","amount":987654321098765432102.50}]'
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_void_is_204_without_a_body(api: Client, method: str) -> None:
+    answer = await api.request(method, "/rpc/nothing")
+    assert (answer.status, answer.body) == (204, b"")
+    assert "Content-Type" not in answer.headers
+    assert "Content-Length" not in answer.headers
+    assert answer.headers["Content-Range"] == "0-0/*"
+
+
+async def test_head_is_get_without_the_body(api: Client) -> None:
+    answer = await api.request("HEAD", "/rpc/numbers?p_count=3", headers={"Prefer": "count=exact"})
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Content-Type"] == JSON
+    assert answer.headers["Content-Range"] == "0-2/3"
+    assert "Content-Length" not in answer.headers
+    refused = await api.request("HEAD", "/rpc/nosuch")
+    assert (refused.status, refused.body) == (404, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "content_range"),
+    [("numbers?p_count=3", "0-2/3"), ("numbers?p_count=0", "*/0"), ("one_out", "0-0/1")],
+)
+async def test_count(api: Client, path: str, content_range: str) -> None:
+    answer = await api.request("GET", f"/rpc/{path}", headers={"Prefer": "count=exact"})
+    assert answer.status == 200
+    assert answer.headers["Content-Range"] == content_range
+    assert answer.headers["Preference-Applied"] == "count=exact"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("rows_of?p_count=2", 'id,name,amount\n1,"row 1",{0}2.50\n2,"row 2",{0}3.50'),
+        ("rows_of?p_count=0", "\n"),
+        ("numbers?p_count=2", "pgrst_scalar\n1\n2"),
+        ("echo_text?p_value=a,b", 'pgrst_scalar\n"a,b"'),
+        ("two_out", "a,b\n1,x"),
+        ("csv_traps", '"a,b",c\n"back\\slash","quote"" and\nnewline"\n"",'),
+    ],
+)
+async def test_csv(api: Client, path: str, body: str) -> None:
+    answer = await api.request("GET", f"/rpc/{path}", headers={"Accept": "text/csv"})
+    assert (answer.status, answer.text) == (200, body.format("98765432109876543210"))
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+
+
+class TestSingleObject:
+    headers = {"Accept": "application/vnd.pgrst.object+json"}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("one_column?p_count=1", '{"id":1}'),
+            ("two_out", '{"a":1,"b":"x"}'),
+            ("who", '"web_anon"'),
+        ],
+    )
+    async def test_one_row(self, api: Client, path: str, body: str) -> None:
+        answer = await api.request("GET", f"/rpc/{path}", headers=self.headers)
+        assert (answer.status, answer.text) == (200, body)
+        assert answer.headers["Content-Type"] == f"{self.headers['Accept']}; charset=utf-8"
+
+    @pytest.mark.parametrize("count", [0, 2])
+    async def test_not_one_row(self, api: Client, count: int) -> None:
+        answer = await api.get("one_column", p_count=count, headers=self.headers)
+        assert answer.status == 406
+        assert answer.json == {
+            "code": "PGRST116",
+            "message": "Cannot coerce the result to a single JSON object",
+            "details": f"The result contains {count} rows",
+            "hint": None,
+        }
+
+    async def test_what_was_written_is_rolled_back(self, own_api: Client) -> None:
+        writer = token(role="writer")
+        answer = await own_api.post(
+            "add_visits", writer, p_who="x", p_count=2, headers=self.headers
+        )
+        assert answer.status == 406
+        assert (await own_api.get("visits")).json == 0
+        answer = await own_api.post(
+            "add_visits", writer, p_who="x", p_count=1, headers=self.headers
+        )
+        assert answer.status == 200
+        assert (await own_api.get("visits")).json == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "decompress"),
+    [("gzip", gzip.decompress), ("zstd", cramjam.zstd.decompress)],
+)
+@pytest.mark.parametrize("tens", [1000, 100_000])  # in the loop and in a thread
+async def test_long_answers_are_compressed(
+    api: Client, encoding: str, decompress: Any, tens: int
+) -> None:
+    answer = await api.get("large", p_count=tens, headers={"Accept-Encoding": encoding})
+    assert answer.headers["Content-Encoding"] == encoding
+    assert int(answer.headers["Content-Length"]) == len(answer.body) < tens
+    assert bytes(decompress(answer.body)) == b'"' + b"0123456789" * tens + b'"'
+
+
+async def test_short_answers_are_not_compressed(api: Client) -> None:
+    answer = await api.get("large", p_count=10, headers={"Accept-Encoding": "zstd, gzip"})
+    assert "Content-Encoding" not in answer.headers
+
+
+async def test_a_compressed_body_is_taken(api: Client) -> None:
+    body = gzip.compress(b'{"p_value": "x"}')
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = await api.request("POST", "/rpc/echo_text", data=body, headers=headers)
+    assert answer.json == "x"
+    headers = {"Content-Encoding": "gzip"}
+    answer = await api.request("POST", "/rpc/echo_text", data=b"no gzip", headers=headers)
+    assert answer.status == 400
+
+
+async def test_profile_is_echoed(api: Client) -> None:
+    answer = await api.get("who", headers={"Accept-Profile": "api", "Content-Profile": "other"})
+    assert answer.headers["Content-Profile"] == "api"
+    assert "Content-Profile" not in (await api.get("who")).headers
+
+
+async def test_options_and_preflight(api: Client) -> None:
+    assert (await api.request("OPTIONS", "/rpc/who")).headers["Allow"] == "OPTIONS,GET,HEAD,POST"
+    answer = await api.request("OPTIONS", "/rpc/add_visit", headers={"Origin": "http://a"})
+    assert answer.headers["Allow"] == "OPTIONS,POST"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    preflight = await api.request(
+        "OPTIONS",
+        "/rpc/who",
+        headers={
+            "Origin": "http://a",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "content-profile,x-client-info",
+        },
+    )
+    assert preflight.status == 200
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    allowed = preflight.headers["Access-Control-Allow-Headers"]
+    assert allowed.startswith("Authorization, content-profile,x-client-info, Accept")
+    assert preflight.headers["Access-Control-Max-Age"] == "86400"
+
+
+async def test_a_page_of_another_origin_may_read_the_headers(api: Client) -> None:
+    answer = await api.get("who", headers={"Origin": "http://a"})
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Content-Range" in answer.headers["Access-Control-Expose-Headers"]
+    failed = await api.get("nosuch", headers={"Origin": "http://a"})
+    assert failed.headers["Access-Control-Allow-Origin"] == "*"

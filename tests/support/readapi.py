@@ -1,0 +1,127 @@
+"""A read API in the test's own event loop, on a database with functions of every shape."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import jwt
+from pydantic import SecretStr
+
+from ingest.config import ApiSettings, Settings
+from ingest.readapi.server import ReadServer
+from tests.support.databases import Database, connect
+
+SECRET = "a secret of the tests, long enough for HS256"
+FUNCTIONS = Path(__file__).with_name("api_functions.sql")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read to its end."""
+
+    status: int
+    headers: Any
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON (numbers as Python has them: compare `text` for exactness)."""
+        return json.loads(self.body)
+
+
+class Client:
+    """Talks HTTP to a read API, and SQL to the database under it."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, address: str, database: Database, settings: Settings
+    ) -> None:
+        self.session = session
+        self.url = f"http://{address}"
+        self.database = database
+        self.settings = settings
+
+    async def request(
+        self, method: str, path: str, token: str | None = None, **arguments: Any
+    ) -> Answer:
+        """One request, exactly as given."""
+        headers = dict(arguments.pop("headers", {}))
+        if "data" in arguments:
+            headers.setdefault("Content-Type", "application/json")
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        async with self.session.request(
+            method, self.url + path, headers=headers, **arguments
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, function: str, token: str | None = None, **arguments: Any) -> Answer:
+        """GET /rpc/function with arguments in the query."""
+        headers = arguments.pop("headers", {})
+        query = urlencode(arguments, doseq=True)
+        path = f"/rpc/{function}" + (f"?{query}" if query else "")
+        return await self.request("GET", path, token, headers=headers)
+
+    async def post(self, function: str, token: str | None = None, **arguments: Any) -> Answer:
+        """POST /rpc/function with a JSON body."""
+        headers = arguments.pop("headers", {})
+        return await self.request(
+            "POST", f"/rpc/{function}", token, json=arguments, headers=headers
+        )
+
+    async def sql(self, *statements: str) -> Any:
+        """Run statements as the owner of everything; the value of the last."""
+        async with connect(self.database) as connection:
+            for statement in statements[:-1]:
+                await connection.execute(statement)
+            return await connection.fetchval(statements[-1])
+
+
+def token(secret: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """A token that is valid for a minute, unless `claims` say otherwise."""
+    return jwt.encode({"exp": int(time.time()) + 60} | claims, secret, algorithm=algorithm)
+
+
+def api_settings(database: Database, **changes: Any) -> Settings:
+    """Settings of a read API; what is no field of `Settings` belongs to its section `api`."""
+    section = {key: changes.pop(key) for key in list(changes) if key in ApiSettings.model_fields}
+    given = {"api_listen": "127.0.0.1:0", "jwt_secret": SecretStr(SECRET)} | changes
+    return database.settings(api=ApiSettings(**section), **given)
+
+
+def login_url(database: Database) -> str:
+    """The URL of the login `promgres_api`; on PGlite every session is the superuser."""
+    if database.engine == "timescaledb":
+        return database.url
+    return database.url.replace("//postgres@", "//promgres_api@")
+
+
+@asynccontextmanager
+async def running_api(database: Database, **changes: Any) -> AsyncIterator[Client]:
+    """A read API on `database` while the block runs."""
+    settings = api_settings(database, **changes)
+    server = ReadServer(settings, login_url(database))
+    try:
+        await server.start()
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            yield Client(session, server.address, database, settings)
+    finally:
+        await server.stop()
+
+
+async def add_functions(database: Database) -> None:
+    """Create what `api_functions.sql` holds."""
+    async with connect(database) as connection:
+        await connection.execute(FUNCTIONS.read_text())

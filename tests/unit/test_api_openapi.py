@@ -1,0 +1,64 @@
+from ingest.readapi.functions import Argument, Function
+from ingest.readapi.openapi import openapi_document
+
+
+def function(name: str, *arguments: Argument, volatile: bool = False) -> Function:
+    return Function(
+        oid=1,
+        version="1",
+        name=name,
+        comment="First line\n\nThe rest,\nof it.",
+        volatile=volatile,
+        returns_set=True,
+        result="row",
+        columns=("a",),
+        arguments=arguments,
+    )
+
+
+def test_a_function_is_a_path_with_get_and_post() -> None:
+    arguments = (
+        Argument("p_from", "timestamp with time zone", required=True, variadic=False),
+        Argument("p_count", "integer", required=False, variadic=False),
+        Argument("p_names", "text[]", required=False, variadic=False),
+        Argument("p_extra", "jsonb", required=False, variadic=False),
+    )
+    document = openapi_document([function("f", *arguments)], "localhost:3000")
+    path = document["paths"]["/rpc/f"]
+    assert document["swagger"] == "2.0"
+    assert document["host"] == "localhost:3000"
+    assert path["get"]["summary"] == "First line"
+    assert path["get"]["description"] == "The rest,\nof it."
+    assert path["get"]["tags"] == ["(rpc) f"]
+    assert [
+        (each["name"], each["type"], each["required"]) for each in path["get"]["parameters"]
+    ] == [
+        ("p_from", "string", True),
+        ("p_count", "integer", False),
+        ("p_names", "string", False),
+        ("p_extra", "string", False),
+    ]
+    schema = path["post"]["parameters"][0]["schema"]
+    assert schema["required"] == ["p_from"]
+    assert schema["properties"]["p_names"]["items"] == {"type": "string", "format": "text"}
+    assert schema["properties"]["p_extra"] == {"format": "jsonb"}
+
+
+def test_what_may_write_has_no_get() -> None:
+    document = openapi_document([function("f", volatile=True)], "x")
+    assert list(document["paths"]["/rpc/f"]) == ["post"]
+
+
+def test_of_overloads_the_one_with_most_arguments_is_described() -> None:
+    one = Argument("a", "text", required=True, variadic=False)
+    document = openapi_document([function("f", one), function("f")], "x")
+    assert len(document["paths"]["/rpc/f"]["get"]["parameters"]) == 1
+
+
+def test_variadic_takes_a_name_several_times() -> None:
+    values = Argument("v", "integer[]", required=True, variadic=True)
+    parameter = openapi_document([function("f", values)], "x")["paths"]["/rpc/f"]["get"][
+        "parameters"
+    ][0]
+    assert parameter["type"] == "array"
+    assert parameter["collectionFormat"] == "multi"

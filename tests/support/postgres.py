@@ -50,10 +50,11 @@ class Cluster:
     directory: Path
     process: subprocess.Popen[bytes]
     log: Path
+    port: int = PORT
 
     def url(self, database: str, user: str = "postgres") -> str:
         """Where a database of it is, for asyncpg and for psql."""
-        return f"postgresql://{user}@/{database}?host={self.directory}&port={PORT}"
+        return f"postgresql://{user}@/{database}?host={self.directory}&port={self.port}"
 
     def stop(self) -> None:
         """Stop it without a checkpoint (nothing here is worth one) and remove it."""
@@ -62,8 +63,12 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def start_cluster() -> Cluster:
+def start_cluster(tcp_port: int | None = None, password: str | None = None) -> Cluster:
     """Make a cluster in a folder of its own and start it.
+
+    Args:
+        tcp_port: accept TCP on this port of 127.0.0.1 as well, from who knows a password.
+        password: of the superuser there.
 
     Raises:
         RuntimeError: the server ended instead of answering; its log is in the message.
@@ -74,9 +79,12 @@ def start_cluster() -> Cluster:
         os.chown(directory, identity["user"], identity["group"])
     binaries = _reachable_binaries(directory, identity)
     data = directory / "data"
-    _make_cluster(data, binaries, identity)
+    _make_cluster(data, binaries, identity, password)
     log = directory / "postgres.log"
-    settings = UNSAFE_BUT_QUICK | {"unix_socket_directories": str(directory), "port": str(PORT)}
+    port = tcp_port or PORT
+    settings = UNSAFE_BUT_QUICK | {"unix_socket_directories": str(directory), "port": str(port)}
+    if tcp_port:
+        settings["listen_addresses"] = "127.0.0.1"
     options = [f"--{name}={value}" for name, value in settings.items()]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -87,7 +95,7 @@ def start_cluster() -> Cluster:
             preexec_fn=end_with_parent,
             **identity,
         )
-    cluster = Cluster(directory, process, log)
+    cluster = Cluster(directory, process, log, port)
     _wait_until_ready(cluster, binaries)
     return cluster
 
@@ -117,8 +125,13 @@ def _reachable_binaries(directory: Path, identity: Identity) -> Path:
     return directory / "pginstall" / "bin"
 
 
-def _make_cluster(data: Path, binaries: Path, identity: Identity) -> None:
+def _make_cluster(data: Path, binaries: Path, identity: Identity, password: str | None) -> None:
     options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+    if password is not None:
+        secret = data.parent / "password"
+        secret.write_text(password)
+        secret.chmod(0o644)  # in a folder of the server's user alone
+        options += ["--auth-host=scram-sha-256", f"--pwfile={secret}"]
     done = subprocess.run(
         [str(binaries / "initdb"), "-D", str(data), *options],
         capture_output=True,
@@ -132,7 +145,14 @@ def _make_cluster(data: Path, binaries: Path, identity: Identity) -> None:
 
 
 def _wait_until_ready(cluster: Cluster, binaries: Path) -> None:
-    command = [str(binaries / "pg_isready"), "-q", "-h", str(cluster.directory), "-p", str(PORT)]
+    command = [
+        str(binaries / "pg_isready"),
+        "-q",
+        "-h",
+        str(cluster.directory),
+        "-p",
+        str(cluster.port),
+    ]
     while subprocess.run(command, check=False).returncode:
         if cluster.process.poll() is not None:
             raise RuntimeError(f"PostgreSQL did not start:\n{cluster.log.read_text()}")

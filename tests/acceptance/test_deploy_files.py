@@ -1,0 +1,72 @@
+"""The files below deploy/ in the eyes of the programs that read them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ingest.config import Settings, load_settings
+from tests.support.compose import ROOT
+
+DEPLOY = ROOT / "deploy"
+CADDYFILE = str(DEPLOY / "caddy" / "Caddyfile")
+RULES = str(DEPLOY / "vmalert" / "rules.yml")
+CHECKS = {
+    "Prometheus takes its configuration": [
+        "promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"),
+    ],
+    "Prometheus could run the rules as well": ["promtool", "check", "rules", RULES],
+    "vmalert takes the rules": ["vmalert", f"-rule={RULES}", "-dryRun"],
+    "Caddy takes the Caddyfile": [
+        "caddy", "validate", "--config", CADDYFILE, "--adapter", "caddyfile",
+    ],
+}  # fmt: skip
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    if not shutil.which(command[0]):
+        pytest.skip(f"not installed: {command[0]}; python -m tests.support.install")
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("command", CHECKS.values(), ids=CHECKS)
+def test_it_is_valid(command: list[str]) -> None:
+    done = _run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_caddyfile_is_formatted() -> None:
+    done = _run("caddy", "fmt", CADDYFILE)
+    assert done.stdout == Path(CADDYFILE).read_text()
+
+
+def test_promgres_toml_names_the_defaults() -> None:
+    assert load_settings(config_file=DEPLOY / "promgres.toml") == Settings()
+
+
+def test_the_examples_of_promgres_toml_work(tmp_path: Path) -> None:
+    text = (DEPLOY / "promgres.toml").read_text()
+    uncommented = tmp_path / "promgres.toml"
+    uncommented.write_text(re.sub(r"^# (?=\[|\w+ = )", "", text, flags=re.M))
+    settings = load_settings(config_file=uncommented)
+    assert [route.drop for route in settings.route] == [True]
+    assert [label.label for label in settings.value_label] == ["supply"]
+
+
+@pytest.mark.parametrize(
+    "unit", sorted(path.name for path in (DEPLOY / "systemd").glob("*.service"))
+)
+def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
+    text = (DEPLOY / "systemd" / unit).read_text()
+    program = re.search(r"^ExecStart=(\S+)", text, re.M)
+    assert program
+    # The unit is checked as it is, but for its program, which is not installed here.
+    copy = tmp_path / unit
+    copy.write_text(text.replace(program[1], "/bin/true"))
+    done = _run("systemd-analyze", "verify", "--man=no", str(copy))
+    assert done.returncode == 0, done.stderr
+    assert unit not in done.stderr, done.stderr

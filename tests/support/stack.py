@@ -42,6 +42,6 @@ def running_stack(**environment: str) -> Iterator[Stack]:
         with Program(PROMGRES, "up", env=env) as program:
             write_url = program.wait_for(r"write  (\S+)").group(1)
             read_url = program.wait_for(r"read   (\S+)").group(1)
-            database_url = program.wait_for(r"SQL .*\((postgresql://\S+)\)").group(1)
+            database_url = program.wait_for(r"^\s+(postgresql://\S+)").group(1)
             yield Stack(program, directory / "data", write_url, read_url, database_url)
             assert program.stop() == 0, program.output

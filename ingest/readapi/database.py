@@ -12,7 +12,7 @@ import asyncpg
 from ingest.config import Settings
 from ingest.errors import ConfigError
 from ingest.logs import get_logger
-from ingest.readapi.problems import Problem, database_away
+from ingest.readapi.problems import Problem, database_away, no_role
 from ingest.readapi.statement import Statement
 
 if TYPE_CHECKING:
@@ -151,12 +151,7 @@ class ReadDatabase:
             asyncpg.PostgresError: what the database said.
         """
         async with self._connection() as connection, _transaction(connection, read_only):
-            await connection.fetchval(
-                "SELECT count(set_config(s.name, s.value, true))"
-                " FROM unnest($1::text[], $2::text[]) AS s(name, value)",
-                list(settings),
-                list(settings.values()),
-            )
+            await _set(connection, settings)
             row = await connection.fetchrow(statement.sql, *statement.parameters)
             assert row is not None
             yield Answer(row["body"], row["rows"], row["version"])
@@ -220,6 +215,18 @@ async def _transaction(connection: Proxy, read_only: bool) -> AsyncIterator[None
     except (*CONNECTION_ERRORS, asyncio.CancelledError):
         connection.terminate()
         raise
+
+
+async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
+    try:
+        await connection.fetchval(
+            "SELECT count(set_config(s.name, s.value, true))"
+            " FROM unnest($1::text[], $2::text[]) AS s(name, value)",
+            list(settings),
+            list(settings.values()),
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        raise no_role(settings["role"]) from error  # it was dropped or revoked just now
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import asyncpg
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.functions import Catalogue, Function, parse_catalogue
-from ingest.readapi.problems import Problem, not_migrated
+from ingest.readapi.problems import Problem, no_role, not_migrated
 from ingest.readapi.tokens import Claims
 
 ANONYMOUS_ROLE = "web_anon"
@@ -94,11 +94,11 @@ class Directory:
         if role == ANONYMOUS_ROLE:
             return ANONYMOUS_ROLE
         if not isinstance(role, str):
-            raise _no_role(role)
+            raise no_role(role)
         if role in (await self.catalogue()).roles:
             return role
         if role not in (await self.catalogue(asked_at)).roles:
-            raise _no_role(role)
+            raise no_role(role)
         return role
 
     async def tenant_id_of(self, claims: Claims) -> int:
@@ -135,10 +135,6 @@ class Directory:
             if error.sqlstate in NOT_MIGRATED:
                 raise not_migrated() from error
             raise
-
-
-def _no_role(role: object) -> Problem:
-    return Problem(403, "42501", f'permission denied to set role "{role}"')
 
 
 def _no_tenant(name: object) -> Problem:

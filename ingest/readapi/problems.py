@@ -66,6 +66,11 @@ def bad_body(message: str = "Empty or invalid json") -> Problem:
     return Problem(400, "PGRST102", message)
 
 
+def no_role(role: object) -> Problem:
+    """A role that the token may name but `authenticator` may not assume; or there is none."""
+    return Problem(403, "42501", f'permission denied to set role "{role}"')
+
+
 def no_such_path() -> Problem:
     """Neither a function nor a page of ours."""
     return Problem(404, "PGRST125", "Invalid path specified in request URL")

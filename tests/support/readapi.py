@@ -58,6 +58,7 @@ class Client:
     ) -> Answer:
         """One request, exactly as given."""
         headers = dict(arguments.pop("headers", {}))
+        headers.setdefault("Accept-Encoding", "identity")
         if "data" in arguments:
             headers.setdefault("Content-Type", "application/json")
         if token is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Any
 
 from cramjam import snappy
@@ -88,28 +89,50 @@ def series_bytes(draw: st.DrawFn, pool: list[bytes]) -> bytes:
 
 
 @st.composite
+def nearly_a_tail(draw: st.DrawFn) -> bytes:
+    """The sample that the fast path looks for, with one or two bits turned: often no protobuf."""
+    tail = bytearray(sample(NOW, draw(st.sampled_from([0, bits(1.0)]))))
+    for place in draw(st.lists(st.integers(0, 8 * len(tail) - 1), min_size=1, max_size=2)):
+        tail[place // 8] ^= 1 << place % 8
+    return bytes(tail)
+
+
+@st.composite
 def requests(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     """A pool of label sets, and series that use them."""
     pool = draw(st.lists(label_fields(), min_size=1, max_size=4))
     one_sample = st.builds(bytes.__add__, st.sampled_from(pool), sample_fields())
-    series = st.one_of(one_sample, series_bytes(pool), st.sampled_from(pool))
+    nearly = st.builds(bytes.__add__, st.sampled_from(pool), nearly_a_tail())
+    series = st.one_of(one_sample, series_bytes(pool), nearly, st.sampled_from(pool))
     return pool, draw(st.lists(series, max_size=8))
 
 
 def warmed(pool: list[bytes], series: list[bytes], catalogue: dict[bytes, int]) -> Decoding:
-    """A decoder that has seen every label set alone with one sample, and the series."""
+    """A decoder that has seen every label set alone with one sample, and every series."""
     daemon = Decoding.create(catalogue, route=RULES)
-    daemon.learn(*[one + sample(NOW, bits(1.0)) for one in pool])
-    daemon.learn(*series)
+    for one in [*(labels + sample(NOW, bits(1.0)) for labels in pool), *series]:
+        with suppress(BadRequest):
+            daemon.learn(one)
     return daemon
 
 
 def without_keys(pool: list[bytes], series: list[bytes], catalogue: dict[bytes, int]) -> Decoding:
     """A decoder that knows the same ids and no bytes: all of a request takes the ordinary path."""
     stranger, daemon = Decoding.create(route=RULES), Decoding.create(catalogue, route=RULES)
-    daemon.commit(stranger.decode(*[one + sample(NOW, bits(1.0)) for one in pool]))
-    daemon.commit(stranger.decode(*series))
+    for one in [*(labels + sample(NOW, bits(1.0)) for labels in pool), *series]:
+        with suppress(BadRequest):
+            daemon.commit(stranger.decode(one))
     return daemon
+
+
+def outcome(daemon: Decoding, series: list[bytes]) -> Any:
+    """The intake of a request in comparable form, or that it is refused whole."""
+    try:
+        intake = daemon.decode(*series)
+    except BadRequest as error:
+        return str(error)
+    assert_balanced(intake)
+    return comparable(intake)
 
 
 @given(requests())
@@ -118,21 +141,19 @@ def test_both_paths_say_the_same(request_: tuple[list[bytes], list[bytes]]) -> N
     catalogue: dict[bytes, int] = {}
     fast = warmed(pool, series, catalogue)
     plain = without_keys(pool, series, catalogue)
-    intake = fast.decode(*series)
-    assert comparable(intake) == comparable(plain.decode(*series))
-    assert_balanced(intake)
+    assert outcome(fast, series) == outcome(plain, series)
 
 
 @given(requests())
 def test_a_plain_parse_says_the_same(request_: tuple[list[bytes], list[bytes]]) -> None:
     pool, series = request_
     daemon = warmed(pool, series, {})
-    intake = daemon.decode(*series)
     try:
         request = WriteRequest.FromString(write_request(series))
     except DecodeError:
-        assert intake.rejections, "invalid UTF-8"
+        assert not is_accepted(daemon, series)
         return
+    intake = daemon.decode(*series)
     assert intake.received == sum(len(one.samples) for one in request.timeseries)
     assert stored(intake) == expected_rows(request, daemon)
 
@@ -142,7 +163,10 @@ def test_a_cold_decoder_stores_the_same(request_: tuple[list[bytes], list[bytes]
     pool, series = request_
     daemon = warmed(pool, series, {})
     cold = Decoding.create(route=RULES)
-    known = daemon.decode(*series)
+    try:
+        known = daemon.decode(*series)
+    except BadRequest:
+        return
     new = cold.decode(*series)
     rows = [
         (daemon.catalogue[each.series.identity], at, bits(value), each.exact)
@@ -172,6 +196,15 @@ def test_any_body_is_decompressed_or_refused(body: bytes) -> None:
         return
     assert content == bytes(snappy.decompress_raw(body))
     assert len(content) <= 1000
+
+
+def is_accepted(daemon: Decoding, series: list[bytes]) -> bool:
+    """Whether there is nothing to complain of; what is only counted is never read."""
+    try:
+        intake = daemon.decode(*series)
+    except BadRequest:
+        return False
+    return not intake.rejections and not intake.ignored
 
 
 def stored(intake: Intake) -> list[tuple[int, int, int, str | None]]:

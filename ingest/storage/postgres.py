@@ -131,6 +131,6 @@ class PostgresEngine:
     async def _work_off(
         self, connection: AnyConnection, target: str, start: datetime, end: datetime
     ) -> None:
-        while await connection.fetchval(f"SELECT {target}.has_closed_marks($1, $2)", start, end):
+        while await connection.fetchval(f"SELECT {target}.has_work($1, $2)", start, end):
             if not await self._store_rollups(connection, target):
                 await asyncio.sleep(0.1)  # another process is at work on them

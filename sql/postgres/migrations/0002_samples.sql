@@ -22,18 +22,22 @@ COMMENT ON TABLE internal.sample IS 'Samples of target internal, one row a serie
 COMMENT ON TABLE cumsum.sample IS 'Samples of target cumsum, one row a series and time stamp';
 COMMENT ON TABLE geo.sample IS 'Samples of target geo, one row a series and time stamp';
 
--- Marks are appended, never upserted: concurrent batches would wait for each other's rows.
-CREATE TABLE internal.rollup_mark (minute timestamptz NOT NULL);
-CREATE INDEX rollup_mark_minute ON internal.rollup_mark (minute);
-CREATE INDEX rollup_mark_hour ON internal.rollup_mark
-    (date_bin('1 hour', minute, '2000-01-03 00:00+00'));
-CREATE INDEX rollup_mark_day ON internal.rollup_mark
-    (date_bin('1 day', minute, '2000-01-03 00:00+00'));
-CREATE TABLE cumsum.rollup_mark (LIKE internal.rollup_mark INCLUDING INDEXES);
+-- Marks are appended, never upserted: concurrent batches would wait for each other's rows. They are
+-- many and short-lived, so vacuum comes by number.
+CREATE TABLE internal.rollup_mark (
+    hour    timestamptz NOT NULL,
+    minute  timestamptz,
+    metrics int[]
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+CREATE INDEX rollup_mark_hour ON internal.rollup_mark (hour, minute);
+CREATE TABLE cumsum.rollup_mark (LIKE internal.rollup_mark INCLUDING INDEXES)
+    WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 COMMENT ON TABLE internal.rollup_mark IS
-    'Minutes of internal.sample whose rollups are not stored yet; views compute them from raw rows';
-COMMENT ON TABLE cumsum.rollup_mark IS
-    'Minutes of cumsum.sample whose rollups are not stored yet; views compute them from raw rows';
+    'What batches touched and the worker has not stored yet; views compute it from raw samples';
+COMMENT ON COLUMN internal.rollup_mark.minute IS 'Null is the whole hour, from a batch of many minutes';
+COMMENT ON COLUMN internal.rollup_mark.metrics IS
+    'Null is all metrics; else the worker may leave the others alone (a backfill of few series)';
+COMMENT ON TABLE cumsum.rollup_mark IS 'As internal.rollup_mark, of cumsum.sample';
 
 -- last_key and exact_last_key are {seconds since 2000, series_id, value}: max() of them is the
 -- newest sample, then the one of the largest series_id, and combines from parts.

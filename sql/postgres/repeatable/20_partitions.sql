@@ -129,8 +129,8 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
     RETURN CASE p_target
-        WHEN 'internal' THEN EXISTS (SELECT FROM internal.rollup_mark WHERE minute < p_before)
-        WHEN 'cumsum' THEN EXISTS (SELECT FROM cumsum.rollup_mark WHERE minute < p_before)
+        WHEN 'internal' THEN EXISTS (SELECT FROM internal.rollup_mark WHERE hour < p_before)
+        WHEN 'cumsum' THEN EXISTS (SELECT FROM cumsum.rollup_mark WHERE hour < p_before)
         ELSE false
     END;
 END

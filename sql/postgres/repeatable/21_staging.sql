@@ -7,46 +7,60 @@ DECLARE
 BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
         -- geo has no rollups.
-        v_mark := CASE WHEN v_target <> 'geo' THEN format($mark$
+        v_mark := CASE WHEN v_target <> 'geo' THEN $mark$
     IF v_new > 0 THEN
-        INSERT INTO %I.rollup_mark (minute)
-        SELECT DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00') FROM new_rows;
-    END IF;$mark$, v_target) ELSE '' END;
+        SELECT array_agg(DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00'))
+        INTO v_minutes FROM new_rows;
+        IF cardinality(v_minutes) <= 60 THEN
+            INSERT INTO @target@.rollup_mark (hour, minute)
+            SELECT date_bin('1 hour', m, '2000-01-03 00:00+00'), m FROM unnest(v_minutes) AS m;
+        ELSE
+            -- A backfill: few series over a long time. One mark an hour, and what it is about.
+            SELECT array_agg(DISTINCT metric_id) INTO v_metrics FROM internal.series
+            WHERE series_id IN (SELECT series_id FROM new_rows);
+            INSERT INTO @target@.rollup_mark (hour, metrics)
+            SELECT DISTINCT date_bin('1 hour', m, '2000-01-03 00:00+00'),
+                CASE WHEN cardinality(v_metrics) <= 100 THEN v_metrics END
+            FROM unnest(v_minutes) AS m;
+        END IF;
+    END IF;$mark$ ELSE '' END;
 
-        EXECUTE format($template$
-CREATE OR REPLACE FUNCTION staging_%1$s.move_samples()
+        EXECUTE replace(replace($template$
+CREATE OR REPLACE FUNCTION staging_@target@.move_samples()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_new bigint;
+    v_new     bigint;
+    v_minutes timestamptz[];
+    v_metrics int[];
 BEGIN
     BEGIN
         -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows;
         GET DIAGNOSTICS v_new = ROW_COUNT;
     EXCEPTION WHEN unique_violation THEN
-        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
-    END;%2$s
+    END;@mark@
     PERFORM set_config('promgres.new_rows', v_new::text, true);
     RETURN NULL;
 END
 $function$;
 
-COMMENT ON FUNCTION staging_%1$s.move_samples IS
+COMMENT ON FUNCTION staging_@target@.move_samples IS
     'Moves the rows of one COPY or INSERT; the setting promgres.new_rows says how many were new';
 
 CREATE OR REPLACE TRIGGER move_samples
-    AFTER INSERT ON staging_%1$I.sample
+    AFTER INSERT ON staging_@target@.sample
     REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION staging_%1$s.move_samples();
-$template$, v_target, v_mark);
+    FOR EACH STATEMENT EXECUTE FUNCTION staging_@target@.move_samples();
+$template$, '@mark@', v_mark), '@target@', v_target);
     END LOOP;
 END
 $create$;

@@ -1,4 +1,5 @@
 -- The worker of engine postgres: turns live buckets into stored ones, a bounded piece at a time.
+-- p_metrics is which metrics to recompute; null is all.
 
 DO $create$
 DECLARE
@@ -7,7 +8,40 @@ BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
         EXECUTE replace($template$
 
-CREATE OR REPLACE FUNCTION @target@.store_minutes(p_minutes timestamptz[])
+CREATE OR REPLACE FUNCTION @target@.take_marks(
+    p_window interval, p_before timestamptz,
+    OUT marks int, OUT minutes timestamptz[], OUT metrics int[]
+)
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH newest AS (
+        SELECT hour FROM @target@.rollup_mark
+        WHERE minute IS NULL OR minute < p_before
+        ORDER BY hour DESC
+        LIMIT 1
+    ),
+    taken AS (
+        DELETE FROM @target@.rollup_mark m USING newest
+        WHERE m.hour <= newest.hour AND m.hour > newest.hour - p_window
+            AND (m.minute IS NULL OR m.minute < p_before)
+        RETURNING m.hour, m.minute, m.metrics
+    ),
+    touched AS (
+        SELECT minute FROM taken WHERE minute IS NOT NULL
+        UNION
+        SELECT minute
+        FROM (SELECT DISTINCT hour FROM taken WHERE minute IS NULL) AS whole,
+            generate_series(hour, hour + interval '59 minutes', interval '1 minute') AS minute
+    )
+    SELECT (SELECT count(*)::int FROM taken), (SELECT array_agg(minute) FROM touched),
+        CASE WHEN NOT EXISTS (SELECT FROM taken WHERE taken.metrics IS NULL)
+            THEN ARRAY(SELECT DISTINCT unnest(taken.metrics) FROM taken) END
+$function$;
+COMMENT ON FUNCTION @target@.take_marks IS
+    'Deletes the marks of the newest marked hours, leaving minutes from p_before on; says which minutes and metrics they were about';
+
+CREATE OR REPLACE FUNCTION @target@.store_minutes(p_minutes timestamptz[], p_metrics int[])
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -35,13 +69,16 @@ BEGIN
         JOIN internal.series USING (series_id)
         WHERE time >= v_from AND time < v_to AND value <> 'NaN'
             AND date_bin('1 minute', time, '2000-01-03 00:00+00') = ANY (p_minutes)
+            AND (p_metrics IS NULL OR metric_id = ANY (p_metrics))
         GROUP BY 1, 2
     ),
     gone AS (
         DELETE FROM @target@.stored_1m AS old
         WHERE bucket >= v_from AND bucket < v_to AND bucket = ANY (p_minutes)
+            AND (p_metrics IS NULL OR metric_id = ANY (p_metrics))
             AND NOT EXISTS (
-                SELECT FROM fresh WHERE (fresh.metric_id, fresh.bucket) = (old.metric_id, old.bucket))
+                SELECT FROM fresh
+                WHERE (fresh.metric_id, fresh.bucket) = (old.metric_id, old.bucket))
     )
     INSERT INTO @target@.stored_1m
     SELECT * FROM fresh
@@ -51,31 +88,14 @@ BEGIN
            excluded.exact_max, excluded.exact_last_key);
 END
 $function$;
-COMMENT ON FUNCTION @target@.store_minutes IS 'Recomputes minutes from raw samples, for all metrics';
-
-CREATE OR REPLACE FUNCTION @target@.take_marks(p_window interval, p_before timestamptz)
-RETURNS TABLE (marks int, minutes timestamptz[])
-LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $function$
-    WITH newest AS (
-        SELECT max(minute) AS minute FROM @target@.rollup_mark WHERE minute < p_before
-    ),
-    taken AS (
-        DELETE FROM @target@.rollup_mark m USING newest
-        WHERE m.minute <= newest.minute AND m.minute > newest.minute - p_window
-        RETURNING m.minute
-    )
-    SELECT count(*)::int, array_agg(DISTINCT minute) FROM taken
-$function$;
-COMMENT ON FUNCTION @target@.take_marks IS
-    'Deletes the marks of the newest marked minutes before p_before, and says which they were';
+COMMENT ON FUNCTION @target@.store_minutes IS 'Recomputes minutes from raw samples';
 
         $template$, '@target@', v_target);
     END LOOP;
 END
 $create$;
 
+-- Hours from minutes, and days from hours, are the same statement with other names.
 DO $create$
 DECLARE
     v_target text;
@@ -101,6 +121,7 @@ DECLARE
     v_to      timestamptz;
 BEGIN
     -- A bucket with marks left is live for every reader: its last mark will bring us back to it.
+    -- That one may be about fewer metrics than those before it: all metrics are recomputed.
     SELECT array_agg(bucket), min(bucket), max(bucket) + interval '@step@'
     INTO v_buckets, v_from, v_to
     FROM (
@@ -109,7 +130,7 @@ BEGIN
     ) AS touched
     WHERE NOT EXISTS (
         SELECT FROM @target@.rollup_mark k
-        WHERE date_bin('@step@', k.minute, '2000-01-03 00:00+00') = touched.bucket
+        WHERE k.hour >= touched.bucket AND k.hour < touched.bucket + interval '@step@'
     );
     IF v_buckets IS NULL THEN
         RETURN;
@@ -129,7 +150,8 @@ BEGIN
         DELETE FROM @target@.stored_@width@ AS old
         WHERE bucket >= v_from AND bucket < v_to AND bucket = ANY (v_buckets)
             AND NOT EXISTS (
-                SELECT FROM fresh WHERE (fresh.metric_id, fresh.bucket) = (old.metric_id, old.bucket))
+                SELECT FROM fresh
+                WHERE (fresh.metric_id, fresh.bucket) = (old.metric_id, old.bucket))
     )
     INSERT INTO @target@.stored_@width@
     SELECT * FROM fresh
@@ -169,7 +191,7 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     v_dropped_before timestamptz;
-    v_marks          int;
+    v_taken          record;
     v_minutes        timestamptz[];
 BEGIN
     -- Whoever holds this row is the only worker. Statements after it see all that the worker
@@ -181,24 +203,21 @@ BEGIN
         RETURN 0;
     END IF;
 
-    SELECT marks, minutes INTO v_marks, v_minutes FROM @target@.take_marks(p_window, p_before);
-    IF v_marks = 0 THEN
-        RETURN 0;
-    END IF;
+    SELECT * INTO v_taken FROM @target@.take_marks(p_window, p_before);
     -- (An engine on several machines would wait here for the writers whose marks it took.)
 
     -- Where raw samples are gone, what is stored must stay.
-    v_minutes := ARRAY(SELECT m FROM unnest(v_minutes) AS m WHERE m >= v_dropped_before);
+    v_minutes := ARRAY(SELECT m FROM unnest(v_taken.minutes) AS m WHERE m >= v_dropped_before);
     IF cardinality(v_minutes) > 0 THEN
-        PERFORM @target@.store_minutes(v_minutes);
+        PERFORM @target@.store_minutes(v_minutes, v_taken.metrics);
         PERFORM @target@.store_1h(v_minutes);
         PERFORM @target@.store_1d(v_minutes);
     END IF;
-    RETURN v_marks;
+    RETURN v_taken.marks;
 END
 $function$;
 COMMENT ON FUNCTION @target@.rollup_work IS
-    'Stores the rollups of the newest marked minutes before p_before, at most p_window of them; returns how many marks that consumed';
+    'Stores rollups of the newest marked hours, p_window of them, up to p_before; returns how many marks that consumed, 0 when idle or when another worker is at it';
 
 CREATE OR REPLACE FUNCTION @target@.mark_period(p_from timestamptz, p_to timestamptz)
 RETURNS int
@@ -210,11 +229,11 @@ AS $function$
 DECLARE
     v_marked int;
 BEGIN
-    INSERT INTO @target@.rollup_mark (minute)
-    SELECT date_bin('1 minute', time, '2000-01-03 00:00+00') FROM @target@.sample
+    INSERT INTO @target@.rollup_mark (hour)
+    SELECT date_bin('1 hour', time, '2000-01-03 00:00+00') FROM @target@.sample
     WHERE time >= p_from AND time < p_to
     UNION
-    SELECT bucket FROM @target@.stored_1m
+    SELECT date_bin('1 hour', bucket, '2000-01-03 00:00+00') FROM @target@.stored_1m
     WHERE bucket >= p_from AND bucket < p_to
         AND bucket >= (SELECT dropped_before FROM internal.target WHERE target = '@target@');
     GET DIAGNOSTICS v_marked = ROW_COUNT;
@@ -222,9 +241,9 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION @target@.mark_period IS
-    'Marks every minute of a period that has samples or a rollup, so that the worker recomputes it';
+    'Marks every hour of a period that has samples or a rollup, so that the worker recomputes it';
 
-CREATE OR REPLACE FUNCTION @target@.has_closed_marks(p_from timestamptz, p_to timestamptz)
+CREATE OR REPLACE FUNCTION @target@.has_work(p_from timestamptz, p_to timestamptz)
 RETURNS boolean
 LANGUAGE sql
 STABLE
@@ -233,11 +252,12 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT EXISTS (
         SELECT FROM @target@.rollup_mark
-        WHERE minute >= p_from AND minute < least(p_to, now() - interval '70 s')
+        WHERE hour >= p_from AND hour < p_to
+            AND (minute IS NULL OR minute < now() - interval '70 s')
     )
 $function$;
-COMMENT ON FUNCTION @target@.has_closed_marks IS
-    'Whether the worker still has minutes of a period to store';
+COMMENT ON FUNCTION @target@.has_work IS
+    'Whether the worker still has something to store in a period of whole hours';
 
 CREATE OR REPLACE FUNCTION @target@.drop_expired_minutes(p_limit int DEFAULT 20000)
 RETURNS int
@@ -249,8 +269,7 @@ AS $function$
         DELETE FROM @target@.stored_1m
         WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM @target@.stored_1m
-            WHERE bucket < (
-                SELECT dropped_before FROM internal.target WHERE target = '@target@')
+            WHERE bucket < (SELECT dropped_before FROM internal.target WHERE target = '@target@')
             LIMIT p_limit
         ))
         RETURNING 1

@@ -6,8 +6,8 @@ DECLARE
 BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
         -- Late samples may fall into compressed chunks, any number of them.
-        EXECUTE format($template$
-CREATE OR REPLACE FUNCTION staging_%1$s.move_samples()
+        EXECUTE replace($template$
+CREATE OR REPLACE FUNCTION staging_@target@.move_samples()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -19,11 +19,11 @@ DECLARE
 BEGIN
     BEGIN
         -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows;
         GET DIAGNOSTICS v_new = ROW_COUNT;
     EXCEPTION WHEN unique_violation THEN
-        INSERT INTO %1$I.sample (time, series_id, value, exact)
+        INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
@@ -33,14 +33,14 @@ BEGIN
 END
 $function$;
 
-COMMENT ON FUNCTION staging_%1$s.move_samples IS
+COMMENT ON FUNCTION staging_@target@.move_samples IS
     'Moves the rows of one COPY or INSERT; the setting promgres.new_rows says how many were new';
 
 CREATE OR REPLACE TRIGGER move_samples
-    AFTER INSERT ON staging_%1$I.sample
+    AFTER INSERT ON staging_@target@.sample
     REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION staging_%1$s.move_samples();
-$template$, v_target);
+    FOR EACH STATEMENT EXECUTE FUNCTION staging_@target@.move_samples();
+$template$, '@target@', v_target);
     END LOOP;
 END
 $create$;

@@ -113,6 +113,15 @@ def test_answers_are_compressed(running: Running, encoding: str) -> None:
     assert len(packed.body) < len(plain.body)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_what_the_read_api_compressed_is_not_compressed_again(
+    running: Running, encoding: str
+) -> None:
+    large = _get(running.stack, "/", {"Accept-Encoding": encoding})
+    assert large.headers["content-encoding"] == encoding
+    assert "paths" in json.loads(_unpack(encoding, large.body))
+
+
 def test_what_caddy_adds_and_hides(running: Running) -> None:
     ready = _get(running.stack, "/-/ready")
     assert ready.status == 200

@@ -88,9 +88,11 @@ class ReadDatabase:
         try:
             async with self._connection():
                 return
+        except ValueError as error:
+            raise _bad_url(error) from None
         except Problem as problem:
             if isinstance(problem.__cause__, asyncpg.ClientConfigurationError):
-                raise ConfigError(f"the read side's database URL: {problem.__cause__}") from None
+                raise _bad_url(problem.__cause__) from None
 
     async def close(self) -> None:
         """Let go of every connection, with patience only for those in use."""
@@ -227,6 +229,10 @@ async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise no_role(settings["role"]) from error  # it was dropped or revoked just now
+
+
+def _bad_url(error: BaseException) -> ConfigError:
+    return ConfigError(f"the read side's database URL cannot be used: {_one_line(error)}")
 
 
 def _one_line(error: BaseException) -> str:

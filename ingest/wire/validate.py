@@ -63,14 +63,14 @@ def _text_complaint(raw: bytes) -> str | None:
 
 
 def series_text(pairs: Iterable[tuple[bytes, bytes]]) -> str:
-    """A series for people's eyes: `name{a="b"}`, on one line, cut when long."""
+    """A series for people's eyes: `name{a="b"}` or `name`, on one line, cut when long."""
     name, others = "", []
     for label, value in pairs:
         if label == METRIC_NAME.encode() and not name:
             name = _shown(value)
         else:
             others.append(f"{_shown(label)}={_quoted(value)}")
-    text = f"{name}{{{', '.join(others)}}}"
+    text = f"{name}{{{', '.join(others)}}}" if others or not name else name
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 

@@ -192,7 +192,7 @@ def test_exemplars_are_counted_and_histograms_refused() -> None:
     assert intake.ignored == {"histogram": 3}
     assert reasons(intake) == [
         'up{job="node"}: native histograms are not stored by this version',
-        "down{}: native histograms are not stored by this version",
+        "down: native histograms are not stored by this version",
     ]
     assert [new.series.name for new in intake.new] == ["down"]
     assert balance(intake) == 0

@@ -58,13 +58,16 @@ def problem_reply(problem: Problem) -> Reply:
     return Reply(problem.status, problem.body, headers)
 
 
+def response_headers(reply: Reply, asked: Mapping[str, str]) -> dict[str, str]:
+    """The reply's headers and those that every answer has."""
+    return {"Server": PRODUCT, "Vary": VARY, **reply.headers, **cors_headers(asked)}
+
+
 async def http_response(reply: Reply, method: str, asked: Mapping[str, str]) -> web.StreamResponse:
     """The reply as HTTP: compressed if that is wanted and worth it, without a body for HEAD."""
-    headers = {"Server": PRODUCT, "Vary": VARY, **reply.headers, **cors_headers(asked)}
-    if reply.body is None:
-        return _without_body(reply.status, headers)
-    if method == "HEAD":
-        return _without_body(reply.status, headers)
+    headers = response_headers(reply, asked)
+    if reply.body is None or method == "HEAD":
+        return web.Response(status=reply.status, headers=headers)
     body = reply.body
     encoding = choose_encoding(asked.get("Accept-Encoding"))
     if encoding and len(body) >= LEAST_COMPRESSED_BYTES:
@@ -72,10 +75,6 @@ async def http_response(reply: Reply, method: str, asked: Mapping[str, str]) -> 
         body = await _compress(body, encoding)
     ANSWERED_BYTES.inc(len(body))
     return web.Response(status=reply.status, body=body, headers=headers)
-
-
-def _without_body(status: int, headers: dict[str, str]) -> web.StreamResponse:
-    return web.Response(status=status, headers=headers)
 
 
 async def _compress(body: bytes, encoding: str) -> bytes:

@@ -17,11 +17,11 @@ from ingest.metrics import REGISTRY
 from ingest.readapi.app import ReadApi
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
+from ingest.readapi.httpserver import HttpServer
 from ingest.readapi.metrics import PoolCollector
 from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
 
-KEEPALIVE_SECONDS = 75
 LISTEN_BACKLOG = 1024
 
 log = get_logger("api")
@@ -44,11 +44,7 @@ class ReadServer:
         rpc = Rpc(self._database, directory, tokens, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
         self._runner = web.ServerRunner(
-            web.Server(
-                ReadApi(self._database, directory, tokens, rpc),
-                access_log=None,
-                keepalive_timeout=KEEPALIVE_SECONDS,
-            ),
+            HttpServer(ReadApi(self._database, directory, tokens, rpc)),
             handle_signals=False,
             shutdown_timeout=settings.api.statement_timeout_seconds,
         )

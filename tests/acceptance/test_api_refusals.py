@@ -1,6 +1,5 @@
 """What /rpc refuses: the status, the four keys, and that nothing came of it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -160,13 +159,37 @@ class TestHttp:
         assert_problem(answer, 413, "PGRST102")
         assert (await api.get("who")).status == 200
 
-    async def test_what_is_no_http_is_400(self, api: Client) -> None:
-        host, _, port = api.url.removeprefix("http://").partition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"\x00\x01 nonsense\r\n\r\n")
-        assert (await reader.read(12)).startswith(b"HTTP/1.")
-        writer.close()
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            b"\x00\x01 nonsense\r\n\r\n",
+            b"GET /rpc/who?a=" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /rpc/who HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        ],
+        ids=["garbage", "long line", "negative length"],
+    )
+    async def test_what_is_no_http_is_400(
+        self, api: Client, sent: bytes, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        answer = await api.raw(sent)
+        assert answer.startswith(b"HTTP/1.0 400")
+        assert set(json.loads(answer.partition(b"\r\n\r\n")[2])) == {
+            "code", "message", "details", "hint",
+        }  # fmt: skip
+        assert "Traceback" not in capfd.readouterr().err
         assert (await api.get("who")).status == 200
+
+    async def test_a_long_get_is_no_trouble(self, api: Client) -> None:
+        assert (await api.get("echo_text", p_value="x" * 20_000)).json == "x" * 20_000
+
+    async def test_a_client_that_asks_before_it_sends_is_answered(self, api: Client) -> None:
+        head = b"POST /rpc/who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        answer = await api.raw(head + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", b"{}")
+        first, _, rest = answer.partition(b"\r\n\r\n")
+        assert first == b"HTTP/1.1 100 Continue"
+        assert rest.startswith(b"HTTP/1.1 200 OK")
+        tail = b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+        assert (await api.raw(head + tail)).startswith(b"HTTP/1.1 413")
 
 
 class TestDatabaseErrors:

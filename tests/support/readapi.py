@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -81,6 +82,19 @@ class Client:
         return await self.request(
             "POST", f"/rpc/{function}", token, json=arguments, headers=headers
         )
+
+    async def raw(self, *pieces: bytes) -> bytes:
+        """Send bytes, each piece when something has come for the one before; all that came back."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        received = b""
+        for piece in pieces[:-1]:
+            writer.write(piece)
+            received += await reader.read(1000)
+        writer.write(pieces[-1])
+        received += await reader.read()
+        writer.close()
+        return received
 
     async def sql(self, *statements: str) -> Any:
         """Run statements as the owner of everything; the value of the last."""

@@ -167,6 +167,7 @@ const { values: options } = parseArgs({ options: { load: { type: 'string' } } })
 const loadDataDir = options.load && (await openAsBlob(options.load))
 const pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
 await pg.exec(DEFAULTS)
+await pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does on a real server
 const backend = new Backend(pg)
 const server = net.createServer({ noDelay: true }, (socket) => new Connection(socket, backend))
 server.listen(0, '127.0.0.1', () => say({ port: server.address().port }))

@@ -15,6 +15,9 @@ from ingest.series.identity import label_key
 from ingest.wire.v1 import ParsedSeries, parse_series
 from ingest.wire.validate import InvalidSeries, checked_labels, series_text, time_text
 
+MOST_REASONS = 100
+"""Reasons kept of one request: 32 MiB can hold 16 million invalid series."""
+
 _STALE_MARKER = struct.pack("<Q", STALE_MARKER_BITS)
 
 
@@ -144,8 +147,13 @@ class OrdinaryPath:
         return timestamps, values
 
     def _reject(self, parsed: ParsedSeries, reason: str, samples: int) -> None:
-        rejection = Rejection(f"{series_text(parsed.labels)}: {reason}", samples)
-        self._intake.rejections.append(rejection)
+        rejections = self._intake.rejections
+        if len(rejections) < MOST_REASONS:
+            rejections.append(Rejection(f"{series_text(parsed.labels)}: {reason}", samples))
+            return
+        if len(rejections) == MOST_REASONS:
+            rejections.append(Rejection("more series, whose reasons are left out", 0))
+        rejections[-1].samples += samples
 
     def _ignore(self, kind: str, count: int) -> None:
         if count:

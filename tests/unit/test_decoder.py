@@ -3,6 +3,7 @@
 import pytest
 
 from ingest.errors import BadRequest
+from ingest.intake.ordinary import MOST_REASONS
 from ingest.model import STALE_MARKER_BITS, Intake
 from ingest.wire.tails import read_tails
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, rows_of
@@ -176,6 +177,12 @@ def test_samples_refused_for_one_reason_are_one_reason() -> None:
     intake = Decoding.create().decode(UP + b"".join(sample(at, 1) for at in (1, 2, 3, NOW)))
     assert [each.samples for each in intake.rejections] == [3]
     assert intake.new[0].timestamp_ms == [NOW]
+
+
+def test_reasons_are_bounded_and_samples_are_counted() -> None:
+    intake = Decoding.create().decode(*[label("job", "x") + sample(NOW, 1)] * 1000)
+    assert len(intake.rejections) == MOST_REASONS + 1
+    assert (intake.received, intake.rejected) == (1000, 1000)
 
 
 def test_a_series_without_a_storable_sample_is_not_created() -> None:

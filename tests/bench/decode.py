@@ -1,0 +1,136 @@
+"""Decode, identify and route on one core, without HTTP and database; and what cached series cost.
+
+A request has 2,000 series of 10 labels (about 340 B each), one sample a series, 40 % zeros.
+"""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+
+from cramjam import snappy
+
+from ingest.model import Series
+from ingest.series.cache import SeriesCache, place_of
+from ingest.series.identity import identity_of, label_key, label_keys
+from ingest.wire.compression import decompress_snappy
+from tests.support.decoding import NOW, Decoding
+from tests.support.series_bytes import bits, labels, sample, write_request
+
+SERIES = 2000
+CACHED = 50_000
+LIMIT = 32 * 1024 * 1024
+
+
+def run() -> dict[str, float]:
+    """All figures; the units stand in the names."""
+    return {**_rates(), **_cache_keys()}
+
+
+def _rates() -> dict[str, float]:
+    ones = [_labels(number) for number in range(SERIES)]
+    known = Decoding.create()
+    fast = [one + _sample(number) for number, one in enumerate(ones)]
+    known.learn(*fast)
+    several = [one + _sample(number) + _sample(number) for number, one in enumerate(ones)]
+    exact = [_exact_labels(number) + _sample(number) for number in range(SERIES)]
+    known.learn(*exact)
+    return {
+        "decode_samples_per_second": SERIES / _seconds(_decode(known, fast)),
+        "decode_two_samples_a_series_per_second": 2 * SERIES / _seconds(_decode(known, several)),
+        "decode_exact_samples_per_second": SERIES / _seconds(_decode(known, exact)),
+        "decode_first_sight_series_per_second": SERIES / _seconds(_decode(Decoding.create(), fast)),
+    }
+
+
+def _decode(decoding: Decoding, series: list[bytes]) -> Callable[[], object]:
+    """What the daemon does with a body, from snappy to an intake."""
+    body = bytes(snappy.compress_raw(write_request(series)))
+
+    def decode() -> None:
+        payload = decompress_snappy(body, LIMIT)
+        decoding.decoder.decode_v1(payload, 1, NOW)
+
+    return decode
+
+
+def _cache_keys() -> dict[str, float]:
+    """Two ways to key the cache: the labels' bytes themselves, or BLAKE2b-128 of them (in use)."""
+    ones = [_labels(number) for number in range(SERIES)]
+    series = [one + _sample(0) for one in ones]
+    tails = [18 if number % 5 > 1 else 9 for number in range(SERIES)]
+    raw = {one: place_of("internal", number) for number, one in enumerate(ones)}
+    hashed = {label_key(1, one): place_of("internal", number) for number, one in enumerate(ones)}
+
+    def find_raw() -> list[int | None]:
+        return [raw.get(one[:-tail]) for one, tail in zip(series, tails, strict=True)]
+
+    def find_hashed() -> list[int | None]:
+        return list(map(hashed.get, label_keys(1, series, tails)))
+
+    return {
+        "label_bytes_per_series": sum(map(len, ones)) / SERIES,
+        "cache_bytes_per_series": _bytes_per_series(_fill_cache),
+        "cache_hashed_key_bytes_per_series": _bytes_per_series(partial(_fill, _hashed_key)),
+        "cache_raw_key_bytes_per_series": _bytes_per_series(partial(_fill, _labels)),
+        "cache_hashed_key_ns_per_series": _seconds(find_hashed) / SERIES * 1e9,
+        "cache_raw_key_ns_per_series": _seconds(find_raw) / SERIES * 1e9,
+    }
+
+
+def _fill(key: Callable[[int], bytes]) -> object:
+    return {key(number): place_of("internal", number + 1000) for number in range(CACHED)}
+
+
+def _fill_cache() -> object:
+    cache = SeriesCache(CACHED)
+    for number in range(CACHED):
+        text = (("__name__", f"metric_{number}"),)
+        identity = identity_of(1, "internal", "common", text)
+        cache.remember(Series(identity, 1, "internal", "common", "", ()), number + 1000)
+        cache.link(_hashed_key(number), cache.place_by_identity(identity))
+    return cache
+
+
+def _bytes_per_series(fill: Callable[[], object]) -> float:
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    filled = fill()
+    after = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del filled
+    return (after - before) / CACHED
+
+
+def _seconds(work: Callable[[], object], rounds: int = 25) -> float:
+    """The shortest time of a call: what it costs, without what else runs on the machine."""
+    shortest = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
+
+
+def _labels(number: int) -> bytes:
+    texts = {f"label_name_{index}": f"some_value_{index}_{number * 7919}" for index in range(7)}
+    return labels(
+        name=f"http_requests_total_{number % 50}",
+        instance=f"10.0.{number // 256}.{number % 256}:9090",
+        job="kubernetes-pods",
+        **texts,
+    )
+
+
+def _hashed_key(number: int) -> bytes:
+    return label_key(1, _labels(number))
+
+
+def _exact_labels(number: int) -> bytes:
+    return labels(name="locked_tokens", amount=f"{number * 10**12}", denom="x", job=f"{number}")
+
+
+def _sample(number: int) -> bytes:
+    return sample(NOW, bits(0.0 if number % 5 < 2 else number * 1.5))

@@ -1,8 +1,10 @@
 """Which series have which id: bounded memory, and only what a committed transaction vouches for.
 
 Keys are hashes of 16 bytes, not the labels' bytes themselves: of series with 356 B of labels that
-takes 133 B instead of 485 B an entry, for 0.6 us instead of 0.13 us a look-up (`make bench`). Decoding
-stays twice as fast as it must be, and a small machine keeps three times as many series.
+takes 133 B instead of 485 B an entry, for 0.6 us instead of 0.13 us a look-up (`make bench`).
+Decoding stays twice as fast as it must be, and a small machine keeps three times as many series.
+When it is full and series keep coming, the dicts are rebuilt now and then: some 40 ms in every
+350,000 new series.
 """
 
 from __future__ import annotations

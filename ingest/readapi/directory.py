@@ -10,6 +10,7 @@ import asyncpg
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.functions import Catalogue, Function, parse_catalogue
+from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, no_role, not_migrated
 from ingest.readapi.tokens import Claims
 
@@ -29,6 +30,7 @@ class Directory:
         self._database = database
         self._catalogue: Catalogue | None = None
         self._looked_at = 0.0
+        self._failure: Problem | None = None
         self._looking = asyncio.Lock()
         self._tenants: dict[str, tuple[int, float]] = {}
 
@@ -44,11 +46,13 @@ class Directory:
         """
         if self._catalogue and not_before is None:
             return self._catalogue
+        wanted_since = time.monotonic() if not_before is None else not_before
         async with self._looking:
-            if self._catalogue is None or (not_before and self._looked_at < not_before):
-                started = time.monotonic()
-                self._catalogue = await self._look()
-                self._looked_at = started
+            if self._looked_at < wanted_since:
+                await self._look()
+            if self._failure:
+                raise self._failure  # those who waited for this look share what it met
+            assert self._catalogue
             return self._catalogue
 
     async def function(
@@ -128,13 +132,22 @@ class Directory:
         self._tenants[name] = (number, asked_at)
         return number
 
-    async def _look(self) -> Catalogue:
+    async def _look(self) -> None:
+        started = time.monotonic()
+        self._failure = None
         try:
-            return parse_catalogue(await self._database.catalogue())
+            self._catalogue = parse_catalogue(await self._database.catalogue())
+        except Problem as problem:
+            self._failure = problem
         except asyncpg.PostgresError as error:
-            if error.sqlstate in NOT_MIGRATED:
-                raise not_migrated() from error
-            raise
+            self._failure = _no_catalogue(error)
+        self._looked_at = started
+
+
+def _no_catalogue(error: asyncpg.PostgresError) -> Problem:
+    if error.sqlstate in NOT_MIGRATED:
+        return not_migrated()
+    return problem_of(error, authenticated=True)
 
 
 def _no_tenant(name: object) -> Problem:

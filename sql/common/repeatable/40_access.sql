@@ -18,65 +18,55 @@ CREATE OR REPLACE FUNCTION internal.api_catalogue() RETURNS json
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH candidate AS (
-    SELECT p.oid AS id, p.xmin, p.proname, p.provolatile, p.proretset, p.prorettype,
-           p.pronargs - p.pronargdefaults AS required,
-           coalesce(p.proallargtypes, p.proargtypes::oid[]) AS types, p.proargmodes, p.proargnames
-    FROM pg_proc p
-    WHERE p.pronamespace = to_regnamespace('api') AND p.prokind = 'f'
-  ), argument AS (
-    SELECT c.id, a.position, a.name, a.type, coalesce(a.mode, 'i') AS mode
-    FROM candidate c,
-         unnest(c.types, c.proargmodes, c.proargnames) WITH ORDINALITY AS a(type, mode, name, position)
-  ), input AS (
-    SELECT a.id,
-           json_agg(json_build_object(
-             'name', a.name,
-             'type', format_type(a.type, NULL),
-             'required', a.number <= c.required,
-             'variadic', a.mode = 'v'
-           ) ORDER BY a.number) AS arguments,
-           bool_and(coalesce(a.name, '') <> '' AND t.typtype <> 'p') AS callable
-    FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY position) AS number
-          FROM argument WHERE mode IN ('i', 'b', 'v')) AS a
-    JOIN candidate c USING (id)
-    JOIN pg_type t ON t.oid = a.type
-    GROUP BY a.id
-  ), output AS (
-    SELECT id, json_agg(name ORDER BY position) AS columns
-    FROM argument WHERE mode IN ('o', 'b', 't')
-    GROUP BY id
-  ), attribute AS (
-    SELECT t.oid AS type, json_agg(a.attname ORDER BY a.attnum) AS columns
-    FROM pg_type t
-    JOIN pg_type base ON base.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
-    JOIN pg_attribute a ON a.attrelid = base.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-    WHERE t.oid IN (SELECT prorettype FROM candidate) AND base.typtype = 'c'
-    GROUP BY t.oid
-  ), exposed AS (
-    SELECT c.proname, json_build_object(
-             'id', c.id::int8,
-             'version', c.xmin::text,
-             'name', c.proname,
-             'comment', obj_description(c.id, 'pg_proc'),
-             'volatile', c.provolatile = 'v',
-             'set', c.proretset,
+  WITH exposed AS (
+    SELECT p.proname, json_build_object(
+             'id', p.oid::int8,
+             'version', p.xmin::text,
+             'name', p.proname,
+             'comment', obj_description(p.oid, 'pg_proc'),
+             'volatile', p.provolatile = 'v',
+             'set', p.proretset,
              'result', CASE
-               WHEN c.prorettype = 'void'::regtype THEN 'void'
-               WHEN coalesce(output.columns, attribute.columns) IS NOT NULL THEN 'row'
-               WHEN c.prorettype = 'record'::regtype THEN 'record'
+               WHEN p.prorettype = 'void'::regtype THEN 'void'
+               WHEN coalesce(argument.columns, attribute.columns) IS NOT NULL THEN 'row'
+               WHEN p.prorettype = 'record'::regtype THEN 'record'
                ELSE 'scalar'
              END,
-             'columns', coalesce(output.columns, attribute.columns, '[]'),
-             'arguments', coalesce(input.arguments, '[]')
+             'columns', coalesce(argument.columns, attribute.columns, '[]'),
+             'arguments', coalesce(argument.inputs, '[]')
            ) AS description
-    FROM candidate c
-    JOIN pg_type r ON r.oid = c.prorettype
-    LEFT JOIN input USING (id)
-    LEFT JOIN output USING (id)
-    LEFT JOIN attribute ON attribute.type = c.prorettype
-    WHERE coalesce(input.callable, true)
-      AND (r.typtype <> 'p' OR c.prorettype IN ('void'::regtype, 'record'::regtype))
+    FROM pg_proc p
+    JOIN pg_type result ON result.oid = p.prorettype
+    JOIN pg_type base
+      ON base.oid = CASE result.typtype WHEN 'd' THEN result.typbasetype ELSE result.oid END
+    CROSS JOIN LATERAL (
+      SELECT json_agg(json_build_object(
+               'name', a.name,
+               'type', format_type(a.type, NULL),
+               'required', a.number <= p.pronargs - p.pronargdefaults,
+               'variadic', a.mode = 'v'
+             ) ORDER BY a.position) FILTER (WHERE a.is_input) AS inputs,
+             json_agg(a.name ORDER BY a.position) FILTER (WHERE a.mode IN ('o', 'b', 't')) AS columns,
+             coalesce(bool_and(a.name <> '' AND a.kind <> 'p') FILTER (WHERE a.is_input), true)
+               AS is_callable
+      FROM (
+        SELECT u.position, coalesce(u.name, '') AS name, u.type, coalesce(u.mode, 'i') AS mode,
+               coalesce(u.mode, 'i') IN ('i', 'b', 'v') AS is_input,
+               (SELECT t.typtype FROM pg_type t WHERE t.oid = u.type) AS kind,
+               count(*) FILTER (WHERE coalesce(u.mode, 'i') IN ('i', 'b', 'v'))
+                 OVER (ORDER BY u.position) AS number
+        FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]), p.proargmodes, p.proargnames)
+          WITH ORDINALITY AS u (type, mode, name, position)
+      ) AS a
+    ) AS argument
+    CROSS JOIN LATERAL (
+      SELECT json_agg(a.attname ORDER BY a.attnum) AS columns
+      FROM pg_attribute a
+      WHERE base.typtype = 'c' AND a.attrelid = base.typrelid AND a.attnum > 0
+        AND NOT a.attisdropped
+    ) AS attribute
+    WHERE p.pronamespace = to_regnamespace('api') AND p.prokind = 'f' AND argument.is_callable
+      AND (result.typtype <> 'p' OR p.prorettype IN ('void'::regtype, 'record'::regtype))
   )
   SELECT json_build_object(
     'functions', (SELECT coalesce(json_agg(description ORDER BY proname), '[]') FROM exposed),

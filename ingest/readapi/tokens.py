@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,9 +37,11 @@ class Tokens:
 
     Args:
         secret: at least 32 bytes; without one every token is refused.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, secret: str | None) -> None:
+    def __init__(self, secret: str | None, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._secret = secret.encode() if secret else None
         self._verifier = jwt.PyJWS(algorithms=["HS256"])
 
@@ -53,7 +55,7 @@ class Tokens:
         if scheme.lower() != "bearer":
             return ANONYMOUS
         values = _parse(self._verify(token.strip()))
-        _check_times(values, time.time())
+        _check_times(values, self._clock())
         return Claims(values, authenticated=True)
 
     def _verify(self, token: str) -> bytes:

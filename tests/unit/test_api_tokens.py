@@ -1,6 +1,5 @@
 import base64
 import json
-import time
 from typing import Any
 
 import jwt
@@ -10,7 +9,7 @@ from ingest.readapi.problems import Problem
 from ingest.readapi.tokens import ANONYMOUS, Tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
-NOW = int(time.time())
+NOW = 1_800_000_000
 
 
 def sign(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
@@ -26,7 +25,7 @@ def unsigned(claims: dict[str, Any], algorithm: str) -> str:
 
 def refusal(authorization: str, secret: str | None = SECRET) -> Problem:
     with pytest.raises(Problem) as caught:
-        Tokens(secret).claims_of(authorization)
+        Tokens(secret, lambda: NOW).claims_of(authorization)
     problem = caught.value
     assert problem.status == 401
     assert problem.headers["WWW-Authenticate"] == (
@@ -37,13 +36,13 @@ def refusal(authorization: str, secret: str | None = SECRET) -> Problem:
 
 @pytest.mark.parametrize("authorization", [None, "", "Basic dXNlcjpwYXNz"])
 def test_without_a_bearer_token_a_request_is_anonymous(authorization: str | None) -> None:
-    assert Tokens(SECRET).claims_of(authorization) is ANONYMOUS
+    assert Tokens(SECRET, lambda: NOW).claims_of(authorization) is ANONYMOUS
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_a_good_token(scheme: str) -> None:
     token = sign({"role": "writer", "exp": NOW + 60, "aud": ["any"]}).removeprefix("Bearer")
-    claims = Tokens(SECRET).claims_of(scheme + token)
+    claims = Tokens(SECRET, lambda: NOW).claims_of(scheme + token)
     assert claims.authenticated
     assert claims.values["role"] == "writer"
 
@@ -62,7 +61,7 @@ def test_a_good_token(scheme: str) -> None:
     ],
 )
 def test_times_that_are_good(claims: dict[str, Any]) -> None:
-    assert Tokens(SECRET).claims_of(raw_token(json.dumps(claims))).authenticated
+    assert Tokens(SECRET, lambda: NOW).claims_of(raw_token(json.dumps(claims))).authenticated
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,7 @@ class Child:
             ChildRefused: it ended with status 2, and has said why.
             ServiceEnded: it ended otherwise.
         """
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(self._ties.lifeline, self._ties.family_lock),
-            start_new_session=True,
-        )
+        self._process = await self._spawn()
         ended = asyncio.ensure_future(self._process.wait())
         try:
             await self._until_ready(ended)
@@ -102,6 +96,18 @@ class Child:
                 log.error("does not end, killing it", command=self._command[-1])
                 self._process.kill()
         await self._process.wait()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(self._ties.lifeline, self._ties.family_lock),
+                start_new_session=True,
+            )
+        except OSError as error:  # no more processes; an upgrade is replacing the program
+            raise ServiceEnded(f"cannot start `promgres {self._command[-1]}`: {error}") from None
 
     async def _until_ready(self, ended: asyncio.Future[int]) -> None:
         loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.config import Settings
@@ -22,7 +23,7 @@ def welcome(settings: Settings, sql_url: str | None) -> str:
     """
     write = f"http://{reachable_address(settings.listen)}"
     read = f"http://{reachable_address(settings.api_listen)}"
-    sql = f"\n         {sql_url}" if sql_url else ""
+    sql = "".join(f"\n         {address}" for address in _sql_addresses(settings, sql_url))
     return f"""
 Promgres is ready.
 
@@ -45,6 +46,15 @@ Then read it:
 
 Ctrl-C ends it; the data stays.
 """
+
+
+def _sql_addresses(settings: Settings, sql_url: str | None) -> Iterator[str]:
+    """Where SQL clients find the embedded database: its socket, and TCP if that was asked for."""
+    if sql_url is None:
+        return
+    yield sql_url
+    if settings.database.listen:
+        yield f"postgresql://postgres@{settings.database.listen}/postgres (with the password)"
 
 
 def _data_dir_flag(settings: Settings) -> str:

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -251,6 +252,36 @@ async def test_a_moved_data_directory_works(start: Start, place: Path) -> None:
     assert await notes(server.url) == "moved"
 
 
+async def test_a_recovery_is_waited_for_as_long_as_it_lasts(
+    start: Start, data_dir: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it lasts until a file appears: what restores WAL waits for that."""
+    server = await start()
+    await note(server.url, "recovered")
+    await server.stop()
+    go = place / "go"
+    prolong_recovery(cluster(data_dir), f"until [ -e {go} ]; do sleep 0.1; done; false")
+    said = asyncio.Event()
+    monkeypatch.setattr("ingest.storage.embedded.server.SAY_SO_EVERY_SECONDS", 0.5)
+    monkeypatch.setattr(
+        "ingest.storage.embedded.server.log.warning", lambda *_, **__: said.set(), raising=False
+    )
+    starting = asyncio.ensure_future(server.start())
+    await asyncio.wait_for(said.wait(), 30)
+    assert not starting.done()
+    go.touch()
+    await asyncio.wait_for(starting, 60)
+    assert await notes(server.url) == "recovered"
+
+
+def prolong_recovery(directory: Path, restore: str) -> None:
+    """Have the next start recover, and ask `restore` for every file of WAL."""
+    with (directory / "postgresql.conf").open("a") as file:
+        file.write(f"restore_command = '{restore}'\nhot_standby = off\n")
+    (directory / "recovery.signal").touch()
+    os.chown(directory / "recovery.signal", directory.stat().st_uid, -1)
+
+
 async def test_an_initdb_that_was_killed_leaves_no_half_database(
     start: Start, data_dir: Path
 ) -> None:
@@ -278,6 +309,9 @@ async def test_any_path_will_do(start: Start, place: Path, name: str) -> None:
     server = await start(place / name)
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
     assert await notes(server.url) == "reached"
+    used = Path(urllib.parse.parse_qs(server.url.partition("?")[2])["host"][0])
+    await server.stop()
+    assert used == Layout(place / name).socket_dir or not used.is_symlink()
 
 
 async def test_tcp_needs_the_password(start: Start) -> None:

@@ -29,6 +29,15 @@ FIRST_LOOK_SECONDS = 0.03
 LONGEST_PAUSE_SECONDS = 1.0  # every look during a recovery is a line in the server's log
 SAY_SO_EVERY_SECONDS = 10.0
 
+NOT_YET = (
+    asyncpg.CannotConnectNowError,  # starting, recovering
+    asyncpg.TooManyConnectionsError,  # everybody comes back at the same time
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+
 HBA = """\
 # Written by promgres at every start.
 local all all trust
@@ -79,15 +88,10 @@ class EmbeddedPostgres:
         Raises:
             OperatorError: it cannot run here, or ended instead of answering.
         """
-        account = server_account(self._layout.cluster)
-        programs = choose_programs(self._layout)
-        self._make_directories(account)
-        programs = reachable_programs(programs, account, self._layout)
-        await stop_orphans(self._layout)
-        if not self._layout.cluster.exists():
-            await make_cluster(self._layout, programs, account)
-        clear_files(self._layout, account)
-        self._process = await self._spawn(programs, account)
+        try:
+            self._process = await self._launch()
+        except OSError as error:  # a full disk, no more processes, a tree that was meddled with
+            raise OperatorError(f"the database in {self._layout.postgres}: {error}") from None
         await self._until_it_answers(self._process)
 
     async def wait(self) -> int:
@@ -103,6 +107,19 @@ class EmbeddedPostgres:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
         await self._process.wait()
+        if self._socket_dir != self._layout.socket_dir:
+            self._socket_dir.unlink(missing_ok=True)
+
+    async def _launch(self) -> asyncio.subprocess.Process:
+        account = server_account(self._layout.cluster)
+        programs = choose_programs(self._layout)
+        self._make_directories(account)
+        programs = reachable_programs(programs, account, self._layout)
+        await stop_orphans(self._layout)
+        if not self._layout.cluster.exists():
+            await make_cluster(self._layout, programs, account)
+        clear_files(self._layout, account)
+        return await self._spawn(programs, account)
 
     def _make_directories(self, account: Account) -> None:
         self._layout.postgres.mkdir(exist_ok=True)
@@ -162,13 +179,17 @@ class EmbeddedPostgres:
         """Whether it takes connections; on the first one the password of TCP is set."""
         try:
             connection = await asyncpg.connect(self.url, timeout=10)
-        except (asyncpg.CannotConnectNowError, OSError, TimeoutError):
+            try:
+                if self._password and self._listen:
+                    await _set_password(connection, self._password)
+            finally:
+                await connection.close()
+        except NOT_YET:
             return False
-        try:
-            if self._password and self._listen:
-                await _set_password(connection, self._password)
-        finally:
-            await connection.close()
+        except asyncpg.PostgresError as error:
+            raise OperatorError(
+                f"the database in {self._layout.postgres} answers: {error}"
+            ) from None
         return True
 
     def _why_it_ended(self, status: int) -> str:

@@ -311,7 +311,7 @@ async def test_any_path_will_do(start: Start, place: Path, name: str) -> None:
     assert await notes(server.url) == "reached"
     used = Path(urllib.parse.parse_qs(server.url.partition("?")[2])["host"][0])
     await server.stop()
-    assert used == Layout(place / name).socket_dir or not used.is_symlink()
+    assert used == Layout(place / name).socket_dir or not os.path.islink(used)
 
 
 async def test_tcp_needs_the_password(start: Start) -> None:

@@ -133,6 +133,7 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
 
 def _pairs(query: str) -> Iterable[tuple[str, str]]:
     try:
+        query.encode()  # bytes that were no UTF-8 are surrogates here
         return parse_qsl(
             query,
             keep_blank_values=True,

@@ -66,6 +66,8 @@ class Tokens:
         parts = token.count(".") + 1
         if parts != 3:
             raise bad_token(UNVERIFIED, f"Expected 3 parts in JWT; got {parts}")
+        if not token.isascii():
+            raise bad_token(UNVERIFIED, "JWT cryptographic operation failed")
         try:
             payload: bytes = self._verifier.decode(token, self._secret, algorithms=["HS256"])
         except jwt.InvalidAlgorithmError:

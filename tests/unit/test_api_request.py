@@ -51,7 +51,9 @@ class TestQuery:
     def test_values_that_only_resemble_filters_are_arguments(self, value: str) -> None:
         assert query_arguments(f"p={value}").values["p"] == (value,)
 
-    @pytest.mark.parametrize("query", ["a=%FF", "&".join(f"a{i}=1" for i in range(1001))])
+    @pytest.mark.parametrize(
+        "query", ["a=%FF", "a=\udcff", "&".join(f"a{i}=1" for i in range(1001))]
+    )
     def test_unreadable(self, query: str) -> None:
         assert problem_of(query_arguments, query).code == "PGRST100"
 

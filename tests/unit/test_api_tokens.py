@@ -122,6 +122,7 @@ def test_hs512_with_our_key_is_not_ours() -> None:
         ("a.b.c", "JWT cryptographic operation failed"),
         ("!!.??.--", "JWT cryptographic operation failed"),
         ("ü.ü.ü", "JWT cryptographic operation failed"),
+        ("\udcff.\udcff.\udcff", "JWT cryptographic operation failed"),
     ],
 )
 def test_what_is_no_token(token: str, message: str) -> None:

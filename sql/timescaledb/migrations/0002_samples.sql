@@ -66,6 +66,7 @@ JOIN internal.series s ON s.series_id = x.series_id
 WHERE x.value <> 'NaN'
 GROUP BY 1, 2, 3, 4
 WITH NO DATA;
+COMMENT ON VIEW @target@.parts_1m IS 'Minutes of each metric, as parts that combine to hours';
         $template$, '@target@', v_target);
 
         FOR v_step IN
@@ -75,12 +76,13 @@ WITH NO DATA;
             EXECUTE format($template$
 CREATE MATERIALIZED VIEW %1$I.parts_%3$s
 WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
-SELECT time_bucket(%4$L::interval, bucket) AS bucket, tenant_id, schema, name,
+SELECT time_bucket(INTERVAL %4$L, bucket) AS bucket, tenant_id, schema, name,
     sum(samples)::bigint AS samples, sum(sum) AS sum, min(min) AS min, max(max) AS max,
     max(last_key) AS last_key, max(exact_max) AS exact_max, max(exact_last_key) AS exact_last_key
 FROM %1$I.parts_%2$s
 GROUP BY 1, 2, 3, 4
 WITH NO DATA;
+COMMENT ON VIEW %1$I.parts_%3$s IS 'Buckets of %3$s, combined from parts_%2$s';
             $template$, v_target, v_step.source, v_step.width, v_step.step);
         END LOOP;
     END LOOP;

@@ -63,6 +63,10 @@ BEGIN
     SELECT * FROM unnest(p_keys, p_values)
     ON CONFLICT (key) DO UPDATE SET value = excluded.value
     WHERE setting.value <> excluded.value;
+    -- Policies in force stay untouched: replacing one ends the job that is running for it.
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
 
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
         PERFORM internal.apply_retention(v_target);

@@ -1,0 +1,17 @@
+"""Fixtures of tests that run on every engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.support.databases import Database, connect
+from tests.support.sql_api import Api
+
+
+@pytest_asyncio.fixture
+async def api(engine_db: Database) -> AsyncIterator[Api]:
+    """Schema `api` of both engines, through one connection."""
+    async with connect(engine_db) as connection:
+        yield Api(engine_db, connection)

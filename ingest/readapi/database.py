@@ -113,13 +113,13 @@ class ReadDatabase:
             Problem: 503, the database is away.
             asyncpg.PostgresError: the function is not there or not ours to call.
         """
-        async with self._connection() as connection:
+        async with self._reading() as connection:
             document: str = await connection.fetchval("SELECT internal.api_catalogue()::text")
         return document
 
     async def tenant_id(self, name: str) -> int | None:
         """The id of a tenant, None if there is none of that name."""
-        async with self._connection() as connection:
+        async with self._reading() as connection:
             number: int | None = await connection.fetchval(
                 "SELECT internal.tenant_id_of($1::text)", name
             )
@@ -127,7 +127,7 @@ class ReadDatabase:
 
     async def executable(self, role: str, oids: list[int]) -> set[int]:
         """Which of these functions a role may execute."""
-        async with self._connection() as connection:
+        async with self._reading() as connection:
             rows = await connection.fetch(
                 "SELECT f FROM unnest($2::oid[]) AS f"
                 " WHERE has_function_privilege($1::text, f, 'EXECUTE')",
@@ -157,6 +157,12 @@ class ReadDatabase:
             row = await connection.fetchrow(statement.sql, *statement.parameters)
             assert row is not None
             yield Answer(row["body"], row["rows"], row["version"])
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Proxy]:
+        """A connection in a transaction: a pooler may not switch servers between its messages."""
+        async with self._connection() as connection, _transaction(connection, read_only=True):
+            yield connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Proxy]:

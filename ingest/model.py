@@ -106,3 +106,8 @@ class Intake:
     def rejected(self) -> int:
         """Samples that can never be stored."""
         return sum(rejection.samples for rejection in self.rejections)
+
+    @property
+    def storable(self) -> int:
+        """Samples that may be stored: those of `known` and `new`."""
+        return self.received - self.rejected - self.dropped

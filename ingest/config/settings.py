@@ -132,6 +132,17 @@ class ReceiverSettings(Section):
     )
 
 
+class SpoolSettings(Section):
+    """`[spool]`: where accepted requests wait for a database that is away."""
+
+    after: float = Field(
+        5, gt=0, le=20, description="seconds after which an unconfirmed request is spooled"
+    )
+    max_bytes: int = Field(
+        1024 * MIB, ge=0, description="payload bytes it may hold, then 503; 0: no spool"
+    )
+
+
 class WriterSettings(Section):
     """`[writer]`: batches and the series cache."""
 
@@ -209,6 +220,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     receiver: ReceiverSettings = ReceiverSettings()
     writer: WriterSettings = WriterSettings()
+    spool: SpoolSettings = SpoolSettings()
     retention: RetentionSettings = RetentionSettings()
     api: ApiSettings = ApiSettings()
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")

@@ -11,6 +11,7 @@ from ingest.storage.database import DATABASE_ERRORS
 log = get_logger("background")
 
 STAGING_EVERY_SECONDS = 5.0
+DRAIN_IDLE_SECONDS = 0.5
 ROLLUP_IDLE_SECONDS = 1.0
 
 

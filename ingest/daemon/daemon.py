@@ -7,7 +7,13 @@ import contextlib
 import signal
 
 from ingest.config import Settings
-from ingest.daemon.background import ROLLUP_IDLE_SECONDS, STAGING_EVERY_SECONDS, repeat
+from ingest.daemon.background import (
+    DRAIN_IDLE_SECONDS,
+    ROLLUP_IDLE_SECONDS,
+    STAGING_EVERY_SECONDS,
+    repeat,
+)
+from ingest.daemon.spool import open_spool
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits
 from ingest.lifeline import watch_parent
@@ -21,6 +27,8 @@ from ingest.storage.database import Database
 from ingest.storage.engine import Engine, load_engine
 from ingest.storage.pool import create_pool
 from ingest.writer.accounts import Accounts
+from ingest.writer.drainer import Drainer
+from ingest.writer.safekeeping import Safekeeping
 from ingest.writer.staging import empty_staging
 from ingest.writer.writers import Writers
 
@@ -66,33 +74,55 @@ class Daemon:
         self._writers = Writers(
             database, engine, cache, accounts, settings.writer, settings.receiver
         )
+        self._spool = open_spool(settings, accounts)
+        self._safekeeping = Safekeeping(
+            self._writers,
+            accounts,
+            self._spool,
+            settings.spool.after,
+            settings.receiver.answer_timeout_seconds,
+        )
         decoder = Decoder(Router(settings), cache, _limits(settings, engine))
         handler = WriteHandler(
             decoder,
-            self._writers,
+            self._safekeeping,
+            self._writers.backlog,
             accounts,
             settings.receiver.max_body_bytes,
             settings.receiver.max_decompressed_bytes,
         )
-        app = build_app(handler, database.ready)
+        app = build_app(handler, lambda: self._ready(database))
         self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
         self._writers.start()
+        self._start_background(engine, database, decoder, accounts)
+
+    def _start_background(
+        self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts
+    ) -> None:
         pauses = [lane.pause for lane in self._writers.lanes]
-        self._background = [
-            asyncio.create_task(work)
-            for work in (
-                repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
-                repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
-            )
+        work = [
+            repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
+            repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
         ]
+        if self._spool is not None:
+            limit_bytes = self._settings.receiver.max_decompressed_bytes
+            drainer = Drainer(self._spool, decoder, self._writers, accounts, limit_bytes)
+            work.append(repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain))
+        self._background = [asyncio.create_task(one) for one in work]
+
+    async def _ready(self, database: Database) -> bool:
+        return await database.ready() or (self._spool is not None and self._spool.has_room(1))
 
     async def stop(self) -> None:
         """Finish the requests under way, write what was taken in, let go of the database."""
         await self._server.close()
-        await self._writers.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._safekeeping.close()
+        await self._writers.close()
+        if self._spool is not None:
+            await self._spool.close()
         await self._pool.close()
         log.info("stopped")
 

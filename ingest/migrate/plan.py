@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from ingest.errors import MigrationError
+from ingest.sqlfiles import sql_root
 
 EngineName = Literal["timescaledb", "postgres"]
 FILE_NAME = re.compile(r"(\d+)_[a-z0-9_]+\.sql")
@@ -60,20 +60,6 @@ def read_plan(engine: EngineName) -> Plan:
 def read_bootstrap() -> str:
     """Statements that come before all files: roles, schemas, the record itself."""
     return (sql_root() / "bootstrap.sql").read_text(encoding="utf-8")
-
-
-@cache
-def sql_root() -> Path:
-    """`ingest/_sql` of an installed wheel, else the repository's `sql/`.
-
-    Raises:
-        MigrationError: neither is there.
-    """
-    package = Path(__file__).resolve().parent.parent
-    for root in (package / "_sql", package.parent / "sql"):
-        if (root / "bootstrap.sql").is_file():
-            return root
-    raise MigrationError(f"the SQL files of this installation are missing below {package}")
 
 
 def _read(kind: str, engine: EngineName) -> tuple[SqlFile, ...]:

@@ -1,12 +1,13 @@
 """Remote write: from HTTP request to answer.
 
 All that headers can tell is checked before the body is read. The answer 204 is given only after the
-commit that holds the samples.
+commit that holds the samples, or after they are safe in the spool.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -19,13 +20,14 @@ from ingest.errors import (
 )
 from ingest.intake.decoder import Decoder
 from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID, Intake
+from ingest.model import DEFAULT_TENANT_ID, Rejection
 from ingest.receiver import answers
 from ingest.receiver.metrics import BODY_BYTES, DECODE_SECONDS, REQUESTS, SECONDS
-from ingest.wire.compression import decompress
+from ingest.wire.compression import compress_snappy, decompress
 from ingest.wire.negotiate import Encoding, check_content_type, content_encoding
 from ingest.writer.accounts import Accounts
-from ingest.writer.writers import Writers
+from ingest.writer.backlog import Backlog
+from ingest.writer.safekeeping import Safekeeping
 
 log = get_logger("receiver")
 
@@ -38,13 +40,15 @@ class WriteHandler:
     def __init__(
         self,
         decoder: Decoder,
-        writers: Writers,
+        safekeeping: Safekeeping,
+        backlog: Backlog,
         accounts: Accounts,
         max_body_bytes: int,
         max_decompressed_bytes: int,
     ) -> None:
         self._decoder = decoder
-        self._writers = writers
+        self._safekeeping = safekeeping
+        self._backlog = backlog
         self._accounts = accounts
         self._max_body_bytes = max_body_bytes
         self._max_decompressed_bytes = max_decompressed_bytes
@@ -75,16 +79,10 @@ class WriteHandler:
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
         expected_bytes = self._max_body_bytes if length_bytes is None else length_bytes
-        with self._writers.backlog.body(expected_bytes):
+        with self._backlog.body(expected_bytes):
             body = await self._read(request)
-            started = time.perf_counter()
-            await self._writers.backlog.wait_for_room()
-            intake = self._decode(body, encoding)
-        del body
-        with SECONDS.time():
-            response = await self._store(intake)
-        log.debug("answered", status=response.status, seconds=time.perf_counter() - started)
-        return response
+            with SECONDS.time():
+                return await self._take(body, encoding)
 
     def _answer_probe(self, request: web.Request) -> web.Response:
         """VictoriaMetrics' senders ask whether zstd is taken here."""
@@ -106,21 +104,26 @@ class WriteHandler:
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
-    def _decode(self, body: bytes, encoding: Encoding) -> Intake:
+    async def _take(self, body: bytes, encoding: Encoding) -> web.Response:
+        await self._safekeeping.wait_for_room()
         started = time.perf_counter()
+        received_ms = time.time_ns() // 1_000_000
         payload = decompress(encoding, body, self._max_decompressed_bytes)
-        now_ms = time.time_ns() // 1_000_000
-        intake = self._decoder.decode_v1(payload, DEFAULT_TENANT_ID, now_ms)
-        DECODE_SECONDS.inc(time.perf_counter() - started)
+        intake = self._decoder.decode_v1(payload, DEFAULT_TENANT_ID, received_ms)
         self._accounts.receive(intake)
-        return intake
-
-    async def _store(self, intake: Intake) -> web.Response:
+        DECODE_SECONDS.inc(time.perf_counter() - started)
+        if encoding is not Encoding.SNAPPY:
+            body = compress_snappy(payload)
+        del payload
         rejections = intake.rejections
         if intake.known or intake.new:
-            rejections = rejections + await self._writers.write(intake)
+            rejections = rejections + await self._safekeeping.keep(intake, received_ms, body)
         if rejections:
-            for rejection in rejections[: answers.REASONS_SHOWN]:
-                log.info("samples refused", samples=rejection.samples, reason=rejection.reason)
+            _log_rejections(rejections)
             return answers.rejected(rejections, intake.received)
         return answers.no_content()
+
+
+def _log_rejections(rejections: Sequence[Rejection]) -> None:
+    for rejection in rejections[: answers.REASONS_SHOWN]:
+        log.info("samples refused", samples=rejection.samples, reason=rejection.reason)

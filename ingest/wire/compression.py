@@ -26,6 +26,11 @@ def decompress(encoding: Encoding, body: bytes, max_bytes: int) -> bytes:
     return decompress_snappy(body, max_bytes)
 
 
+def compress_snappy(content: bytes) -> bytes:
+    """A snappy block, as in the body of a request."""
+    return bytes(snappy.compress_raw(content))
+
+
 def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     """The content of a snappy block.
 

@@ -1,6 +1,6 @@
 """What became of every sample: the counts that must add up.
 
-received = written + duplicate + rejected + dropped + refused + in flight, at any moment.
+received = written + duplicate + rejected + dropped + refused + in flight + spooled, at any moment.
 "Refused" samples were answered 503: the sender still has them and sends them again.
 """
 
@@ -14,13 +14,19 @@ from ingest.model import Intake
 SAMPLES = Counter(
     "promgres_samples",
     "Samples by what became of them: received = written + duplicate + rejected + dropped"
-    " + refused + in flight.",
+    " + refused + in flight + spooled.",
     ["tenant", "result"],
     registry=REGISTRY,
 )
 IN_FLIGHT = Gauge(
     "promgres_samples_in_flight",
     "Samples received and not yet decided.",
+    ["tenant"],
+    registry=REGISTRY,
+)
+SPOOLED = Gauge(
+    "promgres_samples_spooled",
+    "Samples acknowledged and kept on disk until the database is back.",
     ["tenant"],
     registry=REGISTRY,
 )
@@ -47,16 +53,16 @@ class Accounts:
         self.in_flight = 0
         for name in tenant_names.values():
             IN_FLIGHT.labels(name)
+            SPOOLED.labels(name)
             for result in RESULTS:
                 SAMPLES.labels(name, result)
 
     def receive(self, intake: Intake) -> None:
         """Count a decoded request; what may still be stored is in flight from here on."""
-        undecided = intake.received - intake.rejected - intake.dropped
         self._count(intake.tenant_id, "received", intake.received)
         self._count(intake.tenant_id, "rejected", intake.rejected)
         self._count(intake.tenant_id, "dropped", intake.dropped)
-        self._fly(intake.tenant_id, undecided)
+        self._fly(intake.tenant_id, intake.storable)
         name = self._name(intake.tenant_id)
         for kind, count in intake.ignored.items():
             IGNORED.labels(name, kind).inc(count)
@@ -67,6 +73,21 @@ class Accounts:
         """Samples in flight have got their result."""
         self._count(tenant_id, result, samples)
         self._fly(tenant_id, -samples)
+
+    def find(self, tenant_id: int, samples: int) -> None:
+        """Samples of an earlier process are in the spool: they count as received by this one."""
+        self._count(tenant_id, "received", samples)
+        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+
+    def spool(self, tenant_id: int, samples: int) -> None:
+        """Samples in flight went into the spool."""
+        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+        self._fly(tenant_id, -samples)
+
+    def unspool(self, tenant_id: int, samples: int) -> None:
+        """Spooled samples are in flight again."""
+        SPOOLED.labels(self._name(tenant_id)).dec(samples)
+        self._fly(tenant_id, samples)
 
     def _count(self, tenant_id: int, result: str, samples: int) -> None:
         if samples:

@@ -13,40 +13,30 @@ from ingest.model import Rows
 
 @dataclass(slots=True)
 class Batch:
-    """Rows sorted by (series, time), keys unique.
-
-    Attributes:
-        rows: what is written.
-        origin: for each row, the index of the part that brought it.
-        repeated: rows of the parts that repeat an earlier key; the first one counts.
-    """
+    """Rows sorted by (series, time), keys unique: what one COPY writes."""
 
     rows: Rows
-    origin: npt.NDArray[np.int64]
-    repeated: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def halves(self) -> tuple[Batch, Batch]:
-        """Two batches of half the rows each; the first one answers for the repeated rows."""
+        """Two batches of half the rows each."""
         middle = len(self) // 2
         return (
-            Batch(select(self.rows, np.arange(middle)), self.origin[:middle], self.repeated),
-            Batch(select(self.rows, np.arange(middle, len(self))), self.origin[middle:]),
+            Batch(select(self.rows, np.arange(middle))),
+            Batch(select(self.rows, np.arange(middle, len(self)))),
         )
 
 
 def merge(parts: Sequence[Rows]) -> Batch:
     """One batch of all parts. Of equal keys the first is kept, in the order of the parts."""
     rows = concatenate(parts)
-    origin = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     order = np.lexsort((rows.timestamp_ms, rows.series_id))  # stable: the first stays first
     series_id, timestamp_ms = rows.series_id[order], rows.timestamp_ms[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (series_id[1:] != series_id[:-1]) | (timestamp_ms[1:] != timestamp_ms[:-1])
-    order = order[first]
-    return Batch(select(rows, order), origin[order], repeated=len(rows) - len(order))
+    return Batch(select(rows, order[first]))
 
 
 def concatenate(parts: Sequence[Rows]) -> Rows:

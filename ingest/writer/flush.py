@@ -27,25 +27,25 @@ DAY_MS = 86_400_000
 
 @dataclass(slots=True)
 class Part:
-    """Rows of one request for one target."""
+    """Rows of one request for one target.
+
+    `settled` of them were accounted for in an earlier attempt and are not counted again.
+    """
 
     tenant_id: int
     target: str
     rows: Rows
     ticket: Ticket
+    settled: int = 0
 
-
-@dataclass(slots=True)
-class TenantBatch:
-    """One tenant's share of a transaction, and the parts that it came from."""
-
-    tenant_id: int
-    parts: list[Part]
-    batch: Batch
+    @property
+    def counted(self) -> int:
+        """Rows whose result is still to be counted."""
+        return 0 if self.ticket.detached else len(self.rows) - self.settled
 
 
 class Flusher:
-    """Takes parts of one target to the database and settles every one of them."""
+    """Takes parts of one target to the database; every one of them gets its result."""
 
     def __init__(self, database: Database, engine: Engine, accounts: Accounts) -> None:
         self._database = database
@@ -56,20 +56,19 @@ class Flusher:
         """One transaction, a COPY for each tenant. Every ticket is told, whatever happens."""
         shares = _by_tenant(parts)
         try:
-            counts = await self._copy(target, [share.batch for share in shares])
+            counts = await self._copy(target, [_merge(share) for share in shares])
         except DATABASE_ERRORS as error:
             if verdict_of(error) is Verdict.REJECT:
-                for share in shares:
-                    await self._isolate(target, share)
+                for part in parts:
+                    await self._isolate(target, part)
             else:
-                self._fail(target, shares, unavailable(error), error)
+                self._fail(target, parts, unavailable(error), error)
         except Exception as error:  # a defect of ours must not leave senders waiting
             log.exception("batch failed", target=target)
-            self._fail(target, shares, Unavailable("internal error"), error)
+            self._fail(target, parts, Unavailable("internal error"), error)
         else:
             for share, new_rows in zip(shares, counts, strict=True):
-                self._settle(share.tenant_id, share.batch, new_rows)
-                _settle_tickets(share)
+                self._settle(share, new_rows)
 
     async def _copy(self, target: str, batches: Sequence[Batch]) -> list[int]:
         payloads = [encode_rows(batch.rows) for batch in batches]
@@ -95,65 +94,65 @@ class Flusher:
                 self._database.pool, target, first * DAY_MS, (last + 1) * DAY_MS - 1
             )
 
-    async def _isolate(self, target: str, share: TenantBatch) -> None:
-        """Write a batch that holds a row the database will never take: all but the culprits."""
-        failures: dict[int, Unavailable] = {}
-        pending = [share.batch]
+    async def _isolate(self, target: str, part: Part) -> None:
+        """Write one request's rows without those that the database will never take.
+
+        By itself, so that no request depends on another one's culprit.
+        """
+        pending = [_merge([part])]
+        rejections: list[Rejection] = []
+        new_rows = 0
         while pending:
             piece = pending.pop()
             try:
-                [new_rows] = await self._copy(target, [piece])
+                [count] = await self._copy(target, [piece])
+                new_rows += count
             except DATABASE_ERRORS as error:
                 if verdict_of(error) is not Verdict.REJECT:
-                    failures.update(dict.fromkeys(piece.origin.tolist(), unavailable(error)))
-                    self._accounts.settle(share.tenant_id, "refused", len(piece) + piece.repeated)
-                elif len(piece) > 1:
+                    self._fail(target, [part], unavailable(error), error)
+                    return
+                if len(piece) > 1:
                     pending += reversed(piece.halves())
                 else:
-                    self._reject(share, piece, error)
-            else:
-                self._settle(share.tenant_id, piece, new_rows)
-        _settle_tickets(share, failures)
+                    rejections.append(_rejection(piece, error))
+        self._settle([part], new_rows, rejections)
 
-    def _reject(self, share: TenantBatch, piece: Batch, error: BaseException) -> None:
-        reason = f"the database refuses series {int(piece.rows.series_id[0])}: {error}"
-        ticket = share.parts[int(piece.origin[0])].ticket
-        ticket.rejections.append(Rejection(reason, 1))
-        self._accounts.settle(share.tenant_id, "rejected", 1)
-        self._accounts.settle(share.tenant_id, "duplicate", piece.repeated)
+    def _settle(
+        self, parts: list[Part], new_rows: int, rejections: Sequence[Rejection] = ()
+    ) -> None:
+        """Count what became of one tenant's rows, then tell their tickets."""
+        tenant_id = parts[0].tenant_id
+        counted = sum(part.counted for part in parts)
+        rejected = min(len(rejections), counted)
+        written = min(new_rows, counted - rejected)
+        self._accounts.settle(tenant_id, "rejected", rejected)
+        self._accounts.settle(tenant_id, "written", written)
+        self._accounts.settle(tenant_id, "duplicate", counted - rejected - written)
+        for part in parts:
+            part.ticket.settle(part.counted, rejections)
 
     def _fail(
-        self, target: str, shares: list[TenantBatch], failure: Unavailable, error: BaseException
+        self, target: str, parts: list[Part], failure: Unavailable, error: BaseException
     ) -> None:
         log.warning("batch not written", target=target, reason=str(failure), error=str(error))
-        for share in shares:
-            rows = len(share.batch) + share.batch.repeated
-            self._accounts.settle(share.tenant_id, "refused", rows)
-            _settle_tickets(share, dict.fromkeys(range(len(share.parts)), failure))
-
-    def _settle(self, tenant_id: int, batch: Batch, new_rows: int) -> None:
-        duplicates = len(batch) - new_rows + batch.repeated
-        self._accounts.settle(tenant_id, "written", new_rows)
-        self._accounts.settle(tenant_id, "duplicate", duplicates)
+        for part in parts:
+            part.ticket.fail(failure)
 
 
-def _by_tenant(parts: list[Part]) -> list[TenantBatch]:
+def _by_tenant(parts: list[Part]) -> list[list[Part]]:
     by_tenant: dict[int, list[Part]] = {}
     for part in parts:
         by_tenant.setdefault(part.tenant_id, []).append(part)
-    return [
-        TenantBatch(tenant_id, mine, merge([part.rows for part in mine]))
-        for tenant_id, mine in by_tenant.items()
-    ]
+    return list(by_tenant.values())
 
 
-def _settle_tickets(share: TenantBatch, failures: dict[int, Unavailable] | None = None) -> None:
-    for index, part in enumerate(share.parts):
-        failure = (failures or {}).get(index)
-        if failure is None:
-            part.ticket.settle()
-        else:
-            part.ticket.fail(failure)
+def _merge(parts: list[Part]) -> Batch:
+    return merge([part.rows for part in parts])
+
+
+def _rejection(piece: Batch, error: BaseException) -> Rejection:
+    series_id = int(piece.rows.series_id[0])
+    return Rejection(f"series {series_id}: the database refuses it: {error}", 1)
 
 
 def runs_of_days(rows: Rows) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ingest.errors import Unavailable
 from ingest.model import Rejection
@@ -12,9 +13,20 @@ class Ticket:
     """Done when every part of the request is decided: stored, rejected, or failed.
 
     A request that stops waiting changes nothing for the batches.
+
+    Args:
+        rows: samples of the request that may be stored.
+
+    Attributes:
+        undecided: rows without a result yet; those of failed parts stay undecided.
+        detached: somebody else answers for the undecided rows now (the spool): a batch that still
+            carries them counts them no more.
+        rejections: what the database refuses for ever.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
+        self.undecided = rows
+        self.detached = False
         self.rejections: list[Rejection] = []
         self._open = 0
         self._failure: Unavailable | None = None
@@ -26,16 +38,17 @@ class Ticket:
         if not parts:
             self._done.set()
 
-    def settle(self) -> None:
-        """One part is decided."""
-        self._open -= 1
-        if self._open == 0:
-            self._done.set()
+    def settle(self, rows: int, rejections: Sequence[Rejection] = ()) -> None:
+        """One part is decided: stored, but for what is rejected."""
+        if not self.detached:
+            self.undecided -= rows
+        self.rejections += rejections
+        self._close_part()
 
     def fail(self, failure: Unavailable) -> None:
-        """One part cannot be stored now; the whole request will be answered 503."""
+        """One part cannot be stored now."""
         self._failure = failure
-        self.settle()
+        self._close_part()
 
     async def wait(self) -> list[Rejection]:
         """What the database rejected.
@@ -47,3 +60,8 @@ class Ticket:
         if self._failure is not None:
             raise Unavailable(str(self._failure), self._failure.retry_after_seconds)
         return self.rejections
+
+    def _close_part(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._done.set()

@@ -1,4 +1,4 @@
-"""All writers of a process: from a decoded request to its answer."""
+"""All writers of a process: rows in, results out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import numpy as np
 
 from ingest.config import ReceiverSettings, WriterSettings
-from ingest.errors import Unavailable
 from ingest.model import Intake, NewSamples, Rejection, Rows
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -45,54 +44,43 @@ class Writers:
         self._cache = cache
         SERIES_CACHED.set_function(lambda: len(cache))
         SERIES_CACHE_BYTES.set_function(lambda: cache.approximate_bytes)
-        self._accounts = accounts
-        self._timeout_seconds = receiver.answer_timeout_seconds
         self._running: list[asyncio.Task[None]] = []
-        self._writing: set[asyncio.Task[list[Rejection]]] = set()
 
     def start(self) -> None:
         """Set the lanes to work."""
         self._running = [asyncio.create_task(lane.run()) for lane in self.lanes]
 
     async def close(self) -> None:
-        """Write all that was taken in, then stop."""
-        await asyncio.gather(*self._writing, return_exceptions=True)
+        """Write all that was put in, then stop."""
         for lane in self.lanes:
             lane.close()
         await asyncio.gather(*self._running)
 
-    async def write(self, intake: Intake) -> list[Rejection]:
-        """Store a request that `Accounts.receive` has counted; return what the database rejected.
+    async def write(self, intake: Intake, ticket: Ticket, settled: int = 0) -> list[Rejection]:
+        """Store a request's rows; return what the database rejected.
+
+        Cancelling this cancels no batch.
+
+        Args:
+            ticket: knows at any time how many rows have no result yet.
+            settled: rows that were accounted for in an earlier attempt.
 
         Raises:
             Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
         """
-        task = asyncio.create_task(self._write(intake))
-        self._writing.add(task)
-        task.add_done_callback(self._forget)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise Unavailable("the database did not confirm in time") from None
-
-    async def _write(self, intake: Intake) -> list[Rejection]:
         rows_by_target = dict(intake.known)
         if intake.new:
-            try:
-                resolved = await self._resolve(intake.new)
-            except Unavailable:
-                self._refuse(intake)
-                raise
-            for target, rows in resolved.items():
+            for target, rows in (await self._resolve(intake.new)).items():
                 known = rows_by_target.get(target)
                 rows_by_target[target] = concatenate([known, rows]) if known else rows
-        ticket = Ticket()
         parts = [
             (lane, Part(intake.tenant_id, target, share, ticket))
             for target, rows in rows_by_target.items()
             for lane, share in self._shares(rows)
         ]
+        for _, part in parts:
+            part.settled = min(settled, len(part.rows))
+            settled -= part.settled
         ticket.expect(len(parts))
         for lane, part in parts:
             lane.put(part)
@@ -110,10 +98,6 @@ class Writers:
             by_target.setdefault(samples.series.target, []).append(samples)
         return {target: _rows(mine, ids) for target, mine in by_target.items()}
 
-    def _refuse(self, intake: Intake) -> None:
-        undecided = intake.received - intake.rejected - intake.dropped
-        self._accounts.settle(intake.tenant_id, "refused", undecided)
-
     def _shares(self, rows: Rows) -> list[tuple[Lane, Rows]]:
         if len(self.lanes) == 1:
             return [(self.lanes[0], rows)]
@@ -124,12 +108,6 @@ class Writers:
             if len(positions):
                 shares.append((lane, select(rows, positions)))
         return shares
-
-    def _forget(self, task: asyncio.Task[list[Rejection]]) -> None:
-        """Nobody may be waiting any more: look at the exception, so that asyncio does not warn."""
-        self._writing.discard(task)
-        if not task.cancelled():
-            task.exception()
 
 
 def _rows(new: list[NewSamples], ids: dict[bytes, int]) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class WriteSide:
 @contextmanager
 def write_side(database: Database, **environment: str) -> Iterator[WriteSide]:
     """The real daemon on a port of its own, from start to SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="promgres-write-") as data_dir:
+        yield from _write_side(database, {"PROMGRES_DATA_DIR": data_dir, **environment})
+
+
+def _write_side(database: Database, environment: Mapping[str, str]) -> Iterator[WriteSide]:
     env = {
         **database.environment(),
         "PROMGRES_LISTEN": "127.0.0.1:0",

@@ -12,8 +12,6 @@ def test_rows_come_out_sorted_and_the_first_of_equal_keys_stays() -> None:
     assert batch.rows.series_id.tolist() == [1, 1, 2]
     assert batch.rows.timestamp_ms.tolist() == [3, 9, 5]
     assert batch.rows.value.tolist() == [4.0, 2.0, 1.0]
-    assert batch.origin.tolist() == [1, 0, 0]
-    assert batch.repeated == 2
 
 
 def test_exact_values_follow_their_rows() -> None:
@@ -31,7 +29,6 @@ def test_halves_are_the_whole() -> None:
     first, second = batch.halves()
     assert first.rows.value.tolist() + second.rows.value.tolist() == [1.0, 2.0, 3.0]
     assert second.rows.exact == {1: "3"}
-    assert first.repeated + second.repeated == batch.repeated == 1
 
 
 def test_partitions_are_wanted_only_for_days_with_rows() -> None:

@@ -1,0 +1,27 @@
+"""The spool of a daemon, opened from the settings."""
+
+from __future__ import annotations
+
+from ingest.config import Settings
+from ingest.logs import get_logger
+from ingest.storage.embedded import prepare_data_dir
+from ingest.writer.accounts import Accounts
+from ingest.writer.spool import Spool
+from ingest.writer.spool_file import SpoolFile
+
+log = get_logger("spool")
+
+
+def open_spool(settings: Settings, accounts: Accounts) -> Spool | None:
+    """The spool below the data directory; what an earlier process left in it counts as received.
+
+    Raises:
+        OperatorError: it cannot be opened, or another process uses it.
+    """
+    if settings.spool.max_bytes == 0:
+        return None
+    file = SpoolFile(prepare_data_dir(settings.data_dir))
+    for tenant_id, samples in file.samples_by_tenant().items():
+        accounts.find(tenant_id, samples)
+        log.info("found spooled samples", samples=samples)
+    return Spool(file, settings.spool.max_bytes)

@@ -1,0 +1,138 @@
+"""From a decoded request to the moment when it is safe: committed, or in the spool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from ingest.errors import Unavailable
+from ingest.logs import get_logger
+from ingest.model import Intake, Rejection
+from ingest.writer.accounts import Accounts
+from ingest.writer.spool import Spool
+from ingest.writer.spool_file import Entry
+from ingest.writer.ticket import Ticket
+from ingest.writer.writers import Writers
+
+log = get_logger("writer")
+
+PROTOCOL = 1
+STILL_WAITING = "the database did not confirm in time"
+
+
+class Safekeeping:
+    """Tries the database first, and the spool where that does not confirm in time.
+
+    Args:
+        spool: None does without; senders then keep what the database does not take.
+        spool_after_seconds: how long the database may take before a request is spooled.
+        answer_within_seconds: every request has its answer by then.
+    """
+
+    def __init__(
+        self,
+        writers: Writers,
+        accounts: Accounts,
+        spool: Spool | None,
+        spool_after_seconds: float,
+        answer_within_seconds: float,
+    ) -> None:
+        self._writers = writers
+        self._accounts = accounts
+        self._spool = spool
+        self._spool_after_seconds = spool_after_seconds
+        self._answer_within_seconds = answer_within_seconds
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def wait_for_room(self) -> None:
+        """Return when a request may be decoded; the caller decodes before it awaits again.
+
+        Raises:
+            Unavailable: the database is there and cannot keep up.
+        """
+        if self._spool is None or not self._spool.away:
+            await self._writers.backlog.wait_for_room()
+
+    async def keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
+        """Make a request safe that `Accounts.receive` has counted.
+
+        Args:
+            payload: the message as a snappy block, for the spool.
+
+        Returns:
+            What the database rejected.
+
+        Raises:
+            Unavailable: it is not known to be safe; a retry is harmless.
+        """
+        task = self._run(self._keep(intake, received_ms, payload))
+        done, _ = await asyncio.wait([task], timeout=self._answer_within_seconds)
+        if not done:
+            raise Unavailable(STILL_WAITING)
+        return task.result()
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
+        ticket = Ticket(intake.storable)
+        try:
+            return await self._commit_or_spool(intake, ticket, received_ms, payload)
+        except BaseException:
+            self._refuse(intake, ticket)
+            raise
+
+    async def _commit_or_spool(
+        self, intake: Intake, ticket: Ticket, received_ms: int, payload: bytes
+    ) -> list[Rejection]:
+        spool = self._spool
+        if spool is None:
+            return await self._writers.write(intake, ticket)
+        if not spool.away:
+            attempt = self._run(self._writers.write(intake, ticket))
+            await asyncio.wait([attempt], timeout=self._spool_after_seconds)
+            if not attempt.done() and not spool.has_room(len(payload)):
+                await asyncio.wait([attempt])
+            if attempt.done() and not isinstance(attempt.exception(), Unavailable):
+                return attempt.result()
+        return await self._spool_rest(spool, intake, ticket, received_ms, payload)
+
+    async def _spool_rest(
+        self,
+        spool: Spool,
+        intake: Intake,
+        ticket: Ticket,
+        received_ms: int,
+        payload: bytes,
+    ) -> list[Rejection]:
+        """Spool a request whose rows are not all decided; what they become is counted later."""
+        ticket.detached = True
+        rows = ticket.undecided
+        settled = intake.storable - rows
+        entry = Entry(0, received_ms, intake.tenant_id, PROTOCOL, rows, settled, payload)
+        await spool.append(entry)
+        if not spool.away:
+            log.warning("the database is away: spooling")
+            spool.away = True
+        self._accounts.spool(intake.tenant_id, rows)
+        ticket.undecided = 0
+        return ticket.rejections
+
+    def _refuse(self, intake: Intake, ticket: Ticket) -> None:
+        ticket.detached = True
+        self._accounts.settle(intake.tenant_id, "refused", ticket.undecided)
+        ticket.undecided = 0
+
+    def _run(self, work: Coroutine[Any, Any, list[Rejection]]) -> asyncio.Task[list[Rejection]]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        """Nobody may be waiting any more: look at the exception, so that asyncio does not warn."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()

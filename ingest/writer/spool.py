@@ -1,0 +1,151 @@
+"""The spool: where accepted requests wait, on disk, for a database that is away.
+
+Requests that come at the same moment share one commit, and so one fsync.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from prometheus_client import Counter, Gauge
+
+from ingest.errors import Unavailable
+from ingest.logs import get_logger
+from ingest.metrics import REGISTRY
+from ingest.writer.spool_file import Entry, SpoolFile
+
+log = get_logger("spool")
+T = TypeVar("T")
+
+RETRY_AFTER_SECONDS = 5
+
+BYTES = Gauge("promgres_spool_bytes", "Payload bytes in the spool.", registry=REGISTRY)
+LIMIT_BYTES = Gauge("promgres_spool_limit_bytes", "What the spool may hold.", registry=REGISTRY)
+REQUESTS = Gauge("promgres_spool_requests", "Requests in the spool.", registry=REGISTRY)
+OLDEST_SECONDS = Gauge(
+    "promgres_spool_oldest_seconds", "Age of the oldest spooled request.", registry=REGISTRY
+)
+APPENDED = Counter("promgres_spool_appended", "Requests spooled.", registry=REGISTRY)
+DRAINED = Counter("promgres_spool_drained", "Spooled requests written back.", registry=REGISTRY)
+FULL = Counter("promgres_spool_full", "Requests the spool could not take.", registry=REGISTRY)
+
+
+class Spool:
+    """A bounded queue on disk. All disk work is done in one thread of its own.
+
+    Args:
+        file: where it is.
+        max_bytes: payload bytes that it may hold.
+
+    Attributes:
+        away: the database was found away when the last request was spooled; the next ones need not
+            find out for themselves. Whoever writes a spooled request back resets it.
+    """
+
+    def __init__(self, file: SpoolFile, max_bytes: int) -> None:
+        standing = file.standing()
+        self.away = False
+        self._file = file
+        self._max_bytes = max_bytes
+        self._bytes = standing.payload_bytes
+        self._requests = standing.requests
+        self._oldest_ms = standing.oldest_ms
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        LIMIT_BYTES.set(max_bytes)
+        BYTES.set_function(lambda: self._bytes)
+        REQUESTS.set_function(lambda: self._requests)
+        OLDEST_SECONDS.set_function(self._oldest_seconds)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits in it."""
+        return self._requests == 0
+
+    def has_room(self, payload_bytes: int) -> bool:
+        """Whether a payload of this length would fit."""
+        return self._bytes + payload_bytes <= self._max_bytes
+
+    async def append(self, entry: Entry) -> None:
+        """Put a request at the end; it is on disk when this returns.
+
+        Raises:
+            Unavailable: the spool, or its disk, is full or broken; the request is not in it.
+        """
+        if not self.has_room(len(entry.payload)):
+            FULL.inc()
+            raise Unavailable("the database is away and the spool is full", RETRY_AFTER_SECONDS)
+        self._bytes += len(entry.payload)
+        safe: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, safe))
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit())
+        await safe
+
+    async def first(self, most: int) -> list[Entry]:
+        """The oldest requests, at most so many."""
+        entries = await self._in_thread(lambda: self._file.first(most))
+        self._oldest_ms = entries[0].received_ms if entries else None
+        return entries
+
+    async def settle(self, entry: Entry, samples: int) -> None:
+        """So many samples of a request were accounted for; the request stays."""
+        await self._in_thread(lambda: self._file.settle(entry, samples))
+
+    async def remove(
+        self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]
+    ) -> None:
+        """Forget requests that are written back; what the database refused stays on a list."""
+        await self._in_thread(lambda: self._file.remove(entries, refused))
+        self._bytes -= sum(len(entry.payload) for entry in entries)
+        self._requests -= len(entries)
+        DRAINED.inc(len(entries))
+        if self.empty and not self._waiting:
+            await self._in_thread(self._file.shrink)
+
+    async def close(self) -> None:
+        """Commit what waits, close the file."""
+        if self._committing is not None:
+            await asyncio.gather(self._committing, return_exceptions=True)
+        await self._in_thread(self._file.close)
+        self._thread.shutdown()
+
+    async def _commit(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            entries = [entry for entry, _ in group]
+            try:
+                await self._in_thread(lambda entries=entries: self._file.append(entries))  # type: ignore[misc]
+            except sqlite3.Error as error:
+                self._refuse(group, error)
+                continue
+            self._requests += len(group)
+            self._oldest_ms = self._oldest_ms or entries[0].received_ms
+            APPENDED.inc(len(group))
+            for _, safe in group:
+                if not safe.done():
+                    safe.set_result(None)
+        self._committing = None
+
+    def _refuse(
+        self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: sqlite3.Error
+    ) -> None:
+        log.error("cannot spool", error=str(error), requests=len(group))
+        FULL.inc(len(group))
+        for entry, safe in group:
+            self._bytes -= len(entry.payload)
+            if not safe.done():
+                reason = f"the database is away and the spool cannot be written: {error}"
+                safe.set_exception(Unavailable(reason, RETRY_AFTER_SECONDS))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _oldest_seconds(self) -> float:
+        return 0.0 if self._oldest_ms is None else time.time() - self._oldest_ms / 1000

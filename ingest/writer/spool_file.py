@@ -1,0 +1,193 @@
+"""The spool on disk: one SQLite file, every append on disk before it counts.
+
+SQLite's write-ahead log with `synchronous = FULL` is fsynced at each commit, and a record torn by a
+crash is ignored when the file is opened again (sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.errors import OperatorError
+from ingest.sqlfiles import sql_root
+
+FOLDER = "spool"
+FILE = "spool.sqlite"
+LOCK = "spool.lock"
+SHRINK_ABOVE_BYTES = 64 * 1024 * 1024
+
+
+class Entry(NamedTuple):
+    """A spooled request.
+
+    Attributes:
+        id: its place in the order; 0 before it is appended.
+        received_ms: when it came.
+        protocol: major version of remote write.
+        samples: samples that nobody has accounted for yet.
+        settled: samples of it that were accounted for before it was spooled.
+        payload: the message as a snappy block.
+    """
+
+    id: int
+    received_ms: int
+    tenant_id: int
+    protocol: int
+    samples: int
+    settled: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is in the spool.
+
+    Attributes:
+        oldest_ms: when the oldest request came; None if there is none.
+        rejected: samples that the database refused when they were written back.
+    """
+
+    requests: int
+    samples: int
+    payload_bytes: int
+    oldest_ms: int | None
+    rejected: int
+
+
+class SpoolFile:
+    """Append, read in order, remove. Blocking; for one thread at a time.
+
+    Args:
+        data_dir: the spool's folder is made below it.
+
+    Raises:
+        OperatorError: the file is damaged or in use, or the folder cannot be made.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        folder = data_dir / FOLDER
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock(folder)
+            self.path = folder / FILE
+            self._connection = _open(self.path)
+        except (OSError, sqlite3.Error) as error:
+            raise OperatorError(
+                f"the spool in {folder} cannot be opened: {error}; give another --data-dir, or set"
+                " spool.max_bytes to 0 to do without"
+            ) from None
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Put requests at the end, all of them safe on disk when this returns.
+
+        Raises:
+            sqlite3.Error: none of them is in.
+        """
+        with self._connection:
+            self._connection.executemany(
+                "INSERT INTO entry (received_ms, tenant_id, protocol, samples, settled, payload)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                [entry[1:] for entry in entries],
+            )
+
+    def first(self, most: int) -> list[Entry]:
+        """The oldest requests, at most so many."""
+        rows = self._connection.execute(
+            "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
+            " ORDER BY id LIMIT ?",
+            (most,),
+        )
+        return [Entry(*row) for row in rows]
+
+    def remove(self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]) -> None:
+        """Forget requests that are written back; keep what the database refused of them.
+
+        Args:
+            refused: request, reason and number of samples.
+        """
+        with self._connection:
+            self._connection.executemany(
+                "INSERT INTO rejected (rejected_ms, received_ms, tenant_id, samples, reason)"
+                " VALUES (CAST(unixepoch('subsec') * 1000 AS INTEGER), ?, ?, ?, ?)",
+                [
+                    (entry.received_ms, entry.tenant_id, samples, reason)
+                    for entry, reason, samples in refused
+                ],
+            )
+            self._connection.executemany(
+                "DELETE FROM entry WHERE id = ?", [(entry.id,) for entry in entries]
+            )
+
+    def settle(self, entry: Entry, samples: int) -> None:
+        """So many samples of a request were accounted for; the request stays."""
+        with self._connection:
+            self._connection.execute(
+                "UPDATE entry SET samples = samples - ?, settled = settled + ? WHERE id = ?",
+                (samples, samples, entry.id),
+            )
+
+    def samples_by_tenant(self) -> dict[int, int]:
+        """Samples that nobody has accounted for yet."""
+        rows = self._connection.execute("SELECT tenant_id, sum(samples) FROM entry GROUP BY 1")
+        return dict(rows.fetchall())
+
+    def standing(self) -> Standing:
+        """What is in it now."""
+        return _standing(self._connection)
+
+    def shrink(self) -> None:
+        """Give the disk back; only sensible when it is empty."""
+        if self.path.stat().st_size > SHRINK_ABOVE_BYTES:
+            self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+        os.close(self._lock)
+
+
+def read_standing(data_dir: Path) -> Standing | None:
+    """What is in a spool that another process may be using; None if there is none."""
+    path = data_dir / FOLDER / FILE
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+    try:
+        return _standing(connection)
+    finally:
+        connection.close()
+
+
+def _standing(connection: sqlite3.Connection) -> Standing:
+    requests, samples, payload_bytes, oldest_ms = connection.execute(
+        "SELECT count(*), coalesce(sum(samples), 0), coalesce(sum(length(payload)), 0),"
+        " min(received_ms) FROM entry"
+    ).fetchone()
+    (rejected,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM rejected").fetchone()
+    return Standing(requests, samples, payload_bytes, oldest_ms, rejected)
+
+
+def _lock(folder: Path) -> int:
+    """Hold the folder; the kernel lets go of it when this process ends, however it ends."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OSError("another promgres uses it") from None
+    return descriptor
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript((sql_root() / "spool" / "spool.sql").read_text(encoding="utf-8"))
+    return connection

@@ -1,0 +1,20 @@
+-- The spool: requests accepted while the database was away, in one SQLite file of the data directory.
+
+CREATE TABLE IF NOT EXISTS entry (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they are written back
+    received_ms INTEGER NOT NULL,  -- decides which time stamps are taken, at the replay too
+    tenant_id   INTEGER NOT NULL,
+    protocol    INTEGER NOT NULL,  -- major version of remote write
+    samples     INTEGER NOT NULL,  -- samples that nobody has accounted for yet
+    settled     INTEGER NOT NULL,  -- samples of it that were accounted for before it was spooled
+    payload     BLOB NOT NULL      -- the decompressed message as a snappy block
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS rejected (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    rejected_ms INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    tenant_id   INTEGER NOT NULL,
+    samples     INTEGER NOT NULL,
+    reason      TEXT NOT NULL
+) STRICT;

@@ -1,0 +1,50 @@
+"""Our own /metrics, read as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.processes import get
+
+DECIDED = ("written", "duplicate", "rejected", "dropped", "refused")
+
+
+class Metrics:
+    """One scrape of a write side."""
+
+    def __init__(self, address: str) -> None:
+        status, text = get(f"http://{address}/metrics")
+        assert status == 200, text
+        self._values = dict(_samples(text))
+
+    def value(self, name: str, **labels: str) -> float:
+        """One sample; 0 if it is not there."""
+        return self._values.get((name, frozenset(labels.items())), 0.0)
+
+    def samples(self, result: str, tenant: str = "default") -> int:
+        """`promgres_samples_total` of a result."""
+        return int(self.value("promgres_samples_total", tenant=tenant, result=result))
+
+    @property
+    def in_flight(self) -> int:
+        """Samples without a result yet."""
+        return int(self.value("promgres_samples_in_flight", tenant="default"))
+
+    @property
+    def spooled(self) -> int:
+        """Samples in the spool."""
+        return int(self.value("promgres_samples_spooled", tenant="default"))
+
+    def assert_balanced(self) -> None:
+        """received = written + duplicate + rejected + dropped + refused + in flight + spooled."""
+        parts = {result: self.samples(result) for result in DECIDED}
+        parts |= {"in flight": self.in_flight, "spooled": self.spooled}
+        assert self.samples("received") == sum(parts.values()), parts
+
+
+def _samples(text: str) -> Iterator[tuple[tuple[str, frozenset[tuple[str, str]]], float]]:
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            yield (sample.name, frozenset(sample.labels.items())), sample.value

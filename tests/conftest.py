@@ -12,6 +12,7 @@ Each is a database of that test alone: see `tests.support.databases.Database`. A
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
@@ -32,6 +33,7 @@ _names = count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     for variable in [name for name in os.environ if name.startswith("PROMGRES_")]:
         if variable not in KNOBS:
             del os.environ[variable]  # the settings of whoever runs the tests are not the tests'

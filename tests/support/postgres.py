@@ -121,8 +121,11 @@ def _reachable_binaries(directory: Path, identity: Identity) -> Path:
     probe = ["test", "-x", str(installed / "bin" / "postgres")]
     if subprocess.run(probe, check=False, **identity).returncode == 0:
         return installed / "bin"
-    shutil.copytree(installed, directory / "pginstall", symlinks=True)
-    return directory / "pginstall" / "bin"
+    package, copy = installed.parent, directory / "wheel"
+    for source in (installed, package.with_name(f"{package.name}.libs")):
+        if source.exists():  # the libraries are found by their place beside the package
+            shutil.copytree(source, copy / source.relative_to(package.parent), symlinks=True)
+    return copy / package.name / installed.name / "bin"
 
 
 def _make_cluster(data: Path, binaries: Path, identity: Identity, password: str | None) -> None:

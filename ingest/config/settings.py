@@ -86,7 +86,7 @@ class RouteRule(Section):
 
     match: RouteMatch = Field(default_factory=RouteMatch, description="which series")
     target: Literal["internal", "cumsum", "geo"] = Field("internal", description="which table")
-    schema_: Annotated[str, Field(alias="schema", min_length=1)] = Field(
+    schema_: Annotated[str, Field(alias="schema", min_length=1, max_length=100)] = Field(
         "common", description="the schema that readers ask for"
     )
     drop: bool = Field(False, description="store nothing of it")
@@ -153,13 +153,21 @@ class WriterSettings(Section):
     )
 
 
-class RetentionSettings(Section):
-    """`[retention]`: how long raw samples stay; unset is for ever."""
+def _zero_is_never(value: object) -> object:
+    return None if value in (0, "0") else value
 
-    internal_days: int | None = Field(365, ge=2, description="raw samples of `internal`")
-    cumsum_days: int | None = Field(None, ge=2, description="raw samples of `cumsum`")
-    geo_days: int | None = Field(None, ge=2, description="raw samples of `geo`")
-    compress_after_days: int | None = Field(7, ge=1, description="TimescaleDB only")
+
+Days = Annotated[Annotated[int, Field(ge=2, le=36_500)] | None, BeforeValidator(_zero_is_never)]
+"""Two days or more; 0 (TOML has no null) is None: never."""
+
+
+class RetentionSettings(Section):
+    """`[retention]`: how long raw samples stay, in days; 0 is for ever."""
+
+    internal_days: Days = Field(365, description="raw samples of `internal`")
+    cumsum_days: Days = Field(None, description="raw samples of `cumsum`")
+    geo_days: Days = Field(None, description="raw samples of `geo`")
+    compress_after_days: Days = Field(7, description="TimescaleDB only")
 
     def days(self, target: str) -> int | None:
         """Days that raw samples of `target` stay, None for ever."""

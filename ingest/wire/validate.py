@@ -9,6 +9,9 @@ from ingest.errors import BadRequest
 from ingest.model import Labels
 
 METRIC_NAME = "__name__"
+LONGEST_NAME_BYTES = 2000
+"""A metric name is part of B-tree keys, of which PostgreSQL takes 2,704 bytes."""
+
 _LONGEST_TEXT = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,6 +36,8 @@ def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     is_complete = len(labels) == len(pairs) and "" not in labels and labels.get(METRIC_NAME)
     if not is_complete or "\0" in "".join(labels) or "\0" in "".join(labels.values()):
         raise InvalidSeries(_complaint(pairs))
+    if len(labels[METRIC_NAME].encode()) > LONGEST_NAME_BYTES:
+        raise InvalidSeries(f"the metric name is longer than {LONGEST_NAME_BYTES} bytes")
     # The order of code points is the order of UTF-8 bytes.
     return tuple(sorted([label for label in labels.items() if label[1]]))
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from ingest.wire.validate import InvalidSeries, checked_labels, series_text, time_text
+from ingest.wire.validate import (
+    LONGEST_NAME_BYTES,
+    InvalidSeries,
+    checked_labels,
+    series_text,
+    time_text,
+)
 
 Pairs = list[tuple[bytes, bytes]]
 NAME = (b"__name__", b"up")
@@ -64,3 +70,10 @@ def test_a_series_is_shown_on_one_line() -> None:
 )
 def test_times_are_shown(timestamp_ms: int, text: str) -> None:
     assert time_text(timestamp_ms) == text
+
+
+def test_a_metric_name_that_no_index_could_hold_is_refused() -> None:
+    longest = b"m" * LONGEST_NAME_BYTES
+    assert checked_labels([(b"__name__", longest)])
+    with pytest.raises(InvalidSeries, match="longer than 2000 bytes"):
+        checked_labels([(b"__name__", longest + b"m")])

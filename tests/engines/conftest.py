@@ -15,3 +15,10 @@ async def api(engine_db: Database) -> AsyncIterator[Api]:
     """Schema `api` of both engines, through one connection."""
     async with connect(engine_db) as connection:
         yield Api(engine_db, connection)
+
+
+@pytest_asyncio.fixture
+async def postgres_api(postgres_db: Database) -> AsyncIterator[Api]:
+    """The same on PostgreSQL alone, for what a single backend cannot show."""
+    async with connect(postgres_db) as connection:
+        yield Api(postgres_db, connection)

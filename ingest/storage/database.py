@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from ingest.errors import Unavailable
 from ingest.model import Series
+from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import Pool
+from ingest.storage.pool import AnyConnection, Pool
 
 SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
 CHUNK_BYTES = 256 * 1024
 RESOLVE_AT_ONCE = 10_000
 
+NEEDS_STAGING = (
+    asyncpg.UniqueViolationError,  # a duplicate
+    asyncpg.ConfigurationLimitExceededError,  # compressed chunks; the trigger lifts the limit
+    asyncpg.FeatureNotSupportedError,  # compressed chunks, otherwise
+    asyncpg.InsufficientPrivilegeError,  # a login that may write into staging only
+)
+"""Refusals of rows that go straight into the sample table, which the trigger knows to handle."""
+
+NEW_ROWS = "current_setting('promgres.new_rows')::bigint"
+
 DATABASE_ERRORS = (asyncpg.PostgresError, *CONNECTION_ERRORS)
 """Everything that a call below may raise when the database is at fault."""
+
+
+class Touched(NamedTuple):
+    """What of a batch rollups have to know.
+
+    Attributes:
+        minutes_ms: starts of the minutes with samples.
+        series_ids: of whom they are; None where few minutes tell enough.
+    """
+
+    minutes_ms: Sequence[int]
+    series_ids: Sequence[int] | None
 
 
 class Database:
@@ -64,12 +88,15 @@ class Database:
             )
         return {row["identity"]: row["series_id"] for row in rows}
 
-    async def copy_samples(self, target: str, payloads: Sequence[bytes]) -> list[int]:
+    async def copy_samples(
+        self, target: str, payloads: Sequence[bytes], expect_duplicates: bool
+    ) -> list[int]:
         """COPY binary payloads into the target's staging table, all in one transaction.
 
         Args:
             target: one of `model.TARGETS`.
             payloads: complete binary COPY streams, one a statement.
+            expect_duplicates: spares the trigger the attempt without ON CONFLICT.
 
         Returns:
             How many rows of each payload were new.
@@ -79,27 +106,57 @@ class Database:
         """
         counts = []
         async with self.pool.acquire() as connection, connection.transaction():
+            if expect_duplicates:
+                await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload in payloads:
-                await connection.copy_to_table(
-                    "sample",
-                    schema_name=f"staging_{target}",
-                    columns=SAMPLE_COLUMNS,
-                    source=_chunks(payload),
-                    format="binary",
-                    timeout=self._timeout,
-                )
-                counts.append(await self._count_new_rows(connection))
+                await self._copy(connection, f"staging_{target}", payload)
+                counts.append(await self._finish(connection, NEW_ROWS))
         return counts
 
-    async def _count_new_rows(self, connection: asyncpg.pool.PoolConnectionProxy) -> int:
+    async def append_samples(
+        self, target: str, payloads: Sequence[bytes], touched: Touched
+    ) -> bool:
+        """COPY rows that are probably all new straight into the target's sample table.
+
+        Args:
+            touched: what of it rollups have to know.
+
+        Returns:
+            Whether all of it is stored; if not, nothing is, and staging is the way.
+
+        Raises:
+            DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
+        """
+        minutes = [to_datetime(minute_ms) for minute_ms in touched.minutes_ms]
+        mark = "internal.mark_samples($1, $2, $3)"
+        try:
+            async with self.pool.acquire() as connection, connection.transaction():
+                for payload in payloads:
+                    await self._copy(connection, target, payload)
+                await self._finish(connection, mark, target, minutes, touched.series_ids)
+        except NEEDS_STAGING:
+            return False
+        return True
+
+    async def _copy(self, connection: AnyConnection, sql_schema: str, payload: bytes) -> None:
+        await connection.copy_to_table(
+            "sample",
+            schema_name=sql_schema,
+            columns=SAMPLE_COLUMNS,
+            source=_chunks(payload),
+            format="binary",
+            timeout=self._timeout,
+        )
+
+    async def _finish(self, connection: AnyConnection, expression: str, *arguments: object) -> Any:
+        """Evaluate what has to be said after a COPY, and have the commit wait for the disk."""
         row = await connection.fetchrow(
-            "SELECT current_setting('promgres.new_rows')::bigint AS new_rows,"
-            " set_config('synchronous_commit', 'on', true)",
+            f"SELECT {expression}, set_config('synchronous_commit', 'on', true)",
+            *arguments,
             timeout=self._timeout,
         )
         assert row is not None
-        new_rows: int = row["new_rows"]
-        return new_rows
+        return row[0]
 
     async def staging_bytes(self, target: str) -> int:
         """Size of the target's staging table."""

@@ -18,6 +18,7 @@ from ingest.writer.batch import Batch, merge
 from ingest.writer.copy import encode_rows
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.ticket import Ticket
+from ingest.writer.way import Way
 
 log = get_logger("writer")
 
@@ -50,6 +51,7 @@ class Flusher:
     def __init__(self, database: Database, engine: Engine, accounts: Accounts) -> None:
         self._database = database
         self._engine = engine
+        self._way = Way(database)
         self._accounts = accounts
 
     async def flush(self, target: str, parts: list[Part]) -> None:
@@ -77,7 +79,7 @@ class Flusher:
                 for batch in batches:
                     await self._prepare(target, batch)
                 with COPY_SECONDS.labels(target).time():
-                    counts = await self._database.copy_samples(target, payloads)
+                    counts = await self._way.copy(target, batches, payloads)
                 break
             except DATABASE_ERRORS as error:
                 if attempt == RETRIES or verdict_of(error) is not Verdict.RETRY:

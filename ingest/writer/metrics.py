@@ -11,6 +11,12 @@ BATCH_ROWS = Histogram(
     buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
     registry=REGISTRY,
 )
+BATCHES = Counter(
+    "promgres_batches",
+    "Transactions by the way they took: direct (all rows new) or staging (dedupes).",
+    ["target", "way"],
+    registry=REGISTRY,
+)
 COPY_SECONDS = Histogram(
     "promgres_copy_seconds",
     "COPY into staging, triggers and commit included.",

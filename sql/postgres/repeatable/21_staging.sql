@@ -11,18 +11,11 @@ BEGIN
     IF v_new > 0 THEN
         SELECT array_agg(DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00'))
         INTO v_minutes FROM new_rows;
-        IF cardinality(v_minutes) <= 60 THEN
-            INSERT INTO @target@.rollup_mark (hour, minute)
-            SELECT date_bin('1 hour', m, '2000-01-03 00:00+00'), m FROM unnest(v_minutes) AS m;
-        ELSE
-            -- A backfill: few series over a long time. One mark an hour, and what it is about.
-            SELECT array_agg(DISTINCT metric_id) INTO v_metrics FROM internal.series
-            WHERE series_id IN (SELECT series_id FROM new_rows);
-            INSERT INTO @target@.rollup_mark (hour, metrics)
-            SELECT DISTINCT date_bin('1 hour', m, '2000-01-03 00:00+00'),
-                CASE WHEN cardinality(v_metrics) <= 100 THEN v_metrics END
-            FROM unnest(v_minutes) AS m;
-        END IF;
+        PERFORM internal.mark_samples(
+            '@target@', v_minutes,
+            CASE WHEN cardinality(v_minutes) > 60
+                THEN ARRAY(SELECT DISTINCT series_id FROM new_rows) END
+        );
     END IF;$mark$ ELSE '' END;
 
         EXECUTE replace(replace($template$
@@ -35,19 +28,23 @@ AS $function$
 DECLARE
     v_new     bigint;
     v_minutes timestamptz[];
-    v_metrics int[];
 BEGIN
-    BEGIN
-        -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-        INSERT INTO @target@.sample (time, series_id, value, exact)
-        SELECT time, series_id, value, exact FROM new_rows;
-        GET DIAGNOSTICS v_new = ROW_COUNT;
-    EXCEPTION WHEN unique_violation THEN
+    IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
+        BEGIN
+            -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
+            INSERT INTO @target@.sample (time, series_id, value, exact)
+            SELECT time, series_id, value, exact FROM new_rows;
+            GET DIAGNOSTICS v_new = ROW_COUNT;
+        EXCEPTION WHEN unique_violation THEN
+            v_new := NULL;
+        END;
+    END IF;
+    IF v_new IS NULL THEN
         INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
-    END;@mark@
+    END IF;@mark@
     PERFORM set_config('promgres.new_rows', v_new::text, true);
     RETURN NULL;
 END

@@ -1,5 +1,16 @@
 -- The way from staging into the hypertables, in the transaction of the COPY.
 
+CREATE OR REPLACE FUNCTION internal.mark_samples(
+    p_target text, p_minutes timestamptz[], p_series bigint[]
+)
+RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+$function$;
+COMMENT ON FUNCTION internal.mark_samples IS
+    'Nothing: continuous aggregates keep account of what was written';
+
 DO $create$
 DECLARE
     v_target text;
@@ -17,17 +28,22 @@ AS $function$
 DECLARE
     v_new bigint;
 BEGIN
-    BEGIN
-        -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-        INSERT INTO @target@.sample (time, series_id, value, exact)
-        SELECT time, series_id, value, exact FROM new_rows;
-        GET DIAGNOSTICS v_new = ROW_COUNT;
-    EXCEPTION WHEN unique_violation THEN
+    IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
+        BEGIN
+            -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
+            INSERT INTO @target@.sample (time, series_id, value, exact)
+            SELECT time, series_id, value, exact FROM new_rows;
+            GET DIAGNOSTICS v_new = ROW_COUNT;
+        EXCEPTION WHEN unique_violation THEN
+            v_new := NULL;
+        END;
+    END IF;
+    IF v_new IS NULL THEN
         INSERT INTO @target@.sample (time, series_id, value, exact)
         SELECT time, series_id, value, exact FROM new_rows
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
-    END;
+    END IF;
     PERFORM set_config('promgres.new_rows', v_new::text, true);
     RETURN NULL;
 END

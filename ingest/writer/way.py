@@ -1,0 +1,62 @@
+"""Which way a batch takes into the database.
+
+Rows that are all new go straight into the sample table. A batch with a duplicate is refused there;
+it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each time
+that the short way fails, until it works again. A failed attempt leaves dead rows behind, so with
+duplicates in every batch only one in 65 tries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ingest.model import TARGETS
+from ingest.storage.database import Database, Touched
+from ingest.writer.batch import Batch
+from ingest.writer.metrics import BATCHES
+
+MINUTE_MS = 60_000
+MARKED_BY_MINUTE = 60
+"""Up to so many minutes of a batch are marked one by one; beyond, hours and series are."""
+LONGEST_DETOUR = 64
+
+
+class Way:
+    """Remembers, for each target, how many batches to come go through staging."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._detour = dict.fromkeys(TARGETS, 1)
+        self._left = dict.fromkeys(TARGETS, 0)
+
+    async def copy(
+        self, target: str, batches: Sequence[Batch], payloads: Sequence[bytes]
+    ) -> list[int]:
+        """Store the batches in one transaction; how many rows of each were new.
+
+        Raises:
+            DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
+        """
+        if self._left[target]:
+            self._left[target] -= 1
+            BATCHES.labels(target, "staging").inc()
+            return await self._database.copy_samples(target, payloads, expect_duplicates=True)
+        if not await self._database.append_samples(target, payloads, touched_by(batches)):
+            self._left[target] = self._detour[target]
+            self._detour[target] = min(self._detour[target] * 2, LONGEST_DETOUR)
+            return await self.copy(target, batches, payloads)
+        self._detour[target] = 1
+        BATCHES.labels(target, "direct").inc()
+        return [len(batch) for batch in batches]
+
+
+def touched_by(batches: Sequence[Batch]) -> Touched:
+    """Minutes, and series where there are many minutes, of the batches."""
+    timestamps = np.concatenate([batch.rows.timestamp_ms for batch in batches])
+    minutes = np.unique(timestamps // MINUTE_MS) * MINUTE_MS
+    if len(minutes) <= MARKED_BY_MINUTE:
+        return Touched(minutes.tolist(), None)
+    series_ids = np.unique(np.concatenate([batch.rows.series_id for batch in batches]))
+    return Touched(minutes.tolist(), series_ids.tolist())

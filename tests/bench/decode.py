@@ -57,7 +57,7 @@ def _decode(decoding: Decoding, series: list[bytes]) -> Callable[[], object]:
 
 
 def _cache_keys() -> dict[str, float]:
-    """Two ways to key the cache: the labels' bytes themselves, or BLAKE2b-128 of them (in use)."""
+    """Two ways to key the cache: the bytes of the labels, or XXH3-128 of them (in use)."""
     ones = [_labels(number) for number in range(SERIES)]
     series = [one + _sample(0) for one in ones]
     tails = [18 if number % 5 > 1 else 9 for number in range(SERIES)]

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from ingest.storage.embedded.account import Account, server_account
 from ingest.storage.embedded.layout import MOST_SOCKET_PATH_BYTES, Layout
 from ingest.storage.embedded.programs import Programs, _installed
 from tests.support.processes import (
+    Program,
     command,
     free_port,
     kill_all,
@@ -311,6 +313,27 @@ async def test_any_path_will_do(start: Start, place: Path, name: str) -> None:
     assert await notes(server.url) == "reached"
     await server.stop()
     assert not is_alias(server.url), "it is removed"
+
+
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from ingest.storage.embedded import EmbeddedPostgres
+asyncio.run(EmbeddedPostgres(Path(sys.argv[1])).start())
+"""
+
+
+async def test_an_orphan_s_initdb_is_in_nobody_s_way(start: Start, data_dir: Path) -> None:
+    postgres = Layout(data_dir).postgres
+    with Program(sys.executable, "-c", STARTER, data_dir) as parent:
+        await asyncio.to_thread(
+            wait_until, lambda: list(postgres.glob("partial-*/base")), 60, parent.output
+        )
+        parent.kill()
+    server = await start()
+    assert await ask(server.url, "SELECT 1") == 1
+    assert not list(postgres.glob("partial-*"))
+    assert [each for each in processes_of(data_dir) if "initdb" in command(each)] == []
 
 
 def is_alias(url: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ingest.errors import OperatorError
 from ingest.logs import get_logger
 from ingest.storage.embedded.account import ENVIRONMENT, Account
 from ingest.storage.embedded.layout import Layout
+from ingest.storage.embedded.processes import processes
 from ingest.storage.embedded.programs import Programs
 
 log = get_logger("embedded")
@@ -59,8 +61,13 @@ async def make_cluster(layout: Layout, programs: Programs, account: Account) -> 
 
 
 def _remove_partial(layout: Layout) -> None:
+    """Remove what an initdb of a parent that died has made, and end it if it is still at work."""
     for left in layout.postgres.glob("partial-*"):
-        shutil.rmtree(left)
+        for process in processes():
+            if f" {left}" in process.command:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        shutil.rmtree(left, ignore_errors=True)  # the next start takes what is left
 
 
 async def _initdb(directory: Path, programs: Programs, account: Account) -> None:

@@ -198,3 +198,29 @@ async def test_every_width_over_everything(stored: Api) -> None:
     for width in WIDTHS:
         first, last = TIMES[0] - timedelta(days=1), TIMES[-1] + timedelta(days=1)
         await check(stored, width, first, last)
+
+
+async def test_a_year_at_a_days_step_reads_days_and_its_crooked_edges(api: Api) -> None:
+    start, end = datetime(2025, 1, 5, 3, 4, 5, 6, UTC), datetime(2026, 1, 5, 22, 58, 59, 7, UTC)
+    plans = {
+        width: await api.connection.fetch(
+            "SELECT source, lo, hi FROM internal.read_plan($1::text::interval, $2, $3)",
+            width,
+            start,
+            end,
+        )
+        for width in WIDTHS
+    }
+    for plan in plans.values():
+        assert [part["lo"] for part in plan] == [start, *(part["hi"] for part in plan[:-1])]
+        assert plan[-1]["hi"] == end
+    whole = ["rollup_raw", "rollup_1m", "rollup_1h", "rollup_1d"]
+    for width, levels in (("1 day", 4), ("1 year", 4), ("36 hours", 3), ("7 minutes", 2)):
+        sources = [part["source"] for part in plans[width]]
+        assert sources == whole[:levels] + whole[: levels - 1][::-1]
+    days = plans["1 day"][3]
+    assert (days["lo"], days["hi"]) == (
+        datetime(2025, 1, 6, tzinfo=UTC),
+        datetime(2026, 1, 5, tzinfo=UTC),
+    )
+    assert len(plans["90 seconds"]) == 1

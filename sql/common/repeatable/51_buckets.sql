@@ -11,7 +11,8 @@ AS $$
 $$;
 
 -- Whether a bucket of p_interval is made of whole units (a minute, an hour, a day).
-CREATE OR REPLACE FUNCTION internal.is_multiple(p_interval interval, p_unit interval) RETURNS boolean
+CREATE OR REPLACE FUNCTION internal.is_multiple(p_interval interval, p_unit interval)
+RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT internal.interval_months(p_interval) <> 0
@@ -35,7 +36,8 @@ BEGIN
     IF v_months <> 0 AND v_rest <> interval '0' THEN
         RAISE EXCEPTION 'p_interval mixes months with smaller units: "%"', p_interval
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Use months and years alone ("1 month"), or days and smaller units alone ("30 days").';
+                  HINT = 'Use months and years alone, such as "1 month", or days and smaller '
+                      'units alone, such as "30 days".';
     END IF;
     IF v_months <= 0 AND v_rest <= interval '0' THEN
         RAISE EXCEPTION 'p_interval must be positive, not "%"', p_interval

@@ -19,14 +19,15 @@ COMMENT ON FUNCTION api.get_agg_metric(text, text, interval, timestamptz, timest
 'Largest value of a metric in each bucket of time, newest first.
 
 The value is the largest exact value if the bucket has one, else the largest value, as decimal text
-in the unit of the metric; infinities are "Infinity" and "-Infinity", NaN and stale markers do not count.
-Metrics of target "internal"; p_schema is the schema that routing gave them, such as mainnet, testnet or common.
+in the unit of the metric; infinities are "Infinity" and "-Infinity", NaN and stale markers do not
+count. Metrics of target "internal"; p_metric_name in any case, p_schema is the schema that routing
+gave them, such as mainnet, testnet or common.
 
 Samples with p_from <= time < p_to count. p_interval is any positive interval, of months and years
-or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from 2000-01-01); timestamp
-is the start of a bucket, and a bucket without samples has no row.
+or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from
+2000-01-01); timestamp is the start of a bucket, and a bucket without samples has no row.
 
-Example: get_agg_metric(''up'', ''common'', ''1 hour'', ''2026-01-01T00:00:00Z'', ''2026-01-02T00:00:00Z'')';
+Example: get_agg_metric(''up'', ''common'', ''1 hour'', ''2026-01-01T00:00Z'', ''2026-01-02T00:00Z'')';
 
 -- Sum of everything before p_before; 0 where there is nothing.
 CREATE OR REPLACE FUNCTION internal.cumsum_before(
@@ -73,11 +74,11 @@ COMMENT ON FUNCTION api.get_agg_cumsum_metric(text, text, interval, timestamptz,
 'Running total of a cumulative metric at the end of each bucket of time, oldest first.
 
 The total is everything before p_from plus the increments of the buckets so far, an exact decimal as
-text, in the unit of the metric. Infinities, NaN and stale markers add nothing.
-Metrics of target "cumsum", whose samples are increments; p_schema is "cumsum" unless a routing rule says otherwise.
+text, in the unit of the metric. Infinities, NaN and stale markers add nothing. Metrics of target
+"cumsum", whose samples are increments; p_schema is "cumsum" unless a routing rule says otherwise.
 
 Samples with p_from <= time < p_to count. p_interval is any positive interval, of months and years
-or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from 2000-01-01); timestamp
-is the start of a bucket, and a bucket without samples has no row.
+or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from
+2000-01-01); timestamp is the start of a bucket, and a bucket without samples has no row.
 
-Example: get_agg_cumsum_metric(''web_requests'', ''cumsum'', ''1 day'', ''2026-01-01T00:00:00Z'', ''2026-02-01T00:00:00Z'')';
+Example: get_agg_cumsum_metric(''web_requests'', ''cumsum'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';

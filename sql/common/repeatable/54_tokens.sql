@@ -113,7 +113,7 @@ counts 0; a bucket with none of the four has no row.
 Samples with p_from <= time < p_to count. Buckets of p_interval (see get_agg_metric) in UTC;
 timestamp is the start of a bucket.
 
-Example: get_agg_circulating_supply(''mainnet'', ''1 day'', ''2026-01-01T00:00:00Z'', ''2026-02-01T00:00:00Z'')';
+Example: get_agg_circulating_supply(''mainnet'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';
 
 COMMENT ON FUNCTION api.get_agg_burned_supply(text, interval, timestamptz, timestamptz) IS
 'Burned supply in each bucket of time, oldest first.
@@ -124,7 +124,7 @@ unit of that metric: an exact decimal as text. A bucket without one has no row.
 Samples with p_from <= time < p_to count. Buckets of p_interval (see get_agg_metric) in UTC;
 timestamp is the start of a bucket.
 
-Example: get_agg_burned_supply(''mainnet'', ''1 day'', ''2026-01-01T00:00:00Z'', ''2026-02-01T00:00:00Z'')';
+Example: get_agg_burned_supply(''mainnet'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';
 
 COMMENT ON FUNCTION api.get_agg_fdv(text, interval, timestamptz, timestamptz) IS
 'Fully diluted value in each bucket of time, oldest first.
@@ -136,7 +136,7 @@ has no conversion. A bucket without a total supply has no row.
 Samples with p_from <= time < p_to count. Buckets of p_interval (see get_agg_metric) in UTC;
 timestamp is the start of a bucket.
 
-Example: get_agg_fdv(''mainnet'', ''1 day'', ''2026-01-01T00:00:00Z'', ''2026-02-01T00:00:00Z'')';
+Example: get_agg_fdv(''mainnet'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';
 
 COMMENT ON FUNCTION api.get_agg_market_cap(text, interval, timestamptz, timestamptz) IS
 'Market capitalisation in each bucket of time, oldest first.
@@ -148,4 +148,4 @@ has no conversion. A bucket with none of the four supplies has no row.
 Samples with p_from <= time < p_to count. Buckets of p_interval (see get_agg_metric) in UTC;
 timestamp is the start of a bucket.
 
-Example: get_agg_market_cap(''mainnet'', ''1 day'', ''2026-01-01T00:00:00Z'', ''2026-02-01T00:00:00Z'')';
+Example: get_agg_market_cap(''mainnet'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';

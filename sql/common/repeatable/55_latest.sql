@@ -63,11 +63,13 @@ CREATE OR REPLACE FUNCTION internal.latest_values(
 LANGUAGE plpgsql STABLE STRICT
 AS $$
 DECLARE
-    v_missing text[] := p_names;
+    v_missing text[] := ARRAY(
+        SELECT unnest(p_names) INTERSECT SELECT unnest(internal.metric_names(p_target, p_schemas)));
     v_found text[];
     v_part record;
 BEGIN
     FOR v_part IN SELECT * FROM internal.latest_plan() LOOP
+        EXIT WHEN v_missing = '{}';
         v_found := '{}';
         FOR bucket, name, value IN
             SELECT * FROM internal.latest_in(
@@ -77,7 +79,6 @@ BEGIN
             RETURN NEXT;
         END LOOP;
         v_missing := ARRAY(SELECT unnest(v_missing) EXCEPT SELECT unnest(v_found));
-        EXIT WHEN v_missing = '{}';
     END LOOP;
 END
 $$;

@@ -161,8 +161,8 @@ COMMENT ON FUNCTION api.get_latest_mainnet_circulating_supply_value() IS
 'Newest circulating supply of mainnet, as a bare number.
 
 What get_agg_circulating_supply says for the newest minute that has one of the four supplies of
-schema mainnet, however old it is: an exact number in the smallest unit of the token, null where there is none.
-Read it with a decoder that keeps all digits.
+schema mainnet, however old it is: an exact number in the smallest unit of the token, null where
+there is none. Read it with a decoder that keeps all digits.
 
 Example: get_latest_mainnet_circulating_supply_value()';
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
 from ingest.sqlfiles import sql_root
@@ -21,6 +22,8 @@ FOLDER = "spool"
 FILE = "spool.sqlite"
 LOCK = "spool.lock"
 SHRINK_ABOVE_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -58,6 +61,22 @@ class Standing:
     payload_bytes: int
     oldest_ms: int | None
     rejected: int
+
+
+class Rejected(NamedTuple):
+    """Samples of a spooled request that the database refused when they were written back.
+
+    Attributes:
+        rejected_ms: when it refused them.
+        received_ms: when the request came.
+        reason: what the database said.
+    """
+
+    rejected_ms: int
+    received_ms: int
+    tenant_id: int
+    samples: int
+    reason: str
 
 
 class SpoolFile:
@@ -111,12 +130,13 @@ class SpoolFile:
         Args:
             refused: request, reason and number of samples.
         """
+        now_ms = int(time.time() * 1000)
         with self._connection:
             self._connection.executemany(
                 "INSERT INTO rejected (rejected_ms, received_ms, tenant_id, samples, reason)"
-                " VALUES (CAST(unixepoch('subsec') * 1000 AS INTEGER), ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?)",
                 [
-                    (entry.received_ms, entry.tenant_id, samples, reason)
+                    (now_ms, entry.received_ms, entry.tenant_id, samples, reason)
                     for entry, reason, samples in refused
                 ],
             )
@@ -154,15 +174,38 @@ class SpoolFile:
 
 
 def read_standing(data_dir: Path) -> Standing | None:
-    """What is in a spool that another process may be using; None if there is none."""
+    """What is in a spool that another process may be using; None if there is none.
+
+    Raises:
+        OperatorError: it belongs to somebody else, or is damaged.
+    """
+    return _read(data_dir, _standing)
+
+
+def read_rejected(data_dir: Path) -> list[Rejected] | None:
+    """What the database refused of a spool, oldest first; None if there is no spool.
+
+    Raises:
+        OperatorError: it belongs to somebody else, or is damaged.
+    """
+    return _read(data_dir, _rejected)
+
+
+def _read(data_dir: Path, question: Callable[[sqlite3.Connection], T]) -> T | None:
     path = data_dir / FOLDER / FILE
-    if not path.exists():
-        return None
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        return _standing(connection)
-    finally:
-        connection.close()
+        if not path.exists():
+            return None
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            return question(connection)
+        finally:
+            connection.close()
+    except PermissionError:
+        why = "another user's; run this as the user of `promgres up` or `promgres ingest`"
+    except (OSError, sqlite3.Error) as error:
+        why = str(error)
+    raise OperatorError(f"the spool in {path.parent} cannot be read: {why}")
 
 
 def _standing(connection: sqlite3.Connection) -> Standing:
@@ -172,6 +215,13 @@ def _standing(connection: sqlite3.Connection) -> Standing:
     ).fetchone()
     (rejected,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM rejected").fetchone()
     return Standing(requests, samples, payload_bytes, oldest_ms, rejected)
+
+
+def _rejected(connection: sqlite3.Connection) -> list[Rejected]:
+    rows = connection.execute(
+        "SELECT rejected_ms, received_ms, tenant_id, samples, reason FROM rejected ORDER BY id"
+    )
+    return [Rejected(*row) for row in rows]
 
 
 def _lock(folder: Path) -> int:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from prometheus_client import Counter, Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import get
 
 DECIDED = ("written", "duplicate", "rejected", "dropped", "refused")
+
+
+def gauge(metric: Gauge | Counter) -> float:
+    """The value of a metric (or of one of its children) of this very process."""
+    for family in metric.collect():
+        for sample in family.samples:
+            if not sample.name.endswith("_created"):
+                return sample.value
+    raise AssertionError("it has no value yet")
 
 
 class Metrics:

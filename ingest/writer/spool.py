@@ -101,13 +101,19 @@ class Spool:
     async def remove(
         self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]
     ) -> None:
-        """Forget requests that are written back; what the database refused stays on a list."""
+        """Forget requests that are written back; what the database refused stays on a list.
+
+        Raises:
+            sqlite3.Error: they are still in it.
+        """
         await self._in_thread(lambda: self._file.remove(entries, refused))
         self._bytes -= sum(len(entry.payload) for entry in entries)
         self._requests -= len(entries)
         DRAINED.inc(len(entries))
-        if self.empty and not self._waiting:
-            await self._in_thread(self._file.shrink)
+        if self.empty:
+            self._oldest_ms = None
+            if not self._waiting:
+                await self._shrink()
 
     async def close(self) -> None:
         """Commit what waits, close the file."""
@@ -132,6 +138,12 @@ class Spool:
                 if not safe.done():
                     safe.set_result(None)
         self._committing = None
+
+    async def _shrink(self) -> None:
+        try:
+            await self._in_thread(self._file.shrink)
+        except sqlite3.Error as error:  # the next time that it is empty
+            log.warning("cannot shrink the spool", error=str(error))
 
     def _refuse(
         self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: sqlite3.Error

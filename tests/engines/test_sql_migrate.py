@@ -315,6 +315,7 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
     before = await policies()
     assert set(before) == {
         "refresh_rollups",
+        "compress_rollups",
         "policy_compression of internal.sample",
         "policy_compression of cumsum.sample",
         "policy_compression of geo.sample",
@@ -325,4 +326,4 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
     assert await policies() == before
     none = RetentionSettings(internal_days=None, compress_after_days=None)
     await migrate(timescale_db.url, timescale_db.settings(retention=none))
-    assert set(await policies()) == {"refresh_rollups"}
+    assert set(await policies()) == {"refresh_rollups", "compress_rollups"}

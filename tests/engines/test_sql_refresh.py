@@ -59,18 +59,23 @@ async def test_the_command(engine_db: Database) -> None:
 async def test_late_samples_in_compressed_chunks(timescale_db: Database) -> None:
     async with samples_of(timescale_db) as samples:
         series = await samples.series("m")
-        old = TODAY - 20 * DAY
+        old = TODAY - 40 * DAY
         rows = [(old + n * timedelta(seconds=30), series, 1.0, None) for n in range(500)]
         await samples.copy(rows)
         await samples.settle()
         for job in await samples.connection.fetch(
-            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'"
+            "SELECT job_id FROM timescaledb_information.jobs"
+            " WHERE proc_name IN ('policy_compression', 'compress_rollups')"
         ):
             await samples.connection.execute(f"CALL run_job({job['job_id']})")
-        assert await samples.connection.fetchval(
-            "SELECT bool_or(is_compressed) FROM timescaledb_information.chunks"
-            " WHERE hypertable_schema = 'internal' AND hypertable_name = 'sample'"
+        compressed = await samples.connection.fetch(
+            "SELECT DISTINCT hypertable_schema FROM timescaledb_information.chunks"
+            " WHERE is_compressed ORDER BY 1"
         )
+        assert [row[0] for row in compressed] == [
+            "_timescaledb_internal",
+            "internal",
+        ]  # rollups too
         assert await samples.copy(rows) == 0
         late = [(time + timedelta(seconds=1), *rest) for time, *rest in rows]
         assert await samples.copy([*rows, *late]) == 500  # type: ignore[list-item]

@@ -41,7 +41,7 @@ BEGIN
         min(value), max(value),
         max(ARRAY[date_part('epoch', time - '2000-01-03 00:00+00'), series_id, value]),
         max(exact),
-        max(ARRAY[date_part('epoch', time - '2000-01-03 00:00+00')::numeric, series_id, exact])
+        max(ARRAY[extract(epoch FROM time - '2000-01-03 00:00+00'), series_id, exact])
             FILTER (WHERE exact IS NOT NULL)
     FROM @target@.sample
     WHERE series_id = ANY (v_series) AND time >= p_from AND time < p_to AND value <> 'NaN'

@@ -63,7 +63,7 @@ BEGIN
             max(ARRAY[date_part('epoch', time - '2000-01-03 00:00+00'), series_id, value])
                 AS last_key,
             max(exact) AS exact_max,
-            max(ARRAY[date_part('epoch', time - '2000-01-03 00:00+00')::numeric, series_id, exact])
+            max(ARRAY[extract(epoch FROM time - '2000-01-03 00:00+00'), series_id, exact])
                 FILTER (WHERE exact IS NOT NULL) AS exact_last_key
         FROM @target@.sample
         JOIN internal.series USING (series_id)

@@ -1,4 +1,4 @@
--- What readers use: the continuous aggregates, with the newest value taken out of its key.
+-- What readers use: the continuous aggregates, without the columns that only combining needs.
 
 DO $create$
 DECLARE
@@ -9,8 +9,7 @@ BEGIN
         FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
             EXECUTE format($view$
 CREATE OR REPLACE VIEW %1$I.rollup_%2$s AS
-SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last_key[3] AS last,
-    exact_max, exact_last_key[3] AS exact_last
+SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last, exact_max, exact_last
 FROM %1$I.parts_%2$s;
 COMMENT ON VIEW %1$I.rollup_%2$s IS
     'Aggregates of every committed sample of target %1$s, NaN left out; filter by tenant_id';

@@ -27,9 +27,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $function$
 DECLARE
-    v_after interval := (
-        SELECT make_interval(days => nullif(value, '')::int)
-        FROM internal.setting WHERE key = 'compress_after_days');
+    v_after interval := internal.compress_after();
 BEGIN
     PERFORM remove_compression_policy(format('%I.sample', p_target), if_exists => true);
     IF v_after IS NOT NULL THEN
@@ -39,6 +37,51 @@ END
 $function$;
 COMMENT ON FUNCTION internal.apply_compression IS
     'Compresses chunks of a target after the days of the settings';
+
+CREATE OR REPLACE FUNCTION internal.compress_after()
+RETURNS interval
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT make_interval(days => nullif(value, '')::int)
+    FROM internal.setting WHERE key = 'compress_after_days'
+$function$;
+COMMENT ON FUNCTION internal.compress_after IS 'Age at which chunks are compressed; null is never';
+
+CREATE OR REPLACE PROCEDURE internal.compress_rollups(job_id int, config jsonb)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_target text;
+    v_chunk  regclass;
+BEGIN
+    -- A compression policy of a continuous aggregate wants a refresh policy of its own.
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+        FOR v_chunk IN
+            SELECT public.show_chunks(
+                format('%I.parts_1m', v_target)::regclass, older_than => internal.compress_after())
+            WHERE internal.compress_after() IS NOT NULL
+        LOOP
+            PERFORM public.compress_chunk(v_chunk, if_not_compressed => true);
+            COMMIT;
+        END LOOP;
+    END LOOP;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.compress_rollups IS
+    'The job that compresses old minutes: seven times smaller. Late samples still reach them';
+
+DO $schedule$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM timescaledb_information.jobs
+        WHERE proc_schema = 'internal' AND proc_name = 'compress_rollups'
+    ) THEN
+        PERFORM public.add_job('internal.compress_rollups', INTERVAL '12 hours');
+    END IF;
+END
+$schedule$;
 
 CREATE OR REPLACE FUNCTION internal.apply_policies(p_keys text[], p_values text[])
 RETURNS void

@@ -7,6 +7,7 @@ import contextlib
 import signal
 
 from ingest.config import Settings
+from ingest.config.addresses import is_loopback
 from ingest.daemon.background import (
     DRAIN_IDLE_SECONDS,
     ROLLUP_IDLE_SECONDS,
@@ -140,8 +141,7 @@ class Daemon:
                 await self.stop()
 
     def _warn_of_strangers(self) -> None:
-        host = self._settings.listen.rpartition(":")[0]
-        if host not in ("127.0.0.1", "localhost", "[::1]"):
+        if not is_loopback(self._settings.listen):
             log.warning("anyone who reaches this address can write", address=self.address)
 
 

@@ -7,9 +7,8 @@ import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 
+from ingest.config.addresses import split_address
 from ingest.errors import OperatorError
-
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def settle_addresses(wanted: Mapping[str, str]) -> dict[str, str]:
@@ -32,19 +31,6 @@ def settle_addresses(wanted: Mapping[str, str]) -> dict[str, str]:
             setting: _settle(setting, address, until_all_are_checked)
             for setting, address in wanted.items()
         }
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host, without the brackets of IPv6, and port of `HOST:PORT`."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-def reachable_address(address: str) -> str:
-    """Where a client on this machine finds a server that listens on `address`."""
-    host, port = split_address(address)
-    host = _EVERY_ADDRESS.get(host, host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _settle(setting: str, address: str, stack: ExitStack) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ingest.config.addresses import reachable_address, split_address
 from ingest.errors import PromgresError
 from ingest.lifeline import ENVIRONMENT as LIFELINE
 from ingest.logs import get_logger
-from ingest.supervisor.addresses import reachable_address, split_address
 from ingest.supervisor.services import ServiceEnded
 
 log = get_logger("up")

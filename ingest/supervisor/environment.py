@@ -9,8 +9,8 @@ import sysconfig
 from pathlib import Path
 
 from ingest.config import Settings
+from ingest.config.addresses import reachable_address
 from ingest.errors import OperatorError
-from ingest.supervisor.addresses import reachable_address
 
 _BY_FLAG = ("data_dir", "listen", "api_listen", "engine", "log_level", "log_format")
 _SERVER_ONLY = ("PROMGRES_DATABASE__LISTEN", "PROMGRES_DATABASE__PASSWORD")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest.config import Settings
+from ingest.config.addresses import reachable_address
 from ingest.config.settings import default_data_dir
-from ingest.supervisor.addresses import reachable_address
 
 
 def welcome(settings: Settings, sql_url: str | None) -> str:

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
+from ingest.config.addresses import is_loopback, reachable_address, split_address
 from ingest.errors import OperatorError
-from ingest.supervisor.addresses import reachable_address, settle_addresses, split_address
+from ingest.supervisor.addresses import settle_addresses
 
 
 def test_port_0_becomes_a_free_port_of_its_own() -> None:
@@ -51,3 +52,20 @@ def test_an_address_that_is_not_ours_is_refused(address: str) -> None:
 )
 def test_where_a_local_client_finds_it(listens: str, reached: str) -> None:
     assert reachable_address(listens) == reached
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("[::1]:1", True),
+        ("localhost:1", True),
+        ("0.0.0.0:1", False),
+        ("[::]:1", False),
+        ("10.0.0.5:1", False),
+        ("metrics.internal:1", False),
+    ],
+)
+def test_who_can_reach_an_address(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback

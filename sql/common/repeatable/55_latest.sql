@@ -33,25 +33,26 @@ CREATE OR REPLACE FUNCTION internal.latest_in(
 ) RETURNS TABLE (bucket timestamptz, name text, value numeric)
 LANGUAGE plpgsql STABLE STRICT
 AS $$
+DECLARE
+    v_minute text := CASE WHEN p_width > interval '1 minute' THEN format(
+        '(SELECT max(r.bucket)
+          FROM %I.rollup_1m AS r
+          WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = newest.name
+            AND r.bucket >= newest.bucket AND r.bucket < newest.bucket + $1)', p_target) END;
 BEGIN
     RETURN QUERY EXECUTE format(
-        'SELECT coalesce(minute.bucket, newest.bucket), newest.name, newest.value
+        'SELECT coalesce(%s, newest.bucket), newest.name, newest.value
          FROM (
              SELECT DISTINCT ON (r.name)
                     date_bin($1, r.bucket, ''2000-01-03 00:00+00'') AS bucket, r.name,
                     coalesce(r.exact_last, r.last::text::numeric) AS value
-             FROM %1$I.%2$I AS r
+             FROM %I.%I AS r
              WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = ANY ($4)
                AND r.bucket >= $5 AND r.bucket < $6
-             ORDER BY r.name, 1 DESC, r.exact_last IS NULL, r.bucket DESC, r.%3$I DESC
-         ) AS newest
-         LEFT JOIN LATERAL (
-             SELECT max(r.bucket) AS bucket
-             FROM %1$I.rollup_1m AS r
-             WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = newest.name
-               AND r.bucket >= newest.bucket AND r.bucket < newest.bucket + $1
-         ) AS minute ON $1 > interval ''1 minute''',
-        p_target, p_source, CASE p_source WHEN 'rollup_raw' THEN 'series_id' ELSE 'schema' END
+             ORDER BY r.name, 1 DESC, r.exact_last IS NULL, r.bucket DESC, r.%I DESC
+         ) AS newest',
+        coalesce(v_minute, 'NULL'), p_target, p_source,
+        CASE p_source WHEN 'rollup_raw' THEN 'series_id' ELSE 'schema' END
     ) USING p_width, internal.current_tenant_id(), p_schemas, p_names, p_lo, p_hi;
 END
 $$;

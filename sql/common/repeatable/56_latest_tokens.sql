@@ -18,6 +18,25 @@ AS $$
     )
 $$;
 
+-- Token values of the newest minute with a supply, and of the newest with a total supply: one
+-- minute or two, newest first, none older than a day.
+CREATE OR REPLACE FUNCTION internal.latest_token_values(p_schema text)
+RETURNS TABLE (bucket timestamptz, circulating numeric, fdv numeric, market_cap numeric)
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT v.*
+    FROM (
+        SELECT internal.newest_supply_minute(p_schema)
+        UNION
+        SELECT internal.newest_minute(p_schema, 'manifest_tokenomics_total_supply')
+    ) AS newest (minute)
+    CROSS JOIN internal.token_values(
+        p_schema, '1 minute', greatest(newest.minute, now() - interval '1 day'),
+        newest.minute + interval '1 minute'
+    ) AS v
+    ORDER BY v.bucket DESC
+$$;
+
 CREATE OR REPLACE FUNCTION api.get_latest_circulating_supply(p_schema text)
 RETURNS TABLE ("timestamp" timestamptz, value text)
 LANGUAGE sql STABLE STRICT SECURITY DEFINER
@@ -122,16 +141,15 @@ SET search_path = pg_catalog, pg_temp
 SET extra_float_digits = 1
 SET jit = off
 AS $$
-    SELECT l.timestamp, l.table_name, l.value
-    FROM (
-        SELECT 1, c.timestamp, 'circulating_supply', c.value
-        FROM api.get_latest_circulating_supply(p_schema) AS c
-        UNION ALL
-        SELECT 2, f.timestamp, 'fdv', f.value FROM api.get_latest_fdv(p_schema) AS f
-        UNION ALL
-        SELECT 3, m.timestamp, 'market_cap', m.value FROM api.get_latest_market_cap(p_schema) AS m
-    ) AS l (position, "timestamp", table_name, value)
-    ORDER BY l.position
+    SELECT DISTINCT ON (metric.position)
+           l.bucket, metric.table_name, internal.decimal_text(metric.value)
+    FROM internal.latest_token_values(p_schema) AS l
+    CROSS JOIN LATERAL (
+        VALUES (1, 'circulating_supply', l.circulating), (2, 'fdv', l.fdv),
+               (3, 'market_cap', l.market_cap)
+    ) AS metric (position, table_name, value)
+    WHERE metric.value IS NOT NULL
+    ORDER BY metric.position, l.bucket DESC
 $$;
 
 COMMENT ON FUNCTION api.get_all_latest_token_metrics(text) IS

@@ -9,12 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ingest.supervisor.child import Child, ChildRefused, Ties, is_ready
 from ingest.supervisor.services import Keeper, ServiceEnded
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import command, descendants, free_port, wait_until
 
 WEB_SERVER = """
 import asyncio, os, signal, sys
@@ -66,18 +65,17 @@ async def keeper() -> AsyncIterator[Keeper]:
 
 def web_server(tmp_path: Path, ties: Ties, *words: str) -> Child:
     port = free_port()
-    command = [sys.executable, "-c", WEB_SERVER, str(port), str(tmp_path / "notes"), *words]
-    return Child(command, dict(os.environ), f"127.0.0.1:{port}", ties)
+    arguments = [sys.executable, "-c", WEB_SERVER, str(port), str(tmp_path / "notes"), *words]
+    return Child(arguments, dict(os.environ), f"127.0.0.1:{port}", ties)
 
 
 def python(text: str, ties: Ties) -> Child:
     return Child([sys.executable, "-c", text], dict(os.environ), f"127.0.0.1:{free_port()}", ties)
 
 
-def only_child() -> int:
-    [process] = [
-        each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE
-    ]
+def pid_of(notes: Path) -> int:
+    """The process of the web server that writes these notes."""
+    [process] = [each for each in descendants(os.getpid()) if str(notes) in command(each)]
     return process.pid
 
 
@@ -91,11 +89,11 @@ async def test_a_killed_service_comes_back(tmp_path: Path, ties: Ties, keeper: K
     child = web_server(tmp_path, ties)
     await keeper.start({"it": child})
     for _ in range(2):
-        killed = only_child()
+        killed = pid_of(tmp_path / "notes")
         os.kill(killed, signal.SIGKILL)
         assert await child.wait() == -signal.SIGKILL
         await until(lambda: ready(child))
-        assert only_child() != killed
+        assert pid_of(tmp_path / "notes") != killed
 
 
 async def test_a_refusal_is_final(ties: Ties, keeper: Keeper) -> None:

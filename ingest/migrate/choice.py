@@ -28,7 +28,7 @@ async def choose_engine(pool: Pool, requested: str) -> EngineName:
             another engine than the recorded one was asked for.
     """
     async with pool.acquire() as connection:
-        _check_postgres(connection.get_server_version().major)
+        check_postgres(connection.get_server_version().major)
         recorded = await recorded_engine(connection)
     if recorded is not None:
         check_unchanged(recorded, requested)
@@ -66,7 +66,12 @@ def check_unchanged(recorded: EngineName, requested: str) -> None:
         )
 
 
-def _check_postgres(major: int) -> None:
+def check_postgres(major: int) -> None:
+    """Refuse a PostgreSQL that lacks what `sql/` relies on.
+
+    Raises:
+        MigrationError: it is too old.
+    """
     if major < OLDEST_POSTGRES:
         raise MigrationError(
             f"this is PostgreSQL {major}; version {OLDEST_POSTGRES} or newer is needed"
@@ -78,8 +83,12 @@ async def _create_timescaledb(pool: Pool) -> str | None:
 
     On a connection of its own: a server that does not preload the library ends the session.
     """
-    async with pool.acquire() as connection:
-        obstacle = await _version_obstacle(connection)
+    obstacle = version_obstacle(
+        await pool.fetchval(
+            "SELECT coalesce(installed_version, default_version)"
+            " FROM pg_available_extensions WHERE name = 'timescaledb'"
+        )
+    )
     if obstacle is not None:
         return obstacle
     try:
@@ -93,11 +102,8 @@ async def _create_timescaledb(pool: Pool) -> str | None:
     return None
 
 
-async def _version_obstacle(connection: AnyConnection) -> str | None:
-    version = await connection.fetchval(
-        "SELECT coalesce(installed_version, default_version)"
-        " FROM pg_available_extensions WHERE name = 'timescaledb'"
-    )
+def version_obstacle(version: str | None) -> str | None:
+    """What is wrong with the TimescaleDB that a server offers; None if it will do."""
     if version is None:
         return "this server does not offer the extension timescaledb"
     if tuple(int(number) for number in re.findall(r"\d+", version)) < OLDEST_TIMESCALEDB:

@@ -20,6 +20,7 @@ from ingest.migrate import migrate, plan, status
 from ingest.migrate.scram import scram_verifier
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.postgres import Cluster
+from tests.support.processes import PROMGRES, run
 
 
 @pytest.fixture
@@ -327,3 +328,27 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
     none = RetentionSettings(internal_days=None, compress_after_days=None)
     await migrate(timescale_db.url, timescale_db.settings(retention=none))
     assert set(await policies()) == {"refresh_rollups", "compress_rollups"}
+
+
+async def test_the_command(empty_engine_db: Database) -> None:
+    environment = dict(empty_engine_db.environment())
+    before = run(PROMGRES, "migrate", "status", env=environment)
+    assert (before.process.returncode, before.stdout) == (0, "not migrated yet: promgres migrate\n")
+    up = run(PROMGRES, "migrate", env=environment)
+    assert up.process.returncode == 0, up.stderr
+    assert up.stdout.startswith("applied common/migrations/0001_catalogue.sql\n")
+    assert up.stdout.endswith(f"engine {empty_engine_db.engine}: the database is up to date\n")
+    after = run(PROMGRES, "migrate", "status", env=environment)
+    assert after.stdout.endswith("up to date\n")
+
+
+async def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    for url, words in (
+        (None, "needs --database-url"),
+        (f"postgresql://postgres@/x?host={tmp_path}", "cannot connect to the database"),
+    ):
+        timeout = {"PROMGRES_DATABASE__CONNECT_TIMEOUT_SECONDS": "0.5"}
+        refused = run(PROMGRES, "migrate", env={"PROMGRES_DATABASE_URL": url, **timeout})
+        assert refused.process.returncode == 2
+        assert words in refused.stderr
+        assert refused.stderr.count("\n") == 1

@@ -89,6 +89,22 @@ async def test_all_latest_token_metrics_come_in_order(api: Api) -> None:
         await api.roll_up()
 
 
+async def test_each_token_metric_has_its_own_newest_minute(api: Api) -> None:
+    first = await api.minute() - 3 * MINUTE
+    await api.store(
+        Sample(first, TOTAL, 1.0, "100", "mainnet"),
+        Sample(first, CONVERSION, 0.5),
+        Sample(first + MINUTE, "locked_fees", 1.0, "30", "mainnet"),
+        Sample(first + MINUTE, CONVERSION, 0.25),
+    )
+    assert await api.rows("get_latest_fdv('mainnet')") == [(first, "50")]
+    assert await api.rows("get_all_latest_token_metrics('mainnet')") == [
+        (first + MINUTE, "circulating_supply", "-30"),
+        (first, "fdv", "50"),
+        (first + MINUTE, "market_cap", "-7.5"),
+    ]
+
+
 async def test_mainnet_values_are_bare_numbers(api: Api) -> None:
     values = [
         "SELECT api.get_latest_mainnet_circulating_supply_value()",

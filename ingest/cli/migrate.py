@@ -8,8 +8,8 @@ import click
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
-from ingest.errors import ConfigError
 from ingest.migrate import migrate, status
+from ingest.storage.urls import owner_database_url
 
 
 @click.command("migrate", short_help="bring the database to this version")
@@ -18,13 +18,9 @@ from ingest.migrate import migrate, status
 def command(settings: Settings, action: str) -> None:
     """Bring the database to this version (up, the default), or say where it stands (status).
 
-    Safe to run from several places at once. The embedded database is migrated by `promgres up`.
+    Safe to run from several places at once. `promgres up` does it by itself.
     """
-    if settings.database_url is None:
-        raise ConfigError(
-            "migrate needs --database-url (the embedded database is migrated by `promgres up`)"
-        )
-    url = settings.database_url.get_secret_value()
+    url = owner_database_url(settings)
     if action == "up":
         _up(url, settings)
     else:

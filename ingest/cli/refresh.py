@@ -11,10 +11,10 @@ from rich.progress import Progress
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
-from ingest.errors import ConfigError
 from ingest.model import TARGETS
 from ingest.storage.engine import load_engine
 from ingest.storage.pool import AnyConnection, create_pool
+from ingest.storage.urls import owner_database_url
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 
@@ -28,18 +28,16 @@ def command(settings: Settings, start: datetime | None, end: datetime | None) ->
 
     Never needed after ingest, however late; only after rows were changed or deleted by hand.
     """
-    if settings.database_url is None:
-        raise ConfigError("refresh needs --database-url; `promgres up` prints the one it uses")
-    asyncio.run(_refresh(settings, _utc(start), _utc(end)))
+    asyncio.run(_refresh(settings, owner_database_url(settings), _utc(start), _utc(end)))
 
 
 def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment else None
 
 
-async def _refresh(settings: Settings, start: datetime | None, end: datetime | None) -> None:
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
+async def _refresh(
+    settings: Settings, url: str, start: datetime | None, end: datetime | None
+) -> None:
     pool = await create_pool(url, settings.database, "promgres refresh")
     try:
         async with pool.acquire() as connection:

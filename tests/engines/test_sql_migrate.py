@@ -344,11 +344,14 @@ async def test_the_command(empty_engine_db: Database) -> None:
 
 async def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     for url, words in (
-        (None, "needs --database-url"),
+        (None, "no database: none runs in"),
         (f"postgresql://postgres@/x?host={tmp_path}", "cannot connect to the database"),
     ):
-        timeout = {"PROMGRES_DATABASE__CONNECT_TIMEOUT_SECONDS": "0.5"}
-        refused = run(PROMGRES, "migrate", env={"PROMGRES_DATABASE_URL": url, **timeout})
+        common = {
+            "PROMGRES_DATABASE__CONNECT_TIMEOUT_SECONDS": "0.5",
+            "PROMGRES_DATA_DIR": str(tmp_path),
+        }
+        refused = run(PROMGRES, "migrate", env={"PROMGRES_DATABASE_URL": url, **common})
         assert refused.process.returncode == 2
         assert words in refused.stderr
         assert refused.stderr.count("\n") == 1

@@ -51,7 +51,7 @@ async def copy_for(
         payload = encode_rows(rows_of_rounds(series, start_ms, rounds))
         start_ms += rounds
         started = time.perf_counter()
-        await _copy(connection, payload)
+        await copy_payload(connection, payload)
         busy_seconds += time.perf_counter() - started
         copied += series * rounds
     return copied / busy_seconds
@@ -61,17 +61,24 @@ async def copy_once(connection: asyncpg.Connection, rows: Rows) -> float:
     """COPY these rows; seconds it took, commit included."""
     payload = encode_rows(rows)
     started = time.perf_counter()
-    await _copy(connection, payload)
+    await copy_payload(connection, payload)
     return time.perf_counter() - started
 
 
-async def _copy(connection: asyncpg.Connection, payload: bytes) -> None:
+async def copy_payload(
+    connection: asyncpg.Connection,
+    payload: bytes,
+    sql_schema: str = "public",
+    table: str = "raw_sample",
+) -> None:
+    """COPY a complete binary stream into a table of samples."""
+
     async def source() -> AsyncIterator[bytes]:
         yield payload
 
     await connection.copy_to_table(
-        "raw_sample",
-        schema_name="public",
+        table,
+        schema_name=sql_schema,
         columns=("time", "series_id", "value", "exact"),
         source=source(),
         format="binary",

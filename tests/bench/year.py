@@ -1,0 +1,90 @@
+"""A year of one metric at a day's step, in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import numpy as np
+
+from ingest.model import Rows
+from ingest.writer.copy import encode_rows
+from tests.bench.raw import copy_payload
+from tests.support.stack import Stack, running_stack
+
+DAYS = 364
+SAMPLES_A_DAY = 1440
+METRICS = 20
+REPETITIONS = 20
+DAY_MS = 86_400_000
+
+QUERY = """
+SELECT * FROM api.get_agg_metric('year_0', 'common', '1 day', $1, $2)
+"""
+WAIT = "SELECT count(*) FROM internal.rollup_mark WHERE hour < now() - interval '2 hours'"
+ENSURE = "SELECT internal.ensure_partitions('internal', $1, $2)"
+RESOLVE = """
+SELECT identity, series_id FROM internal.resolve_series(
+    $1, array_fill(1, ARRAY[$2::int]), array_fill('internal'::text, ARRAY[$2::int]), $3,
+    array_fill('common'::text, ARRAY[$2::int]), array_fill('{}'::text, ARRAY[$2::int]))
+"""
+
+
+def run() -> dict[str, float]:
+    """Milliseconds of the query on engine `postgres`, rollups stored, as a function call."""
+    with running_stack() as stack:
+        return asyncio.run(_measure(stack))
+
+
+async def _measure(stack: Stack) -> dict[str, float]:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        start = end - timedelta(days=DAYS)
+        await _fill(connection, start, end)
+        await _rolled_up(connection)
+        await connection.execute("VACUUM ANALYZE")
+        whole = await _median_ms(connection, start, end)
+        odd = timedelta(minutes=17, seconds=23)
+        return {
+            "year_by_day_ms": whole,
+            "year_by_day_odd_edges_ms": await _median_ms(connection, start + odd, end - odd),
+        }
+    finally:
+        await connection.close()
+
+
+async def _rolled_up(connection: asyncpg.Connection) -> None:
+    """Wait until the worker of the write side has stored all closed rollups."""
+    deadline = time.monotonic() + 300
+    while await connection.fetchval(WAIT) and time.monotonic() < deadline:
+        await connection.execute("SELECT pg_sleep(0.5)")
+
+
+async def _fill(connection: asyncpg.Connection, start: datetime, end: datetime) -> None:
+    """A sample a minute of each metric."""
+    identities = [number.to_bytes(16, "big") for number in range(METRICS)]
+    names = [f"year_{number}" for number in range(METRICS)]
+    rows = await connection.fetch(RESOLVE, identities, METRICS, names)
+    ids = np.sort(np.array([row["series_id"] for row in rows], np.int64))
+    await connection.execute(ENSURE, start, end)
+    for day in range(DAYS):
+        first_ms = int(start.timestamp() * 1000) + day * DAY_MS
+        times = first_ms + np.arange(SAMPLES_A_DAY) * (DAY_MS // SAMPLES_A_DAY)
+        series_id = np.repeat(ids, SAMPLES_A_DAY)
+        values = np.arange(len(series_id), dtype=np.float64) / 7
+        payload = encode_rows(Rows(series_id, np.tile(times, METRICS), values))
+        await copy_payload(connection, payload, "staging_internal", "sample")
+
+
+async def _median_ms(connection: asyncpg.Connection, start: datetime, end: datetime) -> float:
+    times = []
+    for _ in range(REPETITIONS):
+        began = time.perf_counter()
+        rows = await connection.fetch(QUERY, start, end)
+        times.append((time.perf_counter() - began) * 1000)
+        assert len(rows) >= DAYS
+    return statistics.median(times)

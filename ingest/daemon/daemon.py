@@ -128,14 +128,21 @@ class Daemon:
         log.info("stopped")
 
     async def serve(self) -> None:
-        """Run until SIGINT or SIGTERM."""
+        """Run until SIGINT or SIGTERM, or until the parent is gone."""
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         watch_parent(loop, ended.set)
-        await self.start()
-        await ended.wait()
+        asked = asyncio.create_task(ended.wait())
+        starting = asyncio.create_task(self.start())
+        await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # still waiting for a database that recovers
+            starting.cancel()
+            await asyncio.wait([starting])
+            return
+        starting.result()
+        await asked
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.receiver.answer_timeout_seconds + 5):
                 await self.stop()

@@ -13,6 +13,7 @@
     │   ├── MethodNotAllowed     405
     │   ├── PayloadTooLarge      413
     │   └── UnsupportedMedia     415
+    ├── QueryRefused             the database answers a question of `promgres doctor` with an error
     └── Unavailable              our trouble: 503 with Retry-After, the sender tries again
 """
 
@@ -73,6 +74,10 @@ class UnsupportedMedia(RequestError):
     """Content-Type or Content-Encoding that this endpoint does not take."""
 
     status = 415
+
+
+class QueryRefused(PromgresError):
+    """The database answers a question of `promgres doctor` with an error."""
 
 
 class Unavailable(PromgresError):

@@ -18,6 +18,8 @@ COMMANDS = {
     "route": "say where a series or a recorded request would go; writes nothing",
     "refresh": "recompute rollups for a period",
     "psql": "a SQL prompt on the database in use",
+    "spool": "what is acknowledged and not in the database yet",
+    "doctor": "say what is wrong and what to type about it",
     "config": "check the settings, or print all of them",
 }
 

@@ -1,0 +1,116 @@
+"""Staging tables, partitions, and the indexes of samples."""
+
+from __future__ import annotations
+
+from ingest.doctor.case import Case
+from ingest.doctor.finding import Finding, ok, problem, warning
+from ingest.doctor.words import size, span
+from ingest.storage.inspection import Row
+from ingest.writer.staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
+
+STAGING, PARTITIONS, RETENTION, INDEXES = "staging", "partitions", "retention", "indexes"
+
+BRIN = "CREATE INDEX sample_time ON {}.sample USING brin (time) WITH (autosummarize = on)"
+
+
+async def check_staging(case: Case) -> list[Finding]:
+    """Whether staging tables are moved on from and emptied."""
+    rows = await case.rows("staging")
+    findings = [finding for row in rows for finding in await _check_staging(case, row)]
+    total_bytes = sum(row["size_bytes"] for row in rows)
+    return findings or ok(
+        STAGING, f"{size(total_bytes)} in all, emptied above {size(EMPTY_ABOVE_BYTES)} each"
+    )
+
+
+async def _check_staging(case: Case, row: Row) -> list[Finding]:
+    table = f"staging_{row['target']}.sample"
+    findings = []
+    if not row["is_moved_on"]:
+        what = f"the trigger of {table} is off or gone: what is copied there stays there"
+        enable = f"ALTER TABLE {table} ENABLE TRIGGER move_samples"
+        todo = f"{case.prescribe.sql(enable)}; if it is gone, {case.prescribe.migrate}"
+        findings.append(problem(STAGING, what, todo))
+    if row["size_bytes"] > EMPTY_ABOVE_BYTES:
+        findings.append(await _not_emptied(case, table, row["size_bytes"]))
+    return findings
+
+
+async def _not_emptied(case: Case, table: str, size_bytes: int) -> Finding:
+    complain = problem if size_bytes > HARD_LIMIT_BYTES else warning
+    holders = await case.rows("lock_holders", table, case.thresholds.staging_holder)
+    if not holders:
+        what = f"{table} has grown to {size(size_bytes)}: a write side empties it within seconds"
+        return complain(STAGING, what, f"if it stays: {case.prescribe.sql(f'TRUNCATE {table}')}")
+    who = ", ".join(
+        f"{row['who']} (pid {row['pid']}, for {span(row['seconds'])})" for row in holders
+    )
+    what = f"{table} has grown to {size(size_bytes)} and cannot be emptied: {who} holds it"
+    end = [f"SELECT pg_terminate_backend({row['pid']})" for row in holders]
+    return complain(STAGING, what, f"wait for it, or {case.prescribe.sql(*end)}")
+
+
+async def check_partitions(case: Case) -> list[Finding]:
+    """Engine postgres: whether samples of now have a place. It is made when the first one comes."""
+    rows = await case.rows("partitions", case.thresholds.partition_grace)
+    idle = [row for row in rows if row["partitions"] and not row["has_today"]]
+    if not idle:
+        return ok(PARTITIONS, f"{sum(row['partitions'] for row in rows)}, made as samples come")
+    return [
+        warning(
+            PARTITIONS,
+            f"{row['target']}.sample has none for today, the newest ended"
+            f" {span(row['since_newest'])} ago: nothing has come since",
+            "look at the senders: does their log name an error of remote write?",
+        )
+        for row in idle
+    ]
+
+
+async def check_retention(case: Case) -> list[Finding]:
+    """Whether what is past its retention is dropped."""
+    of_engine = "chunks" if case.engine == "timescaledb" else "partitions"
+    rows = await case.rows(of_engine, case.thresholds.partition_grace)
+    late = [row for row in rows if row["expired"]]
+    if not late:
+        return ok(RETENTION, "nothing is past it")
+    what = ", ".join(f"{row['expired']} of {row['target']}.sample" for row in late)
+    todo = await _drop(case, [row["target"] for row in late])
+    return [warning(RETENTION, f"past retention and not dropped: {what}", todo)]
+
+
+async def _drop(case: Case, targets: list[str]) -> str:
+    if case.engine == "timescaledb":
+        names = {f"retention of {target}.sample" for target in targets}
+        jobs = [job["job_id"] for job in await case.rows("jobs") if job["job"] in names]
+        calls = [f"CALL public.run_job({job})" for job in jobs]
+        return case.prescribe.sql(*calls) if calls else "see jobs: the policy is missing"
+    drops = [f"SELECT internal.drop_expired_partitions('{target}')" for target in targets]
+    return f"{case.prescribe.sql(*drops)}; 0: rollups of it must be stored first, see rollups"
+
+
+async def check_indexes(case: Case) -> list[Finding]:
+    """Whether the indexes of samples are there, and all of ours are valid."""
+    findings = [
+        problem(
+            INDEXES,
+            f"index {row['index']} of {row['relation']} is invalid: no query uses it",
+            case.prescribe.sql(f"REINDEX INDEX {row['index']}"),
+        )
+        for row in await case.rows("invalid_indexes")
+    ]
+    for row in await case.rows("sample_indexes"):
+        findings += _missing_indexes(case, row)
+    return findings or ok(INDEXES, "primary keys and BRIN are there, none is invalid")
+
+
+def _missing_indexes(case: Case, row: Row) -> list[Finding]:
+    target, findings = row["target"], []
+    if not row["has_key"]:
+        what = f"{target}.sample has no primary key: duplicates are stored twice"
+        add = f"ALTER TABLE {target}.sample ADD PRIMARY KEY (series_id, time)"
+        findings.append(problem(INDEXES, what, case.prescribe.sql_as_owner(add)))
+    if not row["has_brin"]:
+        what = f"{target}.sample has no BRIN index on time: rollups read whole days"
+        findings.append(problem(INDEXES, what, case.prescribe.sql_as_owner(BRIN.format(target))))
+    return findings

@@ -121,7 +121,7 @@ def pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def _empty_pglite(pglite_logs: Path) -> Path:
-    server = PgliteServer(pglite_logs)
+    server = PgliteServer(pglite_logs).open()
     dump = server.dump(pglite_logs / "empty.tar")
     server.stop()
     return dump
@@ -129,7 +129,7 @@ def _empty_pglite(pglite_logs: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def _migrated_pglite(pglite_logs: Path, _empty_pglite: Path) -> Path:
-    server = PgliteServer(pglite_logs, _empty_pglite)
+    server = PgliteServer(pglite_logs).open(_empty_pglite)
     _migrate(Database(server.url, "timescaledb"))
     dump = server.dump(pglite_logs / "migrated.tar")
     server.stop()
@@ -149,10 +149,9 @@ def _migrated_pglites(pglite_logs: Path, _migrated_pglite: Path) -> Iterator[Pgl
 
 
 def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
-    server = supply.take()
-    logs.watch("PGlite", server.log)
-    yield Database(server.url, "timescaledb")
-    server.stop()
+    with supply.lend() as server:
+        logs.watch("PGlite", server.log)
+        yield Database(server.url, "timescaledb")
 
 
 @pytest.fixture

@@ -246,19 +246,31 @@ async def test_each_test_has_a_database_of_its_own(database: Database, attempt: 
 
 
 async def test_a_dump_holds_what_was_written(pglite_logs: Path, tmp_path: Path) -> None:
-    first = PgliteServer(pglite_logs)
-    async with connect(Database(first.url, "timescaledb")) as connection:
+    server = PgliteServer(pglite_logs).open()
+    async with connect(Database(server.url, "timescaledb")) as connection:
         await connection.execute("CREATE TABLE t AS SELECT 42 AS n")
-    dump = first.dump(tmp_path / "data.tar")
-    first.stop()
-    second = PgliteServer(pglite_logs, dump)
-    async with connect(Database(second.url, "timescaledb")) as connection:
+    dump = server.dump(tmp_path / "data.tar")
+    async with connect(Database(server.open(dump).url, "timescaledb")) as connection:
         assert await connection.fetchval("SELECT n FROM t") == 42
-    second.stop()
+    server.stop()
+
+
+async def test_the_next_database_ends_all_connections(pglite_logs: Path) -> None:
+    server = PgliteServer(pglite_logs).open()
+    old_url = server.url
+    connection = await asyncpg.connect(old_url, statement_cache_size=0)
+    await connection.execute("BEGIN; CREATE TABLE t ()")
+    async with connect(Database(server.open().url, "timescaledb")) as other:
+        assert await other.fetchval("SELECT to_regclass('t')") is None
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+        await connection.fetchval("SELECT 1")
+    with pytest.raises(OSError):
+        await asyncpg.connect(old_url, statement_cache_size=0)
+    server.stop()
 
 
 def test_it_listens_on_loopback_and_ends_with_its_input(pglite_logs: Path) -> None:
-    server = PgliteServer(pglite_logs)
+    server = PgliteServer(pglite_logs).open()
     assert urlsplit(server.url).hostname == "127.0.0.1"
     assert server.process.stdin is not None
     server.process.stdin.close()

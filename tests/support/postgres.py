@@ -30,6 +30,7 @@ UNSAFE_BUT_QUICK = {
     "max_wal_size": "4GB",
     "shared_buffers": "256MB",
     "listen_addresses": "",
+    "log_checkpoints": "off",
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %a %d ",
 }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 ENVIRONMENT = "PROMGRES_LIFELINE_FD"
 """Names the read end's descriptor to the child."""
@@ -38,6 +39,26 @@ def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object])
         on_gone()
 
     loop.add_reader(descriptor, cut)
+
+
+async def unless_ended(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do what may take long, such as starting; give it up when we are asked to end meanwhile.
+
+    Returns:
+        Whether it is done.
+    """
+    working = asyncio.create_task(work)
+    asked = asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        await working
+        return True
+    finally:
+        asked.cancel()
+        working.cancel()
+        await asyncio.wait([working])
 
 
 def _take() -> int | None:

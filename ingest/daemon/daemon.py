@@ -17,7 +17,7 @@ from ingest.daemon.background import (
 from ingest.daemon.spool import open_spool
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits
-from ingest.lifeline import watch_parent
+from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.receiver.server import Server, build_app
@@ -134,15 +134,9 @@ class Daemon:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
         watch_parent(loop, ended.set)
-        asked = asyncio.create_task(ended.wait())
-        starting = asyncio.create_task(self.start())
-        await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():  # still waiting for a database that recovers
-            starting.cancel()
-            await asyncio.wait([starting])
-            return
-        starting.result()
-        await asked
+        if not await unless_ended(ended, self.start()):
+            return  # while waiting for a database that recovers
+        await ended.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.receiver.answer_timeout_seconds + 5):
                 await self.stop()

@@ -44,10 +44,10 @@ def _check_role(case: Case, role: Row) -> list[Finding]:
         what = f"{name} has rights that go past every grant (superuser and the like)"
         alter = f"ALTER ROLE {name} NOSUPERUSER NOBYPASSRLS NOREPLICATION"
         findings.append(problem(ROLES, what, case.prescribe.sql(alter)))
-    elif role["is_owner"]:
-        what = f"{name} is a member of promgres_owner: its requests read and change everything"
-        revoke = f"REVOKE promgres_owner FROM {name}"
-        findings.append(problem(ROLES, what, case.prescribe.sql(revoke)))
+    elif role["owner_through"] and name != "promgres_owner":
+        group = identifier(role["owner_through"])
+        what = f"{name} is a member of {group}: its requests read and change everything"
+        findings.append(problem(ROLES, what, case.prescribe.sql(f"REVOKE {group} FROM {name}")))
     needs_login = name == "promgres_api" or (
         name == "promgres_owner" and case.engine == "timescaledb"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.doctor.case import Case
+from ingest.doctor.case import Case, Site
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.prescription import identifier
 from ingest.storage.inspection import Row
@@ -33,11 +33,11 @@ async def check_durability(case: Case) -> list[Finding]:
     return findings or ok(DURABILITY, "fsync, full_page_writes and synchronous_commit are on")
 
 
-def turn_on(case: Case, setting: Row) -> str:
+def turn_on(site: Site, setting: Row) -> str:
     """How a setting of the server is turned on; the command line beats all files."""
     if setting["source"] == "command line":
         return f"take {setting['name']} off the server's command line, then restart it"
-    return case.prescribe.setting(f"ALTER SYSTEM SET {setting['name']} = on")
+    return site.prescribe.setting(f"ALTER SYSTEM SET {setting['name']} = on")
 
 
 def _override(case: Case, row: Row) -> Finding:

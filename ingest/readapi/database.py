@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import asyncpg
 
 from ingest.config import Settings
-from ingest.errors import ConfigError
 from ingest.logs import get_logger
 from ingest.readapi.problems import Problem, database_away, no_role
 from ingest.readapi.statement import Statement
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pool import CleanConnection, Pool, wait_for_server
 
 if TYPE_CHECKING:
-    Connection = asyncpg.Connection[asyncpg.Record]
-    Pool = asyncpg.Pool[asyncpg.Record]
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
-else:
-    Connection = asyncpg.Connection
-    Pool = asyncpg.Pool
 
 MOST_WAITING = 1000
 """Requests that may wait for a connection; the next one is told to come back."""
 
 GRACE_SECONDS = 5.0
 """How much longer than a statement may take we wait for a server that says nothing."""
-
-CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 END = "; RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
 """Whatever a function did to its session ends with its transaction, in the same round trip."""
@@ -45,13 +39,6 @@ class Answer(NamedTuple):
     version: str | None
 
 
-class _Connection(Connection):
-    """A connection that comes back clean, so that asyncpg need not clean it once more."""
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
 class ReadDatabase:
     """The read side's pool. It connects on demand, so a database that is away only delays answers.
 
@@ -62,6 +49,7 @@ class ReadDatabase:
     def __init__(self, url: str, settings: Settings) -> None:
         self._acquire_seconds = settings.api.acquire_timeout_seconds
         self._longest_seconds = settings.api.statement_timeout_seconds + GRACE_SECONDS
+        self._connect_seconds = settings.database.connect_timeout_seconds
         self._size = settings.api.pool_size
         self._waiting = 0
         self._away = False
@@ -71,7 +59,7 @@ class ReadDatabase:
             max_size=self._size,
             statement_cache_size=settings.database.statement_cache_size,
             timeout=settings.database.connect_timeout_seconds,
-            connection_class=_Connection,
+            connection_class=CleanConnection,
             server_settings={"application_name": "promgres api"},
         )
 
@@ -79,20 +67,13 @@ class ReadDatabase:
         """Make the pool ready; nothing is connected yet."""
         await self._pool
 
-    async def check(self) -> None:
-        """Connect once, to tell the log how it went.
+    async def wait(self) -> None:
+        """Connect once.
 
         Raises:
-            ConfigError: the URL cannot be understood.
+            DatabaseUnreachable: nobody answers there, or refuses the login.
         """
-        try:
-            async with self._connection():
-                return
-        except ValueError as error:
-            raise _bad_url(error) from None
-        except Problem as problem:
-            if isinstance(problem.__cause__, asyncpg.ClientConfigurationError):
-                raise _bad_url(problem.__cause__) from None
+        await wait_for_server(self._pool, self._connect_seconds)
 
     async def close(self) -> None:
         """Let go of every connection, with patience only for those in use."""
@@ -205,7 +186,7 @@ class ReadDatabase:
         """What the client is told; why, and only once, is for the log."""
         if not self._away:
             self._away = True
-            log.warning("the database is away", reason=_one_line(error), **_advice(error))
+            log.warning("the database is away", reason=_one_line(error))
         return database_away(code)
 
 
@@ -237,15 +218,5 @@ async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
         raise no_role(settings["role"]) from error  # it was dropped or revoked just now
 
 
-def _bad_url(error: BaseException) -> ConfigError:
-    return ConfigError(f"the read side's database URL cannot be used: {_one_line(error)}")
-
-
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _advice(error: BaseException) -> dict[str, str]:
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return {"advice": "run `promgres migrate` with PROMGRES_API_PASSWORD, the same as here"}
-    return {}

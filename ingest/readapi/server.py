@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ingest.config import Settings
 from ingest.errors import OperatorError
-from ingest.lifeline import watch_parent
+from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.readapi.app import ReadApi
@@ -51,10 +51,10 @@ class ReadServer:
         self.address = ""
 
     async def start(self) -> None:
-        """Listen. Whether the database is there does not matter yet.
+        """Listen, then connect. Whether the database is migrated does not matter yet.
 
         Raises:
-            OperatorError: the address is taken or not ours.
+            OperatorError: no database, or the address is taken or not ours.
         """
         await self._database.open()
         await self._runner.setup()
@@ -66,14 +66,7 @@ class ReadServer:
             raise OperatorError(_why_not(self._settings.api_listen, error)) from None
         REGISTRY.register(self._collector)
         self.address = f"{host}:{self._runner.addresses[0][1]}"
-
-    async def check(self) -> None:
-        """Try the database, so that the log says at once if it is away.
-
-        Raises:
-            ConfigError: its URL cannot be understood.
-        """
-        await self._database.check()
+        await self._database.wait()
 
     async def stop(self) -> None:
         """Listen no longer, finish what was asked, let go of the database."""
@@ -101,11 +94,11 @@ async def serve(
     watch_parent(loop, ended.set)
     server = ReadServer(settings, database_url)
     try:
-        await server.start()
+        if not await unless_ended(ended, server.start()):
+            return
         log.info("listening", address=server.address, tokens=settings.jwt_secret is not None)
         if on_start:
             on_start(server.address)
-        await server.check()
         await ended.wait()
         log.info("stopping")
     finally:

@@ -24,11 +24,10 @@ else:
 CONNECT_AGAIN_SECONDS = 0.2
 
 
-class _Connection(Connection):
-    """A connection that is given back as it is.
+class CleanConnection(Connection):
+    """A connection that comes back clean, so that asyncpg need not clean it once more.
 
-    Nothing of ours outlives its transaction (only `SET LOCAL`), so asyncpg's reset query would be a
-    round trip a batch for nothing.
+    What we set does not outlive its transaction; the query would be a round trip for nothing.
     """
 
     def get_reset_query(self) -> str:
@@ -50,20 +49,25 @@ async def create_pool(url: str, settings: DatabaseSettings, application_name: st
         max_size=settings.pool_size,
         statement_cache_size=settings.statement_cache_size,
         timeout=settings.connect_timeout_seconds,
-        connection_class=_Connection,
+        connection_class=CleanConnection,
         server_settings={"application_name": application_name},
         max_inactive_connection_lifetime=0,
     )
     await pool
     try:
-        await _wait_for_server(pool, settings.connect_timeout_seconds)
+        await wait_for_server(pool, settings.connect_timeout_seconds)
     except BaseException:
         pool.terminate()
         raise
     return pool
 
 
-async def _wait_for_server(pool: Pool, timeout_seconds: float) -> None:
+async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:
+    """Return once a connection can be had; see `create_pool`.
+
+    Raises:
+        DatabaseUnreachable: no server, no such database, or a login that it refuses.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
@@ -71,6 +75,8 @@ async def _wait_for_server(pool: Pool, timeout_seconds: float) -> None:
                 return
         except asyncpg.CannotConnectNowError:
             deadline = time.monotonic() + timeout_seconds  # it is there, and recovering
+        except ValueError as error:  # asyncpg cannot understand the URL
+            raise DatabaseUnreachable(_one_line(error)) from None
         except CONNECTION_ERRORS as error:
             if time.monotonic() >= deadline:
                 raise DatabaseUnreachable(_one_line(error)) from None
@@ -81,4 +87,13 @@ async def _wait_for_server(pool: Pool, timeout_seconds: float) -> None:
 
 def _one_line(error: BaseException) -> str:
     what = " ".join(str(error).split()) or type(error).__name__
-    return f"cannot connect to the database: {what}; check PROMGRES_DATABASE_URL"
+    return f"cannot connect to the database: {what}; {_what_to_do(error)}"
+
+
+def _what_to_do(error: BaseException) -> str:
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return (
+            "check the URL; for the login promgres_api, run `promgres migrate` with the same"
+            " PROMGRES_API_PASSWORD"
+        )
+    return "is it running, and is the database URL right?"

@@ -45,16 +45,6 @@ class TestStart:
         assert len(lines) == 1
         assert SECRET not in side.program.output
 
-    def test_without_a_database_it_serves_503(self) -> None:
-        with Program(PROMGRES, "api", env=environment(NOWHERE)) as program:
-            url = f"http://{program.wait_for(LISTENS).group(1)}"
-            program.wait_for("the database is away")
-            assert get(f"{url}/-/healthy")[0] == 200
-            assert get(f"{url}/-/ready")[0] == 503
-            status, body = get(f"{url}/rpc/get_latest_geo_coordinates")
-            assert (status, '"PGRST000"' in body) == (503, True)
-            assert program.stop() == 0
-
     def test_an_empty_database_is_not_ready(self, empty_postgres_db: Database) -> None:
         with Program(PROMGRES, "api", env=environment(empty_postgres_db.url)) as program:
             url = f"http://{program.wait_for(LISTENS).group(1)}"
@@ -94,6 +84,11 @@ class TestRefusals:
         line = refused(**environment(NOWHERE, PROMGRES_API_LISTEN="192.0.2.1:3000"))
         assert "cannot listen on 192.0.2.1:3000" in line
 
+    def test_nobody_at_the_database_s_address(self) -> None:
+        quick = {"PROMGRES_DATABASE__CONNECT_TIMEOUT_SECONDS": "0.5"}
+        line = refused(**environment(NOWHERE, **quick))
+        assert line.startswith("promgres: cannot connect to the database: ")
+
     def test_a_short_secret(self) -> None:
         line = refused(**environment(NOWHERE, PROMGRES_JWT_SECRET="short"))
         assert "jwt_secret needs at least 32 bytes" in line
@@ -130,14 +125,14 @@ class TestEnd:
                 assert time.monotonic() - started < 5
                 side.program.send = lambda _: None  # type: ignore[method-assign]
 
-    def test_it_ends_when_its_parent_is_gone(self, tmp_path: Path) -> None:
+    def test_it_ends_when_its_parent_is_gone(self, postgres_db: Database, tmp_path: Path) -> None:
         pipe = tmp_path / "lifeline"
         os.mkfifo(pipe)
         script = f'exec 7<>"{pipe}" 8<"{pipe}"; exec 7>&-; exec "{PROMGRES}" api'
         writer: list[int] = []
         opener = threading.Thread(target=lambda: writer.append(os.open(pipe, os.O_WRONLY)))
         opener.start()
-        env = environment(NOWHERE, PROMGRES_LIFELINE_FD="8")
+        env = environment(login_url(postgres_db), PROMGRES_LIFELINE_FD="8")
         with Program("bash", "-c", script, env=env) as program:
             program.wait_for(LISTENS)
             opener.join()

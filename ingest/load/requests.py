@@ -48,7 +48,7 @@ class RequestTemplate:
         timestamp_at: list[int] = []
         offset = 0
         for number in range(series):
-            body = _series_bytes(metric, first + number)
+            body = series_bytes(metric, first + number)
             value = b"" if zero[number] else _VALUE_TAG + bytes(8)
             sample = value + _TIMESTAMP_TAG + bytes(_TIMESTAMP_BYTES)
             body += b"\x12" + _varint(len(sample)) + sample
@@ -75,7 +75,8 @@ class RequestTemplate:
         return bytes(cramjam.snappy.compress_raw(self.payload(timestamp_ms)))
 
 
-def _series_bytes(metric: str, number: int) -> bytes:
+def series_bytes(metric: str, number: int) -> bytes:
+    """The labels of a synthetic series, as the start of its TimeSeries message."""
     labels = [("__name__", metric), *_LABELS, ("series", f"{number:08d}")]
     return pb.TimeSeries(
         labels=[pb.Label(name=name, value=value) for name, value in labels]

@@ -33,7 +33,7 @@ def _check_job(case: Case, job: Row) -> Finding | None:
         return problem(JOBS, f"{name} is switched off", todo)
     if job["is_failing"]:
         said = f": {job['last_error']}" if job["last_error"] else ""
-        todo = f"{_run(case, job)} shows why; the server's log says more"
+        todo = f"to see why: {_run(case, job)}; the server's log says more"
         return problem(JOBS, f"{name} fails{said}", todo)
     if job["overdue"] is not None and job["overdue"] > limits.job_overdue:
         what = f"{name} should have started {span(job['overdue'])} ago: the scheduler does not run"
@@ -42,7 +42,7 @@ def _check_job(case: Case, job: Row) -> Finding | None:
     silence = limits.job_silence_intervals * job["interval_seconds"]
     if not job["is_refresh"] and (job["since_success"] or 0) > silence:
         what = f"{name} succeeded {span(job['since_success'])} ago for the last time"
-        return warning(JOBS, what, f"{_run(case, job)} shows what it does")
+        return warning(JOBS, what, f"to see what it does: {_run(case, job)}")
     return None
 
 

@@ -68,5 +68,5 @@ async def check_connections(case: Case) -> list[Finding]:
     settings = case.settings
     needed = f"ours need {settings.database.pool_size} and {settings.api.pool_size}"
     raise_it = case.prescribe.sql(f"ALTER SYSTEM SET max_connections = {2 * usable}")
-    todo = f"find who takes them in pg_stat_activity; or {raise_it}, then restart the server"
+    todo = f"find who takes them in pg_stat_activity; or {raise_it}; then restart the server"
     return [complain(CONNECTIONS, f"{what}; {needed}", todo)]

@@ -85,8 +85,8 @@ async def _drop(case: Case, targets: list[str]) -> str:
         jobs = [job["job_id"] for job in await case.rows("jobs") if job["job"] in names]
         calls = [f"CALL public.run_job({job})" for job in jobs]
         return case.prescribe.sql(*calls) if calls else "see jobs: the policy is missing"
-    drops = [f"SELECT internal.drop_expired_partitions('{target}')" for target in targets]
-    return f"{case.prescribe.sql(*drops)}; 0: rollups of it must be stored first, see rollups"
+    drops = [f"SELECT internal.drop_expired_partitions('{target}', 100)" for target in targets]
+    return f"{case.prescribe.sql(*drops)}; if it says 0, see rollups: they must be stored first"
 
 
 async def check_indexes(case: Case) -> list[Finding]:

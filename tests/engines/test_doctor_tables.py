@@ -1,0 +1,120 @@
+"""The doctor on staging tables, partitions and indexes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from ingest.config import RetentionSettings
+from ingest.doctor import Level
+from ingest.doctor import tables as doctor_tables
+from ingest.migrate import migrate
+from tests.support.databases import Database, connect, execute
+from tests.support.doctoring import diagnose, heals, take, until_ok
+from tests.support.sql_samples import samples_of
+
+FILL = """
+    INSERT INTO staging_internal.sample
+    SELECT now(), n, 0, repeat('1234567', 500)::numeric FROM generate_series(1, 40000) AS n
+"""
+"""1.7 KB a row: 70 MB."""
+
+IN_THE_WAY = "ALTER TABLE staging_internal.sample DISABLE TRIGGER move_samples"
+OUT_OF_IT = "ALTER TABLE staging_internal.sample ENABLE TRIGGER move_samples"
+
+
+async def test_a_staging_table_moves_nothing_on(engine_db: Database) -> None:
+    await execute(engine_db.url, "ALTER TABLE staging_geo.sample DISABLE TRIGGER move_samples")
+    found = (await diagnose(engine_db)).only("staging")
+    assert found.level == Level.PROBLEM
+    assert found.what.startswith("the trigger of staging_geo.sample is off or gone")
+    await heals(engine_db, "staging")
+
+
+async def test_nobody_empties_staging(engine_db: Database) -> None:
+    await execute(engine_db.url, IN_THE_WAY, FILL, OUT_OF_IT)
+    found = (await diagnose(engine_db)).only("staging")
+    assert found.level == Level.WARNING
+    assert "a write side empties it within seconds" in found.what
+    await heals(engine_db, "staging")
+
+
+async def test_staging_grows_past_the_hard_limit(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await execute(postgres_db.url, IN_THE_WAY, FILL, OUT_OF_IT)
+    monkeypatch.setattr(doctor_tables, "HARD_LIMIT_BYTES", 65 * 1024 * 1024)
+    assert (await diagnose(postgres_db)).level("staging") == Level.PROBLEM
+
+
+async def test_somebody_holds_a_staging_table(postgres_db: Database) -> None:
+    """As pg_dump does, for as long as it runs."""
+    await execute(postgres_db.url, IN_THE_WAY, FILL, OUT_OF_IT)
+    async with connect(postgres_db) as dump:
+        await dump.execute("SET application_name = 'pg_dump'")
+        await dump.execute("BEGIN")
+        await dump.execute("LOCK TABLE staging_internal.sample IN ACCESS SHARE MODE")
+        found = (await diagnose(postgres_db, staging_holder=0.0)).only("staging")
+        assert "cannot be emptied: pg_dump (pid " in found.what
+        await take(postgres_db, found)
+        await execute(postgres_db.url, "TRUNCATE staging_internal.sample")
+    await until_ok(postgres_db, "staging")
+
+
+async def test_nothing_has_come_today(postgres_db: Database) -> None:
+    assert "made as samples come" in (await diagnose(postgres_db)).only("partitions").what
+    await execute(
+        postgres_db.url,
+        "SELECT internal.ensure_partitions('internal', day, day)"
+        " FROM (SELECT now() - interval '2 d') AS old (day)",
+    )
+    found = (await diagnose(postgres_db)).only("partitions")
+    assert found.level == Level.WARNING
+    assert found.what.startswith("internal.sample has none for today, the newest ended 1 d")
+    await execute(postgres_db.url, "SELECT internal.ensure_partitions('internal', now(), now())")
+    assert (await diagnose(postgres_db)).level("partitions") == Level.OK
+
+
+async def test_nothing_is_dropped(engine_db: Database) -> None:
+    """Not by TimescaleDB's job, which does not run in PGlite, nor by a write side, which there is
+    none of."""
+    retention = RetentionSettings(internal_days=30, compress_after_days=None)
+    async with samples_of(engine_db) as samples:
+        series = await samples.series("m")
+        now = await samples.connection.fetchval("SELECT now()")
+        for time in (now - timedelta(days=50), now):
+            await samples.copy([(time, series, 1.0, None)])
+        await samples.settle()
+    await migrate(engine_db.url, engine_db.settings(retention=retention))
+    found = (await diagnose(engine_db)).only("retention")
+    assert found.level == Level.WARNING
+    assert found.what == "past retention and not dropped: 1 of internal.sample"
+    await heals(engine_db, "retention")
+
+
+async def test_an_index_is_invalid(engine_db: Database) -> None:
+    await execute(
+        engine_db.url,
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'internal.series_name'::regclass",
+    )
+    found = (await diagnose(engine_db)).only("indexes")
+    assert found.level == Level.PROBLEM
+    assert found.what.startswith("index internal.series_name of internal.series is invalid")
+    await heals(engine_db, "indexes")
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        ("ALTER TABLE cumsum.sample DROP CONSTRAINT sample_pkey", "has no primary key"),
+        ("DROP INDEX cumsum.sample_time", "has no BRIN index"),
+    ],
+)
+async def test_an_index_of_samples_is_gone(engine_db: Database, harm: str, what: str) -> None:
+    await execute(engine_db.url, harm)
+    found = (await diagnose(engine_db)).only("indexes")
+    assert found.level == Level.PROBLEM
+    assert f"cumsum.sample {what}" in found.what
+    await heals(engine_db, "indexes")

@@ -70,7 +70,10 @@ class Backlog:
                 raise Unavailable("the database cannot keep up; try again") from None
 
     async def written(self, rows: int, seconds: float) -> None:
-        """A writer has decided so many rows in so many seconds: learn its speed, let others in."""
+        """A writer has decided so many rows in so many seconds: learn its speed, let others in.
+
+        A batch that fails decides none: how fast a connection is refused is no speed.
+        """
         if rows >= 1000 and seconds > 0:
             speed = rows / seconds
             self._rows_per_second += SPEED_SMOOTHING * (speed - self._rows_per_second)

@@ -54,23 +54,22 @@ class Flusher:
         self._way = Way(database)
         self._accounts = accounts
 
-    async def flush(self, target: str, parts: list[Part]) -> None:
-        """One transaction, a COPY for each tenant. Every ticket is told, whatever happens."""
+    async def flush(self, target: str, parts: list[Part]) -> bool:
+        """One transaction, a COPY for each tenant. Every ticket is told, whatever happens.
+
+        Returns:
+            Whether every row is decided; if not, some have to be written again.
+        """
         shares = _by_tenant(parts)
         try:
             counts = await self._copy(target, [_merge(share) for share in shares])
-        except DATABASE_ERRORS as error:
+        except Exception as error:
             if verdict_of(error) is Verdict.REJECT:
-                for part in parts:
-                    await self._isolate(target, part)
-            else:
-                self._fail(target, parts, unavailable(error), error)
-        except Exception as error:  # a defect of ours must not leave senders waiting
-            log.exception("batch failed", target=target)
-            self._fail(target, parts, Unavailable("internal error"), error)
-        else:
-            for share, new_rows in zip(shares, counts, strict=True):
-                self._settle(share, new_rows)
+                return all([await self._isolate(target, part) for part in parts])
+            return self._fail(target, parts, error)
+        for share, new_rows in zip(shares, counts, strict=True):
+            self._settle(share, new_rows)
+        return True
 
     async def _copy(self, target: str, batches: Sequence[Batch]) -> list[int]:
         payloads = [encode_rows(batch.rows) for batch in batches]
@@ -96,10 +95,13 @@ class Flusher:
                 self._database.pool, target, first * DAY_MS, (last + 1) * DAY_MS - 1
             )
 
-    async def _isolate(self, target: str, part: Part) -> None:
+    async def _isolate(self, target: str, part: Part) -> bool:
         """Write one request's rows without those that the database will never take.
 
         By itself, so that no request depends on another one's culprit.
+
+        Returns:
+            Whether every row is decided.
         """
         pending = [_merge([part])]
         rejections: list[Rejection] = []
@@ -109,15 +111,15 @@ class Flusher:
             try:
                 [count] = await self._copy(target, [piece])
                 new_rows += count
-            except DATABASE_ERRORS as error:
+            except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:
-                    self._fail(target, [part], unavailable(error), error)
-                    return
+                    return self._fail(target, [part], error)
                 if len(piece) > 1:
                     pending += reversed(piece.halves())
                 else:
                     rejections.append(_rejection(piece, error))
         self._settle([part], new_rows, rejections)
+        return True
 
     def _settle(
         self, parts: list[Part], new_rows: int, rejections: Sequence[Rejection] = ()
@@ -133,12 +135,17 @@ class Flusher:
         for part in parts:
             part.ticket.settle(part.counted, rejections)
 
-    def _fail(
-        self, target: str, parts: list[Part], failure: Unavailable, error: BaseException
-    ) -> None:
-        log.warning("batch not written", target=target, reason=str(failure), error=str(error))
+    def _fail(self, target: str, parts: list[Part], error: Exception) -> bool:
+        """Tell the tickets; a defect of ours must not leave senders waiting either."""
+        if isinstance(error, DATABASE_ERRORS):
+            failure = unavailable(error)
+            log.warning("batch not written", target=target, reason=str(failure), error=str(error))
+        else:
+            failure = Unavailable("internal error")
+            log.error("batch failed", target=target, exc_info=error)
         for part in parts:
             part.ticket.fail(failure)
+        return False
 
 
 def _by_tenant(parts: list[Part]) -> list[list[Part]]:

@@ -61,6 +61,6 @@ class Lane:
             mine = [part for part in parts if part.target == target]
             if mine:
                 started = time.monotonic()
-                await self._flusher.flush(target, mine)
-                rows = sum(len(part.rows) for part in mine)
+                is_decided = await self._flusher.flush(target, mine)
+                rows = sum(len(part.rows) for part in mine) if is_decided else 0
                 await self._backlog.written(rows, time.monotonic() - started)

@@ -1,0 +1,183 @@
+"""A database in memory behind the interface of `ingest.storage.database.Database`, which fails when
+and how a test says. Real ones are for the layers `engines` and `faults`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+
+import asyncpg
+import numpy as np
+
+from ingest.model import Series
+from ingest.storage.database import DATABASE_ERRORS, Touched, unavailable
+from ingest.writer.copy import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
+
+POISON = 666.0
+"""A value that a constraint of this database forbids."""
+
+
+class Fault(Enum):
+    """What can come of one call."""
+
+    NONE = "none"
+    AWAY = "away"  # no connection
+    CUT = "cut"  # in the middle: nothing is stored
+    LOST = "lost"  # after the commit: everything is stored, but nobody hears of it
+    DEADLOCK = "deadlock"  # tried again at once
+    DISK_FULL = "disk full"
+    TIMEOUT = "timeout"
+    DEFECT = "defect"  # of ours
+
+
+class Sample(NamedTuple):
+    """One stored sample's key."""
+
+    target: str
+    series_id: int
+    timestamp_ms: int
+
+
+@dataclass
+class FakeDatabase:
+    """Stores series and samples; each call meets what `faults` holds next, else `mood`.
+
+    Attributes:
+        hanging: calls are answered only after `release`.
+        rows: what is committed, value by key.
+    """
+
+    mood: Fault = Fault.NONE
+    hanging: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    rows: dict[Sample, float] = field(default_factory=dict)
+    ids: dict[bytes, int] = field(default_factory=dict)
+    pool: None = None
+    _gates: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
+        """Ids by identity; a failed call may have created some."""
+        try:
+            fault = await self._meet()
+            for one in series:
+                self.ids.setdefault(one.identity, len(self.ids) + 1)
+            self._fail_after_commit(fault)
+        except DATABASE_ERRORS as error:
+            raise unavailable(error) from error
+        return {one.identity: self.ids[one.identity] for one in series}
+
+    async def append_samples(
+        self, target: str, payloads: Sequence[bytes], touched: Touched
+    ) -> bool:
+        """All rows, if all of them are new."""
+        del touched
+        fault = await self._meet()
+        batches = [_rows(target, payload) for payload in payloads]
+        _refuse_poison(batches)
+        if any(key in self.rows for batch in batches for key in batch):
+            return False
+        for batch in batches:
+            self.rows |= batch
+        self._fail_after_commit(fault)
+        return True
+
+    async def copy_samples(
+        self, target: str, payloads: Sequence[bytes], expect_duplicates: bool
+    ) -> list[int]:
+        """The rows that are new."""
+        del expect_duplicates
+        fault = await self._meet()
+        batches = [_rows(target, payload) for payload in payloads]
+        _refuse_poison(batches)
+        counts = []
+        for batch in batches:
+            before = len(self.rows)
+            self.rows = batch | self.rows
+            counts.append(len(self.rows) - before)
+        self._fail_after_commit(fault)
+        return counts
+
+    def release(self) -> None:
+        """Let hanging calls go on."""
+        gates, self._gates = self._gates, []
+        for gate in gates:
+            if not gate.done():
+                gate.set_result(None)
+
+    async def _meet(self) -> Fault:
+        await asyncio.sleep(0)
+        if self.hanging:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._gates.append(gate)
+            await gate
+        fault = self.faults.pop(0) if self.faults else self.mood
+        match fault:
+            case Fault.AWAY:
+                raise ConnectionRefusedError("nobody there")
+            case Fault.CUT:
+                raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
+            case Fault.DEADLOCK:
+                raise asyncpg.DeadlockDetectedError("deadlock detected")
+            case Fault.DISK_FULL:
+                raise asyncpg.DiskFullError("could not extend file: No space left on device")
+            case Fault.TIMEOUT:
+                raise TimeoutError
+            case Fault.DEFECT:
+                raise RuntimeError("a defect")
+        return fault
+
+    def _fail_after_commit(self, fault: Fault) -> None:
+        if fault is Fault.LOST:
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
+
+
+class FakeEngine:
+    """Takes samples of any time, at once."""
+
+    name = "fake"
+
+    async def prepare(self, pool: object, target: str, oldest_ms: int, newest_ms: int) -> None:
+        """See `Engine`."""
+        await asyncio.sleep(0)
+
+    def forget(self, target: str) -> None:
+        """See `Engine`."""
+
+    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+        """See `Engine`."""
+        return 0
+
+    async def work(self, pool: object) -> int:
+        """See `Engine`."""
+        return 0
+
+    async def refresh(
+        self, connection: object, start: datetime, end: datetime, progress: object
+    ) -> None:
+        """See `Engine`."""
+
+
+def _rows(target: str, payload: bytes) -> dict[Sample, float]:
+    """What a binary COPY stream without exact values holds."""
+    assert payload.startswith(HEADER)
+    assert payload.endswith(TRAILER)
+    block = np.frombuffer(payload[len(HEADER) : -len(TRAILER)], ROW)
+    times = block["time"] // 1000 + POSTGRES_EPOCH_MS
+    values = block["value_bits"].astype(np.int64).view(np.float64)
+    keys = zip(block["series_id"].tolist(), times.tolist(), strict=True)
+    found = {
+        Sample(target, series_id, timestamp_ms): value
+        for (series_id, timestamp_ms), value in zip(keys, values.tolist(), strict=True)
+    }
+    assert len(found) == len(block), "a batch holds a key twice"
+    return found
+
+
+def _refuse_poison(batches: Sequence[dict[Sample, float]]) -> None:
+    if any(value == POISON for batch in batches for value in batch.values()):
+        raise asyncpg.CheckViolationError("violates check constraint")

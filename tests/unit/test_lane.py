@@ -1,0 +1,71 @@
+"""What a writer learns from its batches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from ingest.errors import Unavailable
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.storage.database import Database
+from ingest.writer.accounts import Accounts
+from ingest.writer.backlog import Backlog
+from ingest.writer.flush import Flusher, Part
+from ingest.writer.lane import Lane
+from ingest.writer.ticket import Ticket
+from tests.support.fake_database import POISON, FakeDatabase, FakeEngine, Fault
+from tests.support.rows import rows_of
+
+ROWS = 5000
+NOW_MS = 1_700_000_000_000
+
+
+class Bench:
+    """One lane on a database in memory."""
+
+    def __init__(self) -> None:
+        self.database = FakeDatabase()
+        accounts = Accounts({DEFAULT_TENANT_ID: "default"})
+        self.backlog = Backlog(lambda: accounts.in_flight, 2.0)
+        flusher = Flusher(cast(Database, self.database), FakeEngine(), accounts)
+        self.lane = Lane(flusher, self.backlog, 50_000)
+
+    async def write(self, first: float = 1.0) -> None:
+        """Put one request's rows in, the first of them of this value, and wait for their result."""
+        rows = rows_of((0, NOW_MS, first), *[(number, NOW_MS, 1.0) for number in range(1, ROWS)])
+        ticket = Ticket(ROWS)
+        ticket.expect(1)
+        self.lane.put(Part(DEFAULT_TENANT_ID, "internal", rows, ticket))
+        await ticket.wait()
+
+
+async def test_batches_that_fail_teach_no_speed() -> None:
+    """A refused connection takes no time: a hundred of them must not open the door wide."""
+    bench = Bench()
+    bench.database.mood = Fault.AWAY
+    running = asyncio.create_task(bench.lane.run())
+    limit = bench.backlog.limit_rows
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await bench.write()
+    assert bench.backlog.limit_rows == limit
+    bench.database.mood = Fault.NONE
+    await bench.write()
+    assert bench.backlog.limit_rows != limit
+    bench.lane.close()
+    await running
+
+
+@pytest.mark.parametrize("faults", [[Fault.DEFECT], [Fault.NONE, Fault.DEFECT]])
+async def test_a_defect_of_ours_fails_its_batch_and_no_other(faults: list[Fault]) -> None:
+    """Whether it strikes the batch or the search for a culprit in it."""
+    bench = Bench()
+    running = asyncio.create_task(bench.lane.run())
+    bench.database.faults = faults
+    with pytest.raises(Unavailable, match="internal error"):
+        await bench.write(first=POISON)
+    await bench.write()
+    bench.lane.close()
+    await running

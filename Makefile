@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format proto clean
+.PHONY: help run test check bench format docs proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ bench: $(VENV)/.installed-test ## the benchmarks, as a table and as bench.json
 format: $(VENV)/.installed-test ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-test ## regenerate docs/configuration.md and docs/metrics.md
+	$(BIN)/promgres config docs > docs/configuration.md
+	$(BIN)/promgres config metrics > docs/metrics.md
 
 proto: $(VENV)/.installed-test ## regenerate ingest/wire/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ingest/wire/pb --pyi_out=ingest/wire/pb proto/*.proto

@@ -1,4 +1,4 @@
-"""`promgres config check|show|docs`."""
+"""`promgres config check|show|docs|metrics`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def show(settings: Settings) -> None:
 def docs() -> None:
     """Print every setting as markdown: docs/configuration.md."""
     click.echo(markdown(setting_flags()), nl=False)
+
+
+@command.command("metrics")
+def metrics() -> None:
+    """Print every metric of both sides as markdown: docs/metrics.md."""
+    from ingest.cli.metrictable import metrics_markdown  # imports both sides, which takes a while
+
+    click.echo(metrics_markdown(), nl=False)
 
 
 def setting_flags() -> dict[str, str]:

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ingest.config import Settings, load_settings
 from tests.support.compose import ROOT
@@ -15,12 +16,16 @@ from tests.support.compose import ROOT
 DEPLOY = ROOT / "deploy"
 CADDYFILE = str(DEPLOY / "caddy" / "Caddyfile")
 RULES = str(DEPLOY / "vmalert" / "rules.yml")
+ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+ALERTS_TEST = Path(__file__).with_name("alerts_test.yml")
 CHECKS = {
     "Prometheus takes its configuration": [
         "promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"),
     ],
     "Prometheus could run the rules as well": ["promtool", "check", "rules", RULES],
     "vmalert takes the rules": ["vmalert", f"-rule={RULES}", "-dryRun"],
+    "vmalert takes the alerts": ["vmalert", f"-rule={ALERTS}", "-dryRun"],
+    "alerts fire when they should": ["promtool", "test", "rules", str(ALERTS_TEST)],
     "Caddy takes the Caddyfile": [
         "caddy", "validate", "--config", CADDYFILE, "--adapter", "caddyfile",
     ],
@@ -37,6 +42,29 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_it_is_valid(command: list[str]) -> None:
     done = _run(*command)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_both_ways_and_explained() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
+    cases = [
+        (case["alertname"], bool(case["exp_alerts"]))
+        for test in yaml.safe_load(ALERTS_TEST.read_text())["tests"]
+        for case in test["alert_rule_test"]
+    ]
+    assert {name for name, fires in cases if fires} == alerts
+    assert {name for name, fires in cases if not fires} == alerts
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    assert [alert for alert in alerts if f"`{alert}`" not in operations] == []
+
+
+@pytest.mark.parametrize("path", [ALERTS, Path(RULES)], ids=lambda path: path.name)
+def test_rules_ask_for_metrics_that_there_are(path: Path) -> None:
+    expressions = re.sub(r"record: \S+", "", path.read_text())
+    asked = set(re.findall(r"\bpromgres_\w+", expressions))
+    documented = (ROOT / "docs" / "metrics.md").read_text()
+    names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
+    assert names
+    assert [name for name in names if f"| `{name}` |" not in documented] == []
 
 
 def test_the_caddyfile_is_formatted() -> None:

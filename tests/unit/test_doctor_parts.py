@@ -11,9 +11,13 @@ import pytest
 
 from ingest.config import Settings
 from ingest.doctor import Finding, Level, Prescription, Site, worst
+from ingest.doctor.access import LOGIN
 from ingest.doctor.durability import turn_on
+from ingest.doctor.examination import FOUNDATIONS, OF_ENGINE, TABLES_AND_LOAD
+from ingest.doctor.machine import DISK, SPOOL
 from ingest.doctor.prescription import identifier
-from ingest.doctor.server import check_postgres_version, check_server, check_version
+from ingest.doctor.server import DATABASE, check_postgres_version, check_server, check_version
+from ingest.doctor.sides import ACCOUNTS, OPEN, READ_SIDE, WRITE_SIDE
 from ingest.doctor.words import count, size, span
 
 ROOT = Path(__file__).parents[2]
@@ -154,3 +158,12 @@ def test_every_query_says_what_it_is_for_and_is_used(path: Path) -> None:
     assert path.read_text().startswith("-- ")
     code = "".join(each.read_text() for each in (ROOT / "ingest" / "doctor").glob("*.py"))
     assert re.search(rf'"{path.stem}"', code)
+
+
+def test_operators_can_look_up_every_check() -> None:
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    at_3 = operations.partition("## At 3 a.m.")[2].partition("\n## ")[0]
+    of_engines = {name for checks in OF_ENGINE.values() for name in checks}
+    others = {DATABASE, LOGIN, SPOOL, DISK, WRITE_SIDE, READ_SIDE, ACCOUNTS, OPEN}
+    checks = {*FOUNDATIONS, *TABLES_AND_LOAD, *of_engines, *others}
+    assert [name for name in checks if f"`{name}`" not in at_3] == []

@@ -32,9 +32,9 @@ async def create_table(connection: asyncpg.Connection) -> None:
 
 
 def rows_of_rounds(series: int, first_ms: int, rounds: int) -> Rows:
-    """Rows sorted by (series, time), 40 % zeros."""
-    series_id = np.repeat(np.arange(1, series + 1), rounds)
-    timestamp_ms = np.tile(np.arange(first_ms, first_ms + rounds), series)
+    """Rounds of one sample a series, in the order in which senders bring them; 40 % zeros."""
+    series_id = np.tile(np.arange(1, series + 1), rounds)
+    timestamp_ms = np.repeat(np.arange(first_ms, first_ms + rounds), series)
     value = np.arange(len(series_id), dtype=np.float64) / 8
     value[series_id % 5 < 2] = 0
     return Rows(series_id.astype(np.int64), timestamp_ms.astype(np.int64), value)

@@ -75,7 +75,10 @@ def test_children_read_the_settings_that_up_has(
     assert child.api.write_url == "http://127.0.0.1:9273"
 
 
-def test_the_welcome_names_what_a_local_client_can_use(settings: Settings) -> None:
+def test_the_welcome_names_what_a_local_client_can_use(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [".venv/bin/promgres"])
     text = welcome(settings, OWNER)
     assert "http://127.0.0.1:9273/write" in text
     assert "http://[::1]:3000/rpc/" in text

@@ -194,13 +194,14 @@ def read_rejected(data_dir: Path) -> list[Rejected] | None:
 def _read(data_dir: Path, question: Callable[[sqlite3.Connection], T]) -> T | None:
     path = data_dir / FOLDER / FILE
     try:
-        if not path.exists():
-            return None
+        path.stat()
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
             return question(connection)
         finally:
             connection.close()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except PermissionError:
         why = "another user's; run this as the user of `promgres up` or `promgres ingest`"
     except (OSError, sqlite3.Error) as error:

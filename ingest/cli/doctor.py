@@ -15,6 +15,7 @@ from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.config.document import masked
 from ingest.doctor import Finding, Level, Prescription, Site, examine, worst
+from ingest.doctor.words import count
 
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 _NEEDED_FLAGS = ("config", "database_url", "data_dir")
@@ -63,4 +64,5 @@ def _print_table(findings: Sequence[Finding]) -> None:
         if finding.todo:
             click.echo(f"{indent}→ {finding.todo}")
     found = Counter(finding.level for finding in findings)
-    click.echo(f"\n{found[Level.PROBLEM]} problems, {found[Level.WARNING]} warnings")
+    bad = [count(found[level], level) for level in (Level.PROBLEM, Level.WARNING)]
+    click.echo(f"\n{', '.join(bad)}")

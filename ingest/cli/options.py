@@ -12,11 +12,14 @@ import click
 from ingest.config import Settings, load_settings
 from ingest.logs import configure_logs
 
+_PATH = click.Path(path_type=Path, readable=False)
+"""Whoever needs the path says in one line that it cannot be read; click would take three."""
+
 _FLAGS = [
-    click.option("--config", type=click.Path(path_type=Path), help="promgres.toml to read"),
+    click.option("--config", type=_PATH, help="promgres.toml to read"),
     click.option("--database-url", help="PostgreSQL URL; unset: embedded PostgreSQL"),
     click.option("--api-database-url", help="URL of the read side"),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="embedded database, spool"),
+    click.option("--data-dir", type=_PATH, help="embedded database, spool"),
     click.option("--listen", help="address of the write side, HOST:PORT"),
     click.option("--api-listen", help="address of the read side, HOST:PORT"),
     click.option("--database-listen", help="embedded: accept TCP here too (needs a password)"),

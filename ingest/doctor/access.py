@@ -82,7 +82,7 @@ async def check_read_login(case: Case) -> list[Finding]:
         async with inspect(url, case.settings.database) as database:
             (found,) = await database.ask(query("read_side"))
     except DatabaseUnreachable as error:
-        what = str(error).removesuffix("; check PROMGRES_DATABASE_URL")
+        what = str(error).partition("; ")[0]
         return [problem(READ_LOGIN, f"the read side {what}", _give_password(case))]
     except QueryRefused as error:
         return [problem(READ_LOGIN, f"the read side cannot work: {error}", case.prescribe.migrate)]

@@ -109,7 +109,7 @@ async def examine(site: Site) -> Examination:
         findings, unreachable = await examine_database(site), None
     except OperatorError as error:
         what, _, todo = str(error).partition("; ")
-        findings, unreachable = [problem(DATABASE, what, todo or "look into its log")], error
+        findings, unreachable = [problem(DATABASE, what, todo)], error
     return Examination(findings + await asyncio.to_thread(examine_machine, site), unreachable)
 
 

@@ -78,8 +78,8 @@ def check_spool(site: Site, is_drained: bool) -> list[Finding]:
     try:
         standing = read_standing(site.settings.data_dir.expanduser())
     except OperatorError as error:
-        todo = "run as the daemon's user; a damaged file: move it away and keep it"
-        return [problem(SPOOL, str(error), todo)]
+        what, _, todo = str(error).partition("; ")
+        return [problem(SPOOL, what, todo or "stop the write side, move the folder away, keep it")]
     if standing is None:
         return ok(SPOOL, f"none in {site.settings.data_dir}: nothing was ever spooled")
     findings = _check_waiting(site, standing, is_drained) if standing.requests else []

@@ -161,6 +161,17 @@ def test_a_database_that_is_not_there_is_one_line(place: Place) -> None:
     assert any("write side" in line for line in lines_of(seen, "ok")), "the rest is still looked at"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_is_told_so(place: Place) -> None:
+    seen = run(PROMGRES, "doctor", *place.flags, user="nobody")
+    assert seen.process.returncode == 2
+    assert "belongs to another user" in one_line(seen.stderr)
+    assert "run this as the user of" in seen.stdout
+    seen = run(PROMGRES, "spool", "status", *place.flags, user="nobody")
+    assert seen.process.returncode == 2
+    assert "cannot be read: another user's" in one_line(seen.stderr)
+
+
 def test_an_end_of_everything(place: Place) -> None:
     """The last test of this `up`: what can be said when nothing runs any more."""
     assert place.up.stop() == 0

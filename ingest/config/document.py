@@ -16,7 +16,9 @@ from ingest.config.settings import RouteMatch, RouteRule, Settings, ValueLabel
 
 MASK = "********"
 _LISTS: dict[str, type[BaseModel]] = {"route": RouteRule, "value_label": ValueLabel}
-_DEFAULTS = {"data_dir": "the platform's user data directory, `/var/lib/promgres` for root"    "writer.writers": "half the cores",
+_DEFAULTS = {
+    "data_dir": "the platform's user data directory, `/var/lib/promgres` for root",
+    "writer.writers": "half the cores",
 }
 _URL = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -12,11 +14,13 @@ from ingest.errors import Unavailable
 from ingest.model import Series
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import AnyConnection, Pool
+from ingest.storage.pool import AnyConnection, Pool, borrow
 
 SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
 CHUNK_BYTES = 256 * 1024
 RESOLVE_AT_ONCE = 10_000
+LAST_WORDS_SECONDS = 5
+"""What a connection may still take to cancel and roll back after a command's time is over."""
 
 NEEDS_STAGING = (
     asyncpg.UniqueViolationError,  # a duplicate
@@ -54,6 +58,7 @@ class Database:
     def __init__(self, pool: Pool, command_timeout_seconds: float = 60) -> None:
         self.pool = pool
         self._timeout = command_timeout_seconds
+        self._most_seconds = command_timeout_seconds + LAST_WORDS_SECONDS
 
     async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
         """Ids by identity, committed; missing series are created.
@@ -79,7 +84,7 @@ class Database:
             [one.schema for one in series],
             [json.dumps(dict(one.labels), ensure_ascii=False) for one in series],
         )
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await connection.execute("SET LOCAL synchronous_commit = on")
             rows = await connection.fetch(
                 "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
@@ -105,7 +110,7 @@ class Database:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
         counts = []
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload in payloads:
@@ -130,13 +135,18 @@ class Database:
         minutes = [to_datetime(minute_ms) for minute_ms in touched.minutes_ms]
         mark = "internal.mark_samples($1, $2, $3)"
         try:
-            async with self.pool.acquire() as connection, connection.transaction():
+            async with self._transaction() as connection:
                 for payload in payloads:
                     await self._copy(connection, target, payload)
                 await self._finish(connection, mark, target, minutes, touched.series_ids)
         except NEEDS_STAGING:
             return False
         return True
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AnyConnection]:
+        async with borrow(self.pool, self._most_seconds) as connection, connection.transaction():
+            yield connection
 
     async def _copy(self, connection: AnyConnection, sql_schema: str, payload: bytes) -> None:
         await connection.copy_to_table(
@@ -160,14 +170,15 @@ class Database:
 
     async def staging_bytes(self, target: str) -> int:
         """Size of the target's staging table."""
-        size: int = await self.pool.fetchval(
-            "SELECT pg_relation_size(to_regclass($1))", f"staging_{target}.sample"
-        )
+        async with borrow(self.pool, self._most_seconds) as connection:
+            size: int = await connection.fetchval(
+                "SELECT pg_relation_size(to_regclass($1))", f"staging_{target}.sample"
+            )
         return size
 
     async def empty_staging(self, target: str, lock_timeout_ms: int) -> bool:
         """TRUNCATE the staging table, unless others hold it for longer than the lock timeout."""
-        async with self.pool.acquire() as connection, connection.transaction():
+        async with self._transaction() as connection:
             await connection.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
             try:
                 await connection.execute(f"TRUNCATE staging_{target}.sample")
@@ -178,7 +189,8 @@ class Database:
     async def ready(self) -> bool:
         """Whether a statement gets through now."""
         try:
-            await self.pool.fetchval("SELECT 1", timeout=2)
+            async with asyncio.timeout(3), borrow(self.pool, 2) as connection:
+                await connection.fetchval("SELECT 1")
         except DATABASE_ERRORS:
             return False
         return True

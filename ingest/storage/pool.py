@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -60,6 +62,23 @@ async def create_pool(url: str, settings: DatabaseSettings, application_name: st
         pool.terminate()
         raise
     return pool
+
+
+@asynccontextmanager
+async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
+    """A connection of the pool for so long at most; then it is cut, and what it waits for fails.
+
+    A server or a network that is gone without a word answers no COMMIT and no ROLLBACK, and asyncpg
+    would wait for them for ever.
+    """
+    cut: asyncio.TimerHandle | None = None
+    try:
+        async with pool.acquire() as connection:
+            cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+            yield connection
+    finally:
+        if cut is not None:
+            cut.cancel()
 
 
 async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:

@@ -18,13 +18,16 @@ from ingest.storage.engine import (
     to_datetime,
     to_ms,
 )
-from ingest.storage.pool import AnyConnection, Pool
+from ingest.storage.pool import AnyConnection, Pool, borrow
 
 PARTITION_DAYS_AT_ONCE = 31
 """Days of one transaction that makes partitions: none holds its locks for long."""
 
 ROUND_SECONDS = 0.5
 """How long one round of rollup work should take: the window of minutes follows from it."""
+
+PREPARE_SECONDS, WORK_SECONDS = 60, 600
+"""The longest that making partitions, and one piece of background work, may take."""
 
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
@@ -52,12 +55,13 @@ class PostgresEngine:
             chunk = range(start, min(start + PARTITION_DAYS_AT_ONCE, days.stop))
             if prepared.issuperset(chunk):
                 continue
-            await pool.execute(
-                "SELECT internal.ensure_partitions($1, $2, $3)",
-                target,
-                to_datetime(chunk.start * DAY_MS),
-                to_datetime(chunk.stop * DAY_MS - 1),
-            )
+            async with borrow(pool, PREPARE_SECONDS) as connection:
+                await connection.execute(
+                    "SELECT internal.ensure_partitions($1, $2, $3)",
+                    target,
+                    to_datetime(chunk.start * DAY_MS),
+                    to_datetime(chunk.stop * DAY_MS - 1),
+                )
             prepared.update(chunk)
 
     def forget(self, target: str) -> None:
@@ -72,10 +76,13 @@ class PostgresEngine:
         """See `Engine`: a window of marked minutes a target; partitions now and then."""
         marks = 0
         for target in ROLLUP_TARGETS:
-            async with pool.acquire() as connection:
+            async with borrow(pool, WORK_SECONDS) as connection:
                 marks += await self._store_rollups(connection, target)
-        if time.monotonic() >= self._housekeeping_due and await self._drop_expired(pool):
-            self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
+        if time.monotonic() >= self._housekeeping_due:
+            async with borrow(pool, WORK_SECONDS) as connection:
+                finished = await self._drop_expired(connection)
+            if finished:
+                self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         return marks
 
     async def _store_rollups(self, connection: AnyConnection, target: str) -> int:
@@ -89,20 +96,22 @@ class PostgresEngine:
             self._windows[target] = min(window * 2, LONGEST_WINDOW)
         return marks
 
-    async def _drop_expired(self, pool: Pool) -> bool:
+    async def _drop_expired(self, connection: AnyConnection) -> bool:
         """A bounded piece of it; whether that was all."""
-        partitions = [await self._drop_partitions(pool, target) for target in TARGETS]
+        partitions = [await self._drop_partitions(connection, target) for target in TARGETS]
         rows = [
-            await pool.fetchval(f"SELECT {target}.drop_expired_minutes($1)", EXPIRED_ROWS_AT_ONCE)
+            await connection.fetchval(
+                f"SELECT {target}.drop_expired_minutes($1)", EXPIRED_ROWS_AT_ONCE
+            )
             for target in ROLLUP_TARGETS
         ]
         return max(partitions) < EXPIRED_PARTITIONS_AT_ONCE and bool(
             max(rows) < EXPIRED_ROWS_AT_ONCE
         )
 
-    async def _drop_partitions(self, pool: Pool, target: str) -> int:
+    async def _drop_partitions(self, connection: AnyConnection, target: str) -> int:
         try:
-            dropped: int = await pool.fetchval(
+            dropped: int = await connection.fetchval(
                 "SELECT internal.drop_expired_partitions($1, $2)",
                 target,
                 EXPIRED_PARTITIONS_AT_ONCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 from ingest.logs import get_logger
@@ -18,7 +19,8 @@ ROLLUP_IDLE_SECONDS = 1.0
 async def repeat(what: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     """Do it for ever: at once again while it finds work, else after so many seconds.
 
-    An unreachable database is nothing to stop for; the next round tries again.
+    Nothing is worth stopping for: an unreachable database, a full disk under the spool, a defect of
+    ours. The next round tries again; of rounds that fail in a row the first one is logged.
     """
     failing = False
     while True:
@@ -26,9 +28,10 @@ async def repeat(what: str, seconds: float, work: Callable[[], Awaitable[object]
         try:
             found = await work()
             failing = False
-        except DATABASE_ERRORS as error:
+        except Exception as error:
             if not failing:
-                log.warning(f"{what} failed; trying on", error=str(error))
+                is_ours = not isinstance(error, (*DATABASE_ERRORS, sqlite3.Error))
+                log.warning(f"{what} failed; trying on", error=str(error), exc_info=is_ours)
             failing = True
         if not found:
             await asyncio.sleep(seconds)

@@ -17,12 +17,15 @@ from ingest.writer.writers import Writers
 
 log = get_logger("spool")
 
-REQUESTS_AT_ONCE = 32
-TRY_AGAIN_SECONDS = 1.0
+MOST_AT_ONCE = 32
 
 
 class Drainer:
-    """Replays are harmless: what was written before is a duplicate now."""
+    """Replays are harmless: what was written before is a duplicate now.
+
+    Many requests are tried together; after a failure one alone, then twice as many each time, so
+    that a database that takes only little at once (a statement timeout) takes all in the end.
+    """
 
     def __init__(
         self,
@@ -37,31 +40,48 @@ class Drainer:
         self._writers = writers
         self._accounts = accounts
         self._max_payload_bytes = max_payload_bytes
+        self._at_once = 1
+        self._written: list[tuple[Entry, list[Rejection]]] = []
+        self._decided: dict[int, int] = {}
 
     async def drain(self) -> int:
         """Write the oldest requests back; how many left the spool.
 
         Returns:
             0 if there are none, or the database does not take them.
+
+        Raises:
+            sqlite3.Error: the spool's disk fails; what is written is removed in a later round.
         """
-        if self._spool.empty:
-            return 0
-        entries = await self._spool.first(1 if self._spool.away else REQUESTS_AT_ONCE)
+        if not self._written and not self._spool.empty:
+            self._written = await self._write_back(await self._spool.first(self._at_once))
+        return await self._remove() if self._written else 0
+
+    async def _write_back(self, entries: list[Entry]) -> list[tuple[Entry, list[Rejection]]]:
+        """Requests that are decided to the last sample, and what the database rejected of them."""
         outcomes = await asyncio.gather(*[self._replay(entry) for entry in entries])
-        done = [
+        written = [
             (entry, rejections)
             for entry, rejections in zip(entries, outcomes, strict=True)
             if rejections is not None
         ]
+        is_complete = len(written) == len(entries)
+        self._at_once = min(2 * self._at_once, MOST_AT_ONCE) if is_complete else 1
+        return written
+
+    async def _remove(self) -> int:
+        removed = len(self._written)
         refused = [
             (entry, rejection.reason, rejection.samples)
-            for entry, rejections in done
+            for entry, rejections in self._written
             for rejection in rejections
         ]
-        if done:
-            await self._spool.remove([entry for entry, _ in done], refused)
-            self._note_return()
-        return len(done)
+        await self._spool.remove([entry for entry, _ in self._written], refused)
+        for entry, _ in self._written:
+            self._decided.pop(entry.id, None)
+        self._written = []
+        self._note_return()
+        return removed
 
     def _note_return(self) -> None:
         if self._spool.away:
@@ -71,15 +91,21 @@ class Drainer:
             log.info("the spool is empty")
 
     async def _replay(self, entry: Entry) -> list[Rejection] | None:
-        """What the database rejected of a request; None if the request has to stay."""
-        self._accounts.unspool(entry.tenant_id, entry.samples)
-        ticket = Ticket(entry.samples)
+        """What the database rejected of a request; None if the request has to stay.
+
+        What an attempt decided is remembered in memory: the next process, which finds the request
+        in the spool, counts all of it as received.
+        """
+        samples = entry.samples - self._decided.get(entry.id, 0)
+        self._accounts.unspool(entry.tenant_id, samples)
+        ticket = Ticket(samples)
         try:
             rejections = await self._write(entry, ticket)
-        except Unavailable:
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("spooled request failed", id=entry.id)
             self._accounts.spool(entry.tenant_id, ticket.undecided)
-            if ticket.undecided != entry.samples:
-                await self._spool.settle(entry, entry.samples - ticket.undecided)
+            self._decided[entry.id] = entry.samples - ticket.undecided
             return None
         self._accounts.settle(entry.tenant_id, "dropped", ticket.undecided)
         return rejections
@@ -91,9 +117,9 @@ class Drainer:
             payload = decompress_snappy(entry.payload, self._max_payload_bytes)
             intake = self._decoder.decode_v1(payload, entry.tenant_id, entry.received_ms)
         except PromgresError as error:
-            ticket.undecided = 0
-            self._accounts.settle(entry.tenant_id, "rejected", entry.samples)
+            undecided, ticket.undecided = ticket.undecided, 0
+            self._accounts.settle(entry.tenant_id, "rejected", undecided)
             return [Rejection(f"spooled request cannot be read: {error}", entry.samples)]
         return await self._writers.write(
-            intake, ticket, settled=max(0, intake.storable - entry.samples)
+            intake, ticket, settled=max(0, intake.storable - ticket.undecided)
         )

@@ -94,10 +94,6 @@ class Spool:
         self._oldest_ms = entries[0].received_ms if entries else None
         return entries
 
-    async def settle(self, entry: Entry, samples: int) -> None:
-        """So many samples of a request were accounted for; the request stays."""
-        await self._in_thread(lambda: self._file.settle(entry, samples))
-
     async def remove(
         self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]
     ) -> None:

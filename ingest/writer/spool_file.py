@@ -33,7 +33,7 @@ class Entry(NamedTuple):
         id: its place in the order; 0 before it is appended.
         received_ms: when it came.
         protocol: major version of remote write.
-        samples: samples that nobody has accounted for yet.
+        samples: samples that nobody had accounted for when it was spooled.
         settled: samples of it that were accounted for before it was spooled.
         payload: the message as a snappy block.
     """
@@ -144,16 +144,8 @@ class SpoolFile:
                 "DELETE FROM entry WHERE id = ?", [(entry.id,) for entry in entries]
             )
 
-    def settle(self, entry: Entry, samples: int) -> None:
-        """So many samples of a request were accounted for; the request stays."""
-        with self._connection:
-            self._connection.execute(
-                "UPDATE entry SET samples = samples - ?, settled = settled + ? WHERE id = ?",
-                (samples, samples, entry.id),
-            )
-
     def samples_by_tenant(self) -> dict[int, int]:
-        """Samples that nobody has accounted for yet."""
+        """Samples in it, by tenant."""
         rows = self._connection.execute("SELECT tenant_id, sum(samples) FROM entry GROUP BY 1")
         return dict(rows.fetchall())
 

@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS entry (
     received_ms INTEGER NOT NULL,  -- decides which time stamps are taken, at the replay too
     tenant_id   INTEGER NOT NULL,
     protocol    INTEGER NOT NULL,  -- major version of remote write
-    samples     INTEGER NOT NULL,  -- samples that nobody has accounted for yet
+    samples     INTEGER NOT NULL,  -- samples that nobody had accounted for when it was spooled
     settled     INTEGER NOT NULL,  -- samples of it that were accounted for before it was spooled
     payload     BLOB NOT NULL      -- the decompressed message as a snappy block
 ) STRICT;

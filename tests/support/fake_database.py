@@ -49,11 +49,13 @@ class FakeDatabase:
 
     Attributes:
         hanging: calls are answered only after `release`.
+        most_rows: larger batches are cancelled, as by a statement timeout.
         rows: what is committed, value by key.
     """
 
     mood: Fault = Fault.NONE
     hanging: bool = False
+    most_rows: int = 10**9
     faults: list[Fault] = field(default_factory=list)
     rows: dict[Sample, float] = field(default_factory=dict)
     ids: dict[bytes, int] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class FakeDatabase:
         del touched
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
-        _refuse_poison(batches)
+        self._refuse(batches)
         if any(key in self.rows for batch in batches for key in batch):
             return False
         for batch in batches:
@@ -93,7 +95,7 @@ class FakeDatabase:
         del expect_duplicates
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
-        _refuse_poison(batches)
+        self._refuse(batches)
         counts = []
         for batch in batches:
             before = len(self.rows)
@@ -130,6 +132,12 @@ class FakeDatabase:
             case Fault.DEFECT:
                 raise RuntimeError("a defect")
         return fault
+
+    def _refuse(self, batches: Sequence[dict[Sample, float]]) -> None:
+        if sum(map(len, batches)) > self.most_rows:
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+        if any(value == POISON for batch in batches for value in batch.values()):
+            raise asyncpg.CheckViolationError("violates check constraint")
 
     def _fail_after_commit(self, fault: Fault) -> None:
         if fault is Fault.LOST:
@@ -176,8 +184,3 @@ def _rows(target: str, payload: bytes) -> dict[Sample, float]:
     }
     assert len(found) == len(block), "a batch holds a key twice"
     return found
-
-
-def _refuse_poison(batches: Sequence[dict[Sample, float]]) -> None:
-    if any(value == POISON for batch in batches for value in batch.values()):
-        raise asyncpg.CheckViolationError("violates check constraint")

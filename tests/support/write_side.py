@@ -1,0 +1,143 @@
+"""The write side in memory: all but HTTP, disk and database is the real thing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import web
+
+from ingest.config import ReceiverSettings, Settings, WriterSettings
+from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
+from ingest.intake import Decoder, Limits
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.receiver.write import WriteHandler
+from ingest.routing import Router
+from ingest.series.cache import SeriesCache
+from ingest.storage.database import Database
+from ingest.writer.accounts import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Accounts
+from ingest.writer.drainer import Drainer
+from ingest.writer.safekeeping import Safekeeping
+from ingest.writer.spool import Spool
+from ingest.writer.writers import Writers
+from tests.support.fake_database import FakeDatabase, FakeEngine
+from tests.support.metrics import gauge
+from tests.support.remote_write import HEADERS
+from tests.support.spool_disk import Disk
+from tests.support.virtual_loop import VirtualLoop
+
+TENANT = "default"
+MAX_BYTES = 1024 * 1024
+GOODBYE_SECONDS = 30.0
+"""A process that has not ended by then is killed."""
+
+
+class Request:
+    """As much of an HTTP request as the handler looks at."""
+
+    method = "POST"
+    headers = HEADERS
+    remote = "test"
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.content_length = len(body)
+        self.content = self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """The body, in one piece."""
+        yield self._body
+
+
+class WriteSide:
+    """One life of a daemon.
+
+    Args:
+        spool_dir: None does without a spool.
+        backlog_seconds: how long a request waits to be let in.
+    """
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        database: FakeDatabase,
+        spool_dir: Path | None,
+        spool_bytes: int,
+        receiver: ReceiverSettings,
+        writer: WriterSettings,
+    ) -> None:
+        self.loop = loop
+        self.receiver = receiver
+        self._before = _counts()
+        self.accounts = Accounts({DEFAULT_TENANT_ID: TENANT})
+        cache = SeriesCache(1000)
+        real = cast(Database, database)
+        self._writers = Writers(real, FakeEngine(), cache, self.accounts, writer, receiver)
+        self.disk = None if spool_dir is None else Disk(spool_dir)
+        self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
+        within = receiver.answer_timeout_seconds
+        self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0, within)
+        decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
+        self.handler = WriteHandler(
+            decoder, self._safekeeping, self._writers.backlog, self.accounts, MAX_BYTES, MAX_BYTES
+        )
+        self.background: list[asyncio.Task[None]] = []
+        loop.call_soon(self._start, decoder)
+        loop.turn()
+
+    def _open_spool(self, disk: Disk, spool_bytes: int) -> Spool:
+        for tenant_id, samples in disk.samples_by_tenant().items():
+            self.accounts.find(tenant_id, samples)
+        return Spool(disk, spool_bytes)
+
+    def _start(self, decoder: Decoder) -> None:
+        self._writers.start()
+        self.background = list(self._writers._running)
+        if self.spool is not None:
+            drainer = Drainer(self.spool, decoder, self._writers, self.accounts, MAX_BYTES)
+            work = repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain)
+            self.background.append(self.loop.create_task(work))
+
+    def post(self, body: bytes) -> asyncio.Task[web.Response]:
+        """Send one request."""
+        request = cast(web.Request, Request(body))
+        return self.loop.create_task(cast(Any, self.handler(request)))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the samples that this life received."""
+        now = _counts()
+        return {name: now[name] - self._before[name] for name in now}
+
+    def assert_balanced(self) -> None:
+        """received = all the others, none of them negative."""
+        counts = self.counts
+        assert all(count >= 0 for count in counts.values()), counts
+        assert counts["received"] * 2 == sum(counts.values()), counts
+
+    def abandon(self) -> None:
+        """Let go of the spool's file, as the kernel does for a killed process."""
+        if self.disk is not None:
+            self.disk.close()
+
+    async def stop(self, requests: Sequence[asyncio.Task[web.Response]]) -> None:
+        """As `Daemon.stop` does."""
+        if requests:
+            await asyncio.wait(requests, timeout=self.receiver.answer_timeout_seconds)
+        lanes = len(self._writers.lanes)
+        for task in self.background[lanes:]:
+            task.cancel()
+        await asyncio.gather(*self.background[lanes:], return_exceptions=True)
+        await self._safekeeping.close()
+        await self._writers.close()
+        if self.spool is not None:
+            await self.spool.close()
+
+
+def _counts() -> dict[str, int]:
+    counts = {result: int(gauge(SAMPLES.labels(TENANT, result))) for result in RESULTS}
+    counts["in flight"] = int(gauge(IN_FLIGHT.labels(TENANT)))
+    counts["spooled"] = int(gauge(SPOOLED.labels(TENANT)))
+    return counts

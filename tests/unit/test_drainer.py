@@ -1,0 +1,96 @@
+"""The drainer goes on, whatever stops it, and counts every sample once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.config import ReceiverSettings, WriterSettings
+from tests.support.fake_database import FakeDatabase, Fault
+from tests.support.remote_write import payload, series, snappy
+from tests.support.virtual_loop import VirtualLoop
+from tests.support.write_side import WriteSide
+
+NOW_MS = 1_700_000_000_000
+
+
+class Outage:
+    """A write side whose database is away, and a number of requests in its spool."""
+
+    def __init__(self, directory: Path) -> None:
+        self.loop = VirtualLoop()
+        self.database = FakeDatabase(mood=Fault.AWAY)
+        self.side = WriteSide(
+            self.loop, self.database, directory, 10**6, ReceiverSettings(), WriterSettings()
+        )
+        assert self.side.disk
+        self.disk = self.side.disk
+
+    def spool(self, requests: int) -> None:
+        """Send so many requests of two samples, of different targets."""
+        for number in range(requests):
+            sample = (NOW_MS + number, 1.0)
+            body = payload(series({"name": "m"}, sample), series({"name": "web_requests"}, sample))
+            answer = self.side.post(snappy(body))
+            self.loop.advance(0.1)
+            assert answer.result().status == 204
+
+    def is_over(self) -> bool:
+        """Whether all is written and counted as it should be."""
+        assert not [task for task in self.side.background if task.done()]
+        counts = self.side.counts
+        assert min(counts.values()) >= 0, counts
+        return counts["spooled"] == counts["in flight"] == self.disk.standing().requests == 0
+
+
+@pytest.fixture
+def outage(tmp_path: Path) -> Iterator[Outage]:
+    made = Outage(tmp_path)
+    yield made
+    made.side.abandon()
+    made.loop.abandon()
+
+
+def test_a_disk_that_takes_no_removal_is_waited_for(outage: Outage) -> None:
+    outage.spool(3)
+    outage.disk.broken = True
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(10)
+    assert len(outage.database.rows) > 0
+    assert not outage.is_over()
+    outage.disk.broken = False
+    outage.loop.advance(10)
+    assert outage.is_over()
+    assert outage.side.counts["written"] == len(outage.database.rows) == 6
+
+
+def test_a_request_of_which_only_one_target_could_be_written(outage: Outage) -> None:
+    outage.spool(1)
+    outage.disk.broken = True  # nor can the disk be told of it
+    outage.database.faults = [Fault.NONE, Fault.NONE, Fault.AWAY]
+    outage.loop.advance(0.7)
+    assert len(outage.database.rows) == 1
+    outage.disk.broken = False
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(10)
+    assert outage.is_over()
+    assert outage.side.counts["written"] + outage.side.counts["duplicate"] == 2
+
+
+def test_a_defect_of_ours_stops_it_for_a_moment_only(outage: Outage) -> None:
+    outage.spool(3)
+    outage.database.mood = Fault.NONE
+    outage.database.faults = [Fault.DEFECT] * 3
+    outage.loop.advance(10)
+    assert outage.is_over()
+
+
+def test_batches_that_the_database_takes_only_when_they_are_small(outage: Outage) -> None:
+    """A statement timeout, say: what fails together is tried one by one."""
+    outage.spool(40)
+    outage.database.mood = Fault.NONE
+    outage.database.most_rows = 4
+    outage.loop.advance(60)
+    assert outage.is_over()

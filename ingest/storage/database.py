@@ -30,7 +30,8 @@ NEEDS_STAGING = (
 )
 """Refusals of rows that go straight into the sample table, which the trigger knows to handle."""
 
-NEW_ROWS = "current_setting('promgres.new_rows')::bigint"
+NEW_ROWS = "nullif(current_setting('promgres.new_rows', true), '')::bigint"
+"""NULL where no trigger said so: a setting of an earlier transaction is the empty text."""
 
 DATABASE_ERRORS = (asyncpg.PostgresError, *CONNECTION_ERRORS)
 """Everything that a call below may raise when the database is at fault."""
@@ -115,7 +116,12 @@ class Database:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload in payloads:
                 await self._copy(connection, f"staging_{target}", payload)
-                counts.append(await self._finish(connection, NEW_ROWS))
+                new_rows: int | None = await self._finish(connection, NEW_ROWS)
+                if new_rows is None:
+                    raise asyncpg.InterfaceError(
+                        f"staging_{target}.sample moves no rows: is its trigger disabled?"
+                    )
+                counts.append(new_rows)
         return counts
 
     async def append_samples(

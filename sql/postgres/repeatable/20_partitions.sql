@@ -92,19 +92,23 @@ SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $function$
 DECLARE
-    v_from timestamptz;
+    v_gone timestamptz;
     v_new  record;
     v_made int := 0;
 BEGIN
-    SELECT greatest(p_from, dropped_before) INTO STRICT v_from
-    FROM internal.target WHERE target = p_target;
-    IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, v_from, p_to)) THEN
+    -- A partition made again would give rollups a part of the samples they were computed from.
+    SELECT dropped_before INTO STRICT v_gone FROM internal.target WHERE target = p_target;
+    IF p_from < v_gone THEN
+        RAISE EXCEPTION 'samples of % before % are gone, none are taken there', p_target, v_gone
+            USING ERRCODE = 'datetime_field_overflow';
+    END IF;
+    IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, p_from, p_to)) THEN
         RETURN 0;
     END IF;
     -- One maker at a time. ATTACH of a table that was made first does not wait for readers, which
     -- CREATE TABLE ... PARTITION OF does.
     PERFORM pg_advisory_xact_lock(hashtextextended('promgres.partitions.' || p_target, 0));
-    FOR v_new IN SELECT * FROM internal.missing_partitions(p_target, v_from, p_to) LOOP
+    FOR v_new IN SELECT * FROM internal.missing_partitions(p_target, p_from, p_to) LOOP
         EXECUTE format(
             'CREATE TABLE %1$I.%2$I (LIKE %1$I.sample INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
             p_target, 'sample_p' || v_new.suffix
@@ -119,7 +123,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION internal.ensure_partitions IS
-    'Makes the partitions for samples from p_from up to and including p_to; call it in a transaction of its own';
+    'Makes the partitions for samples from p_from up to and including p_to; call it in a transaction of its own. An error 22008 says: retention has passed p_from';
 
 CREATE OR REPLACE FUNCTION internal.has_marks_before(p_target text, p_before timestamptz)
 RETURNS boolean

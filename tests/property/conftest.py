@@ -1,8 +1,20 @@
 """How hypothesis runs: the same examples in CI every time, no deadline on a shared machine."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("promgres", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("promgres")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Thousands of injected faults would be logged, each with a traceback."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    yield
+    structlog.configure(**before)

@@ -29,7 +29,14 @@ from tests.support.processes import kill_all
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "property", "engines", "acceptance", "faults")
-KNOBS = ("PROMGRES_SOAK_SECONDS",)
+KNOBS = (
+    "PROMGRES_SOAK_SECONDS",
+    "PROMGRES_EXAMPLES",
+    "PROMGRES_FAULT_ROUNDS",
+    "PROMGRES_FAULT_SEED",
+    "PROMGRES_OUTAGE_SECONDS",
+    "PROMGRES_OVERLOAD_SECONDS",
+)
 LOGS = pytest.StashKey[ServerLogs]()
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 _names = count(1)

@@ -2,11 +2,13 @@
 
 Whatever happens: what is acknowledged is in the database or in the spool at that moment and ever
 after, every request has one answer in time, and every sample is counted once.
+`PROMGRES_EXAMPLES` (120) is how many lives are tried.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +253,8 @@ class WriterMachine(RuleBasedStateMachine):
         assert self.side.spool is None or self.side.spool.empty
 
 
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "120"))
 WriterMachine.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=40, report_multiple_bugs=False
+    max_examples=EXAMPLES, stateful_step_count=40, report_multiple_bugs=False
 )
 TestWriter = WriterMachine.TestCase

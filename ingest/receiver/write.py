@@ -6,6 +6,7 @@ commit that holds the samples, or after they are safe in the spool.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -79,10 +80,14 @@ class WriteHandler:
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
         expected_bytes = self._max_body_bytes if length_bytes is None else length_bytes
-        with self._backlog.body(expected_bytes):
-            body = await self._read(request)
-            with SECONDS.time():
-                return await self._take(body, encoding)
+        try:
+            async with asyncio.timeout(self._safekeeping.answer_within_seconds):
+                with self._backlog.body(expected_bytes):
+                    body = await self._read(request)
+                    with SECONDS.time():
+                        return await self._take(body, encoding)
+        except TimeoutError:
+            raise Unavailable("the time for an answer is over; try again") from None
 
     def _answer_probe(self, request: web.Request) -> web.Response:
         """VictoriaMetrics' senders ask whether zstd is taken here."""

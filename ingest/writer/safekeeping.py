@@ -18,7 +18,6 @@ from ingest.writer.writers import Writers
 log = get_logger("writer")
 
 PROTOCOL = 1
-STILL_WAITING = "the database did not confirm in time"
 
 
 class Safekeeping:
@@ -27,7 +26,7 @@ class Safekeeping:
     Args:
         spool: None does without; senders then keep what the database does not take.
         spool_after_seconds: how long the database may take before a request is spooled.
-        answer_within_seconds: every request has its answer by then.
+        answer_within_seconds: every request has its answer by then, from its first byte on.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Safekeeping:
         self._accounts = accounts
         self._spool = spool
         self._spool_after_seconds = spool_after_seconds
-        self._answer_within_seconds = answer_within_seconds
+        self.answer_within_seconds = answer_within_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def wait_for_room(self) -> None:
@@ -55,7 +54,7 @@ class Safekeeping:
             await self._writers.backlog.wait_for_room()
 
     async def keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
-        """Make a request safe that `Accounts.receive` has counted.
+        """Make a request safe that `Accounts.receive` has counted. Who stops waiting stops nothing.
 
         Args:
             payload: the message as a snappy block, for the spool.
@@ -66,11 +65,7 @@ class Safekeeping:
         Raises:
             Unavailable: it is not known to be safe; a retry is harmless.
         """
-        task = self._run(self._keep(intake, received_ms, payload))
-        done, _ = await asyncio.wait([task], timeout=self._answer_within_seconds)
-        if not done:
-            raise Unavailable(STILL_WAITING)
-        return task.result()
+        return await asyncio.shield(self._run(self._keep(intake, received_ms, payload)))
 
     async def close(self) -> None:
         """Finish what was begun."""

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -29,7 +30,6 @@ UNSAFE_BUT_QUICK = {
     "max_connections": "200",
     "max_wal_size": "4GB",
     "shared_buffers": "256MB",
-    "listen_addresses": "",
     "log_checkpoints": "off",
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %a %d ",
@@ -64,6 +64,47 @@ class Cluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Home:
+    """A cluster's place: all that it takes to start it, and to start it again.
+
+    Attributes:
+        settings: of the command line.
+    """
+
+    directory: Path
+    data: Path
+    binaries: Path
+    identity: Identity
+    settings: Mapping[str, str]
+    port: int
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self.directory / "postgres.log"
+
+    def launch(self) -> Cluster:
+        """Start the server and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended instead; its log is in the message.
+        """
+        options = [f"--{name}={value}" for name, value in self.settings.items()]
+        with self.log.open("ab") as output:
+            process = subprocess.Popen(
+                [self.binaries / "postgres", "-D", self.data, *options],
+                stdout=output,
+                stderr=output,
+                cwd=self.directory,
+                preexec_fn=end_with_parent,
+                **self.identity,
+            )
+        cluster = Cluster(self.directory, process, self.log, self.port)
+        _wait_until_ready(cluster, self.binaries)
+        return cluster
+
+
 def start_cluster(tcp_port: int | None = None, password: str | None = None) -> Cluster:
     """Make a cluster in a folder of its own and start it.
 
@@ -74,31 +115,32 @@ def start_cluster(tcp_port: int | None = None, password: str | None = None) -> C
     Raises:
         RuntimeError: the server ended instead of answering; its log is in the message.
     """
+    return make_home(UNSAFE_BUT_QUICK, tcp_port, password).launch()
+
+
+def make_home(
+    settings: Mapping[str, str],
+    tcp_port: int | None = None,
+    password: str | None = None,
+    data_parent: Path | None = None,
+) -> Home:
+    """A new cluster that is not started yet.
+
+    Args:
+        data_parent: make the data directory in this one; unset: beside socket and log.
+    """
     identity = _unprivileged()
     directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir="/tmp"))  # sockets: 107 bytes
-    if identity:
-        os.chown(directory, identity["user"], identity["group"])
+    for each in (directory, data_parent):
+        if identity and each:
+            os.chown(each, identity["user"], identity["group"])
     binaries = _reachable_binaries(directory, identity)
-    data = directory / "data"
+    data = (data_parent or directory) / "data"
     _make_cluster(data, binaries, identity, password)
-    log = directory / "postgres.log"
     port = tcp_port or PORT
-    settings = UNSAFE_BUT_QUICK | {"unix_socket_directories": str(directory), "port": str(port)}
-    if tcp_port:
-        settings["listen_addresses"] = "127.0.0.1"
-    options = [f"--{name}={value}" for name, value in settings.items()]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *options],
-            stdout=output,
-            stderr=output,
-            cwd=directory,
-            preexec_fn=end_with_parent,
-            **identity,
-        )
-    cluster = Cluster(directory, process, log, port)
-    _wait_until_ready(cluster, binaries)
-    return cluster
+    place = {"unix_socket_directories": str(directory), "port": str(port)}
+    place["listen_addresses"] = "127.0.0.1" if tcp_port else ""
+    return Home(directory, data, binaries, identity, {**settings, **place}, port)
 
 
 def end_with_parent() -> None:

@@ -19,7 +19,7 @@ BATCHES = Counter(
 )
 COPY_SECONDS = Histogram(
     "promgres_copy_seconds",
-    "COPY into staging, triggers and commit included.",
+    "One attempt to write a batch: COPY, triggers, marks and commit.",
     ["target"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     registry=REGISTRY,

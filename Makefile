@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format docs proto clean
+.PHONY: help run test faults check bench format docs proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,13 @@ run: $(VENV)/.installed-run ## start database, write side and read side in this 
 test: $(VENV)/.installed-test ## install what tests need, run every test
 	@$(BIN)/python -m tests.support.install
 	@$(BIN)/python -m pytest
+
+faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
+	@$(BIN)/python -m tests.support.install
+	@PROMGRES_FAULT_ROUNDS=$${PROMGRES_FAULT_ROUNDS:-100} \
+	  PROMGRES_OUTAGE_SECONDS=$${PROMGRES_OUTAGE_SECONDS:-120} \
+	  PROMGRES_OVERLOAD_SECONDS=$${PROMGRES_OVERLOAD_SECONDS:-180} \
+	  $(BIN)/python -m pytest tests/faults
 
 check: $(VENV)/.installed-test ## formatter, linter, type checker, import contracts
 	$(BIN)/ruff format --check .

@@ -91,6 +91,7 @@ class Intake:
         received: samples in the request, whatever became of them.
         ignored: what was sent and is not stored, by kind (`exemplar`, `histogram`, `metadata`).
         undecimal_value_labels: series whose value label is no decimal and stayed a label.
+        generation: of the series cache that the ids of `known` are from.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
@@ -101,6 +102,7 @@ class Intake:
     received: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
     undecimal_value_labels: int = 0
+    generation: int = 0
 
     @property
     def rejected(self) -> int:

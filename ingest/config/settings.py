@@ -107,6 +107,12 @@ class DatabaseSettings(Section):
         100, ge=0, description="prepared statements a connection; 0 for PgBouncer"
     )
     connect_timeout_seconds: float = Field(10, gt=0, description="how long a connect may take")
+    command_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        description="write side: how long a COPY or a commit may take, then the"
+        " connection is given up",
+    )
     listen: Address | None = Field(
         None, description="embedded only: also accept TCP here (needs `database.password`)"
     )

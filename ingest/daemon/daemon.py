@@ -27,6 +27,7 @@ from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine, load_engine
 from ingest.storage.pool import create_pool
+from ingest.storage.timeline import Timeline
 from ingest.writer.accounts import Accounts
 from ingest.writer.drainer import Drainer
 from ingest.writer.safekeeping import Safekeeping
@@ -55,7 +56,13 @@ class Daemon:
             OperatorError: no database, not migrated, or the port is taken.
         """
         settings = self._settings
-        self._pool = await create_pool(self._database_url, settings.database, "promgres ingest")
+        self._cache = SeriesCache(settings.writer.max_cached_series)
+        self._pool = await create_pool(
+            self._database_url,
+            settings.database,
+            "promgres ingest",
+            on_connect=Timeline(self._cache).check,
+        )
         try:
             async with self._pool.acquire() as connection:
                 engine = await load_engine(connection, settings)
@@ -69,8 +76,8 @@ class Daemon:
 
     async def _assemble(self, engine: Engine) -> None:
         settings = self._settings
-        database = Database(self._pool)
-        cache = SeriesCache(settings.writer.max_cached_series)
+        database = Database(self._pool, settings.database.command_timeout_seconds)
+        cache = self._cache
         accounts = Accounts({DEFAULT_TENANT_ID: "default"})
         self._writers = Writers(
             database, engine, cache, accounts, settings.writer, settings.receiver

@@ -42,7 +42,7 @@ class Decoder:
             BadRequest: `payload` is no protobuf; nothing of it counts as received.
         """
         request = split_payload(payload)
-        intake = Intake(tenant_id=tenant_id)
+        intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
         if request.metadata:
             intake.ignored["metadata"] = request.metadata
         if request.series:

@@ -57,9 +57,15 @@ class SeriesCache:
 
     Args:
         max_series: bound of each of the two tables.
+
+    Attributes:
+        newest: id and identity of the series created last of all that were ever remembered.
+        generation: how often the cache was cleared; ids of an earlier generation mean nothing.
     """
 
     def __init__(self, max_series: int) -> None:
+        self.newest: tuple[int, bytes] | None = None
+        self.generation = 0
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
 
@@ -75,6 +81,8 @@ class SeriesCache:
     def remember(self, series: Series, series_id: int) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
         self._by_identity.put(series.identity, place_of(series.target, series_id))
+        if self.newest is None or series_id > self.newest[0]:
+            self.newest = series_id, series.identity
 
     def id_of(self, identity: bytes) -> int | None:
         """The id of a series, None if it is not known here."""
@@ -102,6 +110,8 @@ class SeriesCache:
         """Forget everything: the database is another one, or went back in time."""
         self._by_identity.clear()
         self._by_key.clear()
+        self.newest = None
+        self.generation += 1
 
 
 class _Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -36,11 +36,19 @@ class CleanConnection(Connection):
         return ""
 
 
-async def create_pool(url: str, settings: DatabaseSettings, application_name: str) -> Pool:
+async def create_pool(
+    url: str,
+    settings: DatabaseSettings,
+    application_name: str,
+    on_connect: Callable[[AnyConnection], Awaitable[None]] | None = None,
+) -> Pool:
     """A pool that connects on demand.
 
     A server that is still recovering is waited for as long as that lasts; one that is not there,
     for `connect_timeout_seconds`.
+
+    Args:
+        on_connect: called with each new connection; if it raises, the connection is not used.
 
     Raises:
         DatabaseUnreachable: no server, no such database, or a login that it refuses.
@@ -52,6 +60,7 @@ async def create_pool(url: str, settings: DatabaseSettings, application_name: st
         statement_cache_size=settings.statement_cache_size,
         timeout=settings.connect_timeout_seconds,
         connection_class=CleanConnection,
+        init=on_connect,  # type: ignore[arg-type]  # a proxy is good enough for it
         server_settings={"application_name": application_name},
         max_inactive_connection_lifetime=0,
     )

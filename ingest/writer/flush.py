@@ -10,9 +10,11 @@ import numpy as np
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Rejection, Rows
+from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
+from ingest.storage.timeline import WentBack
 from ingest.writer.accounts import Accounts
 from ingest.writer.batch import Batch, merge
 from ingest.writer.copy import encode_rows
@@ -30,7 +32,8 @@ DAY_MS = 86_400_000
 class Part:
     """Rows of one request for one target.
 
-    `settled` of them were accounted for in an earlier attempt and are not counted again.
+    `settled` of them were accounted for in an earlier attempt and are not counted again. Their ids
+    are from a `generation` of the series cache.
     """
 
     tenant_id: int
@@ -38,6 +41,7 @@ class Part:
     rows: Rows
     ticket: Ticket
     settled: int = 0
+    generation: int = 0
 
     @property
     def counted(self) -> int:
@@ -48,9 +52,12 @@ class Part:
 class Flusher:
     """Takes parts of one target to the database; every one of them gets its result."""
 
-    def __init__(self, database: Database, engine: Engine, accounts: Accounts) -> None:
+    def __init__(
+        self, database: Database, engine: Engine, cache: SeriesCache, accounts: Accounts
+    ) -> None:
         self._database = database
         self._engine = engine
+        self._cache = cache
         self._way = Way(database)
         self._accounts = accounts
 
@@ -60,6 +67,15 @@ class Flusher:
         Returns:
             Whether every row is decided; if not, some have to be written again.
         """
+        stale = [part for part in parts if part.generation != self._cache.generation]
+        if stale:
+            self._fail(target, stale, WentBack("the database went back in time"))
+            await self.flush(
+                target, [part for part in parts if part.generation == self._cache.generation]
+            )
+            return False
+        if not parts:
+            return True
         shares = _by_tenant(parts)
         try:
             counts = await self._copy(target, [_merge(share) for share in shares])
@@ -160,8 +176,11 @@ def _merge(parts: list[Part]) -> Batch:
 
 
 def _rejection(piece: Batch, error: BaseException) -> Rejection:
-    series_id = int(piece.rows.series_id[0])
-    return Rejection(f"series {series_id}: the database refuses it: {error}", 1)
+    """The culprit in full: what is refused at a replay is kept nowhere else."""
+    rows = piece.rows
+    value = rows.exact.get(0) or repr(float(rows.value[0]))
+    sample = f"series {int(rows.series_id[0])}, {int(rows.timestamp_ms[0])} ms, value {value}"
+    return Rejection(f"{sample}: the database refuses it: {error}", 1)
 
 
 def runs_of_days(rows: Rows) -> list[tuple[int, int]]:

@@ -36,7 +36,7 @@ class Writers:
         receiver: ReceiverSettings,
     ) -> None:
         self.backlog = Backlog(lambda: accounts.in_flight, receiver.backlog_seconds)
-        flusher = Flusher(database, engine, accounts)
+        flusher = Flusher(database, engine, cache, accounts)
         self.lanes = [
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]
@@ -74,7 +74,7 @@ class Writers:
                 known = rows_by_target.get(target)
                 rows_by_target[target] = concatenate([known, rows]) if known else rows
         parts = [
-            (lane, Part(intake.tenant_id, target, share, ticket))
+            (lane, Part(intake.tenant_id, target, share, ticket, generation=intake.generation))
             for target, rows in rows_by_target.items()
             for lane, share in self._shares(rows)
         ]

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.errors import Unavailable
 from ingest.model import DEFAULT_TENANT_ID
+from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
@@ -29,7 +30,7 @@ class Bench:
         self.database = FakeDatabase()
         accounts = Accounts({DEFAULT_TENANT_ID: "default"})
         self.backlog = Backlog(lambda: accounts.in_flight, 2.0)
-        flusher = Flusher(cast(Database, self.database), FakeEngine(), accounts)
+        flusher = Flusher(cast(Database, self.database), FakeEngine(), SeriesCache(10), accounts)
         self.lane = Lane(flusher, self.backlog, 50_000)
 
     async def write(self, first: float = 1.0) -> None:

@@ -18,6 +18,7 @@ from ingest.writer.writers import Writers
 log = get_logger("spool")
 
 MOST_AT_ONCE = 32
+MOST_PASSED_OVER = 8
 
 
 class Drainer:
@@ -41,6 +42,7 @@ class Drainer:
         self._accounts = accounts
         self._max_payload_bytes = max_payload_bytes
         self._at_once = 1
+        self._passed_over = 0
         self._written: list[tuple[Entry, list[Rejection]]] = []
         self._decided: dict[int, int] = {}
 
@@ -54,7 +56,8 @@ class Drainer:
             sqlite3.Error: the spool's disk fails; what is written is removed in a later round.
         """
         if not self._written and not self._spool.empty:
-            self._written = await self._write_back(await self._spool.first(self._at_once))
+            entries = await self._spool.first(self._at_once, self._passed_over)
+            self._written = await self._write_back(entries)
         return await self._remove() if self._written else 0
 
     async def _write_back(self, entries: list[Entry]) -> list[tuple[Entry, list[Rejection]]]:
@@ -65,9 +68,19 @@ class Drainer:
             for entry, rejections in zip(entries, outcomes, strict=True)
             if rejections is not None
         ]
-        is_complete = len(written) == len(entries)
-        self._at_once = min(2 * self._at_once, MOST_AT_ONCE) if is_complete else 1
+        self._adapt(len(written), len(entries))
         return written
+
+    def _adapt(self, written: int, tried: int) -> None:
+        """More at once while all goes well. If nothing does, one at a time, and each time another
+        one of the first few: what is wrong may be the oldest request, not the database."""
+        if written == 0:
+            self._at_once = 1
+            self._passed_over = (self._passed_over + 1) % MOST_PASSED_OVER
+            return
+        self._passed_over = 0
+        if written == tried:
+            self._at_once = min(2 * self._at_once, MOST_AT_ONCE)
 
     async def _remove(self) -> int:
         removed = len(self._written)

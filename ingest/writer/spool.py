@@ -88,10 +88,11 @@ class Spool:
             self._committing = asyncio.create_task(self._commit())
         await safe
 
-    async def first(self, most: int) -> list[Entry]:
-        """The oldest requests, at most so many."""
-        entries = await self._in_thread(lambda: self._file.first(most))
-        self._oldest_ms = entries[0].received_ms if entries else None
+    async def first(self, most: int, behind: int = 0) -> list[Entry]:
+        """The oldest requests, at most so many, behind so many that are passed over."""
+        entries = await self._in_thread(lambda: self._file.first(most, behind))
+        if behind == 0:
+            self._oldest_ms = entries[0].received_ms if entries else None
         return entries
 
     async def remove(
@@ -124,7 +125,7 @@ class Spool:
             entries = [entry for entry, _ in group]
             try:
                 await self._in_thread(lambda entries=entries: self._file.append(entries))  # type: ignore[misc]
-            except sqlite3.Error as error:
+            except Exception as error:  # nobody may be left waiting, whatever it is
                 self._refuse(group, error)
                 continue
             self._requests += len(group)
@@ -142,7 +143,7 @@ class Spool:
             log.warning("cannot shrink the spool", error=str(error))
 
     def _refuse(
-        self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: sqlite3.Error
+        self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: Exception
     ) -> None:
         log.error("cannot spool", error=str(error), requests=len(group))
         FULL.inc(len(group))

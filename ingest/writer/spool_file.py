@@ -115,12 +115,12 @@ class SpoolFile:
                 [entry[1:] for entry in entries],
             )
 
-    def first(self, most: int) -> list[Entry]:
-        """The oldest requests, at most so many."""
+    def first(self, most: int, behind: int = 0) -> list[Entry]:
+        """The oldest requests, at most so many, behind so many that are passed over."""
         rows = self._connection.execute(
             "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
-            " ORDER BY id LIMIT ?",
-            (most,),
+            " ORDER BY id LIMIT ? OFFSET ?",
+            (most, behind),
         )
         return [Entry(*row) for row in rows]
 

@@ -14,10 +14,13 @@ from ingest.errors import OperatorError
 from ingest.logs import get_logger
 from ingest.storage.embedded.account import ENVIRONMENT, Account
 from ingest.storage.embedded.layout import Layout
-from ingest.storage.embedded.processes import processes
+from ingest.storage.embedded.processes import Process, processes, works_in
 from ingest.storage.embedded.programs import Programs
 
 log = get_logger("embedded")
+
+KILL_ROUNDS = 500
+"""How often an initdb that was left behind is looked for, 10 ms apart, before it is put up with."""
 
 STARTING_SETTINGS = {
     "shared_buffers": "256MB",
@@ -51,7 +54,7 @@ async def make_cluster(layout: Layout, programs: Programs, account: Account) -> 
     Raises:
         OperatorError: initdb failed; its last line is in the message.
     """
-    _remove_partial(layout)
+    await _remove_partial(layout)
     partial = layout.postgres / f"partial-{secrets.token_hex(4)}"
     account.own(partial)
     log.info("making a new database", directory=str(layout.cluster), version=programs.major)
@@ -60,14 +63,24 @@ async def make_cluster(layout: Layout, programs: Programs, account: Account) -> 
     _sync(layout.postgres)
 
 
-def _remove_partial(layout: Layout) -> None:
-    """Remove what an initdb of a parent that died has made, and end it if it is still at work."""
+async def _remove_partial(layout: Layout) -> None:
+    """Remove what an initdb of a parent that died has made, once nobody writes there any more."""
     for left in layout.postgres.glob("partial-*"):
-        for process in processes():
-            if f" {left}" in process.command:
+        for _ in range(KILL_ROUNDS):
+            pids = [each.pid for each in processes() if _makes(left, each)]
+            if not pids:
+                break
+            for pid in pids:
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)  # it writes until it is gone
         shutil.rmtree(left, ignore_errors=True)  # the next start takes what is left
+
+
+def _makes(directory: Path, process: Process) -> bool:
+    """Whether a process is the initdb of `directory`, or the server that initdb runs in it."""
+    server = "postgres" in process.command and works_in(process.pid, directory)
+    return server or f" {directory}" in process.command
 
 
 async def _initdb(directory: Path, programs: Programs, account: Account) -> None:

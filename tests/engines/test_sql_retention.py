@@ -15,7 +15,13 @@ from tests.support.databases import Database, connect
 from tests.support.sql_samples import Samples, samples_of
 
 DAY = timedelta(days=1)
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def midnight() -> datetime:
+    """The start of this day; asked in the test, since a test run may see two days."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 KEPT_DAYS = 30
 
 
@@ -63,9 +69,10 @@ async def counts(samples: Samples, since: datetime, until: datetime) -> dict[str
 
 
 async def test_hours_and_days_outlive_raw_samples(engine_db: Database) -> None:
+    today = midnight()
     async with samples_of(engine_db) as samples:
         series = await samples.series("m")
-        times = [TODAY - n * DAY / 4 for n in range(4 * 60)]
+        times = [today - n * DAY / 4 for n in range(4 * 60)]
         await samples.copy([(time, series, 1.0, None) for time in times])
         await samples.settle()
     await keep(engine_db, KEPT_DAYS)
@@ -73,9 +80,9 @@ async def test_hours_and_days_outlive_raw_samples(engine_db: Database) -> None:
         await drop_expired(samples)
         now_ms = to_ms(datetime.now(UTC))
         horizon_ms = samples.engine.accepted_since_ms("internal", now_ms)
-        assert horizon_ms == to_ms(TODAY - (KEPT_DAYS - 1) * DAY)
-        horizon = TODAY - (KEPT_DAYS - 1) * DAY
-        gone = await counts(samples, TODAY - 60 * DAY, TODAY - (KEPT_DAYS + 1) * DAY)
+        assert horizon_ms == to_ms(today - (KEPT_DAYS - 1) * DAY)
+        horizon = today - (KEPT_DAYS - 1) * DAY
+        gone = await counts(samples, today - 60 * DAY, today - (KEPT_DAYS + 1) * DAY)
         # A chunk of TimescaleDB's minutes is ten days long, and goes when all of it is expired.
         assert gone.pop("1m") <= (40 if engine_db.engine == "timescaledb" else 0)
         assert gone == {"raw": 0, "1h": 115, "1d": 115}
@@ -85,35 +92,37 @@ async def test_hours_and_days_outlive_raw_samples(engine_db: Database) -> None:
         assert await counts(samples, horizon, horizon + DAY) == dict.fromkeys(
             ("raw", "1m", "1h", "1d"), 5
         )
-        everything = await counts(samples, TODAY - 90 * DAY, TODAY + DAY)
+        everything = await counts(samples, today - 90 * DAY, today + DAY)
         assert everything["1h"] == everything["1d"] == len(times) + 1
 
 
 async def test_a_longer_retention_does_not_bring_back_what_is_gone(engine_db: Database) -> None:
+    today = midnight()
     async with samples_of(engine_db) as samples:
         series = await samples.series("m")
-        times = [TODAY - n * DAY / 4 for n in range(4 * 60)]
+        times = [today - n * DAY / 4 for n in range(4 * 60)]
         await samples.copy([(time, series, 1.0, None) for time in times])
         await samples.settle()
     await keep(engine_db, KEPT_DAYS)
     async with samples_of(engine_db) as samples:
         await drop_expired(samples)
-        before = await counts(samples, TODAY - 90 * DAY, TODAY + DAY)
+        before = await counts(samples, today - 90 * DAY, today + DAY)
     await keep(engine_db, 365)
     async with samples_of(engine_db) as samples:
         since_ms = samples.engine.accepted_since_ms("internal", to_ms(datetime.now(UTC)))
-        assert since_ms >= to_ms(TODAY - KEPT_DAYS * DAY)
-        start, end = TODAY - 90 * DAY, datetime.now(UTC)
+        assert since_ms >= to_ms(today - KEPT_DAYS * DAY)
+        start, end = today - 90 * DAY, datetime.now(UTC)
         await samples.engine.refresh(samples.connection, start, end, lambda *_: None)
         await samples.settle()
-        after = await counts(samples, TODAY - 90 * DAY, TODAY + DAY)
+        after = await counts(samples, today - 90 * DAY, today + DAY)
         assert (after["1h"], after["1d"]) == (before["1h"], before["1d"])
 
 
 async def test_partitions_with_marks_are_not_dropped(postgres_db: Database) -> None:
+    today = midnight()
     async with samples_of(postgres_db) as samples:
         series = await samples.series("m")
-        old = TODAY - 50 * DAY
+        old = today - 50 * DAY
         await samples.copy([(old, series, 1.0, None)])
         await keep(postgres_db, KEPT_DAYS)
         drop = "SELECT internal.drop_expired_partitions('internal')"
@@ -128,9 +137,10 @@ async def test_partitions_with_marks_are_not_dropped(postgres_db: Database) -> N
 
 
 async def test_dropping_gives_way_to_long_readers(postgres_db: Database) -> None:
+    today = midnight()
     async with samples_of(postgres_db) as samples, connect(postgres_db) as reader:
         series = await samples.series("m")
-        await samples.copy([(TODAY - 50 * DAY, series, 1.0, None)])
+        await samples.copy([(today - 50 * DAY, series, 1.0, None)])
         await samples.settle()
         await keep(postgres_db, KEPT_DAYS)
         async with reader.transaction():

@@ -19,6 +19,7 @@ from tests.support.doctoring import FRESH_JOBS
 from tests.support.processes import (
     PROMGRES,
     Program,
+    can_run_promgres,
     free_port,
     public_directory,
     run,
@@ -163,6 +164,8 @@ def test_a_database_that_is_not_there_is_one_line(place: Place) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_is_told_so(place: Place) -> None:
+    if not can_run_promgres("nobody"):
+        pytest.skip(f"nobody else can run {PROMGRES}")
     seen = run(PROMGRES, "doctor", *place.flags, user="nobody")
     assert seen.process.returncode == 2
     assert "belongs to another user" in one_line(seen.stderr)

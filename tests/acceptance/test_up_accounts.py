@@ -52,11 +52,14 @@ def data_dir(place: Path) -> Path:
 def python() -> Path:
     """A Python of our version that the ordinary user can run (ours may be below /root)."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    itself = "import os, sys; sys.exit(not os.access(sys.executable, os.X_OK))"
+    itself = (
+        f"import os, sys; open({str(PROMGRES)!r}); os.listdir({str(SITE_PACKAGES)!r});"
+        " sys.exit(not os.access(sys.executable, os.X_OK))"
+    )
     for candidate in (Path(sys.executable), Path("/usr/bin") / name, Path("/usr/local/bin") / name):
         if candidate.exists() and not run(candidate, "-c", itself, user=ORDINARY).wait():
             return candidate
-    pytest.skip(f"no {name} that the user {ORDINARY} can run")
+    pytest.skip(f"the user {ORDINARY} can run no {name}, or does not reach {PROMGRES}")
 
 
 def mode(path: Path) -> int:

@@ -173,6 +173,11 @@ def run(
     return program
 
 
+def can_run_promgres(user: str) -> bool:
+    """Whether another user reaches our installation: not where it is below a folder of ours."""
+    return run(PROMGRES, "--version", user=user).process.returncode == 0
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Children, grandchildren and so on of a process that lives."""
     with suppress(psutil.NoSuchProcess):

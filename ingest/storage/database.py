@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from ingest.errors import Unavailable
+from ingest.logs import get_logger
 from ingest.model import Series
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool, borrow
+
+log = get_logger("storage")
 
 SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
 CHUNK_BYTES = 256 * 1024
@@ -60,6 +63,7 @@ class Database:
         self.pool = pool
         self._timeout = command_timeout_seconds
         self._most_seconds = command_timeout_seconds + LAST_WORDS_SECONDS
+        self._lost_backends: set[int] = set()
 
     async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
         """Ids by identity, committed; missing series are created.
@@ -151,8 +155,26 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AnyConnection]:
-        async with borrow(self.pool, self._most_seconds) as connection, connection.transaction():
-            yield connection
+        async with borrow(self.pool, self._most_seconds) as connection:
+            await self._end_lost_backends(connection)
+            backend = connection.get_server_pid()
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                if _is_lost(connection):
+                    self._lost_backends.add(backend)
+
+    async def _end_lost_backends(self, connection: AnyConnection) -> None:
+        """The server may not know that a connection is gone: its backend waits for the rest of a
+        COPY, maybe for hours, and the next attempt at the same rows waits for that backend."""
+        if self._lost_backends:
+            pids = list(self._lost_backends)
+            ended = await connection.fetchval(
+                "SELECT internal.end_lost_backends($1)", pids, timeout=self._timeout
+            )
+            self._lost_backends.difference_update(pids)
+            log.info("lost backends ended", ended=ended)
 
     async def _copy(self, connection: AnyConnection, sql_schema: str, payload: bytes) -> None:
         await connection.copy_to_table(
@@ -199,6 +221,13 @@ class Database:
                 await connection.fetchval("SELECT 1")
         except DATABASE_ERRORS:
             return False
+        return True
+
+
+def _is_lost(connection: AnyConnection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # cut, and so back in the pool already
         return True
 
 

@@ -36,6 +36,12 @@ from ingest.writer.writers import Writers
 
 log = get_logger("ingest")
 
+LAST_BATCH_SECONDS = 5.0
+"""How long batches may take once every request has its answer. Nothing is owed for them any more:
+their rows are in the spool, or with senders that were told to try again."""
+GOODBYE_SECONDS = 1.0
+"""How long connections may take to end in good order."""
+
 
 class Daemon:
     """One write side, from settings to a listening server and back.
@@ -124,15 +130,21 @@ class Daemon:
     async def stop(self) -> None:
         """Finish the requests under way, write what was taken in, let go of the database."""
         await self._server.close()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
-        await self._safekeeping.close()
-        await self._writers.close()
+        await self._stop_background()
+        await self._safekeeping.close(LAST_BATCH_SECONDS)
+        await self._writers.close(LAST_BATCH_SECONDS)
         if self._spool is not None:
             await self._spool.close()
-        await self._pool.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._pool.close(), GOODBYE_SECONDS)
         log.info("stopped")
+
+    async def _stop_background(self) -> None:
+        """What waits for a connection that has fallen silent cannot be waited for."""
+        for task in self._background:
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background, timeout=GOODBYE_SECONDS)
 
     async def serve(self) -> None:
         """Run until SIGINT or SIGTERM, or until the parent is gone."""

@@ -67,9 +67,10 @@ class Safekeeping:
         """
         return await asyncio.shield(self._run(self._keep(intake, received_ms, payload)))
 
-    async def close(self) -> None:
-        """Finish what was begun."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def close(self, seconds: float) -> None:
+        """Finish what was begun, as far as that takes no longer."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
 
     async def _keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
         ticket = Ticket(intake.storable)

@@ -50,11 +50,12 @@ class Writers:
         """Set the lanes to work."""
         self._running = [asyncio.create_task(lane.run()) for lane in self.lanes]
 
-    async def close(self) -> None:
-        """Write all that was put in, then stop."""
+    async def close(self, seconds: float | None = None) -> None:
+        """Write all that was put in, as far as that takes no longer."""
         for lane in self.lanes:
             lane.close()
-        await asyncio.gather(*self._running)
+        if self._running:
+            await asyncio.wait(self._running, timeout=seconds)
 
     async def write(self, intake: Intake, ticket: Ticket, settled: int = 0) -> list[Rejection]:
         """Store a request's rows; return what the database rejected.

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
+from ingest.daemon.daemon import LAST_BATCH_SECONDS
 from ingest.intake import Decoder, Limits
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.receiver.write import WriteHandler
@@ -130,8 +131,8 @@ class WriteSide:
         for task in self.background[lanes:]:
             task.cancel()
         await asyncio.gather(*self.background[lanes:], return_exceptions=True)
-        await self._safekeeping.close()
-        await self._writers.close()
+        await self._safekeeping.close(LAST_BATCH_SECONDS)
+        await self._writers.close(LAST_BATCH_SECONDS)
         if self.spool is not None:
             await self.spool.close()
 

@@ -26,6 +26,9 @@ STEP_MS = 1000
 LATEST_ANSWER_SECONDS = 30.0
 TRY_AGAIN_SECONDS = 0.05
 NEW_SERIES_EVERY = 20
+SPAN_MS = 6 * 3_600_000
+"""Time stamps of one crowd: 21,600 requests."""
+_crowds = count()
 
 
 @dataclass
@@ -61,8 +64,7 @@ class Crowd:
         self._url = urlsplit(url)
         self._gives_up = gives_up
         self._samples = samples
-        start_ms = (time.time_ns() // 1_000_000 // 86_400_000 - 2) * 86_400_000
-        self._timestamps = count(start_ms, STEP_MS)
+        self._timestamps = count(_start_ms(), STEP_MS)
         self._series = count(0)
         self._lock = threading.Lock()
         self._may_go = threading.Event()
@@ -196,6 +198,13 @@ class Crowd:
             connection.close()
         self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - began)
         return answer.status
+
+
+def _start_ms() -> int:
+    """Where the time stamps of the next crowd begin: hours before those of the last one."""
+    day_ms = 86_400_000
+    today_ms = time.time_ns() // 1_000_000 // day_ms * day_ms
+    return today_ms - 2 * day_ms - next(_crowds) * SPAN_MS
 
 
 def _shape(template: RequestTemplate) -> tuple[int, int]:

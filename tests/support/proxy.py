@@ -34,9 +34,11 @@ class Proxy:
         self._thread.start()
         self._ready.wait()
 
-    def cut_all(self) -> None:
-        """Reset every connection, now."""
+    def cut_all(self) -> int:
+        """Reset every connection, now; how many there were."""
+        before = self.cuts
         self._call(lambda: [link.cut() for link in list(self._links)])
+        return self.cuts - before
 
     def cut_upload_after(self, count: int) -> None:
         """Reset the next connection that sends so many bytes in one stretch, without an answer in
@@ -57,8 +59,11 @@ class Proxy:
         self._call(lambda: self._set_frozen(True))
 
     def thaw(self, forget: bool) -> None:
-        """Let new connections through again, and the old ones unless they are forgotten: then
-        they stay silent for ever, as behind a firewall that has lost its table."""
+        """Let new connections through again, and the old ones unless they are forgotten.
+
+        Those stay silent for ever, as behind a firewall that has lost its table, but where the
+        client is gone the server gets a reset: its next keepalive probe brings that.
+        """
         self._call(lambda: self._set_frozen(False, forget))
 
     def close(self) -> None:
@@ -86,11 +91,13 @@ class Proxy:
 
     def _set_frozen(self, is_frozen: bool, forget: bool = False) -> None:
         self._is_frozen = is_frozen
-        for link in self._links:
+        for link in list(self._links):
             if is_frozen:
                 link.gate.clear()
             elif not forget:
                 link.gate.set()
+            elif link.is_client_gone:
+                link.cut()
 
     def _call(self, work: Callable[[], object]) -> None:
         done = threading.Event()
@@ -120,7 +127,8 @@ class Proxy:
         self._links.add(link)
         if self._is_frozen:
             link.gate.clear()
-        await link.run(reader, self._target_port)
+        with suppress(asyncio.CancelledError):  # asyncio would log it
+            await link.run(reader, self._target_port)
 
 
 class _Link:
@@ -130,6 +138,7 @@ class _Link:
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_doomed = False
+        self.is_client_gone = False
         self._proxy = proxy
         self._writers = [client]
         self._stretch = 0
@@ -142,8 +151,12 @@ class _Link:
             self.cut()
             return
         self._writers.append(server)
-        client = self._writers[0]
-        await asyncio.gather(self._upload(reader, server), self._download(answers, client))
+        uploaded: asyncio.Queue[bytes] = asyncio.Queue()
+        await asyncio.gather(
+            self._listen(reader, uploaded),
+            self._upload(uploaded, server),
+            self._download(answers, self._writers[0]),
+        )
         self.cut(counts=False)
 
     def cut(self, counts: bool = True) -> None:
@@ -152,9 +165,17 @@ class _Link:
         self._proxy.cuts += counts
         self._proxy.forget(self)
 
-    async def _upload(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, uploaded: asyncio.Queue[bytes]) -> None:
+        """Hear what the client says, whether it gets through or not."""
         with suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
+                uploaded.put_nowait(data)
+        self.is_client_gone = True
+        uploaded.put_nowait(b"")
+
+    async def _upload(self, uploaded: asyncio.Queue[bytes], server: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await uploaded.get():
                 await self.gate.wait()
                 self._stretch += len(data)
                 if not self._proxy.pass_on(self, data, self._stretch):
@@ -162,6 +183,7 @@ class _Link:
                     return
                 server.write(data)
                 await server.drain()
+            await self.gate.wait()
             server.close()
 
     async def _download(self, answers: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
@@ -174,6 +196,7 @@ class _Link:
                     return
                 client.write(data)
                 await client.drain()
+            await self.gate.wait()
             client.close()
 
 

@@ -78,6 +78,7 @@ class Drainer:
             self._at_once = 1
             self._passed_over = (self._passed_over + 1) % MOST_PASSED_OVER
             return
+        self._note_return()
         self._passed_over = 0
         if written == tried:
             self._at_once = min(2 * self._at_once, MOST_AT_ONCE)
@@ -93,15 +94,15 @@ class Drainer:
         for entry, _ in self._written:
             self._decided.pop(entry.id, None)
         self._written = []
-        self._note_return()
+        if self._spool.empty:
+            log.info("the spool is empty")
         return removed
 
     def _note_return(self) -> None:
+        """At once: the spool's disk may be full, and new requests have to get to the database."""
         if self._spool.away:
             log.info("the database is back: writing spooled requests")
             self._spool.away = False
-        if self._spool.empty:
-            log.info("the spool is empty")
 
     async def _replay(self, entry: Entry) -> list[Rejection] | None:
         """What the database rejected of a request; None if the request has to stay.

@@ -96,13 +96,17 @@ class FragilePostgres:
 
     def freeze(self) -> None:
         """SIGSTOP for all of it: connections stay open, and new ones too get no answer."""
+        assert self._cluster
+        self._cluster.process.send_signal(signal.SIGSTOP)  # it starts no further child
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def thaw(self) -> None:
         """SIGCONT."""
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def remove(self) -> None:
         """End it, whatever state it is in, and leave nothing behind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import asyncpg
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Series
+from ingest.model import Labels, Series
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool, borrow
@@ -69,15 +69,11 @@ class Database:
         """Ids by identity, committed; missing series are created.
 
         Raises:
-            Unavailable: the database is away or unwell.
+            DATABASE_ERRORS: not all of them are known to exist.
         """
         ids: dict[bytes, int] = {}
         for start in range(0, len(series), RESOLVE_AT_ONCE):
-            chunk = series[start : start + RESOLVE_AT_ONCE]
-            try:
-                ids.update(await self._resolve(chunk))
-            except DATABASE_ERRORS as error:
-                raise unavailable(error) from error
+            ids.update(await self._resolve(series[start : start + RESOLVE_AT_ONCE]))
         return ids
 
     async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
@@ -97,6 +93,20 @@ class Database:
                 timeout=self._timeout,
             )
         return {row["identity"]: row["series_id"] for row in rows}
+
+    async def labels_of(self, series_ids: Collection[int]) -> dict[int, Labels]:
+        """Labels as sent (without a value label that was taken) by id; unknown ids are left out.
+
+        Raises:
+            DATABASE_ERRORS: the database is away or unwell.
+        """
+        async with borrow(self.pool, self._most_seconds) as connection:
+            rows = await connection.fetch(
+                "SELECT series_id, labels FROM internal.series WHERE series_id = ANY($1)",
+                series_ids,
+                timeout=self._timeout,
+            )
+        return {row["series_id"]: tuple(sorted(json.loads(row["labels"]).items())) for row in rows}
 
     async def copy_samples(
         self, target: str, payloads: Sequence[bytes], expect_duplicates: bool

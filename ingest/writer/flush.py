@@ -18,6 +18,7 @@ from ingest.storage.timeline import WentBack
 from ingest.writer.accounts import Accounts
 from ingest.writer.batch import Batch, merge
 from ingest.writer.copy import encode_rows
+from ingest.writer.culprits import Culprit, rejections_of
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
@@ -120,7 +121,7 @@ class Flusher:
             Whether every row is decided.
         """
         pending = [_merge([part])]
-        rejections: list[Rejection] = []
+        culprits: list[Culprit] = []
         new_rows = 0
         while pending:
             piece = pending.pop()
@@ -133,8 +134,8 @@ class Flusher:
                 if len(piece) > 1:
                     pending += reversed(piece.halves())
                 else:
-                    rejections.append(_rejection(piece, error))
-        self._settle([part], new_rows, rejections)
+                    culprits.append(Culprit(piece, error))
+        self._settle([part], new_rows, await rejections_of(self._database, culprits))
         return True
 
     def _settle(
@@ -173,14 +174,6 @@ def _by_tenant(parts: list[Part]) -> list[list[Part]]:
 
 def _merge(parts: list[Part]) -> Batch:
     return merge([part.rows for part in parts])
-
-
-def _rejection(piece: Batch, error: BaseException) -> Rejection:
-    """The culprit in full: what is refused at a replay is kept nowhere else."""
-    rows = piece.rows
-    value = rows.exact.get(0) or repr(float(rows.value[0]))
-    sample = f"series {int(rows.series_id[0])}, {int(rows.timestamp_ms[0])} ms, value {value}"
-    return Rejection(f"{sample}: the database refuses it: {error}", 1)
 
 
 def runs_of_days(rows: Rows) -> list[tuple[int, int]]:

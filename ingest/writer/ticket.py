@@ -45,6 +45,12 @@ class Ticket:
         self.rejections += rejections
         self._close_part()
 
+    def reject(self, rows: int, rejections: Sequence[Rejection]) -> None:
+        """Rows that became no part of anything: the database refuses their series."""
+        if not self.detached:
+            self.undecided -= rows
+        self.rejections += rejections
+
     def fail(self, failure: Unavailable) -> None:
         """One part cannot be stored now."""
         self._failure = failure

@@ -16,7 +16,8 @@ from ingest.writer.backlog import Backlog
 from ingest.writer.batch import concatenate, select
 from ingest.writer.flush import Flusher, Part
 from ingest.writer.lane import Lane
-from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED, SERIES_RESOLVED
+from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
+from ingest.writer.resolver import Resolver
 from ingest.writer.ticket import Ticket
 
 
@@ -40,8 +41,8 @@ class Writers:
         self.lanes = [
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]
-        self._database = database
-        self._cache = cache
+        self._accounts = accounts
+        self._resolver = Resolver(database, cache)
         SERIES_CACHED.set_function(lambda: len(cache))
         SERIES_CACHE_BYTES.set_function(lambda: cache.approximate_bytes)
         self._running: list[asyncio.Task[None]] = []
@@ -71,7 +72,9 @@ class Writers:
         """
         rows_by_target = dict(intake.known)
         if intake.new:
-            for target, rows in (await self._resolve(intake.new)).items():
+            resolved = await self._resolver.resolve(intake.new)
+            settled -= self._reject(intake.tenant_id, ticket, resolved.rejections, settled)
+            for target, rows in _rows_by_target(intake.new, resolved.ids).items():
                 known = rows_by_target.get(target)
                 rows_by_target[target] = concatenate([known, rows]) if known else rows
         parts = [
@@ -87,17 +90,16 @@ class Writers:
             lane.put(part)
         return await ticket.wait()
 
-    async def _resolve(self, new: list[NewSamples]) -> dict[str, Rows]:
-        """Rows by target for series that got their ids just now."""
-        series = {samples.series.identity: samples.series for samples in new}
-        ids = await self._database.resolve_series(list(series.values()))
-        SERIES_RESOLVED.inc(len(series))
-        for identity, one in series.items():
-            self._cache.remember(one, ids[identity])
-        by_target: dict[str, list[NewSamples]] = {}
-        for samples in new:
-            by_target.setdefault(samples.series.target, []).append(samples)
-        return {target: _rows(mine, ids) for target, mine in by_target.items()}
+    def _reject(
+        self, tenant_id: int, ticket: Ticket, rejections: list[Rejection], settled: int
+    ) -> int:
+        """Count samples of refused series; how many of them were accounted for before."""
+        samples = sum(rejection.samples for rejection in rejections)
+        counted_before = min(settled, samples)
+        if not ticket.detached:
+            self._accounts.settle(tenant_id, "rejected", samples - counted_before)
+        ticket.reject(samples - counted_before, rejections)
+        return counted_before
 
     def _shares(self, rows: Rows) -> list[tuple[Lane, Rows]]:
         if len(self.lanes) == 1:
@@ -109,6 +111,15 @@ class Writers:
             if len(positions):
                 shares.append((lane, select(rows, positions)))
         return shares
+
+
+def _rows_by_target(new: list[NewSamples], ids: dict[bytes, int]) -> dict[str, Rows]:
+    """Rows of series that got their ids just now."""
+    by_target: dict[str, list[NewSamples]] = {}
+    for samples in new:
+        if samples.series.identity in ids:
+            by_target.setdefault(samples.series.target, []).append(samples)
+    return {target: _rows(mine, ids) for target, mine in by_target.items()}
 
 
 def _rows(new: list[NewSamples], ids: dict[bytes, int]) -> Rows:

@@ -5,7 +5,7 @@ and how a test says. Real ones are for the layers `engines` and `faults`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -14,12 +14,14 @@ from typing import NamedTuple
 import asyncpg
 import numpy as np
 
-from ingest.model import Series
-from ingest.storage.database import DATABASE_ERRORS, Touched, unavailable
+from ingest.model import Labels, Series
+from ingest.storage.database import Touched
 from ingest.writer.copy import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
 
 POISON = 666.0
 """A value that a constraint of this database forbids."""
+POISONED = ("poison", "yes")
+"""A label that another one forbids."""
 
 
 class Fault(Enum):
@@ -64,14 +66,18 @@ class FakeDatabase:
 
     async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
         """Ids by identity; a failed call may have created some."""
-        try:
-            fault = await self._meet()
-            for one in series:
-                self.ids.setdefault(one.identity, len(self.ids) + 1)
-            self._fail_after_commit(fault)
-        except DATABASE_ERRORS as error:
-            raise unavailable(error) from error
+        fault = await self._meet()
+        if any(POISONED in one.labels for one in series):
+            raise asyncpg.CheckViolationError("violates check constraint")
+        for one in series:
+            self.ids.setdefault(one.identity, len(self.ids) + 1)
+        self._fail_after_commit(fault)
         return {one.identity: self.ids[one.identity] for one in series}
+
+    async def labels_of(self, series_ids: Collection[int]) -> dict[int, Labels]:
+        """Nobody remembers them."""
+        await self._meet()
+        return {}
 
     async def append_samples(
         self, target: str, payloads: Sequence[bytes], touched: Touched

@@ -1,0 +1,69 @@
+"""Samples and series that the database will never take: which they are, and why.
+
+What is refused at a replay from the spool is kept nowhere else, so a reason tells all of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from ingest.logs import get_logger
+from ingest.model import Labels, NewSamples, Rejection
+from ingest.storage.database import DATABASE_ERRORS, Database
+from ingest.wire.validate import series_text, time_text
+from ingest.writer.batch import Batch
+
+log = get_logger("writer")
+
+
+class Culprit(NamedTuple):
+    """A batch of one row, and what the database says to it."""
+
+    row: Batch
+    error: BaseException
+
+    @property
+    def series_id(self) -> int:
+        """Whose sample it is."""
+        return int(self.row.rows.series_id[0])
+
+    def rejection(self, series: str) -> Rejection:
+        """For the sender, or for the spool's list."""
+        rows = self.row.rows
+        value = rows.exact.get(0) or repr(float(rows.value[0]))
+        sample = f"{series} {value} at {time_text(int(rows.timestamp_ms[0]))}"
+        return Rejection(f"{sample}: {_refusal(self.error)}", 1)
+
+
+async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list[Rejection]:
+    """Reasons that name the series; by its id alone where the database is gone by now."""
+    labels = await _labels(database, {culprit.series_id for culprit in culprits})
+    return [
+        culprit.rejection(_text(labels[culprit.series_id]))
+        if culprit.series_id in labels
+        else culprit.rejection(f"series {culprit.series_id}")
+        for culprit in culprits
+    ]
+
+
+def rejection_of_series(samples: Sequence[NewSamples], error: BaseException) -> Rejection:
+    """Why samples of one series cannot be stored: the series itself is refused."""
+    count = sum(len(each.timestamp_ms) for each in samples)
+    return Rejection(f"{_text(samples[0].series.labels)}: {_refusal(error)}", count)
+
+
+async def _labels(database: Database, series_ids: Collection[int]) -> Mapping[int, Labels]:
+    try:
+        return await database.labels_of(series_ids) if series_ids else {}
+    except DATABASE_ERRORS as error:
+        log.info("culprits stay without names", error=str(error))
+        return {}
+
+
+def _text(labels: Labels) -> str:
+    return series_text((name.encode(), value.encode()) for name, value in labels)
+
+
+def _refusal(error: BaseException) -> str:
+    return "the database refuses it: " + " ".join(str(error).split())

@@ -47,6 +47,12 @@ class Metrics:
         """Samples in the spool."""
         return int(self.value("promgres_samples_spooled", tenant="default"))
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether every sample is decided: none in flight, none in the spool."""
+        requests = self.value("promgres_spool_requests")
+        return requests == self.in_flight == self.spooled == 0
+
     def assert_balanced(self) -> None:
         """received = written + duplicate + rejected + dropped + refused + in flight + spooled."""
         parts = {result: self.samples(result) for result in DECIDED}

@@ -84,7 +84,7 @@ class Rig:
 
     def wait_until_drained(self, seconds: float = 90) -> None:
         """Until the spool is empty and nothing is in flight."""
-        wait_until(self._is_drained, seconds, what="the spool is empty")
+        wait_until(lambda: self.metrics.at_rest, seconds, what="every sample is decided")
 
     def assert_nothing_is_lost(self, crowd: Crowd, since: int = 0) -> None:
         """Of the requests from number `since` on: stored as promised. Accounts balance."""
@@ -103,11 +103,6 @@ class Rig:
         if self.program.process.poll() is not None:
             raise AssertionError(self.program.output)
         return get(f"http://{self.address}/-/ready")[0] == 200
-
-    def _is_drained(self) -> bool:
-        metrics = self.metrics
-        waiting = metrics.value("promgres_spool_requests")
-        return waiting == metrics.in_flight == metrics.spooled == 0
 
 
 @contextmanager

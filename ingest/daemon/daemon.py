@@ -113,7 +113,7 @@ class Daemon:
     def _start_background(
         self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts
     ) -> None:
-        pauses = [lane.pause for lane in self._writers.lanes]
+        pauses = [pause for lane in self._writers.lanes for pause in lane.pauses]
         work = [
             repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
             repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),

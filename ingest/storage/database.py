@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -109,7 +109,11 @@ class Database:
         return {row["series_id"]: tuple(sorted(json.loads(row["labels"]).items())) for row in rows}
 
     async def copy_samples(
-        self, target: str, payloads: Sequence[bytes], expect_duplicates: bool
+        self,
+        target: str,
+        payloads: Sequence[bytes],
+        expect_duplicates: bool,
+        sent: Callable[[], None],
     ) -> list[int]:
         """COPY binary payloads into the target's staging table, all in one transaction.
 
@@ -117,6 +121,7 @@ class Database:
             target: one of `model.TARGETS`.
             payloads: complete binary COPY streams, one a statement.
             expect_duplicates: spares the trigger the attempt without ON CONFLICT.
+            sent: called when all rows are on their way to the server, which still has work to do.
 
         Returns:
             How many rows of each payload were new.
@@ -129,7 +134,10 @@ class Database:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload in payloads:
-                await self._copy(connection, f"staging_{target}", payload)
+                is_last = payload is payloads[-1]
+                await self._copy(
+                    connection, f"staging_{target}", payload, sent if is_last else None
+                )
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
                     raise asyncpg.InterfaceError(
@@ -139,12 +147,17 @@ class Database:
         return counts
 
     async def append_samples(
-        self, target: str, payloads: Sequence[bytes], touched: Touched
+        self,
+        target: str,
+        payloads: Sequence[bytes],
+        touched: Touched,
+        sent: Callable[[], None],
     ) -> bool:
         """COPY rows that are probably all new straight into the target's sample table.
 
         Args:
             touched: what of it rollups have to know.
+            sent: called when all rows are on their way to the server, which still has work to do.
 
         Returns:
             Whether all of it is stored; if not, nothing is, and staging is the way.
@@ -157,7 +170,8 @@ class Database:
         try:
             async with self._transaction() as connection:
                 for payload in payloads:
-                    await self._copy(connection, target, payload)
+                    is_last = payload is payloads[-1]
+                    await self._copy(connection, target, payload, sent if is_last else None)
                 await self._finish(connection, mark, target, minutes, touched.series_ids)
         except NEEDS_STAGING:
             return False
@@ -186,12 +200,18 @@ class Database:
             self._lost_backends.difference_update(pids)
             log.info("lost backends ended", ended=ended)
 
-    async def _copy(self, connection: AnyConnection, sql_schema: str, payload: bytes) -> None:
+    async def _copy(
+        self,
+        connection: AnyConnection,
+        sql_schema: str,
+        payload: bytes,
+        sent: Callable[[], None] | None,
+    ) -> None:
         await connection.copy_to_table(
             "sample",
             schema_name=sql_schema,
             columns=SAMPLE_COLUMNS,
-            source=_chunks(payload),
+            source=_chunks(payload, sent),
             format="binary",
             timeout=self._timeout,
         )
@@ -248,7 +268,9 @@ def unavailable(error: BaseException) -> Unavailable:
     return Unavailable("the database is not reachable")
 
 
-async def _chunks(payload: bytes) -> AsyncIterator[bytes]:
+async def _chunks(payload: bytes, sent: Callable[[], None] | None) -> AsyncIterator[bytes]:
     view = memoryview(payload)
     for start in range(0, len(view), CHUNK_BYTES):
         yield bytes(view[start : start + CHUNK_BYTES])
+    if sent is not None:
+        sent()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,12 @@ class Flusher:
         self._way = Way(database)
         self._accounts = accounts
 
-    async def flush(self, target: str, parts: list[Part]) -> bool:
+    async def flush(self, target: str, parts: list[Part], sent: Callable[[], None]) -> bool:
         """One transaction, a COPY for each tenant. Every ticket is told, whatever happens.
+
+        Args:
+            sent: called when all rows are on their way to the server, once or more often; never if
+                that never comes.
 
         Returns:
             Whether every row is decided; if not, some have to be written again.
@@ -72,14 +76,16 @@ class Flusher:
         if stale:
             self._fail(target, stale, WentBack("the database went back in time"))
             await self.flush(
-                target, [part for part in parts if part.generation == self._cache.generation]
+                target,
+                [part for part in parts if part.generation == self._cache.generation],
+                sent,
             )
             return False
         if not parts:
             return True
         shares = _by_tenant(parts)
         try:
-            counts = await self._copy(target, [_merge(share) for share in shares])
+            counts = await self._copy(target, [_merge(share) for share in shares], sent)
         except Exception as error:
             if verdict_of(error) is Verdict.REJECT:
                 return all([await self._isolate(target, part) for part in parts])
@@ -88,14 +94,16 @@ class Flusher:
             self._settle(share, new_rows)
         return True
 
-    async def _copy(self, target: str, batches: Sequence[Batch]) -> list[int]:
+    async def _copy(
+        self, target: str, batches: Sequence[Batch], sent: Callable[[], None]
+    ) -> list[int]:
         payloads = [encode_rows(batch.rows) for batch in batches]
         for attempt in range(RETRIES + 1):
             try:
                 for batch in batches:
                     await self._prepare(target, batch)
                 with COPY_SECONDS.labels(target).time():
-                    counts = await self._way.copy(target, batches, payloads)
+                    counts = await self._way.copy(target, batches, payloads, sent)
                 break
             except DATABASE_ERRORS as error:
                 if attempt == RETRIES or verdict_of(error) is not Verdict.RETRY:
@@ -126,7 +134,7 @@ class Flusher:
         while pending:
             piece = pending.pop()
             try:
-                [count] = await self._copy(target, [piece])
+                [count] = await self._copy(target, [piece], _nobody_waits)
                 new_rows += count
             except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:
@@ -165,11 +173,15 @@ class Flusher:
         return False
 
 
+def _nobody_waits() -> None:
+    """A culprit is looked for: the other hand need not hear of it."""
+
+
 def _by_tenant(parts: list[Part]) -> list[list[Part]]:
     by_tenant: dict[int, list[Part]] = {}
     for part in parts:
         by_tenant.setdefault(part.tenant_id, []).append(part)
-    return list(by_tenant.values())
+    return [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]  # as the other hand does
 
 
 def _merge(parts: list[Part]) -> Batch:

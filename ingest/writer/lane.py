@@ -1,28 +1,39 @@
 """One writer: takes all that waits for it as soon as it is free. No timer: a lone sample is quick,
-a backlog makes large batches."""
+a backlog makes large batches.
+
+A writer has two hands, so that the database never waits for us: while it still works on what one
+of them has sent, and has the commit on disk, the other one makes and sends the next batch. They
+never send at the same time: batches would only get smaller.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
+from types import TracebackType
 
 from ingest.model import TARGETS
 from ingest.writer.backlog import Backlog
 from ingest.writer.flush import Flusher, Part
 
+HANDS = 2
+
 
 class Lane:
-    """A queue of parts and the loop that writes them.
+    """A queue of parts and the hands that write them.
 
-    `pause` is held while a batch is written: who holds it knows that this writer is idle.
+    Attributes:
+        pauses: one is held while a hand writes a batch: who holds them all knows that this writer
+            is idle.
     """
 
     def __init__(self, flusher: Flusher, backlog: Backlog, max_batch_rows: int) -> None:
-        self.pause = asyncio.Lock()
+        self.pauses = [asyncio.Lock() for _ in range(HANDS)]
         self._flusher = flusher
         self._backlog = backlog
         self._max_batch_rows = max_batch_rows
+        self._turn = asyncio.Lock()
         self._waiting: deque[Part] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -39,12 +50,16 @@ class Lane:
 
     async def run(self) -> None:
         """Write whatever waits, until closed and empty."""
+        async with asyncio.TaskGroup() as hands:
+            for pause in self.pauses:
+                hands.create_task(self._work(pause))
+
+    async def _work(self, pause: asyncio.Lock) -> None:
         while self._waiting or not self._closing:
-            await self._wake.wait()
-            async with self.pause:
-                await self._write(self._take())
-            if not self._waiting and not self._closing:
-                self._wake.clear()
+            async with Turn(self._turn) as turn:
+                await self._wake.wait()
+                async with pause:
+                    await self._write(self._take(), turn)
 
     def _take(self) -> list[Part]:
         parts: list[Part] = []
@@ -54,13 +69,50 @@ class Lane:
             if parts and rows > self._max_batch_rows:
                 break
             parts.append(self._waiting.popleft())
+        if not self._waiting and not self._closing:
+            self._wake.clear()
         return parts
 
-    async def _write(self, parts: list[Part]) -> None:
-        for target in TARGETS:
-            mine = [part for part in parts if part.target == target]
-            if mine:
-                started = time.monotonic()
-                is_decided = await self._flusher.flush(target, mine)
-                rows = sum(len(part.rows) for part in mine) if is_decided else 0
-                await self._backlog.written(rows, time.monotonic() - started)
+    async def _write(self, parts: list[Part], turn: Turn) -> None:
+        by_target = {
+            target: [part for part in parts if part.target == target] for target in TARGETS
+        }
+        left = [target for target in TARGETS if by_target[target]]
+        while left:
+            target = left.pop(0)
+            mine = by_target[target]
+            started = time.monotonic()
+            is_decided = await self._flusher.flush(target, mine, _go_on if left else turn.end)
+            rows = sum(len(part.rows) for part in mine) if is_decided else 0
+            await self._backlog.written(rows, time.monotonic() - started)
+
+
+class Turn:
+    """A hand's turn: from taking what waits until all of it is sent."""
+
+    def __init__(self, lock: asyncio.Lock) -> None:
+        self._lock = lock
+        self._lasts = False
+
+    async def __aenter__(self) -> Turn:
+        await self._lock.acquire()
+        self._lasts = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the other hand begin; ending twice is harmless."""
+        if self._lasts:
+            self._lasts = False
+            self._lock.release()
+
+
+def _go_on() -> None:
+    """There is more to send before the turn ends."""

@@ -26,7 +26,7 @@ async def empty_staging(database: Database, pauses: Sequence[asyncio.Lock]) -> N
     round tries again.
 
     Args:
-        pauses: a lock for each writer, held while it writes.
+        pauses: locks that writers hold while they write.
     """
     for target in TARGETS:
         try:

@@ -8,7 +8,7 @@ duplicates in every batch only one in 65 tries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,9 +32,16 @@ class Way:
         self._left = dict.fromkeys(TARGETS, 0)
 
     async def copy(
-        self, target: str, batches: Sequence[Batch], payloads: Sequence[bytes]
+        self,
+        target: str,
+        batches: Sequence[Batch],
+        payloads: Sequence[bytes],
+        sent: Callable[[], None],
     ) -> list[int]:
         """Store the batches in one transaction; how many rows of each were new.
+
+        Args:
+            sent: called when all rows are on their way to the server.
 
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
@@ -42,11 +49,13 @@ class Way:
         if self._left[target]:
             self._left[target] -= 1
             BATCHES.labels(target, "staging").inc()
-            return await self._database.copy_samples(target, payloads, expect_duplicates=True)
-        if not await self._database.append_samples(target, payloads, touched_by(batches)):
+            return await self._database.copy_samples(
+                target, payloads, expect_duplicates=True, sent=sent
+            )
+        if not await self._database.append_samples(target, payloads, touched_by(batches), sent):
             self._left[target] = self._detour[target]
             self._detour[target] = min(self._detour[target] * 2, LONGEST_DETOUR)
-            return await self.copy(target, batches, payloads)
+            return await self.copy(target, batches, payloads, sent)
         self._detour[target] = 1
         BATCHES.labels(target, "direct").inc()
         return [len(batch) for batch in batches]

@@ -24,7 +24,8 @@ from ingest.writer.ticket import Ticket
 class Writers:
     """Several lanes; a series always goes through the same one.
 
-    So two writers of a process never meet at one key, whatever is sent twice at once.
+    So two lanes never meet at one key, whatever is sent twice at once. The two hands of one may:
+    both go through the keys in order, so that one waits for the other and never both.
     """
 
     def __init__(

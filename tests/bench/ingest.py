@@ -17,7 +17,7 @@ from tests.support.stack import Stack, running_stack
 
 REPETITIONS = 3
 SECONDS = 4.0
-SERIES = 10_000
+SERIES = 16_000  # 2,000 a request for each of 8 senders, as Prometheus sends by default
 NEW_SERIES = 40_000
 LONE_REQUESTS = 200
 LONE_SAMPLES = 10

@@ -19,7 +19,7 @@ CREATE TABLE public.raw_sample (
     time timestamptz NOT NULL, series_id bigint NOT NULL, value float8 NOT NULL, exact numeric,
     PRIMARY KEY (series_id, time)
 ) PARTITION BY RANGE (time);
-CREATE INDEX ON public.raw_sample USING brin (time);
+CREATE INDEX ON public.raw_sample USING brin (time) WITH (autosummarize = on);
 CREATE TABLE public.raw_sample_p1 PARTITION OF public.raw_sample
     FOR VALUES FROM (date_trunc('day', now()) - interval '1 day')
     TO (date_trunc('day', now()) + interval '2 days');

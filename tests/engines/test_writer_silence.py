@@ -33,7 +33,7 @@ class Silence:
     async def append(self, series_id: int) -> bool:
         """One sample."""
         payload = encode_rows(rows_of((series_id, NOON_MS, 1.0)))
-        return await self.database.append_samples("internal", [payload], MINUTE)
+        return await self.database.append_samples("internal", [payload], MINUTE, lambda: None)
 
 
 @pytest_asyncio.fixture

@@ -5,7 +5,7 @@ and how a test says. Real ones are for the layers `engines` and `faults`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -80,10 +80,15 @@ class FakeDatabase:
         return {}
 
     async def append_samples(
-        self, target: str, payloads: Sequence[bytes], touched: Touched
+        self,
+        target: str,
+        payloads: Sequence[bytes],
+        touched: Touched,
+        sent: Callable[[], None],
     ) -> bool:
         """All rows, if all of them are new."""
         del touched
+        sent()
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
         self._refuse(batches)
@@ -95,10 +100,15 @@ class FakeDatabase:
         return True
 
     async def copy_samples(
-        self, target: str, payloads: Sequence[bytes], expect_duplicates: bool
+        self,
+        target: str,
+        payloads: Sequence[bytes],
+        expect_duplicates: bool,
+        sent: Callable[[], None],
     ) -> list[int]:
         """The rows that are new."""
         del expect_duplicates
+        sent()
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
         self._refuse(batches)
@@ -109,6 +119,11 @@ class FakeDatabase:
             counts.append(len(self.rows) - before)
         self._fail_after_commit(fault)
         return counts
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many calls hang."""
+        return len(self._gates)
 
     def release(self) -> None:
         """Let hanging calls go on."""

@@ -33,13 +33,18 @@ class Bench:
         flusher = Flusher(cast(Database, self.database), FakeEngine(), SeriesCache(10), accounts)
         self.lane = Lane(flusher, self.backlog, 50_000)
 
-    async def write(self, first: float = 1.0) -> None:
+    async def write(self, first: float = 1.0, at_ms: int = NOW_MS) -> None:
         """Put one request's rows in, the first of them of this value, and wait for their result."""
-        rows = rows_of((0, NOW_MS, first), *[(number, NOW_MS, 1.0) for number in range(1, ROWS)])
+        rows = rows_of((0, at_ms, first), *[(number, at_ms, 1.0) for number in range(1, ROWS)])
         ticket = Ticket(ROWS)
         ticket.expect(1)
         self.lane.put(Part(DEFAULT_TENANT_ID, "internal", rows, ticket))
         await ticket.wait()
+
+    async def settle(self) -> None:
+        """Let everything happen that needs no answer of the database."""
+        for _ in range(50):
+            await asyncio.sleep(0)
 
 
 async def test_batches_that_fail_teach_no_speed() -> None:
@@ -68,5 +73,25 @@ async def test_a_defect_of_ours_fails_its_batch_and_no_other(faults: list[Fault]
     with pytest.raises(Unavailable, match="internal error"):
         await bench.write(first=POISON)
     await bench.write()
+    bench.lane.close()
+    await running
+
+
+async def test_the_next_batch_is_sent_while_the_database_works_on_the_one_before() -> None:
+    """One batch ahead and no more; what comes later shares the next one."""
+    bench = Bench()
+    bench.database.hanging = True
+    running = asyncio.create_task(bench.lane.run())
+    writes = []
+    for number, calls in enumerate((1, 2, 2, 2)):
+        writes.append(asyncio.create_task(bench.write(at_ms=NOW_MS + number)))
+        await bench.settle()
+        assert bench.database.calls_under_way == calls
+    bench.database.release()
+    await bench.settle()
+    assert bench.database.calls_under_way == 1
+    bench.database.hanging = False
+    bench.database.release()
+    await asyncio.gather(*writes)
     bench.lane.close()
     await running

@@ -31,9 +31,19 @@ class SeriesFields(_message.Message):
     HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
     labels: _containers.RepeatedCompositeFieldContainer[LabelBytes]
     samples: _containers.RepeatedCompositeFieldContainer[Sample]
-    exemplars: _containers.RepeatedScalarFieldContainer[bytes]
+    exemplars: _containers.RepeatedCompositeFieldContainer[ExemplarFields]
     histograms: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, labels: _Optional[_Iterable[_Union[LabelBytes, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., exemplars: _Optional[_Iterable[bytes]] = ..., histograms: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, labels: _Optional[_Iterable[_Union[LabelBytes, _Mapping]]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., exemplars: _Optional[_Iterable[_Union[ExemplarFields, _Mapping]]] = ..., histograms: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ExemplarFields(_message.Message):
+    __slots__ = ("labels", "value", "timestamp")
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedCompositeFieldContainer[LabelBytes]
+    value: float
+    timestamp: int
+    def __init__(self, labels: _Optional[_Iterable[_Union[LabelBytes, _Mapping]]] = ..., value: _Optional[float] = ..., timestamp: _Optional[int] = ...) -> None: ...
 
 class LabelBytes(_message.Message):
     __slots__ = ("name", "value")

@@ -320,14 +320,44 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
         "policy_compression of internal.sample",
         "policy_compression of cumsum.sample",
         "policy_compression of geo.sample",
+        "policy_compression of internal.exemplar",
+        "policy_compression of internal.histogram",
         "policy_retention of internal.sample",
         "policy_retention of internal.parts_1m",
+        "policy_retention of internal.exemplar",
+        "policy_retention of internal.histogram",
     }
     await migrate(timescale_db.url, timescale_db.settings())
     assert await policies() == before
     none = RetentionSettings(internal_days=None, compress_after_days=None)
     await migrate(timescale_db.url, timescale_db.settings(retention=none))
     assert set(await policies()) == {"refresh_rollups", "compress_rollups"}
+
+
+async def test_tables_of_an_upgrade_get_the_policies_in_force(
+    timescale_db: Database,
+) -> None:
+    async with connect(timescale_db) as connection:
+
+        async def jobs() -> list[str]:
+            rows = await connection.fetch(
+                "SELECT proc_name, config - 'hypertable_id' AS config"
+                " FROM timescaledb_information.jobs"
+                " WHERE hypertable_name IN ('exemplar', 'histogram') ORDER BY 1, 2::text"
+            )
+            return [f"{row['proc_name']} {row['config']}" for row in rows]
+
+        before = await jobs()
+        for table in ("exemplar", "histogram"):
+            for policy in ("retention", "compression"):
+                await connection.execute(f"SELECT remove_{policy}_policy('internal.{table}')")
+        await connection.execute(
+            "DELETE FROM internal.migration WHERE file LIKE '%24_policies.sql'"
+        )
+        assert await jobs() == []
+        await migrate(timescale_db.url, timescale_db.settings())
+        assert await jobs() == before
+        assert len(before) == 4
 
 
 async def test_the_command(empty_engine_db: Database) -> None:

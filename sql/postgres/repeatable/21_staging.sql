@@ -2,12 +2,24 @@
 
 DO $create$
 DECLARE
-    v_target text;
-    v_mark   text;
+    v_way  record;
+    v_mark text;
 BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
-        -- geo has no rollups.
-        v_mark := CASE WHEN v_target <> 'geo' THEN $mark$
+    FOR v_way IN
+        SELECT target, name, 'move_' || name || 's' AS move,
+            string_agg(quote_ident(attname), ', ' ORDER BY attnum) AS columns,
+            string_agg(
+                CASE attname
+                    WHEN 'labels_hash' THEN 'jsonb_hash_extended(labels, 0)'
+                    ELSE quote_ident(attname)
+                END, ', ' ORDER BY attnum) AS source
+        FROM internal.store
+        JOIN pg_attribute ON attrelid = format('%I.%I', target, name)::regclass
+        WHERE attnum > 0 AND NOT attisdropped
+        GROUP BY target, name
+    LOOP
+        -- Only these have rollups.
+        v_mark := CASE WHEN v_way.name = 'sample' AND v_way.target <> 'geo' THEN $mark$
     IF v_new > 0 THEN
         SELECT array_agg(DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00'))
         INTO v_minutes FROM new_rows;
@@ -18,8 +30,8 @@ BEGIN
         );
     END IF;$mark$ ELSE '' END;
 
-        EXECUTE replace(replace($template$
-CREATE OR REPLACE FUNCTION staging_@target@.move_samples()
+        EXECUTE replace(replace(replace(replace(replace(replace($template$
+CREATE OR REPLACE FUNCTION staging_@target@.@move@()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -32,16 +44,16 @@ BEGIN
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
         BEGIN
             -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-            INSERT INTO @target@.sample (time, series_id, value, exact)
-            SELECT time, series_id, value, exact FROM new_rows;
+            INSERT INTO @target@.@name@ (@columns@)
+            SELECT @source@ FROM new_rows;
             GET DIAGNOSTICS v_new = ROW_COUNT;
         EXCEPTION WHEN unique_violation THEN
             v_new := NULL;
         END;
     END IF;
     IF v_new IS NULL THEN
-        INSERT INTO @target@.sample (time, series_id, value, exact)
-        SELECT time, series_id, value, exact FROM new_rows
+        INSERT INTO @target@.@name@ (@columns@)
+        SELECT @source@ FROM new_rows
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;
     END IF;@mark@
@@ -50,14 +62,20 @@ BEGIN
 END
 $function$;
 
-COMMENT ON FUNCTION staging_@target@.move_samples IS
+COMMENT ON FUNCTION staging_@target@.@move@ IS
     'Moves the rows of one COPY or INSERT; the setting promgres.new_rows says how many were new';
 
-CREATE OR REPLACE TRIGGER move_samples
-    AFTER INSERT ON staging_@target@.sample
+CREATE OR REPLACE TRIGGER @move@
+    AFTER INSERT ON staging_@target@.@name@
     REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION staging_@target@.move_samples();
-$template$, '@mark@', v_mark), '@target@', v_target);
+    FOR EACH STATEMENT EXECUTE FUNCTION staging_@target@.@move@();
+$template$,
+            '@mark@', v_mark),
+            '@target@', v_way.target),
+            '@name@', v_way.name),
+            '@move@', v_way.move),
+            '@columns@', v_way.columns),
+            '@source@', v_way.source);
     END LOOP;
 END
 $create$;

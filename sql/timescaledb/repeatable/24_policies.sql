@@ -9,17 +9,20 @@ DECLARE
     v_relation text;
     v_after    interval := make_interval(days => internal.retention_days(p_target));
 BEGIN
-    FOREACH v_relation IN ARRAY ARRAY['sample', 'parts_1m'] LOOP
-        CONTINUE WHEN to_regclass(format('%I.%I', p_target, v_relation)) IS NULL;
-        PERFORM remove_retention_policy(format('%I.%I', p_target, v_relation), if_exists => true);
+    FOR v_relation IN
+        SELECT format('%I.%I', target, name) FROM internal.store WHERE target = p_target
+        UNION ALL
+        SELECT format('%I.parts_1m', p_target) WHERE p_target IN ('internal', 'cumsum')
+    LOOP
+        PERFORM remove_retention_policy(v_relation, if_exists => true);
         IF v_after IS NOT NULL THEN
-            PERFORM add_retention_policy(format('%I.%I', p_target, v_relation), v_after);
+            PERFORM add_retention_policy(v_relation, v_after);
         END IF;
     END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION internal.apply_retention IS
-    'Gives raw samples and minutes of a target the retention of the settings; hours and days stay';
+    'Gives raw data and minutes of a target the retention of the settings; hours and days stay';
 
 CREATE OR REPLACE FUNCTION internal.apply_compression(p_target text)
 RETURNS void
@@ -27,12 +30,17 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $function$
 DECLARE
-    v_after interval := internal.compress_after();
+    v_relation text;
+    v_after    interval := internal.compress_after();
 BEGIN
-    PERFORM remove_compression_policy(format('%I.sample', p_target), if_exists => true);
-    IF v_after IS NOT NULL THEN
-        PERFORM add_compression_policy(format('%I.sample', p_target), v_after);
-    END IF;
+    FOR v_relation IN
+        SELECT format('%I.%I', target, name) FROM internal.store WHERE target = p_target
+    LOOP
+        PERFORM remove_compression_policy(v_relation, if_exists => true);
+        IF v_after IS NOT NULL THEN
+            PERFORM add_compression_policy(v_relation, v_after);
+        END IF;
+    END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION internal.apply_compression IS
@@ -119,3 +127,29 @@ END
 $function$;
 COMMENT ON FUNCTION internal.apply_policies IS
     'Records the policies of the settings (empty is "never") and puts them in force';
+
+-- Tables that are younger than the policies of the last migrate get theirs now.
+DO $policies$
+DECLARE
+    v_young text;
+BEGIN
+    FOR v_young IN
+        SELECT DISTINCT target FROM internal.store
+        WHERE internal.retention_days(target) IS NOT NULL AND NOT EXISTS (
+            SELECT FROM timescaledb_information.jobs
+            WHERE proc_name = 'policy_retention'
+                AND (hypertable_schema, hypertable_name) = (target, name))
+    LOOP
+        PERFORM internal.apply_retention(v_young);
+    END LOOP;
+    FOR v_young IN
+        SELECT DISTINCT target FROM internal.store
+        WHERE internal.compress_after() IS NOT NULL AND NOT EXISTS (
+            SELECT FROM timescaledb_information.jobs
+            WHERE proc_name = 'policy_compression'
+                AND (hypertable_schema, hypertable_name) = (target, name))
+    LOOP
+        PERFORM internal.apply_compression(v_young);
+    END LOOP;
+END
+$policies$;

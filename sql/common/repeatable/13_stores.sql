@@ -1,0 +1,12 @@
+-- Where raw data is, in one list.
+
+CREATE OR REPLACE VIEW internal.store (store, target, name) AS
+SELECT * FROM (VALUES
+    ('internal', 'internal', 'sample'),
+    ('cumsum', 'cumsum', 'sample'),
+    ('geo', 'geo', 'sample'),
+    ('exemplar', 'internal', 'exemplar'),
+    ('histogram', 'internal', 'histogram')
+) AS stores;
+COMMENT ON VIEW internal.store IS
+    'Tables whose partitions or chunks come and go: name is the table, target its schema and whose retention it follows';

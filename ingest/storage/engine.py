@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +16,17 @@ import asyncpg
 from ingest.config import Settings
 from ingest.errors import MigrationError
 from ingest.model import TARGETS
-from ingest.storage.pool import AnyConnection, Pool
+from ingest.storage.pool import AnyConnection, Pool, borrow
 
 DAY_MS = 86_400_000
 ROLLUP_TARGETS = ("internal", "cumsum")
 """Targets that have rollups."""
+
+STORES = (*TARGETS, "exemplar", "histogram")
+"""Tables that grow with time: samples of each target, and what comes beside samples of any."""
+
+HORIZON_SECONDS = 60.0
+"""How old what is known of the retention may be: `promgres migrate` changes it at any moment."""
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
@@ -49,25 +56,66 @@ class Horizon:
         return max(self.dropped_before_ms, today_ms - (self.retention_days - 1) * DAY_MS)
 
 
+class Horizons:
+    """How far back each store reaches, as the database said lately."""
+
+    def __init__(self, oldest_ms: int) -> None:
+        self._oldest_ms = oldest_ms
+        self._known: dict[str, Horizon] = {}
+        self._due = 0.0
+
+    def start_ms(self, store: str, now_ms: int) -> int:
+        """Older rows are refused; exemplars and histograms follow the samples of `internal`."""
+        target = store if store in TARGETS else "internal"
+        return self._known[target].start_ms(now_ms)
+
+    async def keep_fresh(self, pool: Pool) -> None:
+        """Ask again what is kept, unless the last answer is young.
+
+        Raises:
+            asyncpg.PostgresError, OSError: what was known still stands.
+        """
+        if time.monotonic() >= self._due:
+            async with borrow(pool, HORIZON_SECONDS) as connection:
+                await self.read(connection)
+
+    async def read(self, connection: AnyConnection) -> None:
+        """Ask the database what is kept."""
+        self._known = {target: await self._ask(connection, target) for target in TARGETS}
+        self._due = time.monotonic() + HORIZON_SECONDS
+
+    async def _ask(self, connection: AnyConnection, target: str) -> Horizon:
+        row = await connection.fetchrow(
+            "SELECT retention_days, dropped_before FROM internal.horizon($1)", target
+        )
+        assert row is not None
+        dropped_before = row["dropped_before"]
+        dropped_ms = to_ms(dropped_before) if dropped_before else self._oldest_ms
+        return Horizon(row["retention_days"], max(self._oldest_ms, dropped_ms))
+
+
 class Engine(Protocol):
     """One way to keep samples and rollups in a database."""
 
     name: str
 
-    async def prepare(self, pool: Pool, target: str, oldest_ms: int, newest_ms: int) -> None:
-        """Make room for samples of this period, in transactions of their own.
+    async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
+        """Make room for rows of this period, in transactions of their own.
 
         A period known to be prepared costs nothing.
+
+        Args:
+            store: one of `STORES`.
 
         Raises:
             asyncpg.PostgresError, OSError: the database refuses, or is away.
         """
 
-    def forget(self, target: str) -> None:
+    def forget(self, store: str) -> None:
         """Prepare everything again: rows met no place, so somebody else took it away."""
 
-    def accepted_since_ms(self, target: str, now_ms: int) -> int:
-        """Samples with older time stamps are refused."""
+    def accepted_since_ms(self, store: str, now_ms: int) -> int:
+        """Rows with older time stamps are refused. Known to the minute: see `Horizons`."""
 
     async def work(self, pool: Pool) -> int:
         """One short round of background work.
@@ -97,25 +145,13 @@ async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
     from ingest.storage.postgres import PostgresEngine
     from ingest.storage.timescaledb import TimescaleEngine
 
-    horizons = await _load_horizons(connection, settings)
-    name = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
-    return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
-
-
-async def _load_horizons(connection: AnyConnection, settings: Settings) -> dict[str, Horizon]:
-    oldest_ms = to_ms(settings.receiver.oldest_timestamp)
-    horizons = {}
+    horizons = Horizons(to_ms(settings.receiver.oldest_timestamp))
     try:
-        for target in TARGETS:
-            row = await connection.fetchrow(
-                "SELECT retention_days, dropped_before FROM internal.horizon($1)", target
-            )
-            assert row is not None
-            dropped_ms = to_ms(row["dropped_before"]) if row["dropped_before"] else oldest_ms
-            horizons[target] = Horizon(row["retention_days"], max(oldest_ms, dropped_ms))
+        await horizons.read(connection)
     except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
         raise MigrationError("the database is not migrated: promgres migrate") from None
-    return horizons
+    name = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
+    return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
 
 
 def to_ms(moment: datetime) -> int:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import asyncpg
 
-from ingest.model import TARGETS
 from ingest.storage.engine import (
     DAY_MS,
     ROLLUP_TARGETS,
-    Horizon,
+    STORES,
+    Horizons,
     Progress,
     to_datetime,
     to_ms,
@@ -41,16 +40,16 @@ class PostgresEngine:
 
     name = "postgres"
 
-    def __init__(self, horizons: Mapping[str, Horizon]) -> None:
+    def __init__(self, horizons: Horizons) -> None:
         self._horizons = horizons
-        self._prepared: dict[str, set[int]] = {target: set() for target in TARGETS}
+        self._prepared: dict[str, set[int]] = {store: set() for store in STORES}
         self._windows = dict.fromkeys(ROLLUP_TARGETS, timedelta(hours=1))
         self._housekeeping_due = 0.0
 
-    async def prepare(self, pool: Pool, target: str, oldest_ms: int, newest_ms: int) -> None:
-        """See `Engine`: partitions for every day from the oldest to the newest sample."""
+    async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
+        """See `Engine`: partitions for every day from the oldest to the newest row."""
         days = range(oldest_ms // DAY_MS, newest_ms // DAY_MS + 1)
-        prepared = self._prepared[target]
+        prepared = self._prepared[store]
         for start in range(days.start, days.stop, PARTITION_DAYS_AT_ONCE):
             chunk = range(start, min(start + PARTITION_DAYS_AT_ONCE, days.stop))
             if prepared.issuperset(chunk):
@@ -58,22 +57,23 @@ class PostgresEngine:
             async with borrow(pool, PREPARE_SECONDS) as connection:
                 await connection.execute(
                     "SELECT internal.ensure_partitions($1, $2, $3)",
-                    target,
+                    store,
                     to_datetime(chunk.start * DAY_MS),
                     to_datetime(chunk.stop * DAY_MS - 1),
                 )
             prepared.update(chunk)
 
-    def forget(self, target: str) -> None:
+    def forget(self, store: str) -> None:
         """See `Engine`: another process dropped a partition."""
-        self._prepared[target].clear()
+        self._prepared[store].clear()
 
-    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+    def accepted_since_ms(self, store: str, now_ms: int) -> int:
         """See `Engine`; before this partitions are dropped, and never made again."""
-        return self._horizons[target].start_ms(now_ms)
+        return self._horizons.start_ms(store, now_ms)
 
     async def work(self, pool: Pool) -> int:
         """See `Engine`: a window of marked minutes a target; partitions now and then."""
+        await self._horizons.keep_fresh(pool)
         marks = 0
         for target in ROLLUP_TARGETS:
             async with borrow(pool, WORK_SECONDS) as connection:
@@ -98,7 +98,7 @@ class PostgresEngine:
 
     async def _drop_expired(self, connection: AnyConnection) -> bool:
         """A bounded piece of it; whether that was all."""
-        partitions = [await self._drop_partitions(connection, target) for target in TARGETS]
+        partitions = [await self._drop_partitions(connection, store) for store in STORES]
         rows = [
             await connection.fetchval(
                 f"SELECT {target}.drop_expired_minutes($1)", EXPIRED_ROWS_AT_ONCE
@@ -109,11 +109,11 @@ class PostgresEngine:
             max(rows) < EXPIRED_ROWS_AT_ONCE
         )
 
-    async def _drop_partitions(self, connection: AnyConnection, target: str) -> int:
+    async def _drop_partitions(self, connection: AnyConnection, store: str) -> int:
         try:
             dropped: int = await connection.fetchval(
                 "SELECT internal.drop_expired_partitions($1, $2)",
-                target,
+                store,
                 EXPIRED_PARTITIONS_AT_ONCE,
             )
         except asyncpg.LockNotAvailableError:

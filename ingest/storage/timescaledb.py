@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from ingest.storage.engine import (
     DAY_MS,
     ROLLUP_TARGETS,
-    Horizon,
+    Horizons,
     Progress,
     to_datetime,
     to_ms,
@@ -21,21 +20,22 @@ class TimescaleEngine:
 
     name = "timescaledb"
 
-    def __init__(self, horizons: Mapping[str, Horizon]) -> None:
+    def __init__(self, horizons: Horizons) -> None:
         self._horizons = horizons
 
-    async def prepare(self, pool: Pool, target: str, oldest_ms: int, newest_ms: int) -> None:
+    async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Nothing: an insert makes the chunk that it needs."""
 
-    def forget(self, target: str) -> None:
+    def forget(self, store: str) -> None:
         """Nothing is remembered."""
 
-    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+    def accepted_since_ms(self, store: str, now_ms: int) -> int:
         """See `Engine`; a sample before this would never be refreshed into a rollup."""
-        return self._horizons[target].start_ms(now_ms)
+        return self._horizons.start_ms(store, now_ms)
 
     async def work(self, pool: Pool) -> int:
-        """Nothing: a job of the database does it."""
+        """A job of the database does it; only the retention is asked for now and then."""
+        await self._horizons.keep_fresh(pool)
         return 0
 
     async def refresh(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import aiohttp
 
+from ingest.load.amounts import NOTHING, Amounts
+from ingest.load.histograms import HistogramTemplate
+from ingest.load.report import Report, shortfall, written
 from ingest.load.requests import RequestTemplate
+from ingest.load.shapes import ProtocolVersion
 
 HEADERS = {
     "Content-Encoding": "snappy",
@@ -18,6 +22,12 @@ HEADERS = {
     "User-Agent": "promgres-load",
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
+"""Of protocol 1."""
+HEADERS_V2 = HEADERS | {
+    "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    "X-Prometheus-Remote-Write-Version": "2.0.0",
+}
+NO_ANSWER = "no answer"
 REQUEST_TIMEOUT_SECONDS = 30
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.03, 5.0
 
@@ -30,11 +40,15 @@ class Load:
         url: of the write side's endpoint.
         series: how many series, one sample of each a round.
         samples_per_request: as Prometheus' `max_samples_per_send`.
-        rate: samples a second over all senders; 0 is as fast as they are answered.
+        rate: samples and histograms a second over all senders; 0 is as fast as they are answered.
         duration_seconds: when to start no further request.
         senders: requests under way at once.
         metric: name of the synthetic metric.
         start_ms, step_ms: time stamp of the first round, and between rounds; unset: now.
+        protocol: major version of remote write.
+        exemplars: share of the series whose samples come with an exemplar, 0 to 1.
+        histograms: how many series of native histograms, one of each a round, besides `series`.
+        float_histograms: whether these are of the float flavour.
     """
 
     url: str
@@ -46,25 +60,36 @@ class Load:
     metric: str = "promgres_load"
     start_ms: int | None = None
     step_ms: int | None = None
+    protocol: ProtocolVersion = 1
+    exemplars: float = 0
+    histograms: int = 0
+    float_histograms: bool = False
 
 
-@dataclass(slots=True)
-class Report:
-    """What came of it. Acknowledged samples were answered 2xx; the others may be stored or not."""
-
-    sent: int = 0
-    acknowledged: int = 0
-    requests: int = 0
-    seconds: float = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    first_ms: int | None = None
-    last_ms: int | None = None
-    last_error: str = ""
+class Template(Protocol):
+    """A request that is sent again and again."""
 
     @property
-    def rate(self) -> float:
-        """Acknowledged samples a second."""
-        return self.acknowledged / self.seconds if self.seconds else 0.0
+    def amounts(self) -> Amounts:
+        """What a request holds."""
+
+    def body(self, timestamp_ms: int) -> bytes:
+        """The request at a time, as a snappy block of protobuf."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said to a request; without a status, none came."""
+
+    status: str
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """What Retry-After asks for."""
+        header = self.headers.get("Retry-After", "")
+        return float(header) if header.isdigit() else None
 
 
 class Senders:
@@ -94,22 +119,45 @@ class Senders:
         on_progress(self.report)
         return self.report
 
-    def _shares(self) -> list[list[RequestTemplate]]:
+    def _shares(self) -> list[list[Template]]:
         """Each sender's templates; a series belongs to one sender, so that its samples stay in
         order."""
-        load = self.load
-        size = max(1, min(load.samples_per_request, -(-load.series // load.senders)))
-        templates = [
-            RequestTemplate(first, min(size, load.series - first), load.metric)
-            for first in range(0, load.series, size)
-        ]
-        shares = [templates[index :: load.senders] for index in range(load.senders)]
+        templates: list[Template] = [*self._sample_templates(), *self._histogram_templates()]
+        shares = [templates[index :: self.load.senders] for index in range(self.load.senders)]
         return [share for share in shares if share]
+
+    def _sample_templates(self) -> list[RequestTemplate]:
+        load = self.load
+        return [
+            RequestTemplate(
+                each.start,
+                len(each),
+                load.metric,
+                protocol=load.protocol,
+                exemplar_share=load.exemplars,
+            )
+            for each in self._slices(load.series)
+        ]
+
+    def _histogram_templates(self) -> list[HistogramTemplate]:
+        load = self.load
+        return [
+            HistogramTemplate(
+                each.start, len(each), load.metric, load.protocol, load.float_histograms
+            )
+            for each in self._slices(load.histograms)
+        ]
+
+    def _slices(self, series: int) -> list[range]:
+        """Series numbers by request: none too large, and every sender gets some."""
+        load = self.load
+        size = max(1, min(load.samples_per_request, -(-series // load.senders)))
+        return [range(first, min(first + size, series)) for first in range(0, series, size)]
 
     async def _send_rounds(
         self,
         session: aiohttp.ClientSession,
-        templates: list[RequestTemplate],
+        templates: list[Template],
         deadline: float,
         started: float,
         on_progress: Callable[[Report], None],
@@ -119,7 +167,7 @@ class Senders:
         while True:
             timestamp_ms = max(self._timestamp_ms(round_number), previous_ms + 1)
             for template in templates:
-                await self._wait_for_rate(template.samples)
+                await self._wait_for_rate(template.amounts.paced)
                 if time.monotonic() >= deadline:
                     return
                 await self._send(session, template, timestamp_ms, deadline)
@@ -135,51 +183,60 @@ class Senders:
         start_ms = time.time_ns() // 1_000_000 if load.start_ms is None else load.start_ms
         return start_ms + round_number * (load.step_ms or 1000)
 
-    async def _wait_for_rate(self, samples: int) -> None:
+    async def _wait_for_rate(self, amount: int) -> None:
         if not self.load.rate:
             return
         now = time.monotonic()
         turn = max(self._next_sample, now - 1)  # a stall is not made up for by a flood
-        self._next_sample = turn + samples / self.load.rate
+        self._next_sample = turn + amount / self.load.rate
         if turn > now:
             await asyncio.sleep(turn - now)
 
     async def _send(
         self,
         session: aiohttp.ClientSession,
-        template: RequestTemplate,
+        template: Template,
         timestamp_ms: int,
         deadline: float,
     ) -> None:
         """Send one request, again while it is answered 5xx or not at all."""
         body = template.body(timestamp_ms)
-        report = self.report
-        report.sent += template.samples
+        self.report.sent += template.amounts
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            status, retry_after = await self._post(session, body)
-            report.requests += 1
-            report.statuses[status] += 1
-            if status.startswith("2"):
-                report.acknowledged += template.samples
-                first, last = report.first_ms, report.last_ms
-                report.first_ms = timestamp_ms if first is None else min(first, timestamp_ms)
-                report.last_ms = timestamp_ms if last is None else max(last, timestamp_ms)
+            answer = await self._post(session, body)
+            self.report.requests += 1
+            self.report.statuses[answer.status] += 1
+            if answer.status.startswith(("2", "4")):
+                self._settle(answer, template.amounts, timestamp_ms)
                 return
-            if status.startswith("4") or time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 return
-            await asyncio.sleep(retry_after if retry_after is not None else backoff)
+            wait = answer.retry_after_seconds
+            await asyncio.sleep(backoff if wait is None else wait)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> tuple[str, float | None]:
+    def _settle(self, answer: Answer, sent: Amounts, timestamp_ms: int) -> None:
+        """Count what a final answer acknowledges."""
+        is_success = answer.status.startswith("2")
+        if self.load.protocol == 1:
+            self.report.acknowledge(sent if is_success else NOTHING, timestamp_ms)
+            return
+        said = written(answer.headers)
+        self.report.acknowledge(said.at_most(sent), timestamp_ms)
+        complaint = shortfall(answer.status, sent, said, answer.headers)
+        if is_success and complaint:
+            self.report.short_answers += 1
+            self.report.last_error = complaint
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Answer:
+        headers = HEADERS if self.load.protocol == 1 else HEADERS_V2
         try:
-            async with session.post(self.load.url, data=body, headers=HEADERS) as response:
-                text = await response.text()
-                if response.status >= 300:
-                    self.report.last_error = f"{response.status}: {text.strip()[:500]}"
-                retry_after = response.headers.get("Retry-After", "")
-                seconds = float(retry_after) if retry_after.isdigit() else None
-                return str(response.status), seconds
+            async with session.post(self.load.url, data=body, headers=headers) as response:
+                answer = Answer(str(response.status), response.headers, await response.text())
         except (aiohttp.ClientError, TimeoutError) as error:
             self.report.last_error = " ".join(str(error).split()) or type(error).__name__
-            return "no answer", None
+            return Answer(NO_ANSWER, {}, "")
+        if response.status >= 300:
+            self.report.last_error = f"{answer.status}: {' '.join(answer.text.split())[:500]}"
+        return answer

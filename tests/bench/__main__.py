@@ -13,16 +13,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year")
+BENCHMARKS = (
+    "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "staging", "disk",
+)  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
+    "decode_v2_ratio": ">= 0.8",
     "ingest_known_ratio": ">= 0.7",
+    "ingest_v2_ratio": ">= 0.8",
     "lone_request_p99_ms": "<= lone_copy_p99_ms + 20",
     "daemon_bytes_per_series": "<= 356 (labels) + 150",
     "ingest_to_prometheus_receiver_ratio": "> 1",
     "backfill_in_order_slowest_to_median_ratio": "<= 10",
     "backfill_shuffled_slowest_to_median_ratio": "<= 10",
     "year_by_day_ms": "<= 20",
+    "timescaledb_bytes_per_sample": "<= 4",
 }
 
 

@@ -1,0 +1,158 @@
+"""Bytes a sample takes on disk: on TimescaleDB, its chunk compressed, and on plain PostgreSQL.
+
+The same rows on both, through staging, in batches as the daemon makes them. BENCH_TIMESCALEDB_URL
+is an empty database of a real server (it is migrated, and the rows stay there); without it
+TimescaleDB runs in PGlite, whose tables, and so their sizes, are those of any PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+
+from ingest.logs import configure_logs
+from ingest.migrate import migrate
+from ingest.model import Float64s, Rows
+from ingest.writer.copy import encode_rows
+from tests.bench.raw import copy_payload
+from tests.support.databases import Database
+from tests.support.install import pglite_installed
+from tests.support.postgres import start_cluster
+from tests.support.timescaledb import PgliteServer
+
+HOURS = float(os.environ.get("BENCH_DISK_HOURS", "4"))
+TIMESCALEDB_URL = os.environ.get("BENCH_TIMESCALEDB_URL")
+SERIES = 1000
+STEP_MS = 15_000
+POINTS_A_COPY = 50
+KINDS = {"zero": 0.4, "counter": 0.25, "constant": 0.1, "bytes": 0.1, "noise": 0.15}
+"""Share of the series: always 0, requests counted, constants (limits, build information), memory in
+pages, and gauges all of whose bits are noise."""
+
+ENSURE = "SELECT internal.ensure_partitions('internal', $1, $2)"
+COUNT = "SELECT count(*) FROM internal.sample"
+COMPRESS = "SELECT count(compress_chunk(chunk)) FROM show_chunks('internal.sample') AS chunk"
+HYPERTABLE_BYTES = "SELECT hypertable_size('internal.sample')"
+PARTITIONS_BYTES = """
+SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('internal.sample')
+"""
+
+
+def run() -> dict[str, float]:
+    """Bytes a sample, indexes included; nothing of TimescaleDB where there is none."""
+    configure_logs("warning", "text")
+    figures: dict[str, float] = {}
+    with _timescaledb() as database:
+        if database:
+            figures |= asyncio.run(_measure_timescaledb(database))
+    cluster = start_cluster()
+    try:
+        database = Database(cluster.url("postgres"), "postgres")
+        figures["postgres_bytes_per_sample"] = asyncio.run(_measure_postgres(database))
+    finally:
+        cluster.stop()
+    return figures
+
+
+@contextmanager
+def _timescaledb() -> Iterator[Database | None]:
+    if TIMESCALEDB_URL:
+        yield Database(TIMESCALEDB_URL, "timescaledb")
+        return
+    if not pglite_installed():
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as logs:
+        server = PgliteServer(Path(logs)).open()
+        try:
+            yield Database(server.url, "timescaledb")
+        finally:
+            server.stop()
+
+
+async def _measure_timescaledb(database: Database) -> dict[str, float]:
+    connection = await _migrated(database)
+    try:
+        samples = await _fill(connection)
+        before = await connection.fetchval(HYPERTABLE_BYTES)
+        assert await connection.fetchval(COMPRESS) >= 1
+        after = await connection.fetchval(HYPERTABLE_BYTES)
+    finally:
+        await connection.close()
+    return {
+        "timescaledb_bytes_per_sample": after / samples,
+        "timescaledb_uncompressed_bytes_per_sample": before / samples,
+    }
+
+
+async def _measure_postgres(database: Database) -> float:
+    connection = await _migrated(database)
+    try:
+        await connection.execute(ENSURE, _start(), _start() + timedelta(hours=HOURS))
+        samples = await _fill(connection)
+        return float(await connection.fetchval(PARTITIONS_BYTES)) / samples
+    finally:
+        await connection.close()
+
+
+async def _migrated(database: Database) -> asyncpg.Connection:
+    await migrate(database.url, database.settings())
+    connection = await asyncpg.connect(
+        database.url, statement_cache_size=database.statement_cache_size
+    )
+    stored = await connection.fetchval(COUNT)
+    assert not stored, f"{stored} samples are there already: the database has to be empty"
+    return connection
+
+
+async def _fill(connection: asyncpg.Connection) -> int:
+    """COPY all rows through staging; how many there are."""
+    values = _values(int(HOURS * 3_600_000 / STEP_MS))
+    start_ms = int(_start().timestamp() * 1000)
+    for first in range(0, values.shape[1], POINTS_A_COPY):
+        batch = values[:, first : first + POINTS_A_COPY]
+        payload = encode_rows(_rows(batch, start_ms + first * STEP_MS))
+        await copy_payload(connection, payload, "staging_internal", "sample")
+    assert await connection.fetchval(COUNT) == values.size
+    return values.size
+
+
+def _start() -> datetime:
+    """A moment from which the hours are over, and in one day if they can be."""
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=1 + HOURS // 24)
+
+
+def _rows(values: Float64s, first_ms: int) -> Rows:
+    """A batch in the order of the writer: by series, then by time."""
+    series, points = values.shape
+    series_id = np.repeat(np.arange(1, series + 1), points)
+    scraped_at = series_id * 7919 % STEP_MS  # every series has its moment within the interval
+    timestamp_ms = first_ms + scraped_at + np.tile(np.arange(points) * STEP_MS, series)
+    return Rows(series_id, timestamp_ms, values.reshape(-1))
+
+
+def _values(points: int) -> Float64s:
+    """What 1,000 series say, shape (series, points); kinds are mixed among the series."""
+    random = np.random.default_rng(4)
+    counts = [round(share * SERIES) for share in KINDS.values()]
+    zeros, counters, constants, pages, noisy = [(count, points) for count in counts]
+    rates = random.uniform(0.01, 300, (counters[0], 1))
+    values = np.concatenate(
+        [
+            np.zeros(zeros),
+            random.poisson(rates, counters).cumsum(axis=1),
+            np.broadcast_to(random.integers(1, 10**6, (constants[0], 1)), constants),
+            (100_000 + random.integers(-50, 51, pages).cumsum(axis=1)) * 4096,
+            random.normal(0.5, 0.05, noisy),
+        ]
+    ).astype(np.float64)
+    return random.permutation(values)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
+from struct import pack
 from typing import NamedTuple
 
 import numpy as np
@@ -56,26 +59,127 @@ class Rows:
         return len(self.series_id)
 
 
+class Exemplar(NamedTuple):
+    """An example of what was measured, such as the id of one trace; `labels` are its own."""
+
+    timestamp_ms: int
+    value: float
+    labels: Labels
+
+
+class Buckets(NamedTuple):
+    """Counts of observations by bucket index, parallel and in ascending order of the index.
+
+    Index i of histogram.schema s covers (2^((i-1) * 2^-s), 2^(i * 2^-s)].
+    """
+
+    indexes: list[int]
+    counts: list[int] | list[float]
+
+
+class Histogram(NamedTuple):
+    """One sample of a native histogram: all counts absolute, all of them integers or all floats.
+
+    Attributes:
+        schema: resolution, -4 to 8; -53 for buckets with `custom_bounds`.
+        custom_bounds: inclusive upper bounds of buckets 0, 1, …; the last one reaches to +Inf.
+        reset_hint: 0 unknown, 1 yes, 2 no, 3 gauge.
+        start_ms: when counting began, if the sender says so.
+    """
+
+    timestamp_ms: int
+    schema: int
+    is_float: bool
+    observations: float
+    sum: float
+    zero_threshold: float
+    zero_count: float
+    positive: Buckets
+    negative: Buckets
+    custom_bounds: list[float] | None
+    reset_hint: int
+    start_ms: int | None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it says that the series ended."""
+        return is_stale(self.sum)
+
+
+class Metadata(NamedTuple):
+    """What a metric is; `type` in lower case, `unknown` if the sender does not say."""
+
+    name: str
+    type: str
+    unit: str
+    help: str
+    seen_ms: int
+
+
+Item = Exemplar | Histogram | Metadata
+"""What is stored beside samples."""
+
+ITEM_STORES = ("exemplar", "histogram", "metadata")
+"""Where items go, in the fixed order in which their transactions run, after those of samples."""
+
+
+STORES = TARGETS + ITEM_STORES
+
+
+@dataclass(slots=True)
+class Items:
+    """Items of one store, parallel to whose they are: ids of series; of metadata, of the tenant."""
+
+    owner_id: list[int] = field(default_factory=list)
+    item: list[Item] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def add(self, owner_id: int, item: Item) -> None:
+        """Append one."""
+        self.owner_id.append(owner_id)
+        self.item.append(item)
+
+
 @dataclass(slots=True)
 class NewSamples:
-    """Samples of one series that has no id yet (or none that this process knows)."""
+    """What was sent of one series that has no id yet (or none that this process knows)."""
 
     series: Series
     timestamp_ms: list[int]
     value: list[float]
     exact: str | None = None
+    histograms: list[Histogram] = field(default_factory=list)
+    exemplars: list[Exemplar] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many of each kind."""
+
+    samples: int = 0
+    histograms: int = 0
+    exemplars: int = 0
 
 
 @dataclass(slots=True)
 class Rejection:
-    """Why samples of one series cannot be stored, ever.
+    """Why something of one series cannot be stored, ever, and how much it is.
 
-    `samples` may be 0: the request still has to be answered 400, for what is no sample (a native
-    histogram, an invalid series that carried none).
+    All counts may be 0: the request still has to be answered 400 (an invalid series that carried
+    nothing, metadata).
     """
 
     reason: str
-    samples: int
+    samples: int = 0
+    histograms: int = 0
+    exemplars: int = 0
+
+    @property
+    def accounted(self) -> int:
+        """What the accounts call samples: those of native histograms too."""
+        return self.samples + self.histograms
 
 
 @dataclass(slots=True)
@@ -85,31 +189,64 @@ class Intake:
     Attributes:
         tenant_id: whose request it is.
         known: rows by target, of series whose id is known.
-        new: samples of series without a known id.
+        items: by store, of series whose id is known; metadata.
+        new: samples and items of series without a known id.
+        sent: what the request holds, whatever became of it.
         rejections: reasons for the 400, in the order of the request.
         dropped: samples that a rule drops, and stale markers of series with a value label.
-        received: samples in the request, whatever became of them.
-        ignored: what was sent and is not stored, by kind (`exemplar`, `histogram`, `metadata`).
+        exemplars_dropped: exemplars of series that a rule drops.
         undecimal_value_labels: series whose value label is no decimal and stayed a label.
         generation: of the series cache that the ids of `known` are from.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
     known: dict[str, Rows] = field(default_factory=dict)
+    items: dict[str, Items] = field(default_factory=dict)
     new: list[NewSamples] = field(default_factory=list)
+    sent: Counts = field(default_factory=Counts)
     rejections: list[Rejection] = field(default_factory=list)
     dropped: int = 0
-    received: int = 0
-    ignored: dict[str, int] = field(default_factory=dict)
+    exemplars_dropped: int = 0
     undecimal_value_labels: int = 0
     generation: int = 0
 
     @property
+    def received(self) -> int:
+        """Samples in the request, those of native histograms too, whatever became of them."""
+        return self.sent.samples + self.sent.histograms
+
+    @property
     def rejected(self) -> int:
         """Samples that can never be stored."""
-        return sum(rejection.samples for rejection in self.rejections)
+        return sum(rejection.accounted for rejection in self.rejections)
 
     @property
     def storable(self) -> int:
-        """Samples that may be stored: those of `known` and `new`."""
+        """Samples that may be stored: those of `known`, `items` and `new`."""
         return self.received - self.rejected - self.dropped
+
+    def written(self, rejections: Sequence[Rejection]) -> Counts:
+        """What counts as written when nothing else is refused: what is stored, and what is dropped
+        or a duplicate."""
+        return Counts(
+            self.sent.samples - sum(rejection.samples for rejection in rejections),
+            self.sent.histograms - sum(rejection.histograms for rejection in rejections),
+            self.sent.exemplars - sum(rejection.exemplars for rejection in rejections),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to store."""
+        return not (self.known or self.items or self.new)
+
+    def add_item(self, store: str, owner_id: int, item: Item) -> None:
+        """An item of a series whose id is known, or of the tenant."""
+        self.items.setdefault(store, Items()).add(owner_id, item)
+
+
+def is_stale(value: float) -> bool:
+    """Whether a value is the stale marker, to the bit."""
+    return isnan(value) and pack("<d", value) == _STALE_MARKER
+
+
+_STALE_MARKER = pack("<Q", STALE_MARKER_BITS)

@@ -11,8 +11,8 @@ from ingest.model import Int64s, Intake
 from ingest.routing import Router
 from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
-from ingest.wire.tails import Tails, read_tails
-from ingest.wire.v1 import split_payload
+from ingest.wire.negotiate import Protocol
+from ingest.wire.request import Request, read_request
 
 
 class Decoder:
@@ -30,52 +30,52 @@ class Decoder:
         self._cache = cache
         self._limits = limits
 
-    def decode_v1(self, payload: bytes, tenant_id: int, now_ms: int) -> Intake:
-        """Decode a decompressed request of remote write 1.0.
+    def decode(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Intake:
+        """Decode a decompressed request.
 
         Args:
-            payload: a `prometheus.WriteRequest`.
+            protocol: whether `payload` is a WriteRequest of 1.0 or a Request of 2.0.
             tenant_id: whose request it is.
             now_ms: the present, for the limits of time stamps.
 
         Raises:
             BadRequest: `payload` is no protobuf; nothing of it counts as received.
         """
-        request = split_payload(payload)
+        request = read_request(protocol, payload)
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
-        if request.metadata:
-            intake.ignored["metadata"] = request.metadata
+        window = self._limits.window(now_ms)
+        ordinary = OrdinaryPath(self._router, self._cache, window, intake, now_ms)
+        for said in request.metadata():
+            ordinary.take_metadata(said)
         if request.series:
-            self._decode_series(request.series, self._limits.window(now_ms), intake)
+            self._decode_series(request, window, intake, ordinary)
         return intake
 
-    def _decode_series(self, series: list[bytes], window: Window, intake: Intake) -> None:
-        tails = read_tails(series)
-        places = self._places(series, tails, intake.tenant_id)
+    def _decode_series(
+        self, request: Request, window: Window, intake: Intake, ordinary: OrdinaryPath
+    ) -> None:
+        tails = request.tails
+        places = self._places(request, intake.tenant_id)
         known = np.flatnonzero(places >= 0)
         in_time = window.holds(target_numbers(places[known]), tails.timestamp_ms[known])
         # A time stamp that is refused takes the ordinary path too: it finds the words.
         taken = known[in_time]
         is_left = places != DROPPED
-        dropped = len(series) - int(is_left.sum())
+        dropped = len(places) - int(is_left.sum())
         intake.dropped += dropped
-        intake.received += dropped + len(taken)
+        intake.sent.samples += dropped + len(taken)
 
         is_left[taken] = False
-        ordinary = OrdinaryPath(self._router, self._cache, window, intake)
         for position in np.flatnonzero(is_left).tolist():
-            ordinary.take(position, series[position])
+            ordinary.take(position, request.parse(position))
 
         fast = KnownColumns(taken, places[taken], tails.timestamp_ms[taken], tails.value[taken])
         intake.known = rows_by_target(fast, ordinary.known)
 
-    def _places(self, series: list[bytes], tails: Tails, tenant_id: int) -> Int64s:
+    def _places(self, request: Request, tenant_id: int) -> Int64s:
         """The place of each series, UNKNOWN where the fast path cannot tell."""
-        has_tail = np.flatnonzero(tails.length)
-        candidates = series
-        if len(has_tail) < len(series):
-            candidates = [series[index] for index in has_tail.tolist()]
-        keys = label_keys(tenant_id, candidates, tails.length[has_tail].tolist())
-        places = np.full(len(series), UNKNOWN, np.int64)
+        has_tail = np.flatnonzero(request.tails.length)
+        keys = label_keys(tenant_id, request.keys(has_tail.tolist()))
+        places = np.full(len(request.series), UNKNOWN, np.int64)
         places[has_tail] = self._cache.places_by_key(keys)
         return places

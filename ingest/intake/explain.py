@@ -10,7 +10,8 @@ from ingest.intake.describe import Described, describe
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
 from ingest.wire.compression import decompress_snappy
-from ingest.wire.v1 import Payload, parse_series, split_payload
+from ingest.wire.negotiate import Protocol
+from ingest.wire.request import Request, read_request
 from ingest.wire.validate import InvalidSeries, checked_labels, series_text
 from ingest.wire.zstd import MAGIC, decompress_zstd
 
@@ -45,7 +46,7 @@ def explain_series(
 
 
 def explain_body(router: Router, body: bytes, max_bytes: int) -> Iterator[Explained]:
-    """Route every series of a recorded remote write 1.0 body.
+    """Route every series of a recorded remote write body, of 1.0 or 2.0.
 
     Args:
         body: a snappy block, a zstd frame or a plain message.
@@ -54,18 +55,25 @@ def explain_body(router: Router, body: bytes, max_bytes: int) -> Iterator[Explai
     Raises:
         BadRequest: it is none of these.
     """
-    for position, raw in enumerate(_recorded(body, max_bytes).series):
-        parsed = parse_series(raw, position)
+    request = _recorded(body, max_bytes)
+    for position in range(len(request.series)):
+        parsed = request.parse(position)
         yield explain_series(router, parsed.labels, len(parsed.value))
 
 
-def _recorded(body: bytes, max_bytes: int) -> Payload:
+def _recorded(body: bytes, max_bytes: int) -> Request:
     if body.startswith(MAGIC):
-        return split_payload(decompress_zstd(body, max_bytes))
+        return _read(decompress_zstd(body, max_bytes))
     try:
-        return split_payload(decompress_snappy(body, max_bytes))
+        return _read(decompress_snappy(body, max_bytes))
     except BadRequest as as_snappy:
         try:
-            return split_payload(body)
+            return _read(body)
         except BadRequest:
             raise BadRequest(f"{as_snappy}; nor is it a plain remote write message") from None
+
+
+def _read(payload: bytes) -> Request:
+    """The message of one version is an empty one to the other."""
+    request = read_request(Protocol.V1, payload)
+    return request if request.series else read_request(Protocol.V2, payload)

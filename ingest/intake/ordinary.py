@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.intake.describe import Described, describe
 from ingest.intake.limits import Window
-from ingest.model import STALE_MARKER_BITS, TARGETS, Intake, NewSamples, Rejection, Series
+from ingest.model import (
+    TARGETS,
+    Counts,
+    Exemplar,
+    Histogram,
+    Intake,
+    Metadata,
+    NewSamples,
+    Rejection,
+    Series,
+    is_stale,
+)
 from ingest.routing import Router
-from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, place_of, target_number
+from ingest.series.cache import (
+    DROPPED,
+    UNKNOWN,
+    SeriesCache,
+    place_of,
+    series_id_of,
+    target_number,
+)
 from ingest.series.identity import label_key
-from ingest.wire.v1 import ParsedSeries, parse_series
-from ingest.wire.validate import InvalidSeries, checked_labels, series_text, time_text
+from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.validate import (
+    InvalidSeries,
+    checked_labels,
+    checked_pairs,
+    checked_text,
+    series_text,
+    time_text,
+)
 
 MOST_REASONS = 100
 """Reasons kept of one request: 32 MiB can hold 16 million invalid series."""
-
-_STALE_MARKER = struct.pack("<Q", STALE_MARKER_BITS)
 
 
 @dataclass(slots=True)
@@ -33,7 +55,7 @@ class KnownSamples:
 
 
 class _Found(NamedTuple):
-    """A valid series: where it goes, and, unless its labels' key was known, what it is."""
+    """A valid series: where it goes, and, unless its key was known, what it is."""
 
     place: int
     target: str
@@ -45,49 +67,62 @@ class OrdinaryPath:
     """Takes the series of one request one by one.
 
     Args:
-        intake: receives what becomes of the samples, except those of known series.
+        intake: receives what becomes of everything, except samples of known series.
+        now_ms: when the request came.
 
     Attributes:
         known: samples of known series.
     """
 
-    def __init__(self, router: Router, cache: SeriesCache, window: Window, intake: Intake) -> None:
+    def __init__(
+        self, router: Router, cache: SeriesCache, window: Window, intake: Intake, now_ms: int
+    ) -> None:
+        self._now_ms = now_ms
         self._router = router
         self._cache = cache
         self._window = window
         self._intake = intake
         self.known = KnownSamples()
 
-    def take(self, position: int, raw: bytes) -> None:
-        """Read one series.
+    def take(self, position: int, parsed: ParsedSeries) -> None:
+        """Take one series.
 
         Args:
             position: its place in the request.
-            raw: its bytes.
-
-        Raises:
-            BadRequest: `raw` is no protobuf.
         """
-        parsed = parse_series(raw, position)
-        self._intake.received += len(parsed.value)
-        self._ignore("exemplar", parsed.exemplars)
-        self._ignore("histogram", parsed.histograms)
+        sent = contents(parsed)
+        _add(self._intake.sent, sent)
         try:
             found = self._find(parsed)
         except InvalidSeries as error:
-            self._reject(parsed, str(error), len(parsed.value))
+            self._reject(parsed.labels, str(error), sent)
             return
         if found.place == DROPPED:
-            self._intake.dropped += len(parsed.value)
+            self._intake.dropped += sent.samples + sent.histograms
+            self._intake.exemplars_dropped += sent.exemplars
             return
+        for reason in parsed.refused_histograms:
+            self._reject(parsed.labels, f"native histogram: {reason}", Counts(histograms=1))
         self._store(position, parsed, found)
-        if parsed.histograms:
-            self._reject(parsed, "native histograms are not stored by this version", 0)
+
+    def take_metadata(self, said: ParsedMetadata) -> bool:
+        """Take what is said of a metric; whether all that is to know of it is stored already."""
+        try:
+            metadata = _checked_metadata(said, self._now_ms)
+        except InvalidSeries as error:
+            self._reject([(b"__name__", said.name)], f"metadata: {error}", Counts())
+            return False
+        if self._cache.knows_metadata(self._intake.tenant_id, metadata):
+            return True
+        self._intake.add_item("metadata", self._intake.tenant_id, metadata)
+        return False
 
     def _find(self, parsed: ParsedSeries) -> _Found:
+        if parsed.complaint is not None:
+            raise InvalidSeries(parsed.complaint)
         key = None
-        if parsed.label_bytes is not None:
-            key = label_key(self._intake.tenant_id, parsed.label_bytes)
+        if parsed.key is not None:
+            key = label_key(self._intake.tenant_id, parsed.key)
             place = self._cache.place_by_key(key)
             if place == DROPPED:
                 return _Found(place, "")
@@ -96,7 +131,11 @@ class OrdinaryPath:
         labels = checked_labels(parsed.labels)
         described = describe(self._router, self._intake.tenant_id, labels)
         found = self._locate(described)
-        if key is not None and described.value_label is None and found.place != UNKNOWN:
+        is_told = (
+            parsed.metadata is None or found.place == DROPPED or self.take_metadata(parsed.metadata)
+        )
+        is_plain = described.value_label is None and found.place != UNKNOWN
+        if key is not None and is_plain and is_told:
             self._cache.link(key, found.place)
         return found
 
@@ -112,13 +151,20 @@ class OrdinaryPath:
 
     def _store(self, position: int, parsed: ParsedSeries, found: _Found) -> None:
         timestamps, values = self._acceptable(parsed, found)
-        if not timestamps:
+        histograms = self._acceptable_histograms(parsed)
+        exemplars = self._acceptable_exemplars(parsed)
+        if not (timestamps or histograms or exemplars):
             return
         if found.place == UNKNOWN:
             assert found.series is not None
-            samples = NewSamples(found.series, timestamps, values, found.exact)
-            self._intake.new.append(samples)
+            self._intake.new.append(
+                NewSamples(found.series, timestamps, values, found.exact, histograms, exemplars)
+            )
             return
+        for histogram in histograms:
+            self._intake.add_item("histogram", series_id_of(found.place), histogram)
+        for exemplar in exemplars:
+            self._intake.add_item("exemplar", series_id_of(found.place), exemplar)
         known, count = self.known, len(timestamps)
         if found.exact is not None:
             first = len(known.place)
@@ -134,7 +180,7 @@ class OrdinaryPath:
         values: list[float] = []
         refused: dict[str, list[int]] = {}
         for timestamp_ms, value in zip(parsed.timestamp_ms, parsed.value, strict=True):
-            if found.exact is not None and _is_stale(value):
+            if found.exact is not None and is_stale(value):
                 self._intake.dropped += 1
             elif complaint := self._window.complaint(found.target, timestamp_ms):
                 refused.setdefault(complaint, []).append(timestamp_ms)
@@ -143,23 +189,62 @@ class OrdinaryPath:
                 values.append(value)
         for complaint, refused_ms in refused.items():
             moment = f"time stamp {time_text(refused_ms[0])} is {complaint}"
-            self._reject(parsed, moment, len(refused_ms))
+            self._reject(parsed.labels, moment, Counts(samples=len(refused_ms)))
         return timestamps, values
 
-    def _reject(self, parsed: ParsedSeries, reason: str, samples: int) -> None:
+    def _acceptable_histograms(self, parsed: ParsedSeries) -> list[Histogram]:
+        taken = []
+        for histogram in parsed.histograms:
+            complaint = self._window.complaint("internal", histogram.timestamp_ms)
+            if complaint is None:
+                taken.append(histogram)
+                continue
+            moment = f"time stamp {time_text(histogram.timestamp_ms)} is {complaint}"
+            self._reject(parsed.labels, f"native histogram: {moment}", Counts(histograms=1))
+        return taken
+
+    def _acceptable_exemplars(self, parsed: ParsedSeries) -> list[Exemplar]:
+        taken = []
+        for exemplar in parsed.exemplars:
+            try:
+                taken.append(self._checked_exemplar(exemplar))
+            except InvalidSeries as error:
+                self._reject(parsed.labels, f"exemplar: {error}", Counts(exemplars=1))
+        return taken
+
+    def _checked_exemplar(self, exemplar: ParsedExemplar) -> Exemplar:
+        if exemplar.complaint is not None:
+            raise InvalidSeries(exemplar.complaint)
+        if exemplar.timestamp_ms == 0:
+            raise InvalidSeries("the time stamp is missing")
+        if complaint := self._window.complaint("internal", exemplar.timestamp_ms):
+            raise InvalidSeries(f"time stamp {time_text(exemplar.timestamp_ms)} is {complaint}")
+        return Exemplar(exemplar.timestamp_ms, exemplar.value, checked_pairs(exemplar.labels))
+
+    def _reject(self, labels: LabelBytes, reason: str, counts: Counts) -> None:
         rejections = self._intake.rejections
-        if len(rejections) < MOST_REASONS:
-            rejections.append(Rejection(f"{series_text(parsed.labels)}: {reason}", samples))
-            return
         if len(rejections) == MOST_REASONS:
-            rejections.append(Rejection("more series, whose reasons are left out", 0))
-        rejections[-1].samples += samples
-
-    def _ignore(self, kind: str, count: int) -> None:
-        if count:
-            ignored = self._intake.ignored
-            ignored[kind] = ignored.get(kind, 0) + count
+            rejections.append(Rejection("more series, whose reasons are left out"))
+        elif len(rejections) < MOST_REASONS:
+            rejections.append(Rejection(f"{series_text(labels)}: {reason}"))
+        _add(rejections[-1], counts)
 
 
-def _is_stale(value: float) -> bool:
-    return value != value and struct.pack("<d", value) == _STALE_MARKER
+def contents(parsed: ParsedSeries) -> Counts:
+    """What one series carries."""
+    histograms = len(parsed.histograms) + len(parsed.refused_histograms)
+    return Counts(len(parsed.value), histograms, len(parsed.exemplars))
+
+
+def _add(total: Counts | Rejection, counts: Counts) -> None:
+    total.samples += counts.samples
+    total.histograms += counts.histograms
+    total.exemplars += counts.exemplars
+
+
+def _checked_metadata(said: ParsedMetadata, seen_ms: int) -> Metadata:
+    name = checked_text(said.name, "the metric name")
+    if not name:
+        raise InvalidSeries("the metric name is empty")
+    unit, text = checked_text(said.unit, "the unit"), checked_text(said.help, "the help")
+    return Metadata(name, said.type, unit, text, seen_ms)

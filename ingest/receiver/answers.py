@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from ingest.errors import RequestError, Unavailable
-from ingest.model import Rejection
+from ingest.model import Counts, Rejection
 
 REASONS_SHOWN = 10
 REASON_CHARACTERS = 300
@@ -19,17 +19,33 @@ def no_content() -> web.Response:
     return web.Response(status=204)
 
 
-def rejected(rejections: Sequence[Rejection], received: int) -> web.Response:
-    """Some samples can never be stored; the others are. Prometheus logs the first 1024 bytes."""
-    samples = sum(rejection.samples for rejection in rejections)
+def rejected(rejections: Sequence[Rejection], sent: Counts) -> web.Response:
+    """Some of it can never be stored; the rest is. Prometheus logs the first 1024 bytes."""
     reasons = Counter(rejection.reason for rejection in rejections)
-    lines = [f"{samples} of {received} samples refused, the others are stored:"]
+    lines = [f"{_refused(rejections, sent)} refused, the others are stored:"]
     for reason, times in reasons.most_common(REASONS_SHOWN):
         shown = reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + "…"
         lines.append(f"{shown} ({times} times)" if times > 1 else shown)
     if len(reasons) > REASONS_SHOWN:
         lines.append(f"and {len(reasons) - REASONS_SHOWN} more reasons")
     return _text(400, "\n".join(lines))
+
+
+def _refused(rejections: Sequence[Rejection], sent: Counts) -> str:
+    """How many of how many samples, and of whatever else was refused."""
+    parts = []
+    for kind in ("samples", "histograms", "exemplars"):
+        refused = sum(getattr(rejection, kind) for rejection in rejections)
+        if refused or kind == "samples":
+            parts.append(f"{refused} of {getattr(sent, kind)} {kind}")
+    return ", ".join(parts)
+
+
+def add_written(response: web.Response, written: Counts) -> None:
+    """Say what was written, as 2.0 demands of every answer, and 1.0 forbids."""
+    response.headers["X-Prometheus-Remote-Write-Samples-Written"] = str(written.samples)
+    response.headers["X-Prometheus-Remote-Write-Histograms-Written"] = str(written.histograms)
+    response.headers["X-Prometheus-Remote-Write-Exemplars-Written"] = str(written.exemplars)
 
 
 def request_error(error: RequestError) -> web.Response:

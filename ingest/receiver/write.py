@@ -21,11 +21,11 @@ from ingest.errors import (
 )
 from ingest.intake.decoder import Decoder
 from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID, Rejection
+from ingest.model import DEFAULT_TENANT_ID, Counts, Rejection
 from ingest.receiver import answers
 from ingest.receiver.metrics import BODY_BYTES, DECODE_SECONDS, REQUESTS, SECONDS
 from ingest.wire.compression import compress_snappy, decompress
-from ingest.wire.negotiate import Encoding, check_content_type, content_encoding
+from ingest.wire.negotiate import Encoding, Negotiated, Protocol, negotiate
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
 from ingest.writer.safekeeping import Safekeeping
@@ -57,10 +57,22 @@ class WriteHandler:
     async def __call__(self, request: web.Request) -> web.Response:
         """Answer one request; never raises."""
         try:
-            response = await self._answer(request)
+            if request.method == "POST":
+                response = await self._answer(request, negotiate(request.headers))
+            else:
+                response = self._answer_probe(request)
         except RequestError as error:
-            log.info("refused", status=error.status, reason=str(error), sender=request.remote)
-            response = answers.request_error(error)
+            response = _refused(request, error)
+        REQUESTS.labels(str(response.status)).inc()
+        return response
+
+    async def _answer(self, request: web.Request, negotiated: Negotiated) -> web.Response:
+        """Answer a request of a kind that is taken. From here on 2.0 hears what was written."""
+        written = Counts()
+        try:
+            response, written = await self._take_in_time(request, negotiated)
+        except RequestError as error:
+            response = _refused(request, error)
         except Unavailable as error:
             response = answers.unavailable(error)
         except ConnectionResetError:
@@ -68,14 +80,13 @@ class WriteHandler:
         except Exception:
             log.exception("write request failed", sender=request.remote)
             response = answers.unavailable(Unavailable("internal error"))
-        REQUESTS.labels(str(response.status)).inc()
+        if negotiated.protocol is Protocol.V2:
+            answers.add_written(response, written)
         return response
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        if request.method != "POST":
-            return self._answer_probe(request)
-        check_content_type(request.headers.get("Content-Type"))
-        encoding = content_encoding(request.headers.get("Content-Encoding"))
+    async def _take_in_time(
+        self, request: web.Request, negotiated: Negotiated
+    ) -> tuple[web.Response, Counts]:
         length_bytes = request.content_length
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
@@ -85,7 +96,7 @@ class WriteHandler:
                 with self._backlog.body(expected_bytes):
                     body = await self._read(request)
                     with SECONDS.time():
-                        return await self._take(body, encoding)
+                        return await self._take(body, negotiated)
         except TimeoutError:
             raise Unavailable("the time for an answer is over; try again") from None
 
@@ -109,26 +120,34 @@ class WriteHandler:
     def _too_large(self) -> PayloadTooLarge:
         return PayloadTooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
-    async def _take(self, body: bytes, encoding: Encoding) -> web.Response:
+    async def _take(self, body: bytes, negotiated: Negotiated) -> tuple[web.Response, Counts]:
         await self._safekeeping.wait_for_room()
         started = time.perf_counter()
         received_ms = time.time_ns() // 1_000_000
+        protocol, encoding = negotiated
         payload = decompress(encoding, body, self._max_decompressed_bytes)
-        intake = self._decoder.decode_v1(payload, DEFAULT_TENANT_ID, received_ms)
+        intake = self._decoder.decode(protocol, payload, DEFAULT_TENANT_ID, received_ms)
         self._accounts.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
         if encoding is not Encoding.SNAPPY:
             body = compress_snappy(payload)
         del payload
         rejections = intake.rejections
-        if intake.known or intake.new:
-            rejections = rejections + await self._safekeeping.keep(intake, received_ms, body)
+        if not intake.is_empty:
+            kept = self._safekeeping.keep(intake, received_ms, protocol, body)
+            rejections = rejections + await kept
+        written = intake.written(rejections)
         if rejections:
             _log_rejections(rejections)
-            return answers.rejected(rejections, intake.received)
-        return answers.no_content()
+            return answers.rejected(rejections, intake.sent), written
+        return answers.no_content(), written
+
+
+def _refused(request: web.Request, error: RequestError) -> web.Response:
+    log.info("refused", status=error.status, reason=str(error), sender=request.remote)
+    return answers.request_error(error)
 
 
 def _log_rejections(rejections: Sequence[Rejection]) -> None:
     for rejection in rejections[: answers.REASONS_SHOWN]:
-        log.info("samples refused", samples=rejection.samples, reason=rejection.reason)
+        log.info("samples refused", samples=rejection.accounted, reason=rejection.reason)

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import repeat
 
 import numpy as np
 
-from ingest.model import TARGETS, Int64s, Series
+from ingest.model import TARGETS, Int64s, Metadata, Series
 
 UNKNOWN = -1
 """The place of a series that the cache does not know."""
@@ -24,6 +25,8 @@ DROPPED = -2
 
 _TARGET_BITS = 2
 _TARGET_MASK = (1 << _TARGET_BITS) - 1
+MOST_METADATA = 100_000
+"""Metadata known to be stored; what is beyond is stored again, which changes nothing."""
 _ENTRY_BYTES = 131
 """Measured: a key of 16 bytes, an int, their dict slot at mean load, and 8 in the queue."""
 
@@ -31,6 +34,11 @@ _ENTRY_BYTES = 131
 def place_of(target: str, series_id: int) -> int:
     """Target and id as one number (ids below 2**61)."""
     return series_id << _TARGET_BITS | TARGETS.index(target)
+
+
+def series_id_of(place: int) -> int:
+    """Id of a known place."""
+    return place >> _TARGET_BITS
 
 
 def target_number(place: int) -> int:
@@ -68,6 +76,7 @@ class SeriesCache:
         self.generation = 0
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
+        self._metadata = _Table(min(max_series, MOST_METADATA))
 
     def __len__(self) -> int:
         """Series whose id is known."""
@@ -106,12 +115,26 @@ class SeriesCache:
         """Know the place of a series by the key of its encoded labels as well."""
         self._by_key.put(key, place)
 
+    def remember_metadata(self, tenant_id: int, metadata: Metadata) -> None:
+        """Know that it is stored. Only after the transaction that stored it has committed."""
+        self._metadata.put(_metadata_key(tenant_id, metadata), 0)
+
+    def knows_metadata(self, tenant_id: int, metadata: Metadata) -> bool:
+        """Whether it is known to be stored."""
+        return _metadata_key(tenant_id, metadata) in self._metadata.places
+
     def clear(self) -> None:
         """Forget everything: the database is another one, or went back in time."""
+        self._metadata.clear()
         self._by_identity.clear()
         self._by_key.clear()
         self.newest = None
         self.generation += 1
+
+
+def _metadata_key(tenant_id: int, metadata: Metadata) -> bytes:
+    parts = [str(tenant_id), metadata.name, metadata.type, metadata.unit, metadata.help]
+    return blake2b("\0".join(parts).encode(), digest_size=16).digest()  # no part holds U+0000
 
 
 class _Table:

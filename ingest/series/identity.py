@@ -61,15 +61,10 @@ def label_key(tenant_id: int, label_bytes: bytes) -> bytes:
     return xxh3_128_digest(label_bytes, _seed(tenant_id))
 
 
-def label_keys(tenant_id: int, series: Sequence[bytes], tails: Sequence[int]) -> list[bytes]:
-    """`label_key` of many series at once.
-
-    Args:
-        series: the bytes of each series.
-        tails: how many bytes at the end of each are its sample, not its labels.
-    """
+def label_keys(tenant_id: int, label_bytes: Sequence[bytes]) -> list[bytes]:
+    """`label_key` of many series at once."""
     seed = _seed(tenant_id)
-    return [xxh3_128_digest(raw[:-tail], seed) for raw, tail in zip(series, tails, strict=True)]
+    return [xxh3_128_digest(each, seed) for each in label_bytes]
 
 
 def _seed(tenant_id: int) -> int:

@@ -16,10 +16,10 @@ from ingest.model import Labels, Series
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.storage.staging import SAMPLE_COLUMNS, STAGING, StagingTable
 
 log = get_logger("storage")
 
-SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
 CHUNK_BYTES = 256 * 1024
 RESOLVE_AT_ONCE = 10_000
 LAST_WORDS_SECONDS = 5
@@ -108,17 +108,17 @@ class Database:
             )
         return {row["series_id"]: tuple(sorted(json.loads(row["labels"]).items())) for row in rows}
 
-    async def copy_samples(
+    async def copy_to_staging(
         self,
-        target: str,
+        store: str,
         payloads: Sequence[bytes],
         expect_duplicates: bool,
         sent: Callable[[], None],
     ) -> list[int]:
-        """COPY binary payloads into the target's staging table, all in one transaction.
+        """COPY binary payloads into the store's staging table, all in one transaction.
 
         Args:
-            target: one of `model.TARGETS`.
+            store: one of `model.STORES`.
             payloads: complete binary COPY streams, one a statement.
             expect_duplicates: spares the trigger the attempt without ON CONFLICT.
             sent: called when all rows are on their way to the server, which still has work to do.
@@ -129,19 +129,18 @@ class Database:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
+        table = STAGING[store]
         counts = []
         async with self._transaction() as connection:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload in payloads:
                 is_last = payload is payloads[-1]
-                await self._copy(
-                    connection, f"staging_{target}", payload, sent if is_last else None
-                )
+                await self._copy(connection, table, payload, sent if is_last else None)
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
                     raise asyncpg.InterfaceError(
-                        f"staging_{target}.sample moves no rows: is its trigger disabled?"
+                        f"{table.name} moves no rows: is its trigger disabled?"
                     )
                 counts.append(new_rows)
         return counts
@@ -167,11 +166,12 @@ class Database:
         """
         minutes = [to_datetime(minute_ms) for minute_ms in touched.minutes_ms]
         mark = "internal.mark_samples($1, $2, $3)"
+        table = StagingTable(target, "sample", SAMPLE_COLUMNS)
         try:
             async with self._transaction() as connection:
                 for payload in payloads:
                     is_last = payload is payloads[-1]
-                    await self._copy(connection, target, payload, sent if is_last else None)
+                    await self._copy(connection, table, payload, sent if is_last else None)
                 await self._finish(connection, mark, target, minutes, touched.series_ids)
         except NEEDS_STAGING:
             return False
@@ -203,14 +203,14 @@ class Database:
     async def _copy(
         self,
         connection: AnyConnection,
-        sql_schema: str,
+        table: StagingTable,
         payload: bytes,
         sent: Callable[[], None] | None,
     ) -> None:
         await connection.copy_to_table(
-            "sample",
-            schema_name=sql_schema,
-            columns=SAMPLE_COLUMNS,
+            table.table,
+            schema_name=table.sql_schema,
+            columns=table.columns,
             source=_chunks(payload, sent),
             format="binary",
             timeout=self._timeout,
@@ -226,20 +226,20 @@ class Database:
         assert row is not None
         return row[0]
 
-    async def staging_bytes(self, target: str) -> int:
-        """Size of the target's staging table."""
+    async def staging_bytes(self, store: str) -> int:
+        """Size of the store's staging table."""
         async with borrow(self.pool, self._most_seconds) as connection:
             size: int = await connection.fetchval(
-                "SELECT pg_relation_size(to_regclass($1))", f"staging_{target}.sample"
+                "SELECT pg_relation_size(to_regclass($1))", STAGING[store].name
             )
         return size
 
-    async def empty_staging(self, target: str, lock_timeout_ms: int) -> bool:
+    async def empty_staging(self, store: str, lock_timeout_ms: int) -> bool:
         """TRUNCATE the staging table, unless others hold it for longer than the lock timeout."""
         async with self._transaction() as connection:
             await connection.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
             try:
-                await connection.execute(f"TRUNCATE staging_{target}.sample")
+                await connection.execute(f"TRUNCATE {STAGING[store].name}")
             except asyncpg.LockNotAvailableError:
                 return False
         return True

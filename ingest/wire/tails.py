@@ -35,7 +35,8 @@ class Tails(NamedTuple):
     """What the last bytes of each series say if they are a sample.
 
     Attributes:
-        length: bytes of the tail: 18, 9, or 0 where it has neither shape.
+        length: bytes of the tail: 18, 9, or 0 where it has neither shape. (Of 2.0: not 0 where the
+            series has the usual shape.)
         timestamp_ms: milliseconds since 1970; meaningless where `length` is 0.
         value: NaN bits as sent; meaningless where `length` is 0.
     """

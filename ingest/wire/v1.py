@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ingest.errors import BadRequest
-from ingest.wire.pb.remote_write_v1_pb2 import SeriesFields, WriteRequestEnvelope
+from ingest.wire.histogram import InvalidHistogram, parse_histogram, read_histogram
+from ingest.wire.parsed import ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
+from ingest.wire.tails import Tails, read_tails
+
+METRIC_TYPES = (
+    "unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset",
+)  # fmt: skip
+"""By their number, which is the same in both versions."""
 
 
-@dataclass(slots=True)
-class Payload:
-    """A request whose series are still bytes.
+@dataclass
+class RequestV1:
+    """A WriteRequest whose series are still bytes; see `ingest.wire.request.Request`.
 
     Attributes:
         series: the bytes of every TimeSeries message, in the order of the request.
-        metadata: how many MetricMetadata messages came along.
     """
 
     series: list[bytes]
-    metadata: int
+    _metadata: Sequence[bytes]
+
+    @cached_property
+    def tails(self) -> Tails:
+        """See `Request`."""
+        return read_tails(self.series)
+
+    def keys(self, positions: Sequence[int]) -> list[bytes]:
+        """See `Request`: the bytes before the sample, which are labels if they are known."""
+        series, lengths = self.series, self.tails.length.tolist()
+        if len(positions) == len(series):
+            return [raw[:-tail] for raw, tail in zip(series, lengths, strict=True)]
+        return [series[position][: -lengths[position]] for position in positions]
+
+    def parse(self, position: int) -> ParsedSeries:
+        """See `Request`."""
+        return parse_series(self.series[position], position)
+
+    def metadata(self) -> list[ParsedMetadata]:
+        """See `Request`."""
+        return [_metadata(raw, number) for number, raw in enumerate(self._metadata)]
 
 
-@dataclass(slots=True)
-class ParsedSeries:
-    """One TimeSeries, its text not yet checked.
-
-    Attributes:
-        labels: names and values as sent, in the order sent.
-        timestamp_ms: milliseconds since 1970, parallel to `value`.
-        value: sample values, NaN bits as sent.
-        exemplars: how many exemplars came along.
-        histograms: how many native histograms came along.
-        label_bytes: the bytes that stand before everything else, if they are labels and nothing
-            else and so identify the series; None where the encoding is not of that shape.
-    """
-
-    labels: list[tuple[bytes, bytes]]
-    timestamp_ms: list[int]
-    value: list[float]
-    exemplars: int
-    histograms: int
-    label_bytes: bytes | None
-
-
-def split_payload(payload: bytes) -> Payload:
-    """The series of a WriteRequest, each left as bytes.
+def read_request(payload: bytes) -> RequestV1:
+    """Split a WriteRequest into its series.
 
     Raises:
         BadRequest: `payload` is no protobuf.
@@ -56,7 +63,7 @@ def split_payload(payload: bytes) -> Payload:
         envelope = WriteRequestEnvelope.FromString(payload)
     except DecodeError:
         raise BadRequest("the payload is no protobuf message prometheus.WriteRequest") from None
-    return Payload(envelope.timeseries[:], len(envelope.metadata))
+    return RequestV1(envelope.timeseries[:], envelope.metadata[:])
 
 
 def parse_series(raw: bytes, position: int) -> ParsedSeries:
@@ -73,14 +80,26 @@ def parse_series(raw: bytes, position: int) -> ParsedSeries:
         fields = SeriesFields.FromString(raw)
     except DecodeError:
         raise BadRequest(f"timeseries {position} of the payload is no protobuf message") from None
-    return ParsedSeries(
+    parsed = ParsedSeries(
         labels=[(label.name, label.value) for label in fields.labels],
         timestamp_ms=[sample.timestamp for sample in fields.samples],
         value=[sample.value for sample in fields.samples],
-        exemplars=len(fields.exemplars),
-        histograms=len(fields.histograms),
-        label_bytes=_label_bytes(fields, raw),
+        exemplars=[
+            ParsedExemplar(
+                [(label.name, label.value) for label in exemplar.labels],
+                exemplar.timestamp,
+                exemplar.value,
+            )
+            for exemplar in fields.exemplars
+        ],
     )
+    for each in fields.histograms:
+        try:
+            parsed.histograms.append(read_histogram(parse_histogram(each, position)))
+        except InvalidHistogram as error:
+            parsed.refused_histograms.append(str(error))
+    parsed.key = _label_bytes(fields, raw)
+    return parsed
 
 
 def _label_bytes(fields: SeriesFields, raw: bytes) -> bytes | None:
@@ -95,3 +114,18 @@ def _label_bytes(fields: SeriesFields, raw: bytes) -> bytes | None:
     if not raw.startswith(encoded) or len(UnknownFieldSet(fields)):
         return None
     return encoded
+
+
+def _metadata(raw: bytes, number: int) -> ParsedMetadata:
+    try:
+        fields = MetadataFields.FromString(raw)
+    except DecodeError:
+        raise BadRequest(f"metadata {number} of the payload is no protobuf message") from None
+    return ParsedMetadata(
+        fields.metric_family_name, metric_type(fields.type), fields.unit, fields.help
+    )
+
+
+def metric_type(number: int) -> str:
+    """A MetricType by its number; what a later version may add is unknown."""
+    return METRIC_TYPES[number] if 0 <= number < len(METRIC_TYPES) else METRIC_TYPES[0]

@@ -42,6 +42,36 @@ def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     return tuple(sorted([label for label in labels.items() if label[1]]))
 
 
+def checked_pairs(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
+    """The labels of an exemplar, which need no metric name; sorted, without empty ones.
+
+    Raises:
+        InvalidSeries: what is wrong with which label.
+    """
+    labels: dict[str, str] = {}
+    for name, value in pairs:
+        complaint = _text_complaint(name) or _text_complaint(value)
+        if complaint:
+            raise InvalidSeries(f"label {_quoted(name)}={_quoted(value)} {complaint}")
+        if not name:
+            raise InvalidSeries("a label has an empty name")
+        if name.decode() in labels:
+            raise InvalidSeries(f"label {_quoted(name)} is there twice")
+        labels[name.decode()] = value.decode()
+    return tuple(sorted([label for label in labels.items() if label[1]]))
+
+
+def checked_text(raw: bytes, what: str) -> str:
+    """Text that PostgreSQL can store.
+
+    Raises:
+        InvalidSeries: it cannot.
+    """
+    if complaint := _text_complaint(raw):
+        raise InvalidSeries(f"{what} {_quoted(raw)} {complaint}")
+    return raw.decode()
+
+
 def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
     """The first thing that is wrong with labels of which something is."""
     names: set[bytes] = set()

@@ -1,4 +1,4 @@
-"""What became of every sample: the counts that must add up.
+"""What became of every sample, native histograms included: the counts that must add up.
 
 received = written + duplicate + rejected + dropped + refused + in flight + spooled, at any moment.
 "Refused" samples were answered 503: the sender still has them and sends them again.
@@ -30,10 +30,10 @@ SPOOLED = Gauge(
     ["tenant"],
     registry=REGISTRY,
 )
-IGNORED = Counter(
-    "promgres_ignored",
-    "What was sent beside samples and is not stored, by kind.",
-    ["tenant", "kind"],
+EXEMPLARS = Counter(
+    "promgres_exemplars",
+    "Exemplars by what became of them; one that is sent again after a 503 is received again.",
+    ["tenant", "result"],
     registry=REGISTRY,
 )
 NOT_DECIMAL = Counter(
@@ -64,8 +64,10 @@ class Accounts:
         self._count(intake.tenant_id, "dropped", intake.dropped)
         self._fly(intake.tenant_id, intake.storable)
         name = self._name(intake.tenant_id)
-        for kind, count in intake.ignored.items():
-            IGNORED.labels(name, kind).inc(count)
+        rejected = sum(rejection.exemplars for rejection in intake.rejections)
+        EXEMPLARS.labels(name, "received").inc(intake.sent.exemplars)
+        EXEMPLARS.labels(name, "rejected").inc(rejected)
+        EXEMPLARS.labels(name, "dropped").inc(intake.exemplars_dropped)
         if intake.undecimal_value_labels:
             NOT_DECIMAL.labels(name).inc(intake.undecimal_value_labels)
 
@@ -73,6 +75,13 @@ class Accounts:
         """Samples in flight have got their result."""
         self._count(tenant_id, result, samples)
         self._fly(tenant_id, -samples)
+
+    def settle_exemplars(self, tenant_id: int, total: int, written: int, rejected: int) -> None:
+        """Exemplars have got their result; what is neither written nor rejected is a duplicate."""
+        name = self._name(tenant_id)
+        EXEMPLARS.labels(name, "written").inc(written)
+        EXEMPLARS.labels(name, "rejected").inc(rejected)
+        EXEMPLARS.labels(name, "duplicate").inc(total - written - rejected)
 
     def find(self, tenant_id: int, samples: int) -> None:
         """Samples of an earlier process are in the spool: they count as received by this one."""

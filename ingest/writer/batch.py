@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ingest.model import Rows
+from ingest.model import Int64s, Rows
+from ingest.wire.validate import time_text
+from ingest.writer.copy import encode_rows
 
 
 @dataclass(slots=True)
@@ -19,6 +21,26 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def owner_ids(self) -> list[int]:
+        """Whose they are."""
+        ids: list[int] = self.rows.series_id.tolist()
+        return ids
+
+    @property
+    def timestamp_ms(self) -> Int64s:
+        """When they are of."""
+        return self.rows.timestamp_ms
+
+    def encode(self) -> bytes:
+        """As a binary COPY stream."""
+        return encode_rows(self.rows)
+
+    def describe(self, position: int) -> str:
+        """One sample, for people's eyes, to come after the name of its series."""
+        value = self.rows.exact.get(position) or repr(float(self.rows.value[position]))
+        return f"{value} at {time_text(int(self.rows.timestamp_ms[position]))}"
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the rows each."""

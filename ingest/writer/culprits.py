@@ -11,8 +11,9 @@ from typing import NamedTuple
 from ingest.logs import get_logger
 from ingest.model import Labels, NewSamples, Rejection
 from ingest.storage.database import DATABASE_ERRORS, Database
-from ingest.wire.validate import series_text, time_text
+from ingest.wire.validate import series_text
 from ingest.writer.batch import Batch
+from ingest.writer.items import ItemBatch
 
 log = get_logger("writer")
 
@@ -20,20 +21,24 @@ log = get_logger("writer")
 class Culprit(NamedTuple):
     """A batch of one row, and what the database says to it."""
 
-    row: Batch
+    row: Batch | ItemBatch
     error: BaseException
 
     @property
     def series_id(self) -> int:
-        """Whose sample it is."""
-        return int(self.row.rows.series_id[0])
+        """Whose sample or item it is."""
+        return self.row.owner_ids[0]
 
     def rejection(self, series: str) -> Rejection:
         """For the sender, or for the spool's list."""
-        rows = self.row.rows
-        value = rows.exact.get(0) or repr(float(rows.value[0]))
-        sample = f"{series} {value} at {time_text(int(rows.timestamp_ms[0]))}"
-        return Rejection(f"{sample}: {_refusal(self.error)}", 1)
+        reason = f"{series} {self.row.describe(0)}: {_refusal(self.error)}"
+        store = self.row.store if isinstance(self.row, ItemBatch) else None
+        return Rejection(
+            reason,
+            samples=int(store is None),
+            histograms=int(store == "histogram"),
+            exemplars=int(store == "exemplar"),
+        )
 
 
 async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list[Rejection]:
@@ -49,8 +54,12 @@ async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list
 
 def rejection_of_series(samples: Sequence[NewSamples], error: BaseException) -> Rejection:
     """Why samples of one series cannot be stored: the series itself is refused."""
-    count = sum(len(each.timestamp_ms) for each in samples)
-    return Rejection(f"{_text(samples[0].series.labels)}: {_refusal(error)}", count)
+    return Rejection(
+        f"{_text(samples[0].series.labels)}: {_refusal(error)}",
+        sum(len(each.timestamp_ms) for each in samples),
+        sum(len(each.histograms) for each in samples),
+        sum(len(each.exemplars) for each in samples),
+    )
 
 
 async def _labels(database: Database, series_ids: Collection[int]) -> Mapping[int, Labels]:

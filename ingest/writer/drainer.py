@@ -9,6 +9,7 @@ from ingest.intake.decoder import Decoder
 from ingest.logs import get_logger
 from ingest.model import Rejection
 from ingest.wire.compression import decompress_snappy
+from ingest.wire.negotiate import Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry
@@ -86,7 +87,7 @@ class Drainer:
     async def _remove(self) -> int:
         removed = len(self._written)
         refused = [
-            (entry, rejection.reason, rejection.samples)
+            (entry, rejection.reason, rejection.accounted)
             for entry, rejections in self._written
             for rejection in rejections
         ]
@@ -129,8 +130,9 @@ class Drainer:
         what they drop now stays undecided."""
         try:
             payload = decompress_snappy(entry.payload, self._max_payload_bytes)
-            intake = self._decoder.decode_v1(payload, entry.tenant_id, entry.received_ms)
-        except PromgresError as error:
+            protocol = Protocol(entry.protocol)
+            intake = self._decoder.decode(protocol, payload, entry.tenant_id, entry.received_ms)
+        except (PromgresError, ValueError) as error:
             undecided, ticket.undecided = ticket.undecided, 0
             self._accounts.settle(entry.tenant_id, "rejected", undecided)
             return [Rejection(f"spooled request cannot be read: {error}", entry.samples)]

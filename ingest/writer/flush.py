@@ -1,4 +1,4 @@
-"""Write the parts that wait for one target: one transaction, culprits of a refusal singled out."""
+"""Write the parts that wait for one store: one transaction, culprits of a refusal singled out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Rejection, Rows
+from ingest.model import TARGETS, Int64s, Items, Metadata, Rejection, Rows
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
 from ingest.writer.accounts import Accounts
-from ingest.writer.batch import Batch, merge
-from ingest.writer.copy import encode_rows
+from ingest.writer.batch import merge
 from ingest.writer.culprits import Culprit, rejections_of
+from ingest.writer.items import AnyBatch, merge_items
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
@@ -27,31 +27,35 @@ log = get_logger("writer")
 
 RETRIES = 5
 DAY_MS = 86_400_000
+COUNTED = (*TARGETS, "histogram")
+"""Stores whose rows the accounts call samples."""
 
 
 @dataclass(slots=True)
 class Part:
-    """Rows of one request for one target.
+    """Rows of one request for one store.
 
     `settled` of them were accounted for in an earlier attempt and are not counted again. Their ids
     are from a `generation` of the series cache.
     """
 
     tenant_id: int
-    target: str
-    rows: Rows
+    store: str
+    rows: Rows | Items
     ticket: Ticket
     settled: int = 0
     generation: int = 0
 
     @property
     def counted(self) -> int:
-        """Rows whose result is still to be counted."""
-        return 0 if self.ticket.detached else len(self.rows) - self.settled
+        """Rows whose result is still to be counted; exemplars and metadata are no samples."""
+        if self.ticket.detached or self.store not in COUNTED:
+            return 0
+        return len(self.rows) - self.settled
 
 
 class Flusher:
-    """Takes parts of one target to the database; every one of them gets its result."""
+    """Takes parts of one store to the database; every one of them gets its result."""
 
     def __init__(
         self, database: Database, engine: Engine, cache: SeriesCache, accounts: Accounts
@@ -62,7 +66,7 @@ class Flusher:
         self._way = Way(database)
         self._accounts = accounts
 
-    async def flush(self, target: str, parts: list[Part], sent: Callable[[], None]) -> bool:
+    async def flush(self, store: str, parts: list[Part], sent: Callable[[], None]) -> bool:
         """One transaction, a COPY for each tenant. Every ticket is told, whatever happens.
 
         Args:
@@ -74,9 +78,9 @@ class Flusher:
         """
         stale = [part for part in parts if part.generation != self._cache.generation]
         if stale:
-            self._fail(target, stale, WentBack("the database went back in time"))
+            self._fail(store, stale, WentBack("the database went back in time"))
             await self.flush(
-                target,
+                store,
                 [part for part in parts if part.generation == self._cache.generation],
                 sent,
             )
@@ -85,42 +89,42 @@ class Flusher:
             return True
         shares = _by_tenant(parts)
         try:
-            counts = await self._copy(target, [_merge(share) for share in shares], sent)
+            counts = await self._copy(store, [_merge(share) for share in shares], sent)
         except Exception as error:
             if verdict_of(error) is Verdict.REJECT:
-                return all([await self._isolate(target, part) for part in parts])
-            return self._fail(target, parts, error)
+                return all([await self._isolate(store, part) for part in parts])
+            return self._fail(store, parts, error)
         for share, new_rows in zip(shares, counts, strict=True):
             self._settle(share, new_rows)
         return True
 
     async def _copy(
-        self, target: str, batches: Sequence[Batch], sent: Callable[[], None]
+        self, store: str, batches: Sequence[AnyBatch], sent: Callable[[], None]
     ) -> list[int]:
-        payloads = [encode_rows(batch.rows) for batch in batches]
+        payloads = [batch.encode() for batch in batches]
         for attempt in range(RETRIES + 1):
             try:
                 for batch in batches:
-                    await self._prepare(target, batch)
-                with COPY_SECONDS.labels(target).time():
-                    counts = await self._way.copy(target, batches, payloads, sent)
+                    await self._prepare(store, batch)
+                with COPY_SECONDS.labels(store).time():
+                    counts = await self._way.copy(store, batches, payloads, sent)
                 break
             except DATABASE_ERRORS as error:
                 if attempt == RETRIES or verdict_of(error) is not Verdict.RETRY:
                     raise
-                self._engine.forget(target)
-                log.info("batch tried again", target=target, reason=str(error))
-        BATCH_ROWS.labels(target).observe(sum(len(batch) for batch in batches))
+                self._engine.forget(store)
+                log.info("batch tried again", store=store, reason=str(error))
+        BATCH_ROWS.labels(store).observe(sum(len(batch) for batch in batches))
         return counts
 
-    async def _prepare(self, target: str, batch: Batch) -> None:
+    async def _prepare(self, store: str, batch: AnyBatch) -> None:
         """Have the partitions of these rows made, and none in between."""
-        for first, last in runs_of_days(batch.rows):
+        for first, last in runs_of_days(batch.timestamp_ms):
             await self._engine.prepare(
-                self._database.pool, target, first * DAY_MS, (last + 1) * DAY_MS - 1
+                self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
             )
 
-    async def _isolate(self, target: str, part: Part) -> bool:
+    async def _isolate(self, store: str, part: Part) -> bool:
         """Write one request's rows without those that the database will never take.
 
         By itself, so that no request depends on another one's culprit.
@@ -128,17 +132,17 @@ class Flusher:
         Returns:
             Whether every row is decided.
         """
-        pending = [_merge([part])]
+        pending: list[AnyBatch] = [_merge([part])]
         culprits: list[Culprit] = []
         new_rows = 0
         while pending:
             piece = pending.pop()
             try:
-                [count] = await self._copy(target, [piece], _nobody_waits)
+                [count] = await self._copy(store, [piece], _nobody_waits)
                 new_rows += count
             except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:
-                    return self._fail(target, [part], error)
+                    return self._fail(store, [part], error)
                 if len(piece) > 1:
                     pending += reversed(piece.halves())
                 else:
@@ -157,17 +161,29 @@ class Flusher:
         self._accounts.settle(tenant_id, "rejected", rejected)
         self._accounts.settle(tenant_id, "written", written)
         self._accounts.settle(tenant_id, "duplicate", counted - rejected - written)
+        self._note_items(parts, new_rows, len(rejections))
         for part in parts:
             part.ticket.settle(part.counted, rejections)
 
-    def _fail(self, target: str, parts: list[Part], error: Exception) -> bool:
+    def _note_items(self, parts: list[Part], new_rows: int, rejected: int) -> None:
+        """What is known of items that are no samples."""
+        if parts[0].store == "exemplar":
+            total = sum(len(part.rows) for part in parts)
+            self._accounts.settle_exemplars(parts[0].tenant_id, total, new_rows, rejected)
+        for part in parts:
+            if isinstance(part.rows, Items) and not rejected:
+                for owner_id, item in zip(part.rows.owner_id, part.rows.item, strict=True):
+                    if isinstance(item, Metadata):
+                        self._cache.remember_metadata(owner_id, item)
+
+    def _fail(self, store: str, parts: list[Part], error: Exception) -> bool:
         """Tell the tickets; a defect of ours must not leave senders waiting either."""
         if isinstance(error, DATABASE_ERRORS):
             failure = unavailable(error)
-            log.warning("batch not written", target=target, reason=str(failure), error=str(error))
+            log.warning("batch not written", store=store, reason=str(failure), error=str(error))
         else:
             failure = Unavailable("internal error")
-            log.error("batch failed", target=target, exc_info=error)
+            log.error("batch failed", store=store, exc_info=error)
         for part in parts:
             part.ticket.fail(failure)
         return False
@@ -184,13 +200,17 @@ def _by_tenant(parts: list[Part]) -> list[list[Part]]:
     return [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]  # as the other hand does
 
 
-def _merge(parts: list[Part]) -> Batch:
-    return merge([part.rows for part in parts])
+def _merge(parts: list[Part]) -> AnyBatch:
+    samples = [part.rows for part in parts if isinstance(part.rows, Rows)]
+    if samples:
+        return merge(samples)
+    items = [part.rows for part in parts if isinstance(part.rows, Items)]
+    return merge_items(parts[0].store, items)
 
 
-def runs_of_days(rows: Rows) -> list[tuple[int, int]]:
+def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:
     """First and last day (since 1970, UTC) of each run of consecutive days with rows."""
-    days = np.unique(rows.timestamp_ms // DAY_MS)
+    days = np.unique(timestamp_ms // DAY_MS)
     if not len(days):
         return []
     cuts = np.flatnonzero(np.diff(days) > 1)

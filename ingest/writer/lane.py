@@ -13,7 +13,7 @@ import time
 from collections import deque
 from types import TracebackType
 
-from ingest.model import TARGETS
+from ingest.model import STORES
 from ingest.writer.backlog import Backlog
 from ingest.writer.flush import Flusher, Part
 
@@ -74,15 +74,13 @@ class Lane:
         return parts
 
     async def _write(self, parts: list[Part], turn: Turn) -> None:
-        by_target = {
-            target: [part for part in parts if part.target == target] for target in TARGETS
-        }
-        left = [target for target in TARGETS if by_target[target]]
+        by_store = {store: [part for part in parts if part.store == store] for store in STORES}
+        left = [store for store in STORES if by_store[store]]
         while left:
-            target = left.pop(0)
-            mine = by_target[target]
+            store = left.pop(0)
+            mine = by_store[store]
             started = time.monotonic()
-            is_decided = await self._flusher.flush(target, mine, _go_on if left else turn.end)
+            is_decided = await self._flusher.flush(store, mine, _go_on if left else turn.end)
             rows = sum(len(part.rows) for part in mine) if is_decided else 0
             await self._backlog.written(rows, time.monotonic() - started)
 

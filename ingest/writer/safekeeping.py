@@ -9,6 +9,7 @@ from typing import Any
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
+from ingest.wire.negotiate import Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry
@@ -16,8 +17,6 @@ from ingest.writer.ticket import Ticket
 from ingest.writer.writers import Writers
 
 log = get_logger("writer")
-
-PROTOCOL = 1
 
 
 class Safekeeping:
@@ -53,11 +52,13 @@ class Safekeeping:
         if self._spool is None or not self._spool.away:
             await self._writers.backlog.wait_for_room()
 
-    async def keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
+    async def keep(
+        self, intake: Intake, received_ms: int, protocol: Protocol, payload: bytes
+    ) -> list[Rejection]:
         """Make a request safe that `Accounts.receive` has counted. Who stops waiting stops nothing.
 
         Args:
-            payload: the message as a snappy block, for the spool.
+            protocol, payload: the message as a snappy block, for the spool.
 
         Returns:
             What the database rejected.
@@ -65,23 +66,25 @@ class Safekeeping:
         Raises:
             Unavailable: it is not known to be safe; a retry is harmless.
         """
-        return await asyncio.shield(self._run(self._keep(intake, received_ms, payload)))
+        return await asyncio.shield(self._run(self._keep(intake, received_ms, protocol, payload)))
 
     async def close(self, seconds: float) -> None:
         """Finish what was begun, as far as that takes no longer."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    async def _keep(self, intake: Intake, received_ms: int, payload: bytes) -> list[Rejection]:
+    async def _keep(
+        self, intake: Intake, received_ms: int, protocol: Protocol, payload: bytes
+    ) -> list[Rejection]:
         ticket = Ticket(intake.storable)
         try:
-            return await self._commit_or_spool(intake, ticket, received_ms, payload)
+            return await self._commit_or_spool(intake, ticket, received_ms, protocol, payload)
         except BaseException:
             self._refuse(intake, ticket)
             raise
 
     async def _commit_or_spool(
-        self, intake: Intake, ticket: Ticket, received_ms: int, payload: bytes
+        self, intake: Intake, ticket: Ticket, received_ms: int, protocol: Protocol, payload: bytes
     ) -> list[Rejection]:
         spool = self._spool
         if spool is None:
@@ -93,7 +96,7 @@ class Safekeeping:
                 await asyncio.wait([attempt])
             if attempt.done() and not isinstance(attempt.exception(), Unavailable):
                 return attempt.result()
-        return await self._spool_rest(spool, intake, ticket, received_ms, payload)
+        return await self._spool_rest(spool, intake, ticket, received_ms, protocol, payload)
 
     async def _spool_rest(
         self,
@@ -101,13 +104,14 @@ class Safekeeping:
         intake: Intake,
         ticket: Ticket,
         received_ms: int,
+        protocol: Protocol,
         payload: bytes,
     ) -> list[Rejection]:
         """Spool a request whose rows are not all decided; what they become is counted later."""
         ticket.detached = True
         rows = ticket.undecided
         settled = intake.storable - rows
-        entry = Entry(0, received_ms, intake.tenant_id, PROTOCOL, rows, settled, payload)
+        entry = Entry(0, received_ms, intake.tenant_id, protocol.value, rows, settled, payload)
         await spool.append(entry)
         if not spool.away:
             log.warning("the database is away: spooling")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from ingest.logs import get_logger
-from ingest.model import TARGETS
+from ingest.model import STORES
 from ingest.storage.database import DATABASE_ERRORS, Database
 from ingest.writer.metrics import STAGING_EMPTIED
 
@@ -28,21 +28,21 @@ async def empty_staging(database: Database, pauses: Sequence[asyncio.Lock]) -> N
     Args:
         pauses: locks that writers hold while they write.
     """
-    for target in TARGETS:
+    for store in STORES:
         try:
-            size_bytes = await database.staging_bytes(target)
+            size_bytes = await database.staging_bytes(store)
             if size_bytes > EMPTY_ABOVE_BYTES:
-                await _empty(database, pauses, target, size_bytes)
+                await _empty(database, pauses, store, size_bytes)
         except DATABASE_ERRORS as error:
-            log.warning("staging not emptied", target=target, error=str(error))
+            log.warning("staging not emptied", store=store, error=str(error))
 
 
 async def _empty(
-    database: Database, pauses: Sequence[asyncio.Lock], target: str, size_bytes: int
+    database: Database, pauses: Sequence[asyncio.Lock], store: str, size_bytes: int
 ) -> None:
     timeout_ms = HARD_LOCK_TIMEOUT_MS if size_bytes > HARD_LIMIT_BYTES else LOCK_TIMEOUT_MS
     async with AsyncExitStack() as stack:
         for pause in pauses:
             await stack.enter_async_context(pause)
-        emptied = await database.empty_staging(target, timeout_ms)
-    STAGING_EMPTIED.labels(target, "done" if emptied else "locked").inc()
+        emptied = await database.empty_staging(store, timeout_ms)
+    STAGING_EMPTIED.labels(store, "done" if emptied else "locked").inc()

@@ -1,9 +1,10 @@
 """Which way a batch takes into the database.
 
-Rows that are all new go straight into the sample table. A batch with a duplicate is refused there;
-it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each time
-that the short way fails, until it works again. A failed attempt leaves dead rows behind, so with
-duplicates in every batch only one in 65 tries.
+Samples that are all new go straight into the sample table. A batch with a duplicate is refused
+there; it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each
+time that the short way fails, until it works again. A failed attempt leaves dead rows behind, so
+with duplicates in every batch only one in 65 tries. Exemplars, histograms and metadata always go
+through staging.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from ingest.model import TARGETS
 from ingest.storage.database import Database, Touched
-from ingest.writer.batch import Batch
+from ingest.writer.items import AnyBatch
 from ingest.writer.metrics import BATCHES
 
 MINUTE_MS = 60_000
@@ -33,8 +34,8 @@ class Way:
 
     async def copy(
         self,
-        target: str,
-        batches: Sequence[Batch],
+        store: str,
+        batches: Sequence[AnyBatch],
         payloads: Sequence[bytes],
         sent: Callable[[], None],
     ) -> list[int]:
@@ -46,26 +47,33 @@ class Way:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
-        if self._left[target]:
-            self._left[target] -= 1
-            BATCHES.labels(target, "staging").inc()
-            return await self._database.copy_samples(
-                target, payloads, expect_duplicates=True, sent=sent
-            )
-        if not await self._database.append_samples(target, payloads, touched_by(batches), sent):
-            self._left[target] = self._detour[target]
-            self._detour[target] = min(self._detour[target] * 2, LONGEST_DETOUR)
-            return await self.copy(target, batches, payloads, sent)
-        self._detour[target] = 1
-        BATCHES.labels(target, "direct").inc()
-        return [len(batch) for batch in batches]
+        if store not in TARGETS:
+            return await self._through_staging(store, payloads, sent)
+        if self._left[store]:
+            self._left[store] -= 1
+        elif await self._database.append_samples(store, payloads, touched_by(batches), sent):
+            self._detour[store] = 1
+            BATCHES.labels(store, "direct").inc()
+            return [len(batch) for batch in batches]
+        else:
+            self._left[store] = self._detour[store] - 1
+            self._detour[store] = min(self._detour[store] * 2, LONGEST_DETOUR)
+        return await self._through_staging(store, payloads, sent)
+
+    async def _through_staging(
+        self, store: str, payloads: Sequence[bytes], sent: Callable[[], None]
+    ) -> list[int]:
+        BATCHES.labels(store, "staging").inc()
+        return await self._database.copy_to_staging(
+            store, payloads, expect_duplicates=True, sent=sent
+        )
 
 
-def touched_by(batches: Sequence[Batch]) -> Touched:
+def touched_by(batches: Sequence[AnyBatch]) -> Touched:
     """Minutes, and series where there are many minutes, of the batches."""
-    timestamps = np.concatenate([batch.rows.timestamp_ms for batch in batches])
+    timestamps = np.concatenate([batch.timestamp_ms for batch in batches])
     minutes = np.unique(timestamps // MINUTE_MS) * MINUTE_MS
     if len(minutes) <= MARKED_BY_MINUTE:
         return Touched(minutes.tolist(), None)
-    series_ids = np.unique(np.concatenate([batch.rows.series_id for batch in batches]))
+    series_ids = np.unique(np.concatenate([batch.owner_ids for batch in batches]))
     return Touched(minutes.tolist(), series_ids.tolist())

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
-
 from ingest.config import ReceiverSettings, WriterSettings
-from ingest.model import Intake, NewSamples, Rejection, Rows
+from ingest.model import Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
-from ingest.writer.batch import concatenate, select
-from ingest.writer.flush import Flusher, Part
+from ingest.writer.flush import COUNTED, Flusher, Part
 from ingest.writer.lane import Lane
 from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
+from ingest.writer.parts import parted, rows_by_store
 from ingest.writer.resolver import Resolver
 from ingest.writer.ticket import Ticket
 
@@ -71,73 +69,32 @@ class Writers:
         Raises:
             Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
         """
-        rows_by_target = dict(intake.known)
+        ids: dict[bytes, int] = {}
         if intake.new:
             resolved = await self._resolver.resolve(intake.new)
             settled -= self._reject(intake.tenant_id, ticket, resolved.rejections, settled)
-            for target, rows in _rows_by_target(intake.new, resolved.ids).items():
-                known = rows_by_target.get(target)
-                rows_by_target[target] = concatenate([known, rows]) if known else rows
+            ids = resolved.ids
         parts = [
-            (lane, Part(intake.tenant_id, target, share, ticket, generation=intake.generation))
-            for target, rows in rows_by_target.items()
-            for lane, share in self._shares(rows)
+            (lane, Part(intake.tenant_id, store, share, ticket, generation=intake.generation))
+            for store, rows in rows_by_store(intake, ids).items()
+            for lane, share in parted(rows, len(self.lanes))
         ]
         for _, part in parts:
-            part.settled = min(settled, len(part.rows))
-            settled -= part.settled
+            if part.store in COUNTED:
+                part.settled = min(settled, len(part.rows))
+                settled -= part.settled
         ticket.expect(len(parts))
         for lane, part in parts:
-            lane.put(part)
+            self.lanes[lane].put(part)
         return await ticket.wait()
 
     def _reject(
         self, tenant_id: int, ticket: Ticket, rejections: list[Rejection], settled: int
     ) -> int:
         """Count samples of refused series; how many of them were accounted for before."""
-        samples = sum(rejection.samples for rejection in rejections)
+        samples = sum(rejection.accounted for rejection in rejections)
         counted_before = min(settled, samples)
         if not ticket.detached:
             self._accounts.settle(tenant_id, "rejected", samples - counted_before)
         ticket.reject(samples - counted_before, rejections)
         return counted_before
-
-    def _shares(self, rows: Rows) -> list[tuple[Lane, Rows]]:
-        if len(self.lanes) == 1:
-            return [(self.lanes[0], rows)]
-        number = rows.series_id % len(self.lanes)
-        shares = []
-        for index, lane in enumerate(self.lanes):
-            positions = np.flatnonzero(number == index)
-            if len(positions):
-                shares.append((lane, select(rows, positions)))
-        return shares
-
-
-def _rows_by_target(new: list[NewSamples], ids: dict[bytes, int]) -> dict[str, Rows]:
-    """Rows of series that got their ids just now."""
-    by_target: dict[str, list[NewSamples]] = {}
-    for samples in new:
-        if samples.series.identity in ids:
-            by_target.setdefault(samples.series.target, []).append(samples)
-    return {target: _rows(mine, ids) for target, mine in by_target.items()}
-
-
-def _rows(new: list[NewSamples], ids: dict[bytes, int]) -> Rows:
-    series_id: list[int] = []
-    timestamp_ms: list[int] = []
-    value: list[float] = []
-    exact: dict[int, str] = {}
-    for samples in new:
-        count = len(samples.timestamp_ms)
-        if samples.exact is not None:
-            exact.update(dict.fromkeys(range(len(value), len(value) + count), samples.exact))
-        series_id += [ids[samples.series.identity]] * count
-        timestamp_ms += samples.timestamp_ms
-        value += samples.value
-    return Rows(
-        np.array(series_id, np.int64),
-        np.array(timestamp_ms, np.int64),
-        np.array(value, np.float64),
-        exact,
-    )

@@ -8,9 +8,10 @@ from typing import Any
 
 from ingest.config import Settings
 from ingest.intake import Decoder, Limits
-from ingest.model import Intake
+from ingest.model import Intake, Items
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
+from ingest.wire.negotiate import Protocol
 from tests.support.series_bytes import bits, write_request
 
 NOW = 1_760_000_000_000
@@ -48,7 +49,7 @@ class Decoding:
 
     def decode(self, *series: bytes, tenant_id: int = 1) -> Intake:
         """Decode a request of these series."""
-        return self.decoder.decode_v1(write_request(series), tenant_id, NOW)
+        return self.decoder.decode(Protocol.V1, write_request(series), tenant_id, NOW)
 
     def commit(self, intake: Intake) -> None:
         """Create the new series of `intake`, as the writer does."""
@@ -80,13 +81,24 @@ def comparable(intake: Intake) -> dict[str, Any]:
     return {
         "known": {target: rows_of(intake, target) for target in intake.known},
         "new": [
-            (new.series, new.timestamp_ms, [bits(value) for value in new.value], new.exact)
+            (
+                new.series,
+                new.timestamp_ms,
+                [bits(value) for value in new.value],
+                new.exact,
+                repr(new.histograms),
+                repr(new.exemplars),
+            )
             for new in intake.new
         ],
-        "rejections": [(each.reason, each.samples) for each in intake.rejections],
+        "rejections": intake.rejections,
         "dropped": intake.dropped,
-        "received": intake.received,
-        "ignored": intake.ignored,
+        "sent": intake.sent,
+        "items": {store: _comparable_items(items) for store, items in intake.items.items()},
         "undecimal": intake.undecimal_value_labels,
         "tenant": intake.tenant_id,
     }
+
+
+def _comparable_items(items: Items) -> list[tuple[int, str]]:
+    return [(owner, repr(item)) for owner, item in zip(items.owner_id, items.item, strict=True)]

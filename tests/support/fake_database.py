@@ -99,9 +99,9 @@ class FakeDatabase:
         self._fail_after_commit(fault)
         return True
 
-    async def copy_samples(
+    async def copy_to_staging(
         self,
-        target: str,
+        store: str,
         payloads: Sequence[bytes],
         expect_duplicates: bool,
         sent: Callable[[], None],
@@ -110,7 +110,7 @@ class FakeDatabase:
         del expect_duplicates
         sent()
         fault = await self._meet()
-        batches = [_rows(target, payload) for payload in payloads]
+        batches = [_rows(store, payload) for payload in payloads]
         self._refuse(batches)
         counts = []
         for batch in batches:

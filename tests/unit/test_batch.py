@@ -34,4 +34,4 @@ def test_halves_are_the_whole() -> None:
 def test_partitions_are_wanted_only_for_days_with_rows() -> None:
     days = [10, 11, 11, 400, 402]
     rows = rows_of(*[(1, day * DAY_MS + 5, 0.0) for day in days])
-    assert runs_of_days(rows) == [(10, 11), (400, 400), (402, 402)]
+    assert runs_of_days(rows.timestamp_ms) == [(10, 11), (400, 400), (402, 402)]

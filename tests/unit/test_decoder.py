@@ -1,13 +1,24 @@
 """From a payload to an intake."""
 
+import struct
+
 import pytest
 
 from ingest.errors import BadRequest
 from ingest.intake.ordinary import MOST_REASONS
-from ingest.model import STALE_MARKER_BITS, Intake
+from ingest.model import STALE_MARKER_BITS, Counts, Exemplar, Intake, Items, Metadata
+from ingest.wire.negotiate import Protocol
 from ingest.wire.tails import read_tails
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, rows_of
-from tests.support.series_bytes import bits, field, label, labels, sample, write_request
+from tests.support.series_bytes import (
+    bits,
+    field,
+    label,
+    labels,
+    sample,
+    varint,
+    write_request,
+)
 
 UP = labels(name="up", job="node")
 DOWN = labels(name="down")
@@ -21,7 +32,8 @@ def reasons(intake: Intake) -> list[str]:
 def balance(intake: Intake) -> int:
     """Received samples that nothing became of: must be 0."""
     known = sum(len(rows) for rows in intake.known.values())
-    new = sum(len(samples.value) for samples in intake.new)
+    new = sum(len(samples.value) + len(samples.histograms) for samples in intake.new)
+    known += len(intake.items.get("histogram", ()))
     return intake.received - known - new - intake.rejected - intake.dropped
 
 
@@ -43,17 +55,21 @@ def test_a_series_is_new_until_its_id_is_remembered() -> None:
 
 def test_an_empty_request_and_one_of_metadata_only() -> None:
     daemon = Decoding.create()
-    empty = daemon.decoder.decode_v1(b"", 1, NOW)
+    empty = daemon.decoder.decode(Protocol.V1, b"", 1, NOW)
     assert (empty.received, empty.known, empty.new, empty.rejections) == (0, {}, [], [])
-    only_metadata = daemon.decoder.decode_v1(write_request([], [b"\x08\x01"] * 2), 1, NOW)
+    said = b"\x08\x01" + field(2, b"Up") + field(4, b"Whether it is up.")
+    only_metadata = daemon.decoder.decode(Protocol.V1, write_request([], [said]), 1, NOW)
     assert (only_metadata.received, only_metadata.rejections) == (0, [])
-    assert only_metadata.ignored == {"metadata": 2}
+    metadata = Metadata("Up", "counter", "", "Whether it is up.", NOW)
+    assert only_metadata.items == {"metadata": Items([1], [metadata])}
+    daemon.cache.remember_metadata(1, metadata)
+    assert daemon.decoder.decode(Protocol.V1, write_request([], [said]), 1, NOW).is_empty
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", write_request([UP, b"\x0a\x05abc"])])
 def test_what_is_no_protobuf_is_refused_whole(payload: bytes) -> None:
     with pytest.raises(BadRequest):
-        Decoding.create().decoder.decode_v1(payload, 1, NOW)
+        Decoding.create().decoder.decode(Protocol.V1, payload, 1, NOW)
 
 
 def test_a_known_series_is_routed_once() -> None:
@@ -189,20 +205,44 @@ def test_a_series_without_a_storable_sample_is_not_created() -> None:
     assert Decoding.create().decode(UP, UP + sample(0, 1)).new == []
 
 
-def test_exemplars_are_counted_and_histograms_refused() -> None:
+def exemplar(timestamp_ms: int) -> bytes:
+    """As a field of a TimeSeries."""
+    content = field(1, field(1, b"trace_id") + field(2, b"abc"))
+    return field(3, content + b"\x11" + struct.pack("<d", 1.5) + b"\x18" + varint(timestamp_ms))
+
+
+def histogram(timestamp_ms: int, count: int = 0) -> bytes:
+    """A native histogram without buckets, as a field of a TimeSeries."""
+    return field(4, b"\x08" + varint(count) + b"\x78" + varint(timestamp_ms))
+
+
+def test_exemplars_and_histograms_of_new_and_of_known_series() -> None:
     daemon = Decoding.create()
-    intake = daemon.decode(UP + sample(NOW, 1) + field(3, b"") * 2, UP + field(3, b""))
-    assert intake.rejections == []
-    assert intake.ignored == {"exemplar": 3}
-    assert len(intake.new) == 1
-    intake = daemon.decode(UP + field(4, b""), DOWN + sample(NOW, 1) + field(4, b"") * 2)
-    assert intake.ignored == {"histogram": 3}
+    series = UP + sample(NOW, 1) + exemplar(NOW) + histogram(NOW)
+    intake = daemon.decode(series)
+    [new] = intake.new
+    assert new.exemplars == [Exemplar(NOW, 1.5, (("trace_id", "abc"),))]
+    assert [each.timestamp_ms for each in new.histograms] == [NOW]
+    assert intake.sent == Counts(samples=1, histograms=1, exemplars=1)
+    daemon.commit(intake)
+    known = daemon.decode(series)
+    assert known.items["exemplar"] == Items([100], list(new.exemplars))
+    assert known.items["histogram"] == Items([100], list(new.histograms))
+    assert len(known.known["internal"]) == 1
+
+
+def test_exemplars_and_histograms_that_cannot_be_stored() -> None:
+    daemon = Decoding.create()
+    intake = daemon.decode(UP + exemplar(0) + histogram(0) + histogram(NOW, count=7))
+    assert intake.rejected == 2
+    assert intake.written(intake.rejections) == Counts()
     assert reasons(intake) == [
-        'up{job="node"}: native histograms are not stored by this version',
-        "down: native histograms are not stored by this version",
+        'up{job="node"}: native histogram: its buckets hold 0 observations, but its count is 7',
+        'up{job="node"}: native histogram: time stamp 1970-01-01T00:00:00.000Z is before'
+        " 2000-01-01T00:00:00.000Z, the oldest that target internal takes",
+        'up{job="node"}: exemplar: the time stamp is missing',
     ]
-    assert [new.series.name for new in intake.new] == ["down"]
-    assert balance(intake) == 0
+    assert intake.is_empty
 
 
 def test_dropped_series_are_counted_and_known_at_once() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.errors import UnsupportedMedia
-from ingest.wire.negotiate import Encoding, check_content_type, content_encoding
+from ingest.wire.negotiate import Encoding, Protocol, content_encoding, message_protocol
 
 
 @pytest.mark.parametrize(
@@ -17,14 +17,25 @@ from ingest.wire.negotiate import Encoding, check_content_type, content_encoding
     ],
 )
 def test_version_1_is_taken(header: str | None) -> None:
-    check_content_type(header)
+    assert message_protocol(header) is Protocol.V1
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        'Application/x-Protobuf ; Proto="io.prometheus.write.v2.Request"',
+    ],
+)
+def test_version_2_is_taken(header: str) -> None:
+    assert message_protocol(header) is Protocol.V2
 
 
 @pytest.mark.parametrize(
     "header",
     [
         "application/json",
-        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=io.prometheus.write.v3.Request",
         "application/x-protobuf;proto=",
         "text/plain",
         "",
@@ -32,7 +43,7 @@ def test_version_1_is_taken(header: str | None) -> None:
 )
 def test_anything_else_is_415(header: str) -> None:
     with pytest.raises(UnsupportedMedia):
-        check_content_type(header)
+        message_protocol(header)
 
 
 def test_encodings() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS
-from ingest.wire.v1 import parse_series, split_payload
+from ingest.wire.parsed import ParsedExemplar
+from ingest.wire.v1 import parse_series, read_request
 from tests.support.series_bytes import bits, field, label, labels, sample, write_request
 
 NOW = 1_760_000_000_000
@@ -14,19 +15,19 @@ UP = labels(name="up", job="node")
 
 
 def test_series_stay_bytes_in_the_order_of_the_request() -> None:
-    payload = split_payload(write_request([b"one", b"", b"two"], metadata=[b"m"]))
+    payload = read_request(write_request([b"one", b"", b"two"], metadata=[b"\x08\x01"]))
     assert payload.series == [b"one", b"", b"two"]
-    assert payload.metadata == 1
+    assert [said.type for said in payload.metadata()] == ["counter"]
 
 
 def test_an_empty_payload_is_a_probe() -> None:
-    assert split_payload(b"").series == []
+    assert read_request(b"").series == []
 
 
 @pytest.mark.parametrize("payload", [b"\x0a\x05abc", b"\xff\xff\xff", b"\x0a"])
 def test_a_payload_that_is_no_protobuf_is_refused(payload: bytes) -> None:
     with pytest.raises(BadRequest, match=r"no protobuf message prometheus\.WriteRequest"):
-        split_payload(payload)
+        read_request(payload)
 
 
 def test_a_series_that_is_no_protobuf_is_refused_with_its_place() -> None:
@@ -40,8 +41,9 @@ def test_every_field_is_read() -> None:
     assert parsed.labels == [(b"__name__", b"up"), (b"job", b"node")]
     assert parsed.timestamp_ms == [NOW, NOW + 1]
     assert parsed.value == [1.5, 0.0]
-    assert (parsed.exemplars, parsed.histograms) == (1, 2)
-    assert parsed.label_bytes == UP
+    assert parsed.exemplars == [ParsedExemplar([], 0, 0.0)]
+    assert len(parsed.histograms) == 2
+    assert parsed.key == UP
 
 
 @pytest.mark.parametrize("value_bits", [STALE_MARKER_BITS, 0x7FF8000000000001, 0xFFF0000000000003])
@@ -70,7 +72,7 @@ def test_every_int64_is_a_time_stamp(timestamp_ms: int) -> None:
     ],
     ids=["sample first", "sample between", "unknown field", "value first", "long varint"],
 )
-def test_an_odd_encoding_has_no_label_bytes(raw: bytes) -> None:
+def test_an_odd_encoding_has_no_key(raw: bytes) -> None:
     parsed = parse_series(raw, 0)
-    assert parsed.label_bytes is None
+    assert parsed.key is None
     assert parsed.value == [5e-324]

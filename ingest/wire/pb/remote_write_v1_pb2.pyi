@@ -45,6 +45,18 @@ class ExemplarFields(_message.Message):
     timestamp: int
     def __init__(self, labels: _Optional[_Iterable[_Union[LabelBytes, _Mapping]]] = ..., value: _Optional[float] = ..., timestamp: _Optional[int] = ...) -> None: ...
 
+class MetadataFields(_message.Message):
+    __slots__ = ("type", "metric_family_name", "help", "unit")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FAMILY_NAME_FIELD_NUMBER: _ClassVar[int]
+    HELP_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    type: int
+    metric_family_name: bytes
+    help: bytes
+    unit: bytes
+    def __init__(self, type: _Optional[int] = ..., metric_family_name: _Optional[bytes] = ..., help: _Optional[bytes] = ..., unit: _Optional[bytes] = ...) -> None: ...
+
 class LabelBytes(_message.Message):
     __slots__ = ("name", "value")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -23,7 +23,7 @@ class RequestEnvelope(_message.Message):
     timeseries: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, symbols: _Optional[_Iterable[bytes]] = ..., timeseries: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
-class TimeSeries(_message.Message):
+class SeriesFields(_message.Message):
     __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata", "created_timestamp")
     LABELS_REFS_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -35,9 +35,23 @@ class TimeSeries(_message.Message):
     samples: _containers.RepeatedCompositeFieldContainer[Sample]
     histograms: _containers.RepeatedCompositeFieldContainer[Histogram]
     exemplars: _containers.RepeatedCompositeFieldContainer[Exemplar]
-    metadata: Metadata
+    metadata: MetadataFields
     created_timestamp: int
-    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., histograms: _Optional[_Iterable[_Union[Histogram, _Mapping]]] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., metadata: _Optional[_Union[Metadata, _Mapping]] = ..., created_timestamp: _Optional[int] = ...) -> None: ...
+    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., histograms: _Optional[_Iterable[_Union[Histogram, _Mapping]]] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., metadata: _Optional[_Union[MetadataFields, _Mapping]] = ..., created_timestamp: _Optional[int] = ...) -> None: ...
+
+class TimeSeries(_message.Message):
+    __slots__ = ("labels_refs", "samples", "histograms", "exemplars", "metadata")
+    LABELS_REFS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HISTOGRAMS_FIELD_NUMBER: _ClassVar[int]
+    EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    labels_refs: _containers.RepeatedScalarFieldContainer[int]
+    samples: _containers.RepeatedCompositeFieldContainer[Sample]
+    histograms: _containers.RepeatedCompositeFieldContainer[Histogram]
+    exemplars: _containers.RepeatedCompositeFieldContainer[Exemplar]
+    metadata: Metadata
+    def __init__(self, labels_refs: _Optional[_Iterable[int]] = ..., samples: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., histograms: _Optional[_Iterable[_Union[Histogram, _Mapping]]] = ..., exemplars: _Optional[_Iterable[_Union[Exemplar, _Mapping]]] = ..., metadata: _Optional[_Union[Metadata, _Mapping]] = ...) -> None: ...
 
 class Sample(_message.Message):
     __slots__ = ("value", "timestamp", "start_timestamp")
@@ -86,6 +100,16 @@ class Metadata(_message.Message):
     help_ref: int
     unit_ref: int
     def __init__(self, type: _Optional[_Union[Metadata.MetricType, str]] = ..., help_ref: _Optional[int] = ..., unit_ref: _Optional[int] = ...) -> None: ...
+
+class MetadataFields(_message.Message):
+    __slots__ = ("type", "help_ref", "unit_ref")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    HELP_REF_FIELD_NUMBER: _ClassVar[int]
+    UNIT_REF_FIELD_NUMBER: _ClassVar[int]
+    type: int
+    help_ref: int
+    unit_ref: int
+    def __init__(self, type: _Optional[int] = ..., help_ref: _Optional[int] = ..., unit_ref: _Optional[int] = ...) -> None: ...
 
 class Histogram(_message.Message):
     __slots__ = ("count_int", "count_float", "sum", "schema", "zero_threshold", "zero_count_int", "zero_count_float", "negative_spans", "negative_deltas", "negative_counts", "positive_spans", "positive_deltas", "positive_counts", "reset_hint", "timestamp", "custom_values", "start_timestamp")

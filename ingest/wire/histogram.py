@@ -1,0 +1,167 @@
+"""Native histograms of both versions: spans and deltas unrolled, and the rules that they keep to.
+
+The rules are those of the Prometheus Remote-Write 2.0 specification ("Native Histograms") and of
+Prometheus' own receiver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from math import inf, isfinite, isnan
+
+from google.protobuf.message import DecodeError
+
+from ingest.errors import BadRequest
+from ingest.model import Buckets, Histogram, is_stale
+from ingest.wire.pb import remote_write_v2_pb2 as pb
+
+FINEST, COARSEST, CUSTOM = 8, -4, -53
+FINEST_SENT = 52
+"""Finer schemas than 8 are allowed by the specification, and reduced to it."""
+MOST_BUCKETS = 100_000
+"""Of one histogram: spans can claim billions in a few bytes."""
+_LARGEST_INDEX = 2**31 - 1
+
+
+class InvalidHistogram(BadRequest):
+    """One histogram cannot be stored; the rest of its series can."""
+
+
+def parse_histogram(raw: bytes, position: int) -> pb.Histogram:
+    """One Histogram message of a series.
+
+    Raises:
+        BadRequest: it is no protobuf, so nothing in the request can be trusted.
+    """
+    try:
+        return pb.Histogram.FromString(raw)
+    except DecodeError:
+        raise BadRequest(f"a histogram of timeseries {position} is no protobuf message") from None
+
+
+def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:
+    """Unroll and check one histogram.
+
+    Args:
+        start_ms: when counting began, if only the series says so (2.0-rc.3); 0 is unset.
+
+    Raises:
+        InvalidHistogram: which rule it breaks.
+    """
+    is_float = message.WhichOneof("count") == "count_float"
+    custom = message.schema == CUSTOM
+    if not custom and not COARSEST <= message.schema <= FINEST_SENT:
+        raise InvalidHistogram(f"schema {message.schema} is not between -4 and 8, nor -53")
+    histogram = Histogram(
+        timestamp_ms=message.timestamp,
+        schema=message.schema,
+        is_float=is_float,
+        observations=message.count_float if is_float else message.count_int,
+        sum=message.sum,
+        zero_threshold=message.zero_threshold,
+        zero_count=message.zero_count_float if is_float else message.zero_count_int,
+        positive=_buckets(
+            message.positive_spans,
+            message.positive_counts if is_float else list(accumulate(message.positive_deltas)),
+            "positive",
+        ),
+        negative=_buckets(
+            message.negative_spans,
+            message.negative_counts if is_float else list(accumulate(message.negative_deltas)),
+            "negative",
+        ),
+        custom_bounds=list(message.custom_values) if custom else None,
+        reset_hint=message.reset_hint if 0 <= message.reset_hint <= 3 else 0,
+        start_ms=message.start_timestamp or start_ms or None,
+    )
+    if is_stale(histogram.sum):
+        return histogram
+    _check_flavour(message, is_float)
+    _check_counts(histogram)
+    if custom:
+        _check_custom(histogram)
+    elif message.custom_values:
+        raise InvalidHistogram("only schema -53 has custom bounds")
+    return _reduced(histogram)
+
+
+def _buckets(
+    spans: Sequence[pb.BucketSpan], counts: Sequence[int] | Sequence[float], side: str
+) -> Buckets:
+    lengths = [span.length for span in spans]
+    if sum(lengths) != len(counts):
+        raise InvalidHistogram(f"{side} spans have {sum(lengths)} buckets, counts {len(counts)}")
+    if len(counts) > MOST_BUCKETS:
+        raise InvalidHistogram(f"more than {MOST_BUCKETS} {side} buckets")
+    indexes: list[int] = []
+    start = 0
+    for number, span in enumerate(spans):
+        if number and span.offset < 0:
+            raise InvalidHistogram(f"{side} span {number + 1} has a negative offset")
+        start += span.offset
+        indexes += range(start, start + span.length)
+        start += span.length
+    if indexes and max(indexes[-1], -indexes[0]) > _LARGEST_INDEX:
+        raise InvalidHistogram(f"a {side} bucket is out of range")
+    return Buckets(indexes, list(counts))
+
+
+def _check_flavour(message: pb.Histogram, is_float: bool) -> None:
+    other = "zero_count_int" if is_float else "zero_count_float"
+    deltas = message.positive_deltas or message.negative_deltas
+    floats = message.positive_counts or message.negative_counts
+    if message.WhichOneof("zero_count") == other or (deltas if is_float else floats):
+        raise InvalidHistogram("it mixes integer and float counts")
+
+
+def _check_counts(histogram: Histogram) -> None:
+    counts = [*histogram.negative.counts, *histogram.positive.counts]
+    whole = [histogram.observations, histogram.zero_count, *counts]
+    if any(count < 0 or count == inf or isnan(count) for count in whole):
+        raise InvalidHistogram("a count is negative or no number")
+    if histogram.zero_threshold < 0 or not isfinite(histogram.zero_threshold):
+        raise InvalidHistogram("the zero threshold is negative or no number")
+    if histogram.is_float:
+        return
+    observed = histogram.zero_count + sum(counts)
+    if observed > histogram.observations or (
+        observed < histogram.observations and not isnan(histogram.sum)
+    ):
+        raise InvalidHistogram(
+            f"its buckets hold {observed} observations, but its count is {histogram.observations}"
+        )
+
+
+def _check_custom(histogram: Histogram) -> None:
+    bounds = histogram.custom_bounds or []
+    if any(not isfinite(bound) for bound in bounds):
+        raise InvalidHistogram("a custom bound is infinite or no number")
+    if any(upper <= lower for lower, upper in pairwise(bounds)):
+        raise InvalidHistogram("custom bounds do not rise")
+    if histogram.negative.indexes or histogram.zero_count or histogram.zero_threshold:
+        raise InvalidHistogram("custom bounds allow neither negative buckets nor a zero bucket")
+    indexes = histogram.positive.indexes
+    if indexes and (indexes[0] < 0 or indexes[-1] > len(bounds)):
+        raise InvalidHistogram(f"a bucket is beyond the {len(bounds)} custom bounds")
+
+
+def _reduced(histogram: Histogram) -> Histogram:
+    """The same at schema 8, if it is finer."""
+    steps = histogram.schema - FINEST
+    if steps <= 0:
+        return histogram
+    return histogram._replace(
+        schema=FINEST,
+        positive=_merged(histogram.positive, steps),
+        negative=_merged(histogram.negative, steps),
+    )
+
+
+def _merged(buckets: Buckets, steps: int) -> Buckets:
+    """Each step halves the resolution: buckets 2n-1 and 2n become n."""
+    merged: dict[int, float] = {}
+    for index, count in zip(buckets.indexes, buckets.counts, strict=True):
+        coarse = ((index - 1) >> steps) + 1
+        merged[coarse] = merged.get(coarse, 0) + count
+    return Buckets(list(merged), list(merged.values()))

@@ -1,0 +1,55 @@
+"""One series of a request read in full, whatever the protocol's version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ingest.model import Histogram
+
+LabelBytes = list[tuple[bytes, bytes]]
+"""Names and values as sent, in the order sent; their text is not yet checked."""
+
+
+class ParsedExemplar(NamedTuple):
+    """An exemplar; time stamp 0 is a missing one. `complaint` says what is wrong with it."""
+
+    labels: LabelBytes
+    timestamp_ms: int
+    value: float
+    complaint: str | None = None
+
+
+class ParsedMetadata(NamedTuple):
+    """What a sender says of a metric; all text still bytes, but for the type."""
+
+    name: bytes
+    type: str
+    unit: bytes
+    help: bytes
+
+
+@dataclass(slots=True)
+class ParsedSeries:
+    """One TimeSeries.
+
+    Attributes:
+        timestamp_ms: milliseconds since 1970, parallel to `value`.
+        value: sample values, NaN bits as sent.
+        histograms: native histograms that keep to the rules.
+        refused_histograms: what is wrong with each of the others.
+        metadata: what the series says of its metric, if it says something (2.0).
+        key: what identifies the labels (and metadata) among all that this process is sent; None
+            where the encoding has no such part.
+        complaint: why nothing of the series can be taken; its labels are as far as they were read.
+    """
+
+    labels: LabelBytes
+    timestamp_ms: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    exemplars: list[ParsedExemplar] = field(default_factory=list)
+    histograms: list[Histogram] = field(default_factory=list)
+    refused_histograms: list[str] = field(default_factory=list)
+    metadata: ParsedMetadata | None = None
+    key: bytes | None = None
+    complaint: str | None = None

@@ -1,0 +1,138 @@
+"""Remote write 2.0 messages: symbols, series that refer to them, and one series read in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from secrets import randbits
+
+from google.protobuf.message import DecodeError
+from xxhash import xxh3_128_digest
+
+from ingest.errors import BadRequest
+from ingest.wire.columns import Columns, read_columns
+from ingest.wire.histogram import InvalidHistogram, read_histogram
+from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.pb import remote_write_v2_pb2 as pb
+from ingest.wire.tails import Tails
+from ingest.wire.v1 import metric_type
+from ingest.wire.validate import METRIC_NAME
+
+DIGEST_BYTES = 16
+EMPTY = "must contain at least one sample or histogram"
+
+_SEED = randbits(64)
+
+
+class RequestV2:
+    """A Request whose series are still bytes; see `ingest.wire.request.Request`.
+
+    Attributes:
+        symbols: the texts that series refer to.
+        series: the bytes of every TimeSeries message, in the order of the request.
+    """
+
+    def __init__(self, symbols: list[bytes], series: list[bytes]) -> None:
+        self.symbols = symbols
+        self.series = series
+
+    @property
+    def tails(self) -> Tails:
+        """See `Request`."""
+        return self._columns.tails
+
+    def keys(self, positions: Sequence[int]) -> list[bytes]:
+        """See `Request`: the digests of the symbols that series refer to, one after the other."""
+        return self._columns.keys(positions)
+
+    def parse(self, position: int) -> ParsedSeries:
+        """See `Request`."""
+        try:
+            message = pb.SeriesFields.FromString(self.series[position])
+        except DecodeError:
+            raise BadRequest(
+                f"timeseries {position} of the payload is no protobuf message"
+            ) from None
+        labels, complaint = self._labels(message.labels_refs)
+        parsed = ParsedSeries(labels, complaint=complaint)
+        parsed.timestamp_ms = [sample.timestamp for sample in message.samples]
+        parsed.value = [sample.value for sample in message.samples]
+        parsed.exemplars = [self._exemplar(exemplar) for exemplar in message.exemplars]
+        for histogram in message.histograms:
+            try:
+                parsed.histograms.append(read_histogram(histogram, message.created_timestamp))
+            except InvalidHistogram as error:
+                parsed.refused_histograms.append(str(error))
+        if not message.samples and not message.histograms:
+            parsed.complaint = parsed.complaint or EMPTY
+        if parsed.complaint is None:
+            self._describe(parsed, message)
+        return parsed
+
+    def metadata(self) -> list[ParsedMetadata]:
+        """See `Request`: series carry their own."""
+        return []
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return read_columns(self.series, self._digests)
+
+    @cached_property
+    def _digests(self) -> bytes:
+        """Of every symbol, one after the other; nobody outside knows the seed."""
+        return b"".join([xxh3_128_digest(symbol, _SEED) for symbol in self.symbols])
+
+    def _labels(self, refs: Sequence[int]) -> tuple[LabelBytes, str | None]:
+        if len(refs) % 2:
+            return [], f"labels_refs has {len(refs)} entries, which are no pairs"
+        if refs and max(refs) >= len(self.symbols):
+            return [], f"label reference {max(refs)} is beyond the {len(self.symbols)} symbols"
+        texts = [self.symbols[ref] for ref in refs]
+        return list(zip(texts[::2], texts[1::2], strict=True)), None
+
+    def _exemplar(self, message: pb.Exemplar) -> ParsedExemplar:
+        labels, complaint = self._labels(message.labels_refs)
+        return ParsedExemplar(labels, message.timestamp, message.value, complaint)
+
+    def _describe(self, parsed: ParsedSeries, message: pb.SeriesFields) -> None:
+        """Metadata and key of a series whose labels are in order."""
+        said = message.metadata
+        if max(said.help_ref, said.unit_ref) >= max(1, len(self.symbols)):
+            parsed.complaint = "a help or unit reference is beyond the symbols"
+            return
+        parsed.key = self._key([*message.labels_refs], said)
+        if said.type or said.help_ref or said.unit_ref:
+            name = dict(parsed.labels).get(METRIC_NAME.encode(), b"")
+            parsed.metadata = ParsedMetadata(
+                name, metric_type(said.type), self._text(said.unit_ref), self._text(said.help_ref)
+            )
+
+    def _key(self, refs: Iterable[int], said: pb.MetadataFields) -> bytes:
+        """As `Columns.keys`."""
+        labels = b"".join([self._digest(ref) for ref in refs])
+        if not (said.type or said.help_ref or said.unit_ref):
+            return labels
+        numbers = said.type.to_bytes(8, "little", signed=True)
+        return labels + numbers + self._digest(said.help_ref) + self._digest(said.unit_ref)
+
+    def _digest(self, ref: int) -> bytes:
+        return self._digests[ref * DIGEST_BYTES : (ref + 1) * DIGEST_BYTES]
+
+    def _text(self, ref: int) -> bytes:
+        """Symbol 0 is the empty text: help or unit is not set."""
+        return self.symbols[ref] if ref else b""
+
+
+def read_request(payload: bytes) -> RequestV2:
+    """Split a Request into its symbols and series.
+
+    Raises:
+        BadRequest: `payload` is no protobuf.
+    """
+    try:
+        envelope = pb.RequestEnvelope.FromString(payload)
+    except DecodeError:
+        raise BadRequest(
+            "the payload is no protobuf message io.prometheus.write.v2.Request"
+        ) from None
+    return RequestV2(envelope.symbols[:], envelope.timeseries[:])

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ingest.model import Float64s, Int64s
 from ingest.wire.tails import Tails
-from ingest.wire.varints import TOO_LONG, Bytes, gather, read_varints
+from ingest.wire.varints import TOO_LONG, Bytes, Varints, read_varints
 
 Bools = npt.NDArray[np.bool_]
 
@@ -28,8 +28,18 @@ DIGEST_BYTES = 16
 _PADDING = bytes(64)
 """Behind the last series, so that looking for what is not there finds zeros."""
 _TIMESTAMP_BYTES = 6
-_TYPE, _HELP_REF, _UNIT_REF = 0x08, 0x18, 0x20
-_METADATA = np.dtype([("type", "<i8"), ("help", "V16"), ("unit", "V16")])
+_TYPES = 8
+_METADATA_FIELDS = np.full(256, -1)
+_METADATA_FIELDS[[0x08, 0x18, 0x20]] = 0, 1, 2
+"""Column of a reference by its tag: type, help, unit."""
+
+
+def type_digest(number: int) -> bytes:
+    """What stands for a metric type among the digests of symbols."""
+    return number.to_bytes(DIGEST_BYTES, "little", signed=True)
+
+
+_TYPE_DIGESTS = b"".join(map(type_digest, range(_TYPES)))
 
 
 class Columns(NamedTuple):
@@ -37,23 +47,19 @@ class Columns(NamedTuple):
 
     Attributes:
         tails: time stamps and values; its length is 0 where a series is not of the usual shape.
-        labels: the digests of all label symbols of the usual series, one series after the other.
-        label_ends: for every series, where its digests end in `labels`.
-        metadata: what the key of a series says of its metadata, by position.
+        digests: of all that the usual series refer to, 16 bytes each, one series after the other:
+            label symbols, and of what is said of the metric its type, its help and its unit.
+        ends: for every series, where its digests end.
     """
 
     tails: Tails
-    labels: bytes
-    label_ends: list[int]
-    metadata: dict[int, bytes]
+    digests: bytes
+    ends: list[int]
 
     def keys(self, positions: Sequence[int]) -> list[bytes]:
         """What identifies labels and metadata of these series."""
-        labels, ends, metadata = self.labels, [*self.label_ends, 0], self.metadata
-        keys = [labels[ends[position - 1] : ends[position]] for position in positions]
-        if not metadata:
-            return keys
-        return [key + metadata.get(at, b"") for key, at in zip(keys, positions, strict=True)]
+        digests, ends = self.digests, [*self.ends, 0]
+        return [digests[ends[position - 1] : ends[position]] for position in positions]
 
 
 class _Layout(NamedTuple):
@@ -68,20 +74,18 @@ class _Layout(NamedTuple):
     value: Float64s
 
 
-class _Numbers(NamedTuple):
-    """The varints in a part of several series.
+class _Metadata(NamedTuple):
+    """What each series says of its metric.
 
     Attributes:
-        number: of all of them.
-        owner: whose it is, parallel to `number`, counted from 0.
-        place: its place among those of its owner, parallel to `number`.
-        size: how many each owner has.
+        is_right: whether it can be understood; nothing said is right too.
+        is_said: whether it says something.
+        references: digests of type, help and unit, one row a series.
     """
 
-    number: Int64s
-    owner: Int64s
-    place: Int64s
-    size: Int64s
+    is_right: Bools
+    is_said: Bools
+    references: Int64s
 
 
 def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
@@ -92,24 +96,24 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
         digests: of every symbol, 16 bytes each.
     """
     raw = np.frombuffer(b"".join([*series, _PADDING]), np.uint8)
-    symbols = np.frombuffer(digests, f"V{DIGEST_BYTES}")
+    symbols = len(digests) // DIGEST_BYTES
     layout = _layout(raw, np.fromiter(map(len, series), np.int64, len(series)))
     usual = np.flatnonzero(layout.is_usual)
-    refs = _numbers(raw, layout.refs_start[usual], layout.refs_bytes[usual])
-    is_right = (refs.size % 2 == 0) & ~_has(refs, refs.number >= len(symbols))
-    metadata, is_understood = _metadata(raw, layout, usual[is_right], symbols)
-    is_right[is_right] = is_understood
+    refs = read_varints(raw, layout.refs_start[usual], layout.refs_bytes[usual])
+    metadata = _metadata(raw, layout.metadata_start[usual], layout.metadata_bytes[usual], symbols)
+    is_right = (refs.size % 2 == 0) & ~refs.have(refs.number >= symbols) & metadata.is_right
     kept = usual[is_right]
 
-    label_bytes = np.zeros(len(series), np.int64)
-    label_bytes[kept] = refs.size[is_right] * DIGEST_BYTES
+    all_digests = np.frombuffer(digests + _TYPE_DIGESTS, f"V{DIGEST_BYTES}")
+    referred = _referred(refs, metadata, is_right)
+    sizes = np.zeros(len(series), np.int64)
+    sizes[kept] = referred.size[is_right] * DIGEST_BYTES
     length = np.zeros(len(series), np.int64)
     length[kept] = 1
     return Columns(
         Tails(length, layout.timestamp_ms, layout.value),
-        symbols[refs.number[is_right[refs.owner]]].tobytes(),
-        np.cumsum(label_bytes).tolist(),
-        metadata,
+        all_digests[referred.number].tobytes(),
+        np.cumsum(sizes).tolist(),
     )
 
 
@@ -166,51 +170,43 @@ def _six_byte_varints(raw: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
     return ((content & 0x7F).astype(np.int64) << (7 * places)).sum(axis=1), is_varint
 
 
-def _numbers(raw: Bytes, start: Int64s, length: Int64s) -> _Numbers:
-    """The varints in these slices, none of which is empty or ends within a varint."""
-    varints = read_varints(raw[gather(start, length)])
-    last = varints.ends[np.cumsum(length) - 1] if len(length) else np.zeros(0, np.int64)
-    size = np.diff(last, prepend=0)
-    owner = np.repeat(np.arange(len(length)), size)
-    place = np.arange(len(owner)) - np.repeat(last - size, size)
-    return _Numbers(varints.number, owner, place, size)
+def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metadata:
+    """What these series say of their metrics, from slices that may be empty.
 
-
-def _has(numbers: _Numbers, condition: Bools) -> Bools:
-    """For each owner, whether the condition holds for one of its numbers."""
-    found = np.zeros(len(numbers.size), bool)
-    found[numbers.owner[condition]] = True
-    return found
-
-
-def _metadata(
-    raw: Bytes, layout: _Layout, chosen: Int64s, symbols: npt.NDArray[np.void]
-) -> tuple[dict[int, bytes], Bools]:
-    """What the keys of these series say of metadata, and which of them can be understood."""
-    length = layout.metadata_bytes[chosen]
+    Args:
+        symbols: how many there are.
+    """
+    references = np.zeros((len(start), 3), np.int64)
+    is_right: Bools = np.ones(len(start), bool)
+    is_said: Bools = np.zeros(len(start), bool)
     described = np.flatnonzero(length)
-    is_understood = np.ones(len(chosen), bool)
-    if not len(described):
-        return {}, is_understood
-    said = _numbers(raw, layout.metadata_start[chosen[described]], length[described])
-    is_tag = said.place % 2 == 0
-    tag = np.where(is_tag, said.number, np.roll(said.number, 1))
-    is_ref = ~is_tag & (tag != _TYPE)
-    is_wrong = (is_tag & ~np.isin(tag, (_TYPE, _HELP_REF, _UNIT_REF))) | (
-        ~is_tag & (said.number >= np.where(is_ref, len(symbols), TOO_LONG))
-    )
-    is_right = (said.size % 2 == 0) & ~_has(said, is_wrong)
-    is_understood[described] = is_right
+    if len(described):
+        said = read_varints(raw, start[described], length[described])
+        is_tag = said.place % 2 == 0
+        tag = np.where(is_tag, said.number, np.roll(said.number, 1))
+        field = _METADATA_FIELDS[np.minimum(tag, 255)]
+        bound = np.where(field == 0, _TYPES, symbols)
+        is_wrong = (field < 0) | (~is_tag & (said.number >= bound))
+        is_right[described] = (said.size % 2 == 0) & ~said.have(is_wrong)
+        owner = described[said.owner]
+        values = ~is_tag & is_right[owner]
+        references[owner[values], field[values]] = said.number[values]
+        is_said[references.any(axis=1)] = True
+    references[:, 0] += symbols
+    return _Metadata(is_right, is_said, references)
 
-    records = np.zeros(len(described), _METADATA)
-    records["help"] = records["unit"] = symbols[0]
-    for field, number in (("help", _HELP_REF), ("unit", _UNIT_REF)):
-        here = ~is_tag & (tag == number) & is_right[said.owner]
-        records[field][said.owner[here]] = symbols[said.number[here]]
-    here = ~is_tag & (tag == _TYPE)
-    records["type"][said.owner[here]] = said.number[here]
-    is_said = _has(said, ~is_tag & (said.number != 0)) & is_right
-    keys = {
-        int(chosen[described[at]]): records[at].tobytes() for at in np.flatnonzero(is_said).tolist()
-    }
-    return keys, is_understood
+
+def _referred(refs: Varints, metadata: _Metadata, kept: Bools) -> Varints:
+    """What the series that are kept refer to: labels, then what is said of the metric."""
+    number = refs.number if kept.all() else refs.number[np.repeat(kept, refs.size)]
+    labels = np.where(kept, refs.size, 0)
+    size = np.where(kept, refs.size + 3 * metadata.is_said, 0)
+    said = np.flatnonzero(kept & metadata.is_said)
+    if not len(said):
+        return Varints(number, size)
+    end = np.cumsum(size)
+    referred = np.empty(int(end[-1]), np.int64)
+    shift = (end - size) - (np.cumsum(labels) - labels)
+    referred[np.arange(len(number)) + np.repeat(shift, labels)] = number
+    referred[end[said][:, None] + np.arange(-3, 0)] = metadata.references[said]
+    return Varints(referred, size)

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_128_digest
 
 from ingest.errors import BadRequest
-from ingest.wire.columns import Columns, read_columns
+from ingest.wire.columns import DIGEST_BYTES, Columns, read_columns, type_digest
 from ingest.wire.histogram import InvalidHistogram, read_histogram
 from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.pb import remote_write_v2_pb2 as pb
@@ -18,7 +18,6 @@ from ingest.wire.tails import Tails
 from ingest.wire.v1 import metric_type
 from ingest.wire.validate import METRIC_NAME
 
-DIGEST_BYTES = 16
 EMPTY = "must contain at least one sample or histogram"
 
 _SEED = randbits(64)
@@ -112,8 +111,8 @@ class RequestV2:
         labels = b"".join([self._digest(ref) for ref in refs])
         if not (said.type or said.help_ref or said.unit_ref):
             return labels
-        numbers = said.type.to_bytes(8, "little", signed=True)
-        return labels + numbers + self._digest(said.help_ref) + self._digest(said.unit_ref)
+        texts = self._digest(said.help_ref) + self._digest(said.unit_ref)
+        return labels + type_digest(said.type) + texts
 
     def _digest(self, ref: int) -> bytes:
         return self._digests[ref * DIGEST_BYTES : (ref + 1) * DIGEST_BYTES]

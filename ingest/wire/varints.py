@@ -18,33 +18,50 @@ TOO_LONG = 2**40
 
 
 class Varints(NamedTuple):
-    """Numbers that stand one after the other.
+    """The varints in several slices.
 
     Attributes:
-        number: their values.
-        ends: for each byte, how many numbers end before it or with it.
+        number: their values, one slice after the other.
+        size: how many each slice has.
     """
 
     number: Int64s
-    ends: Int64s
+    size: Int64s
+
+    @property
+    def owner(self) -> Int64s:
+        """For each number, in which slice it is."""
+        return np.repeat(np.arange(len(self.size)), self.size)
+
+    @property
+    def place(self) -> Int64s:
+        """For each number, its place in its slice."""
+        ends = np.cumsum(self.size)
+        places: Int64s = np.arange(len(self.number)) - np.repeat(ends - self.size, self.size)
+        return places
+
+    def have(self, condition: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """For each slice, whether the condition holds for one of its numbers."""
+        found = np.zeros(len(self.size), bool)
+        if condition.any():
+            found[self.owner[condition]] = True
+        return found
 
 
-def read_varints(raw: Bytes) -> Varints:
-    """Decode bytes of which the last one ends a varint."""
-    is_last = raw < 0x80
-    ends: Int64s = np.cumsum(is_last, dtype=np.int64)
-    if not len(raw):
-        return Varints(np.zeros(0, np.int64), ends)
-    starts = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
-    place = np.arange(len(raw)) - starts[ends - is_last]
-    part = (raw & 0x7F).astype(np.int64) << (7 * np.minimum(place, LONGEST))
-    part[place >= LONGEST] = TOO_LONG
-    return Varints(np.add.reduceat(part, starts), ends)
+def read_varints(raw: Bytes, start: Int64s, length: Int64s) -> Varints:
+    """Decode slices, none of which is empty or ends within a varint.
 
-
-def gather(starts: Int64s, lengths: Int64s) -> Int64s:
-    """Indexes of all bytes of many slices, one slice after the other."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    indexes: Int64s = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-    return indexes
+    Args:
+        start, length: of each slice of `raw`.
+    """
+    ends = np.cumsum(length)
+    content = raw[np.arange(int(length.sum())) + np.repeat(start - (ends - length), length)]
+    last = np.flatnonzero(content < 0x80)
+    number = content[last].astype(np.int64)
+    longer = np.flatnonzero(np.diff(last, prepend=-1) > 1)
+    for back in range(1, LONGEST):
+        number[longer] = number[longer] << 7 | content[last[longer] - back] & 0x7F
+        # Before the first byte stands, so to say, the last one, which ends a varint.
+        longer = longer[content[last[longer] - back - 1] >= 0x80]
+    number[longer] = TOO_LONG
+    return Varints(number, np.diff(np.searchsorted(last, ends - 1, "right"), prepend=0))

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.config import Settings
 from ingest.intake import Decoder, Limits
-from ingest.model import Intake, Items
+from ingest.model import Intake, Items, Metadata
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
 from ingest.wire.negotiate import Protocol
@@ -52,11 +52,15 @@ class Decoding:
         return self.decoder.decode(Protocol.V1, write_request(series), tenant_id, NOW)
 
     def commit(self, intake: Intake) -> None:
-        """Create the new series of `intake`, as the writer does."""
+        """Store the new series and metadata of `intake`, as the writer does."""
         for samples in intake.new:
             identity = samples.series.identity
             series_id = self.catalogue.setdefault(identity, len(self.catalogue) + 100)
             self.cache.remember(samples.series, series_id)
+        if described := intake.items.get("metadata"):
+            for tenant_id, said in zip(described.owner_id, described.item, strict=True):
+                assert isinstance(said, Metadata)
+                self.cache.remember_metadata(tenant_id, said)
 
     def learn(self, *series: bytes, tenant_id: int = 1) -> None:
         """See these series until the fast path knows them."""

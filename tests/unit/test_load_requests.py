@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -20,8 +21,13 @@ from ingest.load.histograms import (
 )
 from ingest.load.requests import RequestTemplate, labels_of, series_bytes
 from ingest.load.shapes import ProtocolVersion
+from ingest.model import Counts, Intake
+from ingest.series.identity import label_key
+from ingest.wire.negotiate import Protocol
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
+from ingest.wire.request import read_request
+from tests.support.decoding import Decoding, rows_of
 from tests.support.series_bytes import bits
 
 T0 = 1_760_000_000_000
@@ -172,6 +178,42 @@ def test_fields_stand_in_the_order_in_which_senders_write_them() -> None:
 def test_a_body_is_the_payload_as_a_snappy_block() -> None:
     two = template(2)
     assert bytes(cramjam.snappy.decompress_raw(two.body(T0))) == two.payload(T0)
+
+
+@pytest.mark.parametrize(("protocol", "version"), [(1, Protocol.V1), (2, Protocol.V2)])
+def test_known_series_take_the_fast_path(protocol: ProtocolVersion, version: Protocol) -> None:
+    decoding, sender = Decoding.create(), template(protocol, 0)
+    for step in range(2):
+        decoding.commit(decoding.decoder.decode(version, sender.payload(T0 + step), 1, T0))
+    request = read_request(version, sender.payload(T0 + 2))
+    assert request.tails.length.all()
+    intake = decoding.decoder.decode(version, sender.payload(T0 + 2), 1, T0)
+    assert len(rows_of(intake)) == SERIES
+    assert not intake.rejections
+    keys = request.keys(range(SERIES))
+    assert all(decoding.cache.place_by_key(label_key(1, key)) >= 0 for key in keys)
+
+
+def test_the_decoder_finds_the_same_in_both_protocols() -> None:
+    found = []
+    for protocol, version in ((1, Protocol.V1), (2, Protocol.V2)):
+        decoding = Decoding.create()
+        for sender in (template(protocol), HistogramTemplate(FIRST, 20, "m", protocol)):
+            intake = decoding.decoder.decode(version, sender.payload(T0), 1, T0)
+            assert not intake.rejections
+            assert intake.sent == Counts(**asdict(sender.amounts))
+            found.append(stored(intake))
+    assert found[:2] == found[2:]
+
+
+def stored(intake: Intake) -> dict[str, tuple[object, ...]]:
+    """What is stored of each new series, by identity; the order of a request does not matter."""
+    merged: dict[str, list[object]] = {}
+    for new in intake.new:
+        said = merged.setdefault(repr(new.series), [])
+        said += zip(new.timestamp_ms, map(bits, new.value), strict=True)
+        said += [repr(each) for each in (*new.histograms, *new.exemplars)]
+    return {series: tuple(said) for series, said in merged.items()}
 
 
 @pytest.mark.parametrize("floats", [False, True])

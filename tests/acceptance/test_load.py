@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from ingest.load.sender import HEADERS, HEADERS_V2
 from ingest.load.shapes import ProtocolVersion
 from tests.support.databases import Database, connect
 from tests.support.processes import PROMGRES, run
+from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.remote_write import WriteSide, send
 
 SERIES, HISTOGRAMS, ROUNDS = 200, 30, 3
@@ -59,6 +61,19 @@ async def test_both_protocols_lead_to_the_same_rows(
         one, two = [await rows(engine_db, table, f"protocol_{number}") for number in (1, 2)]
         assert len(one) == ROUNDS * expected
         assert one == two
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed")
+def test_a_success_of_a_receiver_of_version_1_is_no_acknowledgement() -> None:
+    """Prometheus 2.42 answers 204 to a message of 2.0, and stores nothing of it."""
+    with prometheus_receiver() as url:
+        options = ("--url", url, "--json", "--protocol", 2, "--duration", 0.2)
+        sender = run(PROMGRES, "load", *map(str, options))
+    report = json.loads(sender.stdout)
+    assert report["statuses"].keys() == {"204"}
+    assert (report["acknowledged"], report["short_answers"]) == (0, report["requests"])
+    assert "takes no remote write 2.0" in report["last_error"]
+    assert sender.process.returncode == 1
 
 
 def send_rounds(side: WriteSide, protocol: ProtocolVersion, floats: bool, start_ms: int) -> None:

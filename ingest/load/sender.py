@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 import aiohttp
@@ -49,6 +50,7 @@ class Load:
         exemplars: share of the series whose samples come with an exemplar, 0 to 1.
         histograms: how many series of native histograms, one of each a round, besides `series`.
         float_histograms: whether these are of the float flavour.
+        rounds: after how many rounds to end, if the duration is not over before; unset: never.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Load:
     exemplars: float = 0
     histograms: int = 0
     float_histograms: bool = False
+    rounds: int | None = None
 
 
 class Template(Protocol):
@@ -162,9 +165,8 @@ class Senders:
         started: float,
         on_progress: Callable[[Report], None],
     ) -> None:
-        round_number = 0
         previous_ms = 0
-        while True:
+        for round_number in count() if self.load.rounds is None else range(self.load.rounds):
             timestamp_ms = max(self._timestamp_ms(round_number), previous_ms + 1)
             for template in templates:
                 await self._wait_for_rate(template.amounts.paced)
@@ -174,7 +176,6 @@ class Senders:
                 self.report.seconds = time.monotonic() - started
                 on_progress(self.report)
             previous_ms = timestamp_ms
-            round_number += 1
 
     def _timestamp_ms(self, round_number: int) -> int:
         load = self.load

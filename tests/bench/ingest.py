@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -16,15 +18,18 @@ from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
 REPETITIONS = 3
-SECONDS = 4.0
+SECONDS = float(os.environ.get("BENCH_INGEST_SECONDS", "4"))
+SENDERS = 8
 SERIES = 16_000  # 2,000 a request for each of 8 senders, as Prometheus sends by default
+OTHER_SERIES = 8000
 NEW_SERIES = 40_000
 LONE_REQUESTS = 200
 LONE_SAMPLES = 10
 
 
 def run() -> dict[str, float]:
-    """Ratios of ingest to raw COPY for known and for new series, and the lone request."""
+    """Ratios of ingest to raw COPY for known and for new series, of 2.0 to 1.0, histograms and
+    exemplars a second, and the lone request."""
     with running_stack() as stack:
         return asyncio.run(_measure(stack))
 
@@ -34,6 +39,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
     try:
         await raw.create_table(connection)
         figures = await _known(stack, connection)
+        figures |= await _other_kinds(stack)
         figures |= await _new(stack, connection)
         figures |= await _lone(stack, connection)
     finally:
@@ -41,29 +47,58 @@ async def _measure(stack: Stack) -> dict[str, float]:
     return figures
 
 
-async def _send(stack: Stack, **load: float | str) -> Report:
-    report = await Senders(Load(stack.write_url, **load)).run()  # type: ignore[arg-type]
+async def _send(stack: Stack, **load: Any) -> Report:
+    report = await Senders(Load(stack.write_url, **load)).run()
     assert report.acknowledged == report.sent, report.last_error
     return report
 
 
+async def _meet(stack: Stack, **load: Any) -> None:
+    """Send each series twice: it is known from then on."""
+    await _send(stack, senders=SENDERS, rounds=2, duration_seconds=60, **load)
+
+
 async def _known(stack: Stack, connection: asyncpg.Connection) -> dict[str, float]:
-    await _send(stack, series=SERIES, senders=1, duration_seconds=1)
-    raw_rates, rates = [], {1: [], 8: []}
+    """Known series by one sender and by eight, and by eight with protocol 2, in turns."""
+    loads = {
+        "one": {"senders": 1},
+        "eight": {"senders": SENDERS},
+        "eight_v2": {"senders": SENDERS, "protocol": 2},
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ("raw", *loads)}
+    for protocol in (1, 2):
+        await _meet(stack, series=SERIES, protocol=protocol)
     for _ in range(REPETITIONS):
         now_ms = time.time_ns() // 1_000_000
-        raw_rates.append(await raw.copy_for(connection, SERIES, SECONDS, now_ms))
-        for senders, measured in rates.items():
-            report = await _send(stack, series=SERIES, senders=senders, duration_seconds=SECONDS)
-            measured.append(report.rate)
-    limit, one, eight = map(statistics.median, (raw_rates, rates[1], rates[8]))
+        rates["raw"].append(await raw.copy_for(connection, SERIES, SECONDS, now_ms))
+        for name, load in loads.items():
+            report = await _send(stack, series=SERIES, duration_seconds=SECONDS, **load)
+            rates[name].append(report.rate)
+    middle = {name: statistics.median(measured) for name, measured in rates.items()}
     return {
-        "raw_copy_rows_per_second": limit,
-        "raw_copy_noise_ratio": max(raw_rates) / min(raw_rates),
-        "ingest_samples_per_second": eight,
-        "ingest_known_ratio": eight / limit,
-        "ingest_known_one_sender_ratio": one / limit,
+        "raw_copy_rows_per_second": middle["raw"],
+        "raw_copy_noise_ratio": max(rates["raw"]) / min(rates["raw"]),
+        "ingest_samples_per_second": middle["eight"],
+        "ingest_known_ratio": middle["eight"] / middle["raw"],
+        "ingest_known_one_sender_ratio": middle["one"] / middle["raw"],
+        "ingest_v2_samples_per_second": middle["eight_v2"],
+        "ingest_v2_ratio": middle["eight_v2"] / middle["eight"],
     }
+
+
+async def _other_kinds(stack: Stack) -> dict[str, float]:
+    """Native histograms alone, and exemplars, each of which comes with a sample."""
+    histograms = {"series": 0, "histograms": OTHER_SERIES, "metric": "bench_histograms"}
+    exemplars = {"series": OTHER_SERIES, "exemplars": 1, "metric": "bench_exemplars"}
+    figures: dict[str, float] = {}
+    for kind, load in (("histograms", histograms), ("exemplars", exemplars)):
+        for protocol, name in ((1, f"{kind}_v1_per_second"), (2, f"{kind}_per_second")):
+            await _meet(stack, protocol=protocol, **load)
+            report = await _send(
+                stack, duration_seconds=SECONDS, protocol=protocol, senders=SENDERS, **load
+            )
+            figures[name] = report.per_second(getattr(report.acknowledged, kind))
+    return figures
 
 
 async def _new(stack: Stack, connection: asyncpg.Connection) -> dict[str, float]:

@@ -4,6 +4,7 @@ from ingest.config.load import load_settings
 from ingest.config.settings import (
     ApiSettings,
     DatabaseSettings,
+    LimitSettings,
     ReceiverSettings,
     RetentionSettings,
     RouteRule,
@@ -15,6 +16,7 @@ from ingest.config.settings import (
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
+    "LimitSettings",
     "ReceiverSettings",
     "RetentionSettings",
     "RouteRule",

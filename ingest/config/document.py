@@ -19,6 +19,7 @@ _LISTS: dict[str, type[BaseModel]] = {"route": RouteRule, "value_label": ValueLa
 _DEFAULTS = {
     "data_dir": "the platform's user data directory, `/var/lib/promgres` for root",
     "writer.writers": "half the cores",
+    "database.pool_size": "two more than two for each writer by default",
 }
 _URL = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)"

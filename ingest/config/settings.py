@@ -99,10 +99,23 @@ class ValueLabel(Section):
     label: str = Field(min_length=1, description="label whose decimal text is the value")
 
 
+def default_writers() -> int:
+    """Half the cores: the other half is the daemon's. On two cores a second writer only makes the
+    batches smaller (measured: 0.85 of the speed)."""
+    return max(1, min(8, (os.cpu_count() or 2) // 2))
+
+
+def default_pool_size() -> int:
+    """A writer has two batches under way; new series, rollups and questions need some more."""
+    return 2 * default_writers() + 2
+
+
 class DatabaseSettings(Section):
     """`[database]`: how connections are made."""
 
-    pool_size: int = Field(4, ge=1, le=100, description="connections of one process")
+    pool_size: int = Field(
+        default_factory=default_pool_size, ge=1, le=100, description="connections of one process"
+    )
     statement_cache_size: int = Field(
         100, ge=0, description="prepared statements a connection; 0 for PgBouncer"
     )
@@ -138,6 +151,29 @@ class ReceiverSettings(Section):
     )
 
 
+Limit = Annotated[int, Field(ge=0)]
+"""0 is no limit."""
+
+
+class LimitSettings(Section):
+    """`[limits]`: what one sender may ask of the write side; all are off by default (0)."""
+
+    labels_per_series: Limit = Field(0, description="a series with more labels: 400 for it")
+    label_name_bytes: Limit = Field(0, description="a series with a longer label name: 400 for it")
+    label_value_bytes: Limit = Field(0, description="a series with a longer value: 400 for it")
+    series_per_request: Limit = Field(0, description="more series: 400 for the whole request")
+    samples_per_request: Limit = Field(
+        0, description="more samples, native histograms included: 400 for the whole request"
+    )
+    new_series_per_hour: Limit = Field(
+        0, description="series that a tenant may create within any hour, each process: 400 for more"
+    )
+    new_series_per_metric_per_hour: Limit = Field(
+        0, description="the same for each of a tenant's metrics"
+    )
+    concurrent_requests: Limit = Field(0, description="more requests at once: 503")
+
+
 class SpoolSettings(Section):
     """`[spool]`: where accepted requests wait for a database that is away."""
 
@@ -149,12 +185,6 @@ class SpoolSettings(Section):
     )
 
 
-def default_writers() -> int:
-    """Half the cores: the other half is the daemon's. On two cores a second writer only makes the
-    batches smaller (measured: 0.85 of the speed)."""
-    return max(1, min(8, (os.cpu_count() or 2) // 2))
-
-
 class WriterSettings(Section):
     """`[writer]`: batches and the series cache."""
 
@@ -163,7 +193,7 @@ class WriterSettings(Section):
         default_factory=default_writers,
         ge=1,
         le=32,
-        description="COPYs at once, each with a connection",
+        description="COPYs at once; each has up to two connections",
     )
     max_cached_series: int = Field(
         2_000_000, ge=1000, description="series ids held in memory; older ones are asked for again"
@@ -244,6 +274,7 @@ class Settings(BaseSettings):
     builtin_value_labels: bool = Field(True, description="the built-in `[[value_label]]` entries")
     database: DatabaseSettings = DatabaseSettings()
     receiver: ReceiverSettings = ReceiverSettings()
+    limits: LimitSettings = LimitSettings()
     writer: WriterSettings = WriterSettings()
     spool: SpoolSettings = SpoolSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -16,7 +16,7 @@ from ingest.daemon.background import (
 )
 from ingest.daemon.spool import open_spool
 from ingest.intake.decoder import Decoder
-from ingest.intake.limits import Limits
+from ingest.intake.limits import Limits, SizeLimits
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.model import DEFAULT_TENANT_ID
@@ -86,7 +86,13 @@ class Daemon:
         cache = self._cache
         accounts = Accounts({DEFAULT_TENANT_ID: "default"})
         self._writers = Writers(
-            database, engine, cache, accounts, settings.writer, settings.receiver
+            database,
+            engine,
+            cache,
+            accounts,
+            settings.writer,
+            settings.receiver,
+            settings.limits,
         )
         self._spool = open_spool(settings, accounts)
         self._safekeeping = Safekeeping(
@@ -96,7 +102,8 @@ class Daemon:
             settings.spool.after,
             settings.receiver.answer_timeout_seconds,
         )
-        decoder = Decoder(Router(settings), cache, _limits(settings, engine))
+        router, limits = Router(settings), _limits(settings, engine)
+        decoder = Decoder(router, cache, limits, SizeLimits(settings.limits))
         handler = WriteHandler(
             decoder,
             self._safekeeping,
@@ -104,11 +111,13 @@ class Daemon:
             accounts,
             settings.receiver.max_body_bytes,
             settings.receiver.max_decompressed_bytes,
+            settings.limits.concurrent_requests,
         )
         app = build_app(handler, lambda: self._ready(database))
         self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
         self._writers.start()
-        self._start_background(engine, database, decoder, accounts)
+        # What was acknowledged is written back whatever the limits of sizes are by now.
+        self._start_background(engine, database, Decoder(router, cache, limits), accounts)
 
     def _start_background(
         self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ingest.intake.limits import Limits, Window
+from ingest.intake.limits import UNLIMITED, Limits, SizeLimits, Window
 from ingest.intake.ordinary import OrdinaryPath
 from ingest.intake.rows import KnownColumns, rows_by_target
 from ingest.model import Int64s, Intake
@@ -23,12 +23,20 @@ class Decoder:
         cache: which ids are known; it learns the keys of series from what is decoded, their ids
             from `SeriesCache.remember`.
         limits: which time stamps are taken.
+        sizes: how much is taken.
     """
 
-    def __init__(self, router: Router, cache: SeriesCache, limits: Limits) -> None:
+    def __init__(
+        self,
+        router: Router,
+        cache: SeriesCache,
+        limits: Limits,
+        sizes: SizeLimits = UNLIMITED,
+    ) -> None:
         self._router = router
         self._cache = cache
         self._limits = limits
+        self._sizes = sizes
 
     def decode(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Intake:
         """Decode a decompressed request.
@@ -39,16 +47,18 @@ class Decoder:
             now_ms: the present, for the limits of time stamps.
 
         Raises:
-            BadRequest: `payload` is no protobuf; nothing of it counts as received.
+            BadRequest: `payload` is no protobuf, or too much; nothing of it counts as received.
         """
         request = read_request(protocol, payload)
+        self._sizes.check_series(len(request.series))
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
         window = self._limits.window(now_ms)
-        ordinary = OrdinaryPath(self._router, self._cache, window, intake, now_ms)
+        ordinary = OrdinaryPath(self._router, self._cache, window, self._sizes, intake, now_ms)
         for said in request.metadata():
             ordinary.take_metadata(said)
         if request.series:
             self._decode_series(request, window, intake, ordinary)
+        self._sizes.check_samples(intake.received)
         return intake
 
     def _decode_series(

@@ -1,4 +1,4 @@
-"""Which time stamps are taken."""
+"""What is taken: time stamps, and how much of what one sender may send at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client import Counter
 
-from ingest.model import TARGETS, Int64s
+from ingest.config import LimitSettings
+from ingest.errors import BadRequest
+from ingest.metrics import REGISTRY
+from ingest.model import TARGETS, Int64s, Labels
 from ingest.wire.validate import time_text
+
+LIMIT_REFUSALS = Counter(
+    "promgres_limit_refusals",
+    "Requests, series and samples refused because of a limit, by the setting's name.",
+    ["limit"],
+    registry=REGISTRY,
+)
+
+
+def over_limit(setting: str, times: int = 1) -> None:
+    """Count refusals because of one setting."""
+    LIMIT_REFUSALS.labels(setting).inc(times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,77 @@ class Window:
         """
         oldest = int(self.oldest_ms[TARGETS.index(target)])
         if timestamp_ms < oldest:
+            over_limit("oldest_timestamp")
             return f"before {time_text(oldest)}, the oldest that target {target} takes"
         if timestamp_ms > self.newest_ms:
+            over_limit("max_future_seconds")
             return f"after {time_text(self.newest_ms)}, which is too far in the future"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimits:
+    """How large series and requests may be; 0 is no limit.
+
+    Attributes:
+        settings: the section `[limits]`.
+    """
+
+    settings: LimitSettings
+
+    def complaint(self, labels: Labels) -> str | None:
+        """What of a series is too much, for the sender; None if nothing is."""
+        limits = self.settings
+        if 0 < limits.labels_per_series < len(labels):
+            over_limit("labels_per_series")
+            return (
+                f"{len(labels)} labels, more than the {limits.labels_per_series}"
+                " that are taken (limits.labels_per_series)"
+            )
+        return _too_long(labels, 0, "label_name_bytes", limits.label_name_bytes) or _too_long(
+            labels, 1, "label_value_bytes", limits.label_value_bytes
+        )
+
+    def check_series(self, series: int) -> None:
+        """Take a request with so many series.
+
+        Raises:
+            BadRequest: they are too many.
+        """
+        _check("series", series, "series_per_request", self.settings.series_per_request)
+
+    def check_samples(self, samples: int) -> None:
+        """Take a request with so many samples.
+
+        Raises:
+            BadRequest: they are too many.
+        """
+        _check("samples", samples, "samples_per_request", self.settings.samples_per_request)
+
+
+UNLIMITED = SizeLimits(LimitSettings())
+
+
+def _too_long(labels: Labels, part: int, setting: str, most_bytes: int) -> str | None:
+    """Whether names (part 0) or values (part 1) are within a limit."""
+    if not most_bytes:
+        return None
+    for label in labels:
+        length = len(label[part].encode())
+        if length > most_bytes:
+            over_limit(setting)
+            what = "the value of label" if part else "label"
+            return (
+                f"{what} {label[0][:100]!r} has {length} bytes, more than the {most_bytes}"
+                f" that are taken (limits.{setting})"
+            )
+    return None
+
+
+def _check(what: str, count: int, setting: str, most: int) -> None:
+    if 0 < most < count:
+        over_limit(setting)
+        raise BadRequest(
+            f"the request has {count} {what}, more than the {most} that are taken"
+            f" (limits.{setting}): nothing of it is stored"
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.intake.describe import Described, describe
-from ingest.intake.limits import Window
+from ingest.intake.limits import SizeLimits, Window
 from ingest.model import (
     TARGETS,
     Counts,
@@ -75,12 +75,19 @@ class OrdinaryPath:
     """
 
     def __init__(
-        self, router: Router, cache: SeriesCache, window: Window, intake: Intake, now_ms: int
+        self,
+        router: Router,
+        cache: SeriesCache,
+        window: Window,
+        sizes: SizeLimits,
+        intake: Intake,
+        now_ms: int,
     ) -> None:
         self._now_ms = now_ms
         self._router = router
         self._cache = cache
         self._window = window
+        self._sizes = sizes
         self._intake = intake
         self.known = KnownSamples()
 
@@ -129,6 +136,8 @@ class OrdinaryPath:
             if place != UNKNOWN:
                 return _Found(place, TARGETS[target_number(place)])
         labels = checked_labels(parsed.labels)
+        if too_much := self._sizes.complaint(labels):
+            raise InvalidSeries(too_much)
         described = describe(self._router, self._intake.tenant_id, labels)
         found = self._locate(described)
         is_told = (

@@ -20,6 +20,7 @@ from ingest.errors import (
     Unavailable,
 )
 from ingest.intake.decoder import Decoder
+from ingest.intake.limits import over_limit
 from ingest.logs import get_logger
 from ingest.model import DEFAULT_TENANT_ID, Counts, Rejection
 from ingest.receiver import answers
@@ -46,6 +47,7 @@ class WriteHandler:
         accounts: Accounts,
         max_body_bytes: int,
         max_decompressed_bytes: int,
+        concurrent_requests: int = 0,
     ) -> None:
         self._decoder = decoder
         self._safekeeping = safekeeping
@@ -53,6 +55,8 @@ class WriteHandler:
         self._accounts = accounts
         self._max_body_bytes = max_body_bytes
         self._max_decompressed_bytes = max_decompressed_bytes
+        self._concurrent_requests = concurrent_requests
+        self._under_way = 0
 
     async def __call__(self, request: web.Request) -> web.Response:
         """Answer one request; never raises."""
@@ -69,6 +73,7 @@ class WriteHandler:
     async def _answer(self, request: web.Request, negotiated: Negotiated) -> web.Response:
         """Answer a request of a kind that is taken. From here on 2.0 hears what was written."""
         written = Counts()
+        self._under_way += 1
         try:
             response, written = await self._take_in_time(request, negotiated)
         except RequestError as error:
@@ -80,6 +85,8 @@ class WriteHandler:
         except Exception:
             log.exception("write request failed", sender=request.remote)
             response = answers.unavailable(Unavailable("internal error"))
+        finally:
+            self._under_way -= 1
         if negotiated.protocol is Protocol.V2:
             answers.add_written(response, written)
         return response
@@ -87,6 +94,9 @@ class WriteHandler:
     async def _take_in_time(
         self, request: web.Request, negotiated: Negotiated
     ) -> tuple[web.Response, Counts]:
+        if 0 < self._concurrent_requests < self._under_way:
+            over_limit("concurrent_requests")
+            raise Unavailable("too many requests at once (limits.concurrent_requests)")
         length_bytes = request.content_length
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
@@ -118,6 +128,7 @@ class WriteHandler:
         return b"".join(chunks)
 
     def _too_large(self) -> PayloadTooLarge:
+        over_limit("max_body_bytes")
         return PayloadTooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
     async def _take(self, body: bytes, negotiated: Negotiated) -> tuple[web.Response, Counts]:

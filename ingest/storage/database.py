@@ -76,6 +76,20 @@ class Database:
             ids.update(await self._resolve(series[start : start + RESOLVE_AT_ONCE]))
         return ids
 
+    async def find_series(self, identities: Collection[bytes]) -> dict[bytes, int]:
+        """Ids of those that exist, by identity.
+
+        Raises:
+            DATABASE_ERRORS: the database is away or unwell.
+        """
+        async with borrow(self.pool, self._most_seconds) as connection:
+            rows = await connection.fetch(
+                "SELECT identity, series_id FROM internal.series WHERE identity = ANY($1)",
+                identities,
+                timeout=self._timeout,
+            )
+        return {row["identity"]: row["series_id"] for row in rows}
+
     async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
         columns = (
             [one.identity for one in series],

@@ -53,9 +53,14 @@ async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list
 
 
 def rejection_of_series(samples: Sequence[NewSamples], error: BaseException) -> Rejection:
-    """Why samples of one series cannot be stored: the series itself is refused."""
+    """Why what was sent of one series cannot be stored: the database refuses the series itself."""
+    return rejection_of(samples, _refusal(error))
+
+
+def rejection_of(samples: Sequence[NewSamples], reason: str) -> Rejection:
+    """All that was sent of one series is refused."""
     return Rejection(
-        f"{_text(samples[0].series.labels)}: {_refusal(error)}",
+        f"{_text(samples[0].series.labels)}: {reason}",
         sum(len(each.timestamp_ms) for each in samples),
         sum(len(each.histograms) for each in samples),
         sum(len(each.exemplars) for each in samples),

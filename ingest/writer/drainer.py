@@ -137,5 +137,8 @@ class Drainer:
             self._accounts.settle(entry.tenant_id, "rejected", undecided)
             return [Rejection(f"spooled request cannot be read: {error}", entry.samples)]
         return await self._writers.write(
-            intake, ticket, settled=max(0, intake.storable - ticket.undecided)
+            intake,
+            ticket,
+            settled=max(0, intake.storable - ticket.undecided),
+            is_replay=True,
         )

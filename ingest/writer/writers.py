@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest.config import ReceiverSettings, WriterSettings
+from ingest.config import LimitSettings, ReceiverSettings, WriterSettings
 from ingest.model import Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -14,6 +14,7 @@ from ingest.writer.backlog import Backlog
 from ingest.writer.flush import COUNTED, Flusher, Part
 from ingest.writer.lane import Lane
 from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
+from ingest.writer.newcomers import Newcomers
 from ingest.writer.parts import parted, rows_by_store
 from ingest.writer.resolver import Resolver
 from ingest.writer.ticket import Ticket
@@ -34,6 +35,7 @@ class Writers:
         accounts: Accounts,
         settings: WriterSettings,
         receiver: ReceiverSettings,
+        limits: LimitSettings,
     ) -> None:
         self.backlog = Backlog(lambda: accounts.in_flight, receiver.backlog_seconds)
         flusher = Flusher(database, engine, cache, accounts)
@@ -41,7 +43,7 @@ class Writers:
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]
         self._accounts = accounts
-        self._resolver = Resolver(database, cache)
+        self._resolver = Resolver(database, cache, Newcomers(limits))
         SERIES_CACHED.set_function(lambda: len(cache))
         SERIES_CACHE_BYTES.set_function(lambda: cache.approximate_bytes)
         self._running: list[asyncio.Task[None]] = []
@@ -57,7 +59,9 @@ class Writers:
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    async def write(self, intake: Intake, ticket: Ticket, settled: int = 0) -> list[Rejection]:
+    async def write(
+        self, intake: Intake, ticket: Ticket, settled: int = 0, is_replay: bool = False
+    ) -> list[Rejection]:
         """Store a request's rows; return what the database rejected.
 
         Cancelling this cancels no batch.
@@ -65,13 +69,14 @@ class Writers:
         Args:
             ticket: knows at any time how many rows have no result yet.
             settled: rows that were accounted for in an earlier attempt.
+            is_replay: the request was acknowledged; what limits requests does not hold for it.
 
         Raises:
             Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
         """
         ids: dict[bytes, int] = {}
         if intake.new:
-            resolved = await self._resolver.resolve(intake.new)
+            resolved = await self._resolver.resolve(intake.new, is_replay)
             settled -= self._reject(intake.tenant_id, ticket, resolved.rejections, settled)
             ids = resolved.ids
         parts = [

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ingest.config import ReceiverSettings, WriterSettings
+from ingest.config import LimitSettings, ReceiverSettings, WriterSettings
 from ingest.errors import Unavailable
-from ingest.model import Intake, Rejection
+from ingest.model import Counts, Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
 from ingest.storage.engine import DAY_MS, load_engine
@@ -34,7 +34,7 @@ class Sender:
     async def send(self, *samples: tuple[int, int, float]) -> list[Rejection]:
         """One request of (series id, time in ms, value)."""
         rows = rows_of(*samples)
-        intake = Intake(known={"internal": rows}, received=len(rows))
+        intake = Intake(known={"internal": rows}, sent=Counts(samples=len(rows)))
         self._accounts.receive(intake)
         return await self._writers.write(intake, Ticket(intake.storable))
 
@@ -54,6 +54,7 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
         accounts,
         WriterSettings(),
         ReceiverSettings(),
+        LimitSettings(),
     )
     writers.start()
     yield Sender(writers, accounts)

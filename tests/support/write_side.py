@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from ingest.config import ReceiverSettings, Settings, WriterSettings
+from ingest.config import LimitSettings, ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
 from ingest.daemon.daemon import LAST_BATCH_SECONDS
 from ingest.intake import Decoder, Limits
@@ -75,7 +75,9 @@ class WriteSide:
         self.accounts = Accounts({DEFAULT_TENANT_ID: TENANT})
         cache = SeriesCache(1000)
         real = cast(Database, database)
-        self._writers = Writers(real, FakeEngine(), cache, self.accounts, writer, receiver)
+        self._writers = Writers(
+            real, FakeEngine(), cache, self.accounts, writer, receiver, LimitSettings()
+        )
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
         within = receiver.answer_timeout_seconds

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from ingest.config import ReceiverSettings, Settings, WriterSettings
+from ingest.config import LimitSettings, ReceiverSettings, Settings, WriterSettings
 from ingest.intake import Decoder, Limits
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
@@ -53,7 +53,9 @@ def handler(accounts: Accounts) -> WriteHandler:
     cache = SeriesCache(1000)
     receiver = ReceiverSettings(backlog_seconds=LONG_SECONDS)
     database = cast(Database, FakeDatabase())
-    writers = Writers(database, FakeEngine(), cache, accounts, WriterSettings(), receiver)
+    writers = Writers(
+        database, FakeEngine(), cache, accounts, WriterSettings(), receiver, LimitSettings()
+    )
     return WriteHandler(
         Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
         Safekeeping(writers, accounts, None, LONG_SECONDS, SHORT_SECONDS),

@@ -76,7 +76,7 @@ def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:
         start_ms=message.start_timestamp or start_ms or None,
     )
     if is_stale(histogram.sum):
-        return histogram
+        return _stale(histogram)
     _check_flavour(message, is_float)
     _check_counts(histogram)
     if custom:
@@ -84,6 +84,20 @@ def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:
     elif message.custom_values:
         raise InvalidHistogram("only schema -53 has custom bounds")
     return _reduced(histogram)
+
+
+def _stale(histogram: Histogram) -> Histogram:
+    """The marker alone: whatever else it carries counts nothing and was not checked."""
+    nothing = Buckets([], [])
+    return histogram._replace(
+        schema=min(histogram.schema, FINEST),
+        observations=0,
+        zero_threshold=0.0,
+        zero_count=0,
+        positive=nothing,
+        negative=nothing,
+        custom_bounds=None if histogram.custom_bounds is None else [],
+    )
 
 
 def _buckets(

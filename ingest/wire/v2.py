@@ -18,7 +18,9 @@ from ingest.wire.tails import Tails
 from ingest.wire.v1 import metric_type
 from ingest.wire.validate import METRIC_NAME
 
-EMPTY = "must contain at least one sample or histogram"
+EMPTY = "must contain at least one sample, histogram or exemplar"
+"""The specification asks for a sample or a histogram, but Prometheus 3 sends each exemplar in a
+TimeSeries of its own."""
 
 _SEED = randbits(64)
 
@@ -62,7 +64,7 @@ class RequestV2:
                 parsed.histograms.append(read_histogram(histogram, message.created_timestamp))
             except InvalidHistogram as error:
                 parsed.refused_histograms.append(str(error))
-        if not message.samples and not message.histograms:
+        if not (message.samples or message.histograms or message.exemplars):
             parsed.complaint = parsed.complaint or EMPTY
         if parsed.complaint is None:
             self._describe(parsed, message)

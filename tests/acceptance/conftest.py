@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from itertools import count
 
 import pytest
 
@@ -10,6 +11,9 @@ from tests.support.databases import Database, blocking, execute
 from tests.support.postgres import Cluster
 from tests.support.readapi import Client, add_functions, running_api
 from tests.support.remote_write import WriteSide, write_side
+from tests.support.timescaledb import PgliteSupply
+
+_names = count(1)
 
 
 @pytest.fixture
@@ -24,6 +28,46 @@ def postgres_write_side(postgres_db: Database) -> Iterator[WriteSide]:
     """A write side on PostgreSQL, where the engine makes no difference."""
     with write_side(postgres_db) as side:
         yield side
+
+
+@pytest.fixture(scope="module", params=["postgres", "timescaledb"])
+def shared_db(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database that all tests of a module share, on each engine: they tell their rows apart."""
+    if request.param == "timescaledb":
+        supply: PgliteSupply = request.getfixturevalue("_migrated_pglites")
+        with supply.lend() as server:
+            yield Database(server.url, "timescaledb")
+    else:
+        yield from _shared(
+            request.getfixturevalue("cluster"), request.getfixturevalue("_postgres_template")
+        )
+
+
+@pytest.fixture(scope="module")
+def shared_daemon(shared_db: Database) -> Iterator[WriteSide]:
+    """The write side on it."""
+    with write_side(shared_db) as side:
+        yield side
+
+
+@pytest.fixture(scope="module")
+def shared_postgres_db(cluster: Cluster, _postgres_template: str) -> Iterator[Database]:
+    """The same on PostgreSQL, where the engine makes no difference."""
+    yield from _shared(cluster, _postgres_template)
+
+
+@pytest.fixture(scope="module")
+def shared_write_side(shared_postgres_db: Database) -> Iterator[WriteSide]:
+    """The write side on it."""
+    with write_side(shared_postgres_db) as side:
+        yield side
+
+
+def _shared(cluster: Cluster, template: str) -> Iterator[Database]:
+    admin, name = cluster.url("postgres"), f"shared_{next(_names)}"
+    blocking(execute(admin, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
+    yield Database(cluster.url(name), "postgres")
+    blocking(execute(admin, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="module")

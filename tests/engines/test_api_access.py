@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.native import Native, copy, store
 from tests.support.sql_api import Api, Sample
 
 MINUTE = timedelta(minutes=1)
@@ -19,6 +20,13 @@ PERIOD = "p_interval interval, p_from timestamp with time zone, p_to timestamp w
 READS = {
     "get_agg_metric": f"p_metric_name text, p_schema text, {PERIOD}",
     "get_agg_cumsum_metric": f"p_metric_name text, p_schema text, {PERIOD}",
+    "histogram_quantile": "p_quantile double precision, p_metric_name text,"
+    f" p_schema text, {PERIOD}",
+    "histogram_count": f"p_metric_name text, p_schema text, {PERIOD}",
+    "histogram_sum": f"p_metric_name text, p_schema text, {PERIOD}",
+    "get_exemplars": "p_metric_name text, p_schema text,"
+    " p_from timestamp with time zone, p_to timestamp with time zone",
+    "get_metric_metadata": "",
     "get_latest_geo_coordinates": "",
     "get_latest_mainnet_circulating_supply_value": "",
     "get_latest_mainnet_total_supply_value": "",
@@ -36,6 +44,11 @@ CALLS = [
     "get_agg_metric('manifest_tokenomics_total_supply', 'mainnet', '1 d', '-infinity', 'infinity')",
     "get_agg_cumsum_metric('web_requests', 'cumsum', '1 s', '-infinity', 'infinity')",
     "get_agg_cumsum_metric('web_requests', 'cumsum', '1 d', '-infinity', 'infinity')",
+    "histogram_quantile(0.5, 'h', 'common', '1 d', '-infinity', 'infinity')",
+    "histogram_count('h', 'common', '1 d', '-infinity', 'infinity')",
+    "histogram_sum('h', 'common', '1 d', '-infinity', 'infinity')",
+    "get_exemplars('h', 'common', '-infinity', 'infinity')",
+    "get_metric_metadata()",
     "get_latest_geo_coordinates()",
     "get_all_latest_token_metrics('mainnet')",
     "get_excluded_addresses()",
@@ -69,6 +82,10 @@ async def store_a_bit_of_everything(api: Api, tenant_id: int, supply: str) -> No
         *(Sample(time, f"manifest_geo_{name}", **geo) for name in ("latitude", "longitude")),
         Sample(time, "manifest_geo_metadata", **geo),
     )
+    histograms = [Native(time - MINUTE, {1: 5}), Native(time, {1: 5, 2: 3}, sum=9)]
+    ids = await store(api, histograms, tenant_id=tenant_id)
+    await copy(api, "exemplar", [(time, ids[0], 1.5, '{"trace_id": "a"}')])
+    await copy(api, "metadata", [(time, tenant_id, "h", "histogram", "seconds", "Help.")])
     async with as_tenant(api, str(tenant_id)):
         await api.rows("add_excluded_address('an address')")
 
@@ -212,6 +229,10 @@ async def test_readers_call_functions_and_touch_nothing_else(postgres_api: Api, 
             "internal.series",
             "internal.metric",
             "internal.excluded_addresses",
+            "internal.exemplar",
+            "internal.histogram",
+            "internal.metadata",
+            "staging_internal.histogram",
             "internal.rollup_1d",
             "internal.rollup_raw",
             "cumsum.rollup_1m",

@@ -20,6 +20,11 @@ GRANT USAGE ON SCHEMA api TO web_anon, writer;
 GRANT EXECUTE ON FUNCTION
     api.get_agg_metric(text, text, interval, timestamptz, timestamptz),
     api.get_agg_cumsum_metric(text, text, interval, timestamptz, timestamptz),
+    api.histogram_quantile(float8, text, text, interval, timestamptz, timestamptz),
+    api.histogram_count(text, text, interval, timestamptz, timestamptz),
+    api.histogram_sum(text, text, interval, timestamptz, timestamptz),
+    api.get_exemplars(text, text, timestamptz, timestamptz),
+    api.get_metric_metadata(),
     api.get_latest_geo_coordinates(),
     api.get_agg_circulating_supply(text, interval, timestamptz, timestamptz),
     api.get_agg_burned_supply(text, interval, timestamptz, timestamptz),

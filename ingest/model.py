@@ -116,10 +116,16 @@ class Metadata(NamedTuple):
     seen_ms: int
 
 
-Item = Exemplar | Histogram | Metadata
+class Start(NamedTuple):
+    """When counting began, as the samples of a series say: it changes when a counter is reset."""
+
+    start_ms: int
+
+
+Item = Exemplar | Histogram | Metadata | Start
 """What is stored beside samples."""
 
-ITEM_STORES = ("exemplar", "histogram", "metadata")
+ITEM_STORES = ("exemplar", "histogram", "metadata", "start")
 """Where items go, in the fixed order in which their transactions run, after those of samples."""
 
 
@@ -152,6 +158,7 @@ class NewSamples:
     exact: str | None = None
     histograms: list[Histogram] = field(default_factory=list)
     exemplars: list[Exemplar] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from ingest.model import (
     NewSamples,
     Rejection,
     Series,
+    Start,
     is_stale,
 )
 from ingest.routing import Router
@@ -140,13 +141,26 @@ class OrdinaryPath:
             raise InvalidSeries(too_much)
         described = describe(self._router, self._intake.tenant_id, labels)
         found = self._locate(described)
-        is_told = (
-            parsed.metadata is None or found.place == DROPPED or self.take_metadata(parsed.metadata)
+        is_told = found.place == DROPPED or (
+            self._take_starts(parsed, found.place) & self._take_metadata_of(parsed)
         )
         is_plain = described.value_label is None and found.place != UNKNOWN
         if key is not None and is_plain and is_told:
             self._cache.link(key, found.place)
         return found
+
+    def _take_starts(self, parsed: ParsedSeries, place: int) -> bool:
+        """Whether all of them are stored already; those of a new series go with its samples."""
+        if place == UNKNOWN:
+            return not parsed.start_ms
+        series_id = series_id_of(place)
+        new = [start for start in parsed.start_ms if not self._cache.knows_start(series_id, start)]
+        for start_ms in new:
+            self._intake.add_item("start", series_id, Start(start_ms))
+        return not new
+
+    def _take_metadata_of(self, parsed: ParsedSeries) -> bool:
+        return parsed.metadata is None or self.take_metadata(parsed.metadata)
 
     def _locate(self, described: Described) -> _Found:
         series = described.series
@@ -167,7 +181,15 @@ class OrdinaryPath:
         if found.place == UNKNOWN:
             assert found.series is not None
             self._intake.new.append(
-                NewSamples(found.series, timestamps, values, found.exact, histograms, exemplars)
+                NewSamples(
+                    found.series,
+                    timestamps,
+                    values,
+                    found.exact,
+                    histograms,
+                    exemplars,
+                    [Start(start_ms) for start_ms in parsed.start_ms],
+                )
             )
             return
         for histogram in histograms:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import repeat
+from struct import Struct
 
 import numpy as np
 
@@ -76,6 +77,7 @@ class SeriesCache:
         self.generation = 0
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
+        self._starts = _Table(max_series)
         self._metadata = _Table(min(max_series, MOST_METADATA))
 
     def __len__(self) -> int:
@@ -85,7 +87,8 @@ class SeriesCache:
     @property
     def approximate_bytes(self) -> int:
         """Memory that the entries take."""
-        return _ENTRY_BYTES * (len(self._by_identity.places) + len(self._by_key.places))
+        tables = (self._by_identity, self._by_key, self._metadata, self._starts)
+        return _ENTRY_BYTES * sum(len(table.places) for table in tables)
 
     def remember(self, series: Series, series_id: int) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
@@ -123,13 +126,25 @@ class SeriesCache:
         """Whether it is known to be stored."""
         return _metadata_key(tenant_id, metadata) in self._metadata.places
 
+    def remember_start(self, series_id: int, start_ms: int) -> None:
+        """Know that it is stored. Only after the transaction that stored it has committed."""
+        self._starts.put(_START_KEY(series_id, start_ms), 0)
+
+    def knows_start(self, series_id: int, start_ms: int) -> bool:
+        """Whether it is known to be stored."""
+        return _START_KEY(series_id, start_ms) in self._starts.places
+
     def clear(self) -> None:
         """Forget everything: the database is another one, or went back in time."""
+        self._starts.clear()
         self._metadata.clear()
         self._by_identity.clear()
         self._by_key.clear()
         self.newest = None
         self.generation += 1
+
+
+_START_KEY = Struct(">qq").pack
 
 
 def _metadata_key(tenant_id: int, metadata: Metadata) -> bytes:

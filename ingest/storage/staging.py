@@ -42,5 +42,6 @@ STAGING = {
         "metadata",
         ("first_seen", "tenant_id", "name", "type", "unit", "help"),
     ),
+    "start": StagingTable("staging_internal", "series_start", ("start_time", "series_id")),
 }  # fmt: skip
 """By store (`ingest.model.STORES`)."""

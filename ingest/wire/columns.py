@@ -29,6 +29,8 @@ _PADDING = bytes(64)
 """Behind the last series, so that looking for what is not there finds zeros."""
 _TIMESTAMP_BYTES = 6
 _TYPES = 8
+SAID = 4
+"""References of a series that says more than its labels: type, help, unit, start."""
 _METADATA_FIELDS = np.full(256, -1)
 _METADATA_FIELDS[[0x08, 0x18, 0x20]] = 0, 1, 2
 """Column of a reference by its tag: type, help, unit."""
@@ -39,6 +41,12 @@ def type_digest(number: int) -> bytes:
     return number.to_bytes(DIGEST_BYTES, "little", signed=True)
 
 
+def start_digest(start_ms: int) -> bytes:
+    """What stands for a start time stamp among them; 0 is unset."""
+    return start_ms.to_bytes(8, "little", signed=True) + _START_MARK.to_bytes(8, "little")
+
+
+_START_MARK = 1
 _TYPE_DIGESTS = b"".join(map(type_digest, range(_TYPES)))
 
 
@@ -48,7 +56,8 @@ class Columns(NamedTuple):
     Attributes:
         tails: time stamps and values; its length is 0 where a series is not of the usual shape.
         digests: of all that the usual series refer to, 16 bytes each, one series after the other:
-            label symbols, and of what is said of the metric its type, its help and its unit.
+            label symbols, and, if one of them is said, type, help and unit of the metric and the
+            start time stamp.
         ends: for every series, where its digests end.
     """
 
@@ -72,15 +81,16 @@ class _Layout(NamedTuple):
     metadata_bytes: Int64s
     timestamp_ms: Int64s
     value: Float64s
+    start_ms: Int64s
 
 
 class _Metadata(NamedTuple):
-    """What each series says of its metric.
+    """What each series says of its metric, and when counting began.
 
     Attributes:
         is_right: whether it can be understood; nothing said is right too.
         is_said: whether it says something.
-        references: digests of type, help and unit, one row a series.
+        references: digests of type, help, unit and start time stamp, one row a series.
     """
 
     is_right: Bools
@@ -101,10 +111,12 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
     usual = np.flatnonzero(layout.is_usual)
     refs = read_varints(raw, layout.refs_start[usual], layout.refs_bytes[usual])
     metadata = _metadata(raw, layout.metadata_start[usual], layout.metadata_bytes[usual], symbols)
+    metadata = _with_starts(metadata, layout.start_ms[usual], symbols)
     is_right = (refs.size % 2 == 0) & ~refs.have(refs.number >= symbols) & metadata.is_right
     kept = usual[is_right]
 
-    all_digests = np.frombuffer(digests + _TYPE_DIGESTS, f"V{DIGEST_BYTES}")
+    starts = _start_digests(layout.start_ms[usual])
+    all_digests = np.frombuffer(digests + _TYPE_DIGESTS + starts, f"V{DIGEST_BYTES}")
     referred = _referred(refs, metadata, is_right)
     sizes = np.zeros(len(series), np.int64)
     sizes[kept] = referred.size[is_right] * DIGEST_BYTES
@@ -132,7 +144,8 @@ def _layout(raw: Bytes, lengths: Int64s) -> _Layout:
     start = timestamp + _TIMESTAMP_BYTES
     shortest = np.where(has_value, 9, 0) + 1 + _TIMESTAMP_BYTES
     has_start = sample_bytes == shortest + 1 + _TIMESTAMP_BYTES
-    is_start = (raw[start] == 0x18) & _six_byte_varints(raw, start + 1)[1]
+    start_ms, is_start = _six_byte_varints(raw, start + 1)
+    is_start &= raw[start] == 0x18
     is_usual &= is_time & ((sample_bytes == shortest) | (has_start & is_start))
     value = raw[sample[:, None] + np.arange(1, 9)].view("<f8").reshape(-1).astype(np.float64)
 
@@ -149,6 +162,7 @@ def _layout(raw: Bytes, lengths: Int64s) -> _Layout:
         np.where(sample_end == ends, 0, metadata_bytes),
         timestamp_ms,
         np.where(has_value, value, 0.0),
+        np.where(has_start, start_ms, 0),
     )
 
 
@@ -176,7 +190,7 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
     Args:
         symbols: how many there are.
     """
-    references = np.zeros((len(start), 3), np.int64)
+    references = np.zeros((len(start), SAID), np.int64)
     is_right: Bools = np.ones(len(start), bool)
     is_said: Bools = np.zeros(len(start), bool)
     described = np.flatnonzero(length)
@@ -196,11 +210,24 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
     return _Metadata(is_right, is_said, references)
 
 
+def _with_starts(metadata: _Metadata, start_ms: Int64s, symbols: int) -> _Metadata:
+    """With start time stamps, whose digests come after those of symbols and types, in order."""
+    metadata.references[:, -1] = symbols + _TYPES + np.arange(len(start_ms))
+    return metadata._replace(is_said=metadata.is_said | (start_ms > 0))
+
+
+def _start_digests(start_ms: Int64s) -> bytes:
+    """`start_digest` of each."""
+    digests = np.full((len(start_ms), 2), _START_MARK, "<i8")
+    digests[:, 0] = start_ms
+    return digests.tobytes()
+
+
 def _referred(refs: Varints, metadata: _Metadata, kept: Bools) -> Varints:
     """What the series that are kept refer to: labels, then what is said of the metric."""
     number = refs.number if kept.all() else refs.number[np.repeat(kept, refs.size)]
     labels = np.where(kept, refs.size, 0)
-    size = np.where(kept, refs.size + 3 * metadata.is_said, 0)
+    size = np.where(kept, refs.size + SAID * metadata.is_said, 0)
     said = np.flatnonzero(kept & metadata.is_said)
     if not len(said):
         return Varints(number, size)
@@ -208,5 +235,5 @@ def _referred(refs: Varints, metadata: _Metadata, kept: Bools) -> Varints:
     referred = np.empty(int(end[-1]), np.int64)
     shift = (end - size) - (np.cumsum(labels) - labels)
     referred[np.arange(len(number)) + np.repeat(shift, labels)] = number
-    referred[end[said][:, None] + np.arange(-3, 0)] = metadata.references[said]
+    referred[end[said][:, None] + np.arange(-SAID, 0)] = metadata.references[said]
     return Varints(referred, size)

@@ -22,6 +22,7 @@ FINEST_SENT = 52
 MOST_BUCKETS = 100_000
 """Of one histogram: spans can claim billions in a few bytes."""
 _LARGEST_INDEX = 2**31 - 1
+_YEAR_10000_MS = 253_402_300_800_000
 
 
 class InvalidHistogram(BadRequest):
@@ -73,7 +74,7 @@ def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:
         ),
         custom_bounds=list(message.custom_values) if custom else None,
         reset_hint=message.reset_hint if 0 <= message.reset_hint <= 3 else 0,
-        start_ms=message.start_timestamp or start_ms or None,
+        start_ms=valid_start(message.start_timestamp or start_ms),
     )
     if is_stale(histogram.sum):
         return _stale(histogram)
@@ -98,6 +99,11 @@ def _stale(histogram: Histogram) -> Histogram:
         negative=nothing,
         custom_bounds=None if histogram.custom_bounds is None else [],
     )
+
+
+def valid_start(start_ms: int) -> int | None:
+    """A start time stamp, if it is one: 0 is unset, and the year 10,000 is beyond calendars."""
+    return start_ms if 0 < start_ms < _YEAR_10000_MS else None
 
 
 def _buckets(

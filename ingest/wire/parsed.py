@@ -38,6 +38,7 @@ class ParsedSeries:
         value: sample values, NaN bits as sent.
         histograms: native histograms that keep to the rules.
         refused_histograms: what is wrong with each of the others.
+        start_ms: when counting began, each that the samples say once.
         metadata: what the series says of its metric, if it says something (2.0).
         key: what identifies the labels (and metadata) among all that this process is sent; None
             where the encoding has no such part.
@@ -50,6 +51,7 @@ class ParsedSeries:
     exemplars: list[ParsedExemplar] = field(default_factory=list)
     histograms: list[Histogram] = field(default_factory=list)
     refused_histograms: list[str] = field(default_factory=list)
+    start_ms: list[int] = field(default_factory=list)
     metadata: ParsedMetadata | None = None
     key: bytes | None = None
     complaint: str | None = None

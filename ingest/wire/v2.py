@@ -10,8 +10,14 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_128_digest
 
 from ingest.errors import BadRequest
-from ingest.wire.columns import DIGEST_BYTES, Columns, read_columns, type_digest
-from ingest.wire.histogram import InvalidHistogram, read_histogram
+from ingest.wire.columns import (
+    DIGEST_BYTES,
+    Columns,
+    read_columns,
+    start_digest,
+    type_digest,
+)
+from ingest.wire.histogram import InvalidHistogram, read_histogram, valid_start
 from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.tails import Tails
@@ -58,6 +64,7 @@ class RequestV2:
         parsed = ParsedSeries(labels, complaint=complaint)
         parsed.timestamp_ms = [sample.timestamp for sample in message.samples]
         parsed.value = [sample.value for sample in message.samples]
+        parsed.start_ms = _starts(message)
         parsed.exemplars = [self._exemplar(exemplar) for exemplar in message.exemplars]
         for histogram in message.histograms:
             try:
@@ -101,20 +108,21 @@ class RequestV2:
         if max(said.help_ref, said.unit_ref) >= max(1, len(self.symbols)):
             parsed.complaint = "a help or unit reference is beyond the symbols"
             return
-        parsed.key = self._key([*message.labels_refs], said)
+        if len(message.samples) == 1 or not parsed.start_ms:
+            parsed.key = self._key([*message.labels_refs], said, parsed.start_ms)
         if said.type or said.help_ref or said.unit_ref:
             name = dict(parsed.labels).get(METRIC_NAME.encode(), b"")
             parsed.metadata = ParsedMetadata(
                 name, metric_type(said.type), self._text(said.unit_ref), self._text(said.help_ref)
             )
 
-    def _key(self, refs: Iterable[int], said: pb.MetadataFields) -> bytes:
+    def _key(self, refs: Iterable[int], said: pb.MetadataFields, starts: list[int]) -> bytes:
         """As `Columns.keys`."""
         labels = b"".join([self._digest(ref) for ref in refs])
-        if not (said.type or said.help_ref or said.unit_ref):
+        if not (said.type or said.help_ref or said.unit_ref or starts):
             return labels
         texts = self._digest(said.help_ref) + self._digest(said.unit_ref)
-        return labels + type_digest(said.type) + texts
+        return labels + type_digest(said.type) + texts + start_digest(starts[0] if starts else 0)
 
     def _digest(self, ref: int) -> bytes:
         return self._digests[ref * DIGEST_BYTES : (ref + 1) * DIGEST_BYTES]
@@ -122,6 +130,12 @@ class RequestV2:
     def _text(self, ref: int) -> bytes:
         """Symbol 0 is the empty text: help or unit is not set."""
         return self.symbols[ref] if ref else b""
+
+
+def _starts(message: pb.SeriesFields) -> list[int]:
+    """Each start time stamp once; where samples have none, the series' of 2.0-rc.3."""
+    said = [sample.start_timestamp or message.created_timestamp for sample in message.samples]
+    return [start for start in dict.fromkeys(said) if valid_start(start)]
 
 
 def read_request(payload: bytes) -> RequestV2:

@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from ingest.model import Exemplar, Histogram, Item, Items, Metadata
+from ingest.model import Exemplar, Histogram, Item, Items, Metadata, Start
 from ingest.writer.copy import HEADER, POSTGRES_EPOCH_MS, TRAILER, numeric_field
 
 INT4, FLOAT8, NUMERIC = 23, 701, 1700
@@ -88,10 +88,15 @@ def _metadata(tenant_id: int, item: Item) -> bytes:
     )
 
 
+def _start(series_id: int, item: Item) -> bytes:
+    return _fields(2) + _time(cast(Start, item).start_ms) + _bigint(8, series_id)
+
+
 _ENCODERS: dict[str, Callable[[int, Item], bytes]] = {
     "exemplar": _exemplar,
     "histogram": _histogram,
     "metadata": _metadata,
+    "start": _start,
 }
 
 

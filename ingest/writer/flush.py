@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import TARGETS, Int64s, Items, Metadata, Rejection, Rows
+from ingest.model import TARGETS, Int64s, Items, Metadata, Rejection, Rows, Start
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.engine import Engine
@@ -175,6 +175,8 @@ class Flusher:
                 for owner_id, item in zip(part.rows.owner_id, part.rows.item, strict=True):
                     if isinstance(item, Metadata):
                         self._cache.remember_metadata(owner_id, item)
+                    elif isinstance(item, Start):
+                        self._cache.remember_start(owner_id, item.start_ms)
 
     def _fail(self, store: str, parts: list[Part], error: Exception) -> bool:
         """Tell the tickets; a defect of ours must not leave senders waiting either."""

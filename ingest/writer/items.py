@@ -8,7 +8,7 @@ from math import isnan
 
 import numpy as np
 
-from ingest.model import Histogram, Int64s, Item, Items, Metadata
+from ingest.model import Exemplar, Histogram, Int64s, Item, Items, Metadata, Start
 from ingest.wire.validate import series_text, time_text
 from ingest.writer.batch import Batch
 from ingest.writer.copy_items import encode_items
@@ -31,8 +31,10 @@ class ItemBatch:
 
     @property
     def timestamp_ms(self) -> Int64s:
-        """When they are of; metadata is of no time."""
-        timed = [each.timestamp_ms for each in self.items.item if not isinstance(each, Metadata)]
+        """When they are of; metadata and starts need no partition."""
+        timed = [
+            each.timestamp_ms for each in self.items.item if isinstance(each, Exemplar | Histogram)
+        ]
         return np.array(timed, np.int64)
 
     def halves(self) -> tuple[ItemBatch, ItemBatch]:
@@ -67,6 +69,8 @@ def _order(pair: tuple[int, Item]) -> tuple[object, ...]:
     owner, item = pair
     if isinstance(item, Metadata):
         return (owner, item.name, item.type, item.unit, item.help)
+    if isinstance(item, Start):
+        return (owner, item.start_ms)
     if isinstance(item, Histogram):
         return (owner, item.timestamp_ms)
     value = (isnan(item.value), 0.0 if isnan(item.value) else item.value)
@@ -76,6 +80,8 @@ def _order(pair: tuple[int, Item]) -> tuple[object, ...]:
 def _describe(item: Item) -> str:
     if isinstance(item, Metadata):
         return f"metadata of {item.name}"
+    if isinstance(item, Start):
+        return f"start time stamp {time_text(item.start_ms)}"
     moment = time_text(item.timestamp_ms)
     if isinstance(item, Histogram):
         return f"native histogram of {item.observations} observations at {moment}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from ingest.model import Intake, Items, NewSamples, Rows
+from ingest.model import Intake, Item, Items, NewSamples, Rows
 from ingest.writer.batch import concatenate, select
 
 Share = Rows | Items
@@ -79,7 +81,12 @@ def _items(
 ) -> dict[str, Items]:
     shares = {store: Items([*items.owner_id], [*items.item]) for store, items in known.items()}
     for samples in new:
-        for store, items in (("histogram", samples.histograms), ("exemplar", samples.exemplars)):
+        by_store: dict[str, Sequence[Item]] = {
+            "histogram": samples.histograms,
+            "exemplar": samples.exemplars,
+            "start": samples.starts,
+        }
+        for store, items in by_store.items():
             for item in items:
                 shares.setdefault(store, Items()).add(ids[samples.series.identity], item)
     return shares

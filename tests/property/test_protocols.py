@@ -32,6 +32,7 @@ class Sent(NamedTuple):
     histograms: list[v2.Histogram]
     exemplars: list[tuple[Pairs, int, float]]
     metadata: tuple[int, str, str] | None = None
+    start_ms: int = 0
 
 
 def double(number: int) -> float:
@@ -84,6 +85,7 @@ series = st.builds(
     st.lists(histograms, max_size=1),
     st.lists(exemplars, max_size=2),
     st.none(),
+    st.just(0),
 ).filter(lambda sent: bool(sent.samples or sent.histograms))
 plain = st.builds(
     Sent,
@@ -92,9 +94,14 @@ plain = st.builds(
     st.just([]),
     st.just([]),
     st.none(),
+    st.just(0),
 )
+starts = st.sampled_from([0, 0, 1, NOW - 1000, NOW - 2000, -1, 2**62])
 described = st.builds(
-    lambda sent, said: sent._replace(metadata=said), st.one_of(plain, series), metadata
+    lambda sent, said, start_ms: sent._replace(metadata=said, start_ms=start_ms),
+    st.one_of(plain, series),
+    metadata,
+    starts,
 )
 
 
@@ -132,7 +139,10 @@ def as_v2(sent: list[Sent], first_symbols: list[str]) -> bytes:
 def _series_v2(symbols: Symbols, one: Sent) -> v2.TimeSeries:
     message = v2.TimeSeries(
         labels_refs=symbols.refs(one.labels),
-        samples=[v2.Sample(timestamp=at, value=value) for at, value in one.samples],
+        samples=[
+            v2.Sample(timestamp=at, value=value, start_timestamp=one.start_ms)
+            for at, value in one.samples
+        ],
         histograms=one.histograms,
         exemplars=[
             v2.Exemplar(labels_refs=symbols.refs(pairs), timestamp=at, value=value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.config import Settings
 from ingest.intake import Decoder, Limits
-from ingest.model import Intake, Items, Metadata
+from ingest.model import Intake, Items, Metadata, Start
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
 from ingest.wire.negotiate import Protocol
@@ -52,11 +52,17 @@ class Decoding:
         return self.decoder.decode(Protocol.V1, write_request(series), tenant_id, NOW)
 
     def commit(self, intake: Intake) -> None:
-        """Store the new series and metadata of `intake`, as the writer does."""
+        """Store the new series, metadata and starts of `intake`, as the writer does."""
         for samples in intake.new:
             identity = samples.series.identity
             series_id = self.catalogue.setdefault(identity, len(self.catalogue) + 100)
             self.cache.remember(samples.series, series_id)
+            for start in samples.starts:
+                self.cache.remember_start(series_id, start.start_ms)
+        starts = intake.items.get("start", Items())
+        for series_id, item in zip(starts.owner_id, starts.item, strict=True):
+            assert isinstance(item, Start)
+            self.cache.remember_start(series_id, item.start_ms)
         if described := intake.items.get("metadata"):
             for tenant_id, said in zip(described.owner_id, described.item, strict=True):
                 assert isinstance(said, Metadata)

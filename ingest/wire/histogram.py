@@ -22,7 +22,7 @@ FINEST_SENT = 52
 MOST_BUCKETS = 100_000
 """Of one histogram: spans can claim billions in a few bytes."""
 _LARGEST_INDEX = 2**31 - 1
-_YEAR_10000_MS = 253_402_300_800_000
+_YEAR_1_MS, _YEAR_10000_MS = -62_135_596_800_000, 253_402_300_800_000
 
 
 class InvalidHistogram(BadRequest):
@@ -102,8 +102,8 @@ def _stale(histogram: Histogram) -> Histogram:
 
 
 def valid_start(start_ms: int) -> int | None:
-    """A start time stamp, if it is one: 0 is unset, and the year 10,000 is beyond calendars."""
-    return start_ms if 0 < start_ms < _YEAR_10000_MS else None
+    """A start time stamp, if it is one: 0 is unset, and there are years beyond calendars."""
+    return start_ms if start_ms and _YEAR_1_MS <= start_ms < _YEAR_10000_MS else None
 
 
 def _buckets(

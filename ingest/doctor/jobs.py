@@ -69,9 +69,9 @@ async def check_compression(case: Case) -> list[Finding]:
     late = [row for row in rows if row["uncompressed"]]
     if not late:
         return ok(COMPRESSION, "no chunk is late")
-    what = ", ".join(f"{row['uncompressed']} of {row['target']}.sample" for row in late)
+    what = ", ".join(f"{row['uncompressed']} of {row['relation']}" for row in late)
     jobs = await case.rows("jobs")
-    names = {f"compression of {row['target']}.sample" for row in late}
+    names = {f"compression of {row['relation']}" for row in late}
     runs = [f"CALL public.run_job({job['job_id']})" for job in jobs if job["job"] in names]
     todo = case.prescribe.sql(*runs) if runs else "see jobs: the policy is missing"
     return [warning(COMPRESSION, f"chunks that should be compressed and are not: {what}", todo)]

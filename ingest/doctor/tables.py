@@ -1,4 +1,4 @@
-"""Staging tables, partitions, and the indexes of samples."""
+"""Staging tables, partitions, and the indexes of raw data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ingest.writer.staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
 
 STAGING, PARTITIONS, RETENTION, INDEXES = "staging", "partitions", "retention", "indexes"
 
-BRIN = "CREATE INDEX sample_time ON {}.sample USING brin (time) WITH (autosummarize = on)"
+BRIN = "CREATE INDEX {} ON {} USING brin (time) WITH (autosummarize = on)"
 
 
 async def check_staging(case: Case) -> list[Finding]:
@@ -24,11 +24,10 @@ async def check_staging(case: Case) -> list[Finding]:
 
 
 async def _check_staging(case: Case, row: Row) -> list[Finding]:
-    table = f"staging_{row['target']}.sample"
-    findings = []
+    table, findings = row["relation"], []
     if not row["is_moved_on"]:
         what = f"the trigger of {table} is off or gone: what is copied there stays there"
-        enable = f"ALTER TABLE {table} ENABLE TRIGGER move_samples"
+        enable = f"ALTER TABLE {table} ENABLE TRIGGER USER"
         todo = f"{case.prescribe.sql(enable)}; if it is gone, {case.prescribe.migrate}"
         findings.append(problem(STAGING, what, todo))
     if row["size_bytes"] > EMPTY_ABOVE_BYTES:
@@ -51,15 +50,18 @@ async def _not_emptied(case: Case, table: str, size_bytes: int) -> Finding:
 
 
 async def check_partitions(case: Case) -> list[Finding]:
-    """Engine postgres: whether samples of now have a place. It is made when the first one comes."""
+    """Engine postgres: whether samples of now have a place. It is made when the first one comes.
+
+    Exemplars and histograms may come or not.
+    """
     rows = await case.rows("partitions", case.thresholds.partition_grace)
-    idle = [row for row in rows if row["partitions"] and not row["has_today"]]
+    idle = [row for row in rows if row["is_steady"] and row["partitions"] and not row["has_today"]]
     if not idle:
         return ok(PARTITIONS, f"{sum(row['partitions'] for row in rows)}, made as samples come")
     return [
         warning(
             PARTITIONS,
-            f"{row['target']}.sample has none for today, the newest ended"
+            f"{row['relation']} has none for today, the newest ended"
             f" {span(row['since_newest'])} ago: nothing has come since",
             "look at the senders: does their log name an error of remote write?",
         )
@@ -74,23 +76,23 @@ async def check_retention(case: Case) -> list[Finding]:
     late = [row for row in rows if row["expired"]]
     if not late:
         return ok(RETENTION, "nothing is past it")
-    what = ", ".join(f"{row['expired']} of {row['target']}.sample" for row in late)
-    todo = await _drop(case, [row["target"] for row in late])
+    what = ", ".join(f"{row['expired']} of {row['relation']}" for row in late)
+    todo = await _drop(case, late)
     return [warning(RETENTION, f"past retention and not dropped: {what}", todo)]
 
 
-async def _drop(case: Case, targets: list[str]) -> str:
+async def _drop(case: Case, late: list[Row]) -> str:
     if case.engine == "timescaledb":
-        names = {f"retention of {target}.sample" for target in targets}
+        names = {f"retention of {row['relation']}" for row in late}
         jobs = [job["job_id"] for job in await case.rows("jobs") if job["job"] in names]
         calls = [f"CALL public.run_job({job})" for job in jobs]
         return case.prescribe.sql(*calls) if calls else "see jobs: the policy is missing"
-    drops = [f"SELECT internal.drop_expired_partitions('{target}', 100)" for target in targets]
+    drops = [f"SELECT internal.drop_expired_partitions('{row['store']}', 100)" for row in late]
     return f"{case.prescribe.sql(*drops)}; if it says 0, see rollups: they must be stored first"
 
 
 async def check_indexes(case: Case) -> list[Finding]:
-    """Whether the indexes of samples are there, and all of ours are valid."""
+    """Whether the indexes of raw data are there, and all of ours are valid."""
     findings = [
         problem(
             INDEXES,
@@ -99,18 +101,19 @@ async def check_indexes(case: Case) -> list[Finding]:
         )
         for row in await case.rows("invalid_indexes")
     ]
-    for row in await case.rows("sample_indexes"):
+    for row in await case.rows("store_indexes"):
         findings += _missing_indexes(case, row)
     return findings or ok(INDEXES, "primary keys and BRIN are there, none is invalid")
 
 
 def _missing_indexes(case: Case, row: Row) -> list[Finding]:
-    target, findings = row["target"], []
+    table, findings = row["relation"], []
     if not row["has_key"]:
-        what = f"{target}.sample has no primary key: duplicates are stored twice"
-        add = f"ALTER TABLE {target}.sample ADD PRIMARY KEY (series_id, time)"
+        what = f"{table} has no primary key: duplicates are stored twice"
+        add = f"ALTER TABLE {table} ADD PRIMARY KEY ({row['key']})"
         findings.append(problem(INDEXES, what, case.prescribe.sql_as_owner(add)))
     if not row["has_brin"]:
-        what = f"{target}.sample has no BRIN index on time: rollups read whole days"
-        findings.append(problem(INDEXES, what, case.prescribe.sql_as_owner(BRIN.format(target))))
+        what = f"{table} has no BRIN index on time: whoever reads a minute reads whole days"
+        create = BRIN.format(row["brin"], table)
+        findings.append(problem(INDEXES, what, case.prescribe.sql_as_owner(create)))
     return findings

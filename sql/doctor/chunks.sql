@@ -1,8 +1,8 @@
 -- Engine timescaledb: chunks that the policies should have compressed or dropped by now.
 -- $1: seconds that the daily jobs may be late.
-SELECT t.target,
+SELECT s.store, format('%I.%I', s.target, s.name) AS relation,
     count(*) FILTER (
-        WHERE c.range_end < now() - make_interval(days => internal.retention_days(t.target), secs => $1)
+        WHERE c.range_end < now() - make_interval(days => internal.retention_days(s.target), secs => $1)
     )::int AS expired,
     count(*) FILTER (
         WHERE NOT c.is_compressed AND c.range_end < now() - make_interval(
@@ -10,8 +10,8 @@ SELECT t.target,
                      WHERE key = 'compress_after_days'), secs => $1)
     )::int AS uncompressed,
     count(c.chunk_name)::int AS chunks
-FROM internal.target t
+FROM internal.store s
 LEFT JOIN timescaledb_information.chunks c
-    ON c.hypertable_schema = t.target AND c.hypertable_name = 'sample'
-GROUP BY t.target
-ORDER BY t.target
+    ON c.hypertable_schema = s.target AND c.hypertable_name = s.name
+GROUP BY s.store, s.target, s.name
+ORDER BY s.name <> 'sample', relation

@@ -3,13 +3,13 @@ WITH wanted (job, proc_name, sql_schema, relation, statement) AS (
     SELECT 'internal.refresh_rollups', 'refresh_rollups', NULL, NULL,
         'SELECT public.add_job(''internal.refresh_rollups'', INTERVAL ''20 seconds'')'
     UNION ALL
-    SELECT 'retention of ' || target || '.sample', 'policy_retention', target, 'sample',
+    SELECT format('retention of %s.%s', target, name), 'policy_retention', target, name,
         format('SELECT internal.apply_retention(%L)', target)
-    FROM internal.target WHERE internal.retention_days(target) IS NOT NULL
+    FROM internal.store WHERE internal.retention_days(target) IS NOT NULL
     UNION ALL
-    SELECT 'compression of ' || target || '.sample', 'policy_compression', target, 'sample',
+    SELECT format('compression of %s.%s', target, name), 'policy_compression', target, name,
         format('SELECT internal.apply_compression(%L)', target)
-    FROM internal.target
+    FROM internal.store
     WHERE EXISTS (SELECT FROM internal.setting WHERE key = 'compress_after_days' AND value <> '')
 )
 SELECT job, statement FROM wanted w

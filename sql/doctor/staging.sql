@@ -1,10 +1,11 @@
 -- Staging tables: how large they have grown, and whether what is copied into them is moved on.
-SELECT t.target,
-    pg_relation_size(format('staging_%s.sample', t.target)::regclass) AS size_bytes,
+SELECT format('%I.%I', n.nspname, c.relname) AS relation, pg_table_size(c.oid) AS size_bytes,
     EXISTS (
         SELECT FROM pg_trigger g
-        WHERE g.tgrelid = format('staging_%s.sample', t.target)::regclass
-            AND g.tgname = 'move_samples' AND g.tgenabled IN ('O', 'A')
+        WHERE g.tgrelid = c.oid AND g.tgname LIKE 'move\_%' AND g.tgenabled IN ('O', 'A')
     ) AS is_moved_on
-FROM internal.target t
-ORDER BY t.target
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('staging_internal', 'staging_cumsum', 'staging_geo')
+    AND c.relkind = 'r' AND c.relpersistence = 'u'
+ORDER BY 1

@@ -12,6 +12,8 @@ from ingest.doctor import tables as doctor_tables
 from ingest.migrate import migrate
 from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import diagnose, heals, take, until_ok
+from tests.support.native import Native, copy, store
+from tests.support.sql_api import Api
 from tests.support.sql_samples import samples_of
 
 FILL = """
@@ -24,11 +26,21 @@ IN_THE_WAY = "ALTER TABLE staging_internal.sample DISABLE TRIGGER move_samples"
 OUT_OF_IT = "ALTER TABLE staging_internal.sample ENABLE TRIGGER move_samples"
 
 
-async def test_a_staging_table_moves_nothing_on(engine_db: Database) -> None:
-    await execute(engine_db.url, "ALTER TABLE staging_geo.sample DISABLE TRIGGER move_samples")
+@pytest.mark.parametrize(
+    ("table", "mover"),
+    [
+        ("staging_geo.sample", "move_samples"),
+        ("staging_internal.histogram", "move_histograms"),
+        ("staging_internal.metadata", "move_metadata"),
+    ],
+)
+async def test_a_staging_table_moves_nothing_on(
+    engine_db: Database, table: str, mover: str
+) -> None:
+    await execute(engine_db.url, f"ALTER TABLE {table} DISABLE TRIGGER {mover}")
     found = (await diagnose(engine_db)).only("staging")
     assert found.level == Level.PROBLEM
-    assert found.what.startswith("the trigger of staging_geo.sample is off or gone")
+    assert found.what.startswith(f"the trigger of {table} is off or gone")
     await heals(engine_db, "staging")
 
 
@@ -93,6 +105,22 @@ async def test_nothing_is_dropped(engine_db: Database) -> None:
     await heals(engine_db, "retention")
 
 
+async def test_exemplars_and_histograms_are_not_dropped(engine_db: Database) -> None:
+    """And of them it is no news that none came today."""
+    retention = RetentionSettings(internal_days=30, compress_after_days=None)
+    async with connect(engine_db) as connection:
+        api = Api(engine_db, connection)
+        old = await connection.fetchval("SELECT now() - interval '50 d'")
+        (series,) = await store(api, [Native(old, {1: 1})])
+        await copy(api, "exemplar", [(old, series, 1.0, "{}")])
+    await migrate(engine_db.url, engine_db.settings(retention=retention))
+    found = await diagnose(engine_db)
+    late = "1 of internal.exemplar, 1 of internal.histogram"
+    assert found.only("retention").what == f"past retention and not dropped: {late}"
+    assert found.level("partitions" if engine_db.engine == "postgres" else "jobs") == Level.OK
+    await heals(engine_db, "retention")
+
+
 async def test_an_index_is_invalid(engine_db: Database) -> None:
     await execute(
         engine_db.url,
@@ -108,13 +136,21 @@ async def test_an_index_is_invalid(engine_db: Database) -> None:
 @pytest.mark.parametrize(
     ("harm", "what"),
     [
-        ("ALTER TABLE cumsum.sample DROP CONSTRAINT sample_pkey", "has no primary key"),
-        ("DROP INDEX cumsum.sample_time", "has no BRIN index"),
+        (
+            "ALTER TABLE cumsum.sample DROP CONSTRAINT sample_pkey",
+            "cumsum.sample has no primary key",
+        ),
+        (
+            "ALTER TABLE internal.exemplar DROP CONSTRAINT exemplar_pkey",
+            "internal.exemplar has no primary key",
+        ),
+        ("DROP INDEX cumsum.sample_time", "cumsum.sample has no BRIN index"),
+        ("DROP INDEX internal.histogram_time", "internal.histogram has no BRIN index"),
     ],
 )
-async def test_an_index_of_samples_is_gone(engine_db: Database, harm: str, what: str) -> None:
+async def test_an_index_of_raw_data_is_gone(engine_db: Database, harm: str, what: str) -> None:
     await execute(engine_db.url, harm)
     found = (await diagnose(engine_db)).only("indexes")
     assert found.level == Level.PROBLEM
-    assert f"cumsum.sample {what}" in found.what
+    assert what in found.what
     await heals(engine_db, "indexes")

@@ -198,9 +198,32 @@ METADATA = [
 
 STARTS = [
     WireCase(
-        "start_timestamp of samples SHOULD be provided, and costs no sample",
+        "start_timestamp of samples SHOULD be provided",
         2,
-        request(ts(samples=[at(NOW - 1, 1.0, YEAR_2001), at(NOW, 2.0, -1)])),
+        request(
+            ts(samples=[at(NOW - 1, 1.0, YEAR_2001)]), ts(samples=[at(NOW, 2.0, YEAR_2001 + 1)])
+        ),
+        stored=[Sent(samples=[(NOW - 1, 1.0), (NOW, 2.0)], starts=[YEAR_2001, YEAR_2001 + 1])],
+    ),
+    WireCase(
+        "Samples of one TimeSeries may have several starts, or none",
+        2,
+        request(
+            ts(
+                samples=[
+                    at(NOW - 3, 1.0),
+                    at(NOW - 2, 2.0, -1),
+                    at(NOW - 1, 3.0, 1),
+                    at(NOW, 4.0, 1),
+                ]
+            )
+        ),
+        stored=[Sent(samples=[(NOW - 4 + i, float(i)) for i in range(1, 5)], starts=[-1, 1])],
+    ),
+    WireCase(
+        "A start beyond all calendars is none, and costs no sample",
+        2,
+        request(ts(samples=[at(NOW - 1, 1.0, 2**63 - 1), at(NOW, 2.0, -(2**63))])),
         stored=[series((NOW - 1, 1.0), (NOW, 2.0))],
     ),
     WireCase(
@@ -245,10 +268,10 @@ STARTS = [
         ],
     ),
     WireCase(
-        "created_timestamp (6) of 2.0-rc.3 costs no sample",
+        "created_timestamp (6) of 2.0-rc.3 holds for samples without a start",
         2,
         raw_request(ts().SerializeToString() + b"\x30" + varint(YEAR_2001)),
-        stored=[ONE],
+        stored=[Sent(samples=[(NOW, 1.0)], starts=[YEAR_2001])],
     ),
 ]
 """Of 2.0: start time stamps, in the places of rc.3 and rc.4."""

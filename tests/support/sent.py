@@ -46,13 +46,15 @@ class SentMetadata(NamedTuple):
 
 @dataclass(frozen=True)
 class Sent:
-    """One series; no labels mean just the case's own name."""
+    """One series; no labels mean just the case's own name. `starts` is when its samples began, in
+    milliseconds, as far as a case says it: only for what is stored."""
 
     labels: Pairs = (("__name__", OWN),)
     samples: Sequence[tuple[int, float]] = ()
     histograms: Sequence[v2.Histogram] = ()
     exemplars: Sequence[SentExemplar] = ()
     metadata: SentMetadata | None = None
+    starts: Sequence[int] = ()
 
     def named(self, own: str) -> Sent:
         """The same with the case's own name."""
@@ -60,7 +62,9 @@ class Sent:
         said = self.metadata
         if said is not None:
             said = said._replace(help=said.help.replace(OWN, own))
-        return Sent(_named(self.labels, own), self.samples, self.histograms, exemplars, said)
+        return Sent(
+            _named(self.labels, own), self.samples, self.histograms, exemplars, said, self.starts
+        )
 
 
 def series(*samples: tuple[int, float], name: str = OWN, **labels: str) -> Sent:

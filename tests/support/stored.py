@@ -39,6 +39,11 @@ HISTOGRAMS = f"""
 METADATA = """
     SELECT name, type, unit, help FROM internal.metadata WHERE strpos(name || help, $1) > 0
 """
+STARTS = f"""
+    SELECT labels::text, {MILLISECONDS.format("start_time")}
+    FROM internal.series_start JOIN internal.series USING (series_id)
+    WHERE strpos(labels::text, $1) > 0
+"""
 
 
 class Stored(NamedTuple):
@@ -49,12 +54,14 @@ class Stored(NamedTuple):
         histograms: labels, milliseconds, then the columns of `internal.histogram`.
         exemplars: labels of the series, milliseconds, value, labels.
         metadata: name, type, unit, help.
+        starts: labels, milliseconds, of samples.
     """
 
     samples: list[tuple[Any, ...]]
     histograms: list[tuple[Any, ...]]
     exemplars: list[tuple[Any, ...]]
     metadata: list[tuple[Any, ...]]
+    starts: list[tuple[Any, ...]]
 
 
 async def stored(database: Database, own: str) -> Stored:
@@ -63,7 +70,7 @@ async def stored(database: Database, own: str) -> Stored:
         return Stored(
             *[
                 sorted([_row(record) for record in await connection.fetch(query, own)], key=repr)
-                for query in (SAMPLES, HISTOGRAMS, EXEMPLARS, METADATA)
+                for query in (SAMPLES, HISTOGRAMS, EXEMPLARS, METADATA, STARTS)
             ]
         )
 
@@ -93,6 +100,7 @@ def expected(sent: Sequence[Sent]) -> Stored:
             for each in one.exemplars
         ],
         list(dict.fromkeys(_metadata(one) for one in sent if one.metadata is not None)),
+        [(_labels(one.labels), start_ms) for one in sent for start_ms in one.starts],
     ]
     return Stored(*[sorted(each, key=repr) for each in rows])
 

@@ -75,11 +75,11 @@ async def test_bad_bodies(postgres_write_side: WriteSide, postgres_db: Database,
         (
             "POST",
             HEADERS
-            | {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+            | {"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"},
             415,
         ),
     ],
-    ids=["GET", "PUT", "JSON", "gzip", "version 2.0"],
+    ids=["GET", "PUT", "JSON", "gzip", "version 3.0"],
 )
 async def test_bad_headers(
     postgres_write_side: WriteSide,

@@ -20,13 +20,17 @@ log = get_logger("spool")
 
 MOST_AT_ONCE = 32
 MOST_PASSED_OVER = 8
+ROUND_SECONDS = 0.5
+"""A round that takes longer becomes smaller: new requests wait behind it, and what waits for too
+long is spooled, so that the spool of a busy write side would never empty."""
 
 
 class Drainer:
     """Replays are harmless: what was written before is a duplicate now.
 
     Many requests are tried together; after a failure one alone, then twice as many each time, so
-    that a database that takes only little at once (a statement timeout) takes all in the end.
+    that a database that takes only little at once (a statement timeout) takes all in the end. Never
+    so many that new requests have to wait for long.
     """
 
     def __init__(
@@ -63,16 +67,18 @@ class Drainer:
 
     async def _write_back(self, entries: list[Entry]) -> list[tuple[Entry, list[Rejection]]]:
         """Requests that are decided to the last sample, and what the database rejected of them."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
         outcomes = await asyncio.gather(*[self._replay(entry) for entry in entries])
         written = [
             (entry, rejections)
             for entry, rejections in zip(entries, outcomes, strict=True)
             if rejections is not None
         ]
-        self._adapt(len(written), len(entries))
+        self._adapt(len(written), len(entries), clock() - began)
         return written
 
-    def _adapt(self, written: int, tried: int) -> None:
+    def _adapt(self, written: int, tried: int, seconds: float) -> None:
         """More at once while all goes well. If nothing does, one at a time, and each time another
         one of the first few: what is wrong may be the oldest request, not the database."""
         if written == 0:
@@ -81,7 +87,9 @@ class Drainer:
             return
         self._note_return()
         self._passed_over = 0
-        if written == tried:
+        if seconds > ROUND_SECONDS:
+            self._at_once = max(1, self._at_once // 2)
+        elif written == tried and seconds < ROUND_SECONDS / 2:
             self._at_once = min(2 * self._at_once, MOST_AT_ONCE)
 
     async def _remove(self) -> int:

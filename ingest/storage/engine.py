@@ -28,6 +28,9 @@ STORES = (*TARGETS, "exemplar", "histogram")
 HORIZON_SECONDS = 60.0
 """How old what is known of the retention may be: `promgres migrate` changes it at any moment."""
 
+ASKING_SECONDS = 10
+"""The longest that asking for it may take."""
+
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
 
@@ -76,7 +79,7 @@ class Horizons:
             asyncpg.PostgresError, OSError: what was known still stands.
         """
         if time.monotonic() >= self._due:
-            async with borrow(pool, HORIZON_SECONDS) as connection:
+            async with borrow(pool, ASKING_SECONDS) as connection:
                 await self.read(connection)
 
     async def read(self, connection: AnyConnection) -> None:

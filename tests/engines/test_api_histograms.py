@@ -343,7 +343,8 @@ def unroll(schema: int, drawn: list[tuple]) -> list[Native]:
         if what == "wider":
             threshold *= 2
             gone = [i for i in positive if 2.0 ** (i * 2.0**-schema) <= threshold]
-            zero += sum(positive.pop(i) for i in gone)
+            zero += sum(positive[i] for i in gone)
+            positive = {i: n for i, n in positive.items() if i not in gone}
         positive = _plus(positive, more)
         negative = _plus(negative, less)
         zero += in_zero

@@ -97,7 +97,10 @@ def terms_of(
     since: datetime,
     until: datetime,
 ) -> dict[datetime, list[Term]]:
-    """What came in during each bucket: each histogram, less its base if it has one."""
+    """What came in during each bucket: each histogram, less its base if it has one.
+
+    What is added and taken away again is no part of it: its zero threshold does not matter.
+    """
     terms: dict[datetime, list[Term]] = defaultdict(list)
     for one in series:
         real = [h for h in sorted(one, key=lambda h: h.time) if not h.is_stale]
@@ -113,6 +116,8 @@ def terms_of(
                     terms[bucket].append((1, h))
             elif _is_reset(before, h):
                 terms[bucket].append((1, h))
+            elif (1, before) in terms[bucket]:
+                terms[bucket][terms[bucket].index((1, before))] = (1, h)
             else:
                 terms[bucket] += [(1, h), (-1, before)]
     return terms

@@ -20,6 +20,8 @@ from tests.support.stored import Stored, expected
 SYMBOLS = ("", "__name__", OWN, "a", "b", "Help.", "s", "trace_id", "x\0")
 NAME, AB = [1, 2], [3, 4]
 HELP, UNIT, TRACE, NUL, BEYOND = 5, 6, 7, 8, len(SYMBOLS)
+PLACE = "own?????x"
+"""Stands in a message where the case's own name goes; all are equally long."""
 YEAR_2001 = 978_307_200_000
 UNKNOWN_FIELDS = field(50, b"later") + varint(51 << 3) + b"\x07" + varint(52 << 3 | 5) + b"1234"
 
@@ -42,8 +44,8 @@ class WireCase:
     stored: Sequence[Sent] = ()
 
     def body(self, own: str) -> bytes:
-        """The compressed body. Lengths in the message stay right: names are equally long."""
-        return snappy(self.message.replace(_OWN_BYTES.encode(), own.encode()))
+        """The compressed body."""
+        return snappy(self.message.replace(PLACE.encode(), own.encode()))
 
     def expected_written(self) -> Written:
         """The three counts of the answer."""
@@ -54,9 +56,6 @@ class WireCase:
     def expected_rows(self, own: str) -> Stored:
         """What must be in the database afterwards."""
         return expected([one.named(own) for one in self.stored])
-
-
-_OWN_BYTES = "own?????x"
 
 
 def own_of(number: int) -> str:
@@ -76,13 +75,13 @@ def at(timestamp_ms: int, value: float, start_ms: int = 0) -> v2.Sample:
 
 def request(*timeseries: v2.TimeSeries, symbols: Sequence[str] = SYMBOLS) -> bytes:
     """A Request."""
-    texts = [text.replace(OWN, _OWN_BYTES) for text in symbols]
+    texts = [text.replace(OWN, PLACE) for text in symbols]
     return v2.Request(symbols=texts, timeseries=timeseries).SerializeToString()
 
 
 def raw_request(*timeseries: bytes, symbols: Sequence[bytes] | None = None) -> bytes:
     """A Request of TimeSeries messages as they are."""
-    texts = symbols or [text.replace(OWN, _OWN_BYTES).encode() for text in SYMBOLS]
+    texts = symbols or [text.replace(OWN, PLACE).encode() for text in SYMBOLS]
     return b"".join([field(4, text) for text in texts] + [field(5, each) for each in timeseries])
 
 
@@ -154,7 +153,7 @@ REFERENCES = [
         raw_request(
             ts([1, 2]).SerializeToString(),
             ts([1, 2, 3, 4]).SerializeToString(),
-            symbols=[b"", b"__name__", _OWN_BYTES.encode(), b"a", b"\xff\xfe"],
+            symbols=[b"", b"__name__", PLACE.encode(), b"a", b"\xff\xfe"],
         ),
         400,
         (1, 0, 0),
@@ -278,7 +277,7 @@ STARTS = [
 
 
 def _v1_series(*, tail: bytes = b"", labels: bytes = b"") -> bytes:
-    name = label("__name__", _OWN_BYTES)
+    name = label("__name__", PLACE)
     return name + labels + RAW_SAMPLE + tail
 
 
@@ -327,7 +326,7 @@ ENCODINGS = [
     WireCase(
         "A field that is there twice: the last one holds",
         1,
-        field(1, label("__name__", _OWN_BYTES) + field(
+        field(1, label("__name__", PLACE) + field(
             2, b"\x09" + struct.pack("<d", 9.0) + b"\x09" + struct.pack("<d", 1.0)
             + b"\x10" + varint(NOW)
         )),
@@ -345,13 +344,13 @@ ENCODINGS = [
     WireCase(
         "A request with metadata and no timeseries",
         1,
-        _v1_metadata(1, _OWN_BYTES, "Help.", "s"),
+        _v1_metadata(1, PLACE, "Help.", "s"),
         stored=[_only_metadata(1, "Help.", "s")],
     ),
     WireCase(
         "Metadata without a name",
         1,
-        _v1_metadata(1, "", _OWN_BYTES) + field(1, _v1_series()),
+        _v1_metadata(1, "", PLACE) + field(1, _v1_series()),
         400,
         (1, 0, 0),
         "metadata: the metric name is empty",
@@ -360,7 +359,7 @@ ENCODINGS = [
     WireCase(
         "Metadata with a help text that is no UTF-8",
         1,
-        field(3, field(2, _OWN_BYTES.encode()) + field(4, b"\xff")) + field(1, _v1_series()),
+        field(3, field(2, PLACE.encode()) + field(4, b"\xff")) + field(1, _v1_series()),
         400,
         (1, 0, 0),
         "metadata: the help",

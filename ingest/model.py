@@ -242,6 +242,12 @@ class Intake:
         )
 
     @property
+    def beside_samples(self) -> int:
+        """Items that may be stored and that the accounts do not call samples."""
+        known = sum(len(items) for store, items in self.items.items() if store != "histogram")
+        return known + sum(len(samples.exemplars) + len(samples.starts) for samples in self.new)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
         return not (self.known or self.items or self.new)

@@ -56,12 +56,14 @@ class KnownSamples:
 
 
 class _Found(NamedTuple):
-    """A valid series: where it goes, and, unless its key was known, what it is."""
+    """A valid series: where it goes, and, unless its key was known, what it is; `key` is one by
+    which it may be known from now on."""
 
     place: int
     target: str
     series: Series | None = None
     exact: str | None = None
+    key: bytes | None = None
 
 
 class OrdinaryPath:
@@ -108,10 +110,14 @@ class OrdinaryPath:
         if found.place == DROPPED:
             self._intake.dropped += sent.samples + sent.histograms
             self._intake.exemplars_dropped += sent.exemplars
+            self._link(found)
             return
         for reason in parsed.refused_histograms:
             self._reject(parsed.labels, f"native histogram: {reason}", Counts(histograms=1))
         self._store(position, parsed, found)
+        is_told = parsed.metadata is None or self.take_metadata(parsed.metadata)
+        if is_told and not self._new_starts(parsed, found):
+            self._link(found)
 
     def take_metadata(self, said: ParsedMetadata) -> bool:
         """Take what is said of a metric; whether all that is to know of it is stored already."""
@@ -139,38 +145,32 @@ class OrdinaryPath:
         labels = checked_labels(parsed.labels)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
-        described = describe(self._router, self._intake.tenant_id, labels)
-        found = self._locate(described)
-        is_told = found.place == DROPPED or (
-            self._take_starts(parsed, found.place) & self._take_metadata_of(parsed)
-        )
-        is_plain = described.value_label is None and found.place != UNKNOWN
-        if key is not None and is_plain and is_told:
-            self._cache.link(key, found.place)
-        return found
+        return self._locate(describe(self._router, self._intake.tenant_id, labels), key)
 
-    def _take_starts(self, parsed: ParsedSeries, place: int) -> bool:
-        """Whether all of them are stored already; those of a new series go with its samples."""
-        if place == UNKNOWN:
-            return not parsed.start_ms
-        series_id = series_id_of(place)
-        new = [start for start in parsed.start_ms if not self._cache.knows_start(series_id, start)]
-        for start_ms in new:
-            self._intake.add_item("start", series_id, Start(start_ms))
-        return not new
+    def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
+        """Start time stamps that are not known to be stored."""
+        series_id = series_id_of(found.place) if found.place != UNKNOWN else UNKNOWN
+        knows = self._cache.knows_start
+        return [Start(start) for start in parsed.start_ms if not knows(series_id, start)]
 
-    def _take_metadata_of(self, parsed: ParsedSeries) -> bool:
-        return parsed.metadata is None or self.take_metadata(parsed.metadata)
+    def _link(self, found: _Found) -> None:
+        """Know the series by its key from now on: its next sample takes the fast path."""
+        if found.key is not None:
+            self._cache.link(found.key, found.place)
 
-    def _locate(self, described: Described) -> _Found:
+    def _locate(self, described: Described, key: bytes | None) -> _Found:
         series = described.series
+        if described.value_label is not None:
+            key = None  # it is not the labels alone that decide where its samples go
         if described.decision.drop:
-            return _Found(DROPPED, series.target)
+            return _Found(DROPPED, series.target, key=key)
         if described.value_label is not None and described.exact is None:
             self._intake.undecimal_value_labels += 1
         series_id = self._cache.id_of(series.identity)
-        place = UNKNOWN if series_id is None else place_of(series.target, series_id)
-        return _Found(place, series.target, series, described.exact)
+        if series_id is None:
+            return _Found(UNKNOWN, series.target, series, described.exact)
+        place = place_of(series.target, series_id)
+        return _Found(place, series.target, series, described.exact, key)
 
     def _store(self, position: int, parsed: ParsedSeries, found: _Found) -> None:
         timestamps, values = self._acceptable(parsed, found)
@@ -188,10 +188,12 @@ class OrdinaryPath:
                     found.exact,
                     histograms,
                     exemplars,
-                    [Start(start_ms) for start_ms in parsed.start_ms],
+                    self._new_starts(parsed, found) if timestamps else [],
                 )
             )
             return
+        for start in self._new_starts(parsed, found) if timestamps else ():
+            self._intake.add_item("start", series_id_of(found.place), start)
         for histogram in histograms:
             self._intake.add_item("histogram", series_id_of(found.place), histogram)
         for exemplar in exemplars:

@@ -22,7 +22,7 @@ from ingest.errors import (
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import over_limit
 from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID, Counts, Rejection
+from ingest.model import DEFAULT_TENANT_ID, Counts, Intake, Rejection
 from ingest.receiver import answers
 from ingest.receiver.metrics import BODY_BYTES, DECODE_SECONDS, REQUESTS, SECONDS
 from ingest.wire.compression import compress_snappy, decompress
@@ -34,6 +34,8 @@ from ingest.writer.safekeeping import Safekeeping
 log = get_logger("receiver")
 
 PROBE = "get_vm_proto_version"
+LARGE_BYTES = 4 * 1024 * 1024
+"""A message of which decoding may take half a second and more."""
 
 
 class WriteHandler:
@@ -57,6 +59,7 @@ class WriteHandler:
         self._max_decompressed_bytes = max_decompressed_bytes
         self._concurrent_requests = concurrent_requests
         self._under_way = 0
+        self._large = asyncio.Lock()
 
     async def __call__(self, request: web.Request) -> web.Response:
         """Answer one request; never raises."""
@@ -137,7 +140,10 @@ class WriteHandler:
         received_ms = time.time_ns() // 1_000_000
         protocol, encoding = negotiated
         payload = decompress(encoding, body, self._max_decompressed_bytes)
-        intake = self._decoder.decode(protocol, payload, DEFAULT_TENANT_ID, received_ms)
+        if len(payload) > LARGE_BYTES:
+            intake = await self._decode_in_steps(protocol, payload, received_ms)
+        else:
+            intake = self._decoder.decode(protocol, payload, DEFAULT_TENANT_ID, received_ms)
         self._accounts.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
         if encoding is not Encoding.SNAPPY:
@@ -152,6 +158,21 @@ class WriteHandler:
             _log_rejections(rejections)
             return answers.rejected(rejections, intake.sent), written
         return answers.no_content(), written
+
+    async def _decode_in_steps(
+        self, protocol: Protocol, payload: bytes, received_ms: int
+    ) -> Intake:
+        """Decode a large request, and let others have their turn meanwhile; one at a time, since
+        what is admitted counts only once it is decoded."""
+        async with self._large:
+            steps = self._decoder.steps(protocol, payload, DEFAULT_TENANT_ID, received_ms)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    intake: Intake = done.value
+                    return intake
+                await asyncio.sleep(0)
 
 
 def _refused(request: web.Request, error: RequestError) -> web.Response:

@@ -46,11 +46,17 @@ RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "refused")
 
 
 class Accounts:
-    """Counts samples by tenant and result."""
+    """Counts samples by tenant and result.
+
+    Attributes:
+        in_flight: samples without a result yet.
+        beside_samples: what else requests under way are to store.
+    """
 
     def __init__(self, tenant_names: dict[int, str]) -> None:
         self._names = tenant_names
         self.in_flight = 0
+        self.beside_samples = 0
         for name in tenant_names.values():
             IN_FLIGHT.labels(name)
             SPOOLED.labels(name)

@@ -70,8 +70,9 @@ def rejection_of(samples: Sequence[NewSamples], reason: str) -> Rejection:
 async def _labels(database: Database, series_ids: Collection[int]) -> Mapping[int, Labels]:
     try:
         return await database.labels_of(series_ids) if series_ids else {}
-    except DATABASE_ERRORS as error:
-        log.info("culprits stay without names", error=str(error))
+    except Exception as error:  # the rest of their request is stored, whatever this is
+        is_ours = not isinstance(error, DATABASE_ERRORS)
+        log.warning("culprits stay without names", error=str(error), exc_info=is_ours)
         return {}
 
 

@@ -27,6 +27,8 @@ log = get_logger("writer")
 
 RETRIES = 5
 DAY_MS = 86_400_000
+ITEM_WEIGHT = 10
+"""Encoding an item takes the time of so many samples and more; nothing else happens meanwhile."""
 COUNTED = (*TARGETS, "histogram")
 """Stores whose rows the accounts call samples."""
 
@@ -45,6 +47,11 @@ class Part:
     ticket: Ticket
     settled: int = 0
     generation: int = 0
+
+    @property
+    def weight(self) -> int:
+        """How much of a batch it takes, in samples."""
+        return len(self.rows) * (1 if isinstance(self.rows, Rows) else ITEM_WEIGHT)
 
     @property
     def counted(self) -> int:

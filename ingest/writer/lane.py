@@ -65,7 +65,7 @@ class Lane:
         parts: list[Part] = []
         rows = 0
         while self._waiting:
-            rows += len(self._waiting[0].rows)
+            rows += self._waiting[0].weight
             if parts and rows > self._max_batch_rows:
                 break
             parts.append(self._waiting.popleft())

@@ -66,6 +66,7 @@ class Safekeeping:
         Raises:
             Unavailable: it is not known to be safe; a retry is harmless.
         """
+        self._accounts.beside_samples += intake.beside_samples
         return await asyncio.shield(self._run(self._keep(intake, received_ms, protocol, payload)))
 
     async def close(self, seconds: float) -> None:
@@ -82,6 +83,8 @@ class Safekeeping:
         except BaseException:
             self._refuse(intake, ticket)
             raise
+        finally:
+            self._accounts.beside_samples -= intake.beside_samples
 
     async def _commit_or_spool(
         self, intake: Intake, ticket: Ticket, received_ms: int, protocol: Protocol, payload: bytes

@@ -37,7 +37,9 @@ class Writers:
         receiver: ReceiverSettings,
         limits: LimitSettings,
     ) -> None:
-        self.backlog = Backlog(lambda: accounts.in_flight, receiver.backlog_seconds)
+        self.backlog = Backlog(
+            lambda: accounts.in_flight + accounts.beside_samples, receiver.backlog_seconds
+        )
         flusher = Flusher(database, engine, cache, accounts)
         self.lanes = [
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)

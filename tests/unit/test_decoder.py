@@ -9,7 +9,14 @@ from ingest.intake.ordinary import MOST_REASONS
 from ingest.model import STALE_MARKER_BITS, Counts, Exemplar, Intake, Items, Metadata
 from ingest.wire.negotiate import Protocol
 from ingest.wire.tails import read_tails
-from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, rows_of
+from tests.support.decoding import (
+    NOW,
+    TEN_MINUTES,
+    YEAR_2000,
+    Decoding,
+    comparable,
+    rows_of,
+)
 from tests.support.series_bytes import (
     bits,
     field,
@@ -348,3 +355,17 @@ def test_a_label_that_looks_like_a_tail_is_a_label() -> None:
         assert daemon.decode(odd).received == 0
         daemon.learn(odd + sample(NOW, 7))
         assert rows_of(daemon.decode(odd + sample(NOW, 7)))[0][1:] == (NOW, 7, None)
+
+
+def test_many_new_series_are_read_with_pauses() -> None:
+    series = [labels(name="up", job=str(number)) + sample(NOW, 1) for number in range(1600)]
+    daemon, other = Decoding.create(), Decoding.create()
+    steps = daemon.decoder.steps(Protocol.V1, write_request(series), 1, NOW)
+    pauses = 0
+    try:
+        while True:
+            next(steps)
+            pauses += 1
+    except StopIteration as done:
+        assert comparable(done.value) == comparable(other.decode(*series))
+    assert pauses == 3

@@ -60,4 +60,4 @@ def test_the_created_time_stamp_of_an_older_draft_stands_in() -> None:
 
 def test_what_is_no_time_is_left_out() -> None:
     daemon = Decoding.create()
-    assert starts(decode(daemon, -1, 2**62)) == []
+    assert starts(decode(daemon, -(2**62), 2**62)) == []

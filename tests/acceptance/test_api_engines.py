@@ -16,6 +16,7 @@ VALUES = {
     "p_from": "2026-01-01T00:00:00Z",
     "p_to": "2026-02-01T00:00:00Z",
     "p_value": "an address",
+    "p_quantile": "0.5",
 }
 
 

@@ -244,7 +244,7 @@ class Database:
         """Size of the store's staging table."""
         async with borrow(self.pool, self._most_seconds) as connection:
             size: int = await connection.fetchval(
-                "SELECT pg_relation_size(to_regclass($1))", STAGING[store].name
+                "SELECT pg_table_size(to_regclass($1))", STAGING[store].name
             )
         return size
 

@@ -94,11 +94,16 @@ class Prometheus(Sender):
         wait_until(lambda: self.program.output.count("Completed loading") > loads)
         wait_until(self._sent_everything, what="Prometheus has nothing left to send")
 
+    def sent(self, kind: str) -> float:
+        """How many samples, exemplars or histograms were sent and acknowledged."""
+        return self.metric(f"prometheus_remote_storage_{kind}_total")
+
     def _sent_everything(self) -> bool:
-        appended = self.metric("prometheus_tsdb_head_samples_appended_total")
-        taken = self.metric("prometheus_remote_storage_samples_in_total")
-        sent = self.metric("prometheus_remote_storage_samples_total")
-        return sent == taken >= appended
+        kinds = ("samples", "histograms", "exemplars")
+        sent = {kind: self.sent(kind) for kind in kinds}
+        taken = {kind: self.metric(f"prometheus_remote_storage_{kind}_in_total") for kind in kinds}
+        appended = self.metric("prometheus_tsdb_head_samples_appended_total")  # histograms too
+        return sent == taken and sent["samples"] + sent["histograms"] >= appended
 
 
 @contextmanager
@@ -117,6 +122,8 @@ def prometheus(
     targets: Mapping[str, str],
     interval: str = "1s",
     external_labels: Mapping[str, str] | None = None,
+    features: Sequence[str] = (),
+    remote_write: Mapping[str, object] | None = None,
 ) -> Iterator[Prometheus]:
     """A Prometheus that scrapes itself (job `prometheus`) and `targets`, and writes to `write_url`.
 
@@ -126,6 +133,8 @@ def prometheus(
         targets: address by job; labels of what is scraped are honoured.
         interval: between two scrapes.
         external_labels: labels that all it sends carries.
+        features: to be enabled.
+        remote_write: more settings of `remote_write`.
     """
     address = _address("prometheus")
     jobs = {"prometheus": address, **targets}
@@ -133,13 +142,14 @@ def prometheus(
     settings = {
         "global": {"scrape_interval": interval, "external_labels": dict(external_labels or {})},
         "scrape_configs": [_job(name, target) for name, target in jobs.items()],
-        "remote_write": [{"url": write_url, "queue_config": QUEUE}],
+        "remote_write": [{"url": write_url, "queue_config": QUEUE, **(remote_write or {})}],
     }
     config.write_text(yaml.safe_dump(settings))
     options = [
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address={address}",
+        *(f"--enable-feature={feature}" for feature in features),
     ]
     with Program("prometheus", *options) as program:
         yield _ready(Prometheus(address, program, config), "/-/ready")

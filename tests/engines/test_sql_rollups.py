@@ -194,6 +194,17 @@ async def test_a_mark_that_comes_while_the_worker_runs_stays(postgres_db: Databa
             assert plain(await samples.rollup(width, "m"), "samples") == [(2,)]
 
 
+async def test_the_worker_holds_up_no_new_metric(postgres_db: Database) -> None:
+    async with samples_of(postgres_db) as samples, connect(postgres_db) as worker:
+        series = await samples.series("m")
+        await samples.copy([(at(0), series, 1.0, None)])
+        async with worker.transaction():
+            assert await worker.fetchval("SELECT internal.rollup_work()") == 1
+            await worker.execute("SELECT internal.drop_expired_partitions('internal')")
+            await samples.connection.execute("SET lock_timeout = '1s'")
+            assert await samples.series("a_new_one") > series
+
+
 async def test_writers_and_workers_at_once_lose_nothing(postgres_db: Database) -> None:
     async with samples_of(postgres_db) as samples:
         series = [await samples.series("m", n=str(n)) for n in range(4)]

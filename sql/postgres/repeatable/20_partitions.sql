@@ -186,7 +186,7 @@ BEGIN
     END IF;
     -- Only samples have a row there: of exemplars and histograms nothing is computed that would
     -- have to know what is gone.
-    PERFORM FROM internal.target WHERE target = p_target FOR UPDATE;
+    PERFORM FROM internal.target WHERE target = p_target FOR NO KEY UPDATE;
     FOR v_expired IN
         SELECT s.target, p.name, upper(p.bounds) AS upper_bound
         FROM internal.store AS s, internal.partitions_of(p_target) AS p

@@ -195,10 +195,11 @@ DECLARE
     v_minutes        timestamptz[];
 BEGIN
     -- Whoever holds this row is the only worker. Statements after it see all that the worker
-    -- before us committed, so that its results are never overwritten by older ones.
+    -- before us committed, so that its results are never overwritten by older ones. (Not FOR
+    -- UPDATE: the foreign key of every new metric would wait until we are done.)
     SELECT dropped_before INTO v_dropped_before
     FROM internal.target WHERE target = '@target@'
-    FOR UPDATE SKIP LOCKED;
+    FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN 0;
     END IF;

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check bench format docs proto clean
+.PHONY: help run test faults fuzz check bench format docs proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kill
 	  PROMGRES_OUTAGE_SECONDS=$${PROMGRES_OUTAGE_SECONDS:-120} \
 	  PROMGRES_OVERLOAD_SECONDS=$${PROMGRES_OVERLOAD_SECONDS:-180} \
 	  $(BIN)/python -m pytest tests/faults
+
+fuzz: $(VENV)/.installed-test ## a million mutated write requests (FUZZ_BODIES, FUZZ_SEED)
+	@$(BIN)/python -m tests.fuzz
 
 check: $(VENV)/.installed-test ## formatter, linter, type checker, import contracts
 	$(BIN)/ruff format --check .

@@ -100,8 +100,10 @@ class Writers:
     ) -> int:
         """Count samples of refused series; how many of them were accounted for before."""
         samples = sum(rejection.accounted for rejection in rejections)
+        exemplars = sum(rejection.exemplars for rejection in rejections)
         counted_before = min(settled, samples)
         if not ticket.detached:
             self._accounts.settle(tenant_id, "rejected", samples - counted_before)
+            self._accounts.settle_exemplars(tenant_id, exemplars, written=0, rejected=exemplars)
         ticket.reject(samples - counted_before, rejections)
         return counted_before

@@ -20,6 +20,7 @@ from tests.support.cases import (
 from tests.support.cases_data import NOW, STALE
 from tests.support.cases_histograms import floats
 from tests.support.databases import Database, execute
+from tests.support.metrics import Metrics
 from tests.support.postgres import Cluster
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, send, snappy, write_side
@@ -142,6 +143,30 @@ async def test_what_a_rule_drops_counts_as_written(version: int, postgres_db: Da
             answer = post(side, version, snappy(encode(version, [*sent, stale])))
             assert_answer(answer, version, 204, counts([*sent, stale]))
     assert await stored(postgres_db, "") == expected([])
+
+
+async def test_series_beyond_a_limit_are_a_partial_write(
+    version: int, postgres_db: Database
+) -> None:
+    own = own_name()
+    exemplar = SentExemplar(NOW, 0.5, (("trace_id", "t"),))
+    first, second = [
+        Sent((("__name__", own), ("i", i)), [(NOW, 1.0)], [floats()], [exemplar]) for i in "ab"
+    ]
+    with write_side(postgres_db, PROMGRES_LIMITS__NEW_SERIES_PER_HOUR="1") as side:
+        assert post(side, version, snappy(encode(version, [first]))).status == 204
+        answer = post(side, version, snappy(encode(version, [first, second])))
+        refused = "1 of 2 samples, 1 of 2 histograms, 1 of 2 exemplars refused"
+        assert_answer(answer, version, 400, (1, 1, 1), refused)
+        metrics = Metrics(side.address)
+        metrics.assert_balanced()
+        results = ("received", "written", "duplicate", "rejected")
+        exemplars = [
+            metrics.value("promgres_exemplars_total", tenant="default", result=result)
+            for result in results
+        ]
+        assert exemplars == [3, 1, 1, 1]
+    assert await stored(postgres_db, own) == expected([first])
 
 
 async def test_failed_writes_that_should_be_retried_must_be_5xx(

@@ -1,6 +1,6 @@
 """The whole way: pushgateway, Prometheus, vmalert's recording rules, Promgres, /rpc.
 
-`PROMGRES_SOAK_SECONDS` (30) is how long the senders run; 300 is what a release is tested with.
+`PROMGRES_SOAK_SECONDS` (20) is how long the senders run; 300 is what a release is tested with.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support.senders import (
     vmalert,
 )
 
-SOAK_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "30"))
+SOAK_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "20"))
 ALL_TIME = {"p_from": "2020-01-01T00:00:00Z", "p_to": "2100-01-01T00:00:00Z"}
 EACH_SECOND = {"p_interval": "1 second", **ALL_TIME}
 EVER = {"p_interval": "1000 years", **ALL_TIME}
@@ -139,11 +139,12 @@ def test_senders_write_without_error_and_everything_is_stored(running: Chain) ->
     end = time.monotonic() + SOAK_SECONDS
     wait_until(lambda: time.monotonic() > end or not _all_alive(running), SOAK_SECONDS + 10)
     assert _all_alive(running)
+    # At its end this vmalert may drop what it is about to send, and says so.
+    assert running.vmalert.complaints() == []
     running.vmalert.stop()
     running.prometheus.stop_scraping()
 
     assert running.prometheus.complaints() == []
-    assert running.vmalert.complaints() == []
     for metric in ("failed", "retried", "dropped"):
         assert running.prometheus.metric(f"prometheus_remote_storage_samples_{metric}_total") == 0
     sent = running.prometheus.metric("prometheus_remote_storage_samples_total")

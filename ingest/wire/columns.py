@@ -124,7 +124,7 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
     length[kept] = 1
     return Columns(
         Tails(length, layout.timestamp_ms, layout.value),
-        all_digests[referred.number].tobytes(),
+        all_digests.take(referred.number).tobytes(),
         np.cumsum(sizes).tolist(),
     )
 

@@ -55,9 +55,9 @@ def read_varints(raw: Bytes, start: Int64s, length: Int64s) -> Varints:
         start, length: of each slice of `raw`.
     """
     ends = np.cumsum(length)
-    content = raw[np.arange(int(length.sum())) + np.repeat(start - (ends - length), length)]
+    content = raw.take(np.arange(int(length.sum())) + np.repeat(start - (ends - length), length))
     last = np.flatnonzero(content < 0x80)
-    number = content[last].astype(np.int64)
+    number = content.take(last).astype(np.int64)
     longer = np.flatnonzero(np.diff(last, prepend=-1) > 1)
     for back in range(1, LONGEST):
         number[longer] = number[longer] << 7 | content[last[longer] - back] & 0x7F

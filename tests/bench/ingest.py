@@ -17,8 +17,8 @@ from tests.bench import raw
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
-REPETITIONS = 3
-SECONDS = float(os.environ.get("BENCH_INGEST_SECONDS", "4"))
+REPETITIONS = 5
+SECONDS = float(os.environ.get("BENCH_INGEST_SECONDS", "3"))
 SENDERS = 8
 SERIES = 16_000  # 2,000 a request for each of 8 senders, as Prometheus sends by default
 OTHER_SERIES = 8000

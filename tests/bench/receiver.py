@@ -11,8 +11,8 @@ from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.stack import running_stack
 
 REPETITIONS = 3
-SECONDS = 5.0
-SERIES = 10_000
+SECONDS = 4.0
+SERIES = 16_000
 SENDERS = 8
 
 

@@ -144,8 +144,10 @@ def _layout(raw: Bytes, lengths: Int64s) -> _Layout:
     start = timestamp + _TIMESTAMP_BYTES
     shortest = np.where(has_value, 9, 0) + 1 + _TIMESTAMP_BYTES
     has_start = sample_bytes == shortest + 1 + _TIMESTAMP_BYTES
-    start_ms, is_start = _six_byte_varints(raw, start + 1)
-    is_start &= raw[start] == 0x18
+    start_ms, is_start = np.zeros_like(ends), has_start
+    if has_start.any():
+        start_ms, is_start = _six_byte_varints(raw, start + 1)
+        is_start &= raw[start] == 0x18
     is_usual &= is_time & ((sample_bytes == shortest) | (has_start & is_start))
     value = raw[sample[:, None] + np.arange(1, 9)].view("<f8").reshape(-1).astype(np.float64)
 

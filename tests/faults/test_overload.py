@@ -25,7 +25,7 @@ from tests.support.remote_write import WriteSide, write_side
 SECONDS = float(os.environ.get("PROMGRES_OVERLOAD_SECONDS", "8"))
 SERIES = 2000
 TIMES = 4
-MEASURE_SECONDS = 5.0
+MEASURE_SECONDS = 3.0
 AFTER_SECONDS = min(10.0, SECONDS)
 ANSWER_SECONDS = 25.0
 """What is promised for every answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -54,18 +54,17 @@ class Decoder:
         Raises:
             BadRequest: `payload` is no protobuf, or too much; nothing of it counts as received.
         """
-        steps = self.steps(protocol, payload, tenant_id, now_ms)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                intake: Intake = done.value
-                return intake
+        *_, intake = self.steps(protocol, payload, tenant_id, now_ms)
+        return intake
 
     def steps(
         self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int
-    ) -> Generator[None, None, Intake]:
-        """As `decode`, with a pause now and then: many series that are new take seconds."""
+    ) -> Iterator[Intake]:
+        """As `decode`, with a pause now and then: many series that are new take seconds.
+
+        Yields:
+            The intake at each pause, and once more when it is complete.
+        """
         request = read_request(protocol, payload)
         self._sizes.check_series(len(request.series))
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
@@ -74,9 +73,10 @@ class Decoder:
         for said in request.metadata():
             ordinary.take_metadata(said)
         if request.series:
-            yield from self._decode_series(request, window, intake, ordinary)
+            for _ in self._decode_series(request, window, intake, ordinary):
+                yield intake
         self._sizes.check_samples(intake.received)
-        return intake
+        yield intake
 
     def _decode_series(
         self, request: Request, window: Window, intake: Intake, ordinary: OrdinaryPath

@@ -221,8 +221,8 @@ class OrdinaryPath:
                 timestamps.append(timestamp_ms)
                 values.append(value)
         for complaint, refused_ms in refused.items():
-            moment = f"time stamp {time_text(refused_ms[0])} is {complaint}"
-            self._reject(parsed.labels, moment, Counts(samples=len(refused_ms)))
+            reason = _refused_time(refused_ms[0], complaint)
+            self._reject(parsed.labels, reason, Counts(samples=len(refused_ms)))
         return timestamps, values
 
     def _acceptable_histograms(self, parsed: ParsedSeries) -> list[Histogram]:
@@ -232,8 +232,8 @@ class OrdinaryPath:
             if complaint is None:
                 taken.append(histogram)
                 continue
-            moment = f"time stamp {time_text(histogram.timestamp_ms)} is {complaint}"
-            self._reject(parsed.labels, f"native histogram: {moment}", Counts(histograms=1))
+            reason = f"native histogram: {_refused_time(histogram.timestamp_ms, complaint)}"
+            self._reject(parsed.labels, reason, Counts(histograms=1))
         return taken
 
     def _acceptable_exemplars(self, parsed: ParsedSeries) -> list[Exemplar]:
@@ -251,7 +251,7 @@ class OrdinaryPath:
         if exemplar.timestamp_ms == 0:
             raise InvalidSeries("the time stamp is missing")
         if complaint := self._window.complaint("internal", exemplar.timestamp_ms):
-            raise InvalidSeries(f"time stamp {time_text(exemplar.timestamp_ms)} is {complaint}")
+            raise InvalidSeries(_refused_time(exemplar.timestamp_ms, complaint))
         return Exemplar(exemplar.timestamp_ms, exemplar.value, checked_pairs(exemplar.labels))
 
     def _reject(self, labels: LabelBytes, reason: str, counts: Counts) -> None:
@@ -273,6 +273,10 @@ def _add(total: Counts | Rejection, counts: Counts) -> None:
     total.samples += counts.samples
     total.histograms += counts.histograms
     total.exemplars += counts.exemplars
+
+
+def _refused_time(timestamp_ms: int, complaint: str) -> str:
+    return f"time stamp {time_text(timestamp_ms)} is {complaint}"
 
 
 def _checked_metadata(said: ParsedMetadata, seen_ms: int) -> Metadata:

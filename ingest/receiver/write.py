@@ -166,13 +166,9 @@ class WriteHandler:
         what is admitted counts only once it is decoded."""
         async with self._large:
             steps = self._decoder.steps(protocol, payload, DEFAULT_TENANT_ID, received_ms)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as done:
-                    intake: Intake = done.value
-                    return intake
+            for intake in steps:  # noqa: B007 (the last one is complete)
                 await asyncio.sleep(0)
+        return intake
 
 
 def _refused(request: web.Request, error: RequestError) -> web.Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -82,12 +82,9 @@ class Database:
         Raises:
             DATABASE_ERRORS: the database is away or unwell.
         """
-        async with borrow(self.pool, self._most_seconds) as connection:
-            rows = await connection.fetch(
-                "SELECT identity, series_id FROM internal.series WHERE identity = ANY($1)",
-                identities,
-                timeout=self._timeout,
-            )
+        rows = await self._look_up(
+            "SELECT identity, series_id FROM internal.series WHERE identity = ANY($1)", identities
+        )
         return {row["identity"]: row["series_id"] for row in rows}
 
     async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
@@ -114,13 +111,15 @@ class Database:
         Raises:
             DATABASE_ERRORS: the database is away or unwell.
         """
-        async with borrow(self.pool, self._most_seconds) as connection:
-            rows = await connection.fetch(
-                "SELECT series_id, labels FROM internal.series WHERE series_id = ANY($1)",
-                series_ids,
-                timeout=self._timeout,
-            )
+        rows = await self._look_up(
+            "SELECT series_id, labels FROM internal.series WHERE series_id = ANY($1)", series_ids
+        )
         return {row["series_id"]: tuple(sorted(json.loads(row["labels"]).items())) for row in rows}
+
+    async def _look_up(self, query: str, keys: Collection[object]) -> list[asyncpg.Record]:
+        async with borrow(self.pool, self._most_seconds) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(query, keys, timeout=self._timeout)
+        return rows
 
     async def copy_to_staging(
         self,
@@ -148,9 +147,8 @@ class Database:
         async with self._transaction() as connection:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
-            for payload in payloads:
-                is_last = payload is payloads[-1]
-                await self._copy(connection, table, payload, sent if is_last else None)
+            for payload, told in _telling_last(payloads, sent):
+                await self._copy(connection, table, payload, told)
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
                     raise asyncpg.InterfaceError(
@@ -183,9 +181,8 @@ class Database:
         table = StagingTable(target, "sample", SAMPLE_COLUMNS)
         try:
             async with self._transaction() as connection:
-                for payload in payloads:
-                    is_last = payload is payloads[-1]
-                    await self._copy(connection, table, payload, sent if is_last else None)
+                for payload, told in _telling_last(payloads, sent):
+                    await self._copy(connection, table, payload, told)
                 await self._finish(connection, mark, target, minutes, touched.series_ids)
         except NEEDS_STAGING:
             return False
@@ -280,6 +277,15 @@ def unavailable(error: BaseException) -> Unavailable:
     if isinstance(error, asyncpg.PostgresError):
         return Unavailable(f"the database refuses: {error}")
     return Unavailable("the database is not reachable")
+
+
+def _telling_last(
+    payloads: Sequence[bytes], sent: Callable[[], None]
+) -> Iterator[tuple[bytes, Callable[[], None] | None]]:
+    """Each payload with whom to tell once it is sent: only who waits for the last one."""
+    last = len(payloads) - 1
+    for number, payload in enumerate(payloads):
+        yield payload, sent if number == last else None
 
 
 async def _chunks(payload: bytes, sent: Callable[[], None] | None) -> AsyncIterator[bytes]:

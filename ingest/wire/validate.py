@@ -32,10 +32,10 @@ def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     try:
         labels = {name.decode(): value.decode() for name, value in pairs}
     except UnicodeDecodeError:
-        raise InvalidSeries(_complaint(pairs)) from None
+        labels = {}  # which is told below
     is_complete = len(labels) == len(pairs) and "" not in labels and labels.get(METRIC_NAME)
     if not is_complete or "\0" in "".join(labels) or "\0" in "".join(labels.values()):
-        raise InvalidSeries(_complaint(pairs))
+        raise InvalidSeries(_complaint(pairs) or _name_complaint(pairs))
     if len(labels[METRIC_NAME].encode()) > LONGEST_NAME_BYTES:
         raise InvalidSeries(f"the metric name is longer than {LONGEST_NAME_BYTES} bytes")
     # The order of code points is the order of UTF-8 bytes.
@@ -48,17 +48,9 @@ def checked_pairs(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     Raises:
         InvalidSeries: what is wrong with which label.
     """
-    labels: dict[str, str] = {}
-    for name, value in pairs:
-        complaint = _text_complaint(name) or _text_complaint(value)
-        if complaint:
-            raise InvalidSeries(f"label {_quoted(name)}={_quoted(value)} {complaint}")
-        if not name:
-            raise InvalidSeries("a label has an empty name")
-        if name.decode() in labels:
-            raise InvalidSeries(f"label {_quoted(name)} is there twice")
-        labels[name.decode()] = value.decode()
-    return tuple(sorted([label for label in labels.items() if label[1]]))
+    if complaint := _complaint(pairs):
+        raise InvalidSeries(complaint)
+    return tuple(sorted([(name.decode(), value.decode()) for name, value in pairs if value]))
 
 
 def checked_text(raw: bytes, what: str) -> str:
@@ -72,8 +64,8 @@ def checked_text(raw: bytes, what: str) -> str:
     return raw.decode()
 
 
-def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
-    """The first thing that is wrong with labels of which something is."""
+def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """The first thing that is wrong with labels, whatever they are of."""
     names: set[bytes] = set()
     for name, value in pairs:
         complaint = _text_complaint(name) or _text_complaint(value)
@@ -84,7 +76,12 @@ def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
         if name in names:
             return f"label {_quoted(name)} is there twice"
         names.add(name)
-    if METRIC_NAME.encode() not in names:
+    return None
+
+
+def _name_complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
+    """What is wrong with the metric name among labels that are right otherwise."""
+    if METRIC_NAME.encode() not in dict(pairs):
         return "label __name__ is missing"
     return "the metric name (label __name__) is empty"
 

@@ -1,0 +1,20 @@
+"""The names of measures and events over HTTP."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["measure", "event"]
+
+PUSH_PATHS: dict[str, Kind] = {
+    "/api/v1/measure": "measure",
+    "/api/v1/event": "event",
+    "/api/v1/measure.json": "measure",
+    "/api/v1/event.json": "event",
+}
+"""Every path and what it holds. The older API answered with a suffix, too."""
+
+
+def kind_of(path: str) -> Kind | None:
+    """What a path holds; None for any other path."""
+    return PUSH_PATHS.get(path)

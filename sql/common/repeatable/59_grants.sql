@@ -7,7 +7,7 @@ DECLARE
 BEGIN
     FOR v_routine IN
         SELECT oid FROM pg_proc
-        WHERE pronamespace IN ('api'::regnamespace, 'internal'::regnamespace)
+        WHERE pronamespace IN ('api'::regnamespace, 'app'::regnamespace, 'internal'::regnamespace)
             AND proowner = 'promgres_owner'::regrole
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', v_routine);

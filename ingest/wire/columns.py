@@ -24,13 +24,17 @@ from ingest.wire.varints import TOO_LONG, Bytes, Varints, read_varints
 
 Bools = npt.NDArray[np.bool_]
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = 8
+"""Of XXH3-64 with a seed that nobody outside knows. What could be confused, once in 2**64 pairs of
+texts, are two texts at the same place of otherwise equal series of one tenant."""
 _PADDING = bytes(64)
 """Behind the last series, so that looking for what is not there finds zeros."""
 _TIMESTAMP_BYTES = 6
 _TYPES = 8
 SAID = 4
 """References of a series that says more than its labels: type, help, unit, start."""
+_SHORT_METADATA = 16
+"""Bytes of what most series say of their metric: type, help and unit, each below 2**21."""
 _METADATA_FIELDS = np.full(256, -1)
 _METADATA_FIELDS[[0x08, 0x18, 0x20]] = 0, 1, 2
 """Column of a reference by its tag: type, help, unit."""
@@ -43,10 +47,9 @@ def type_digest(number: int) -> bytes:
 
 def start_digest(start_ms: int) -> bytes:
     """What stands for a start time stamp among them; 0 is unset."""
-    return start_ms.to_bytes(8, "little", signed=True) + _START_MARK.to_bytes(8, "little")
+    return start_ms.to_bytes(DIGEST_BYTES, "little", signed=True)
 
 
-_START_MARK = 1
 _TYPE_DIGESTS = b"".join(map(type_digest, range(_TYPES)))
 
 
@@ -55,7 +58,7 @@ class Columns(NamedTuple):
 
     Attributes:
         tails: time stamps and values; its length is 0 where a series is not of the usual shape.
-        digests: of all that the usual series refer to, 16 bytes each, one series after the other:
+        digests: of all that the usual series refer to, 8 bytes each, one series after the other:
             label symbols, and, if one of them is said, type, help and unit of the metric and the
             start time stamp.
         ends: for every series, where its digests end.
@@ -67,8 +70,14 @@ class Columns(NamedTuple):
 
     def keys(self, positions: Sequence[int]) -> list[bytes]:
         """What identifies labels and metadata of these series."""
-        digests, ends = self.digests, [*self.ends, 0]
-        return [digests[ends[position - 1] : ends[position]] for position in positions]
+        digests, ends = self.digests, self.ends
+        starts = [0, *ends]
+        if len(positions) < len(ends):
+            starts = [starts[position] for position in positions]
+            ends = [ends[position] for position in positions]
+        return [
+            digests[start:end] for start, end in zip(starts, ends, strict=False)
+        ]  # one start more
 
 
 class _Layout(NamedTuple):
@@ -103,7 +112,7 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
 
     Args:
         series: bytes of TimeSeries messages.
-        digests: of every symbol, 16 bytes each.
+        digests: of every symbol, 8 bytes each.
     """
     raw = np.frombuffer(b"".join([*series, _PADDING]), np.uint8)
     symbols = len(digests) // DIGEST_BYTES
@@ -115,8 +124,8 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
     is_right = (refs.size % 2 == 0) & ~refs.have(refs.number >= symbols) & metadata.is_right
     kept = usual[is_right]
 
-    starts = _start_digests(layout.start_ms[usual])
-    all_digests = np.frombuffer(digests + _TYPE_DIGESTS + starts, f"V{DIGEST_BYTES}")
+    starts = layout.start_ms[usual].astype("<i8").tobytes()  # `start_digest` of each
+    all_digests = np.frombuffer(digests + _TYPE_DIGESTS + starts, np.int64)
     referred = _referred(refs, metadata, is_right)
     sizes = np.zeros(len(series), np.int64)
     sizes[kept] = referred.size[is_right] * DIGEST_BYTES
@@ -195,7 +204,7 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
     references = np.zeros((len(start), SAID), np.int64)
     is_right: Bools = np.ones(len(start), bool)
     is_said: Bools = np.zeros(len(start), bool)
-    described = np.flatnonzero(length)
+    described, repeats = _first_of_runs(raw, start, length)
     if len(described):
         said = read_varints(raw, start[described], length[described])
         is_tag = said.place % 2 == 0
@@ -209,20 +218,26 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
         references[owner[values], field[values]] = said.number[values]
         is_said[references.any(axis=1)] = True
     references[:, 0] += symbols
-    return _Metadata(is_right, is_said, references)
+    return _Metadata(is_right[repeats], is_said[repeats], references[repeats])
+
+
+def _first_of_runs(raw: Bytes, start: Int64s, length: Int64s) -> tuple[Int64s, Int64s]:
+    """Positions of slices that are not empty and differ from the one before them; and, for every
+    slice, the position of the one it is equal to: series of one metric say the same of it."""
+    at = np.arange(_SHORT_METADATA)
+    content = raw[start[:, None] + at] * (at < length[:, None])
+    words = content.view(np.int64)
+    is_first = (length != np.roll(length, 1)) | (words != np.roll(words, 1, axis=0)).any(axis=1)
+    is_first |= length > _SHORT_METADATA
+    is_first[:1] = True
+    first = np.flatnonzero(is_first)
+    return first[length[first] > 0], first[np.cumsum(is_first) - 1]
 
 
 def _with_starts(metadata: _Metadata, start_ms: Int64s, symbols: int) -> _Metadata:
     """With start time stamps, whose digests come after those of symbols and types, in order."""
     metadata.references[:, -1] = symbols + _TYPES + np.arange(len(start_ms))
     return metadata._replace(is_said=metadata.is_said | (start_ms > 0))
-
-
-def _start_digests(start_ms: Int64s) -> bytes:
-    """`start_digest` of each."""
-    digests = np.full((len(start_ms), 2), _START_MARK, "<i8")
-    digests[:, 0] = start_ms
-    return digests.tobytes()
 
 
 def _referred(refs: Varints, metadata: _Metadata, kept: Bools) -> Varints:

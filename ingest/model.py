@@ -17,6 +17,9 @@ DEFAULT_TENANT_ID = 1
 TARGETS = ("internal", "cumsum", "geo")
 """Every target, in the fixed order in which their transactions run."""
 
+RETAINED = (*TARGETS, "app")
+"""What has a retention of its own: samples of each target, and what applications push."""
+
 STALE_MARKER_BITS = 0x7FF0000000000002
 """The NaN that says "this series ended" (remote write 1.0 and 2.0 specifications)."""
 

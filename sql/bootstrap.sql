@@ -68,7 +68,8 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY[
-        'internal', 'cumsum', 'geo', 'staging_internal', 'staging_cumsum', 'staging_geo', 'api', 'app'
+        'internal', 'cumsum', 'geo', 'app', 'api',
+        'staging_internal', 'staging_cumsum', 'staging_geo', 'staging_app'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = wanted) THEN
             EXECUTE format('CREATE SCHEMA %I AUTHORIZATION promgres_owner', wanted);

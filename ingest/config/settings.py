@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.logs import LogFormat
-from ingest.model import TARGETS
+from ingest.model import RETAINED
 
 MIB = 1024 * 1024
 
@@ -214,11 +214,12 @@ class RetentionSettings(Section):
     internal_days: Days = Field(365, description="raw samples of `internal`")
     cumsum_days: Days = Field(None, description="raw samples of `cumsum`")
     geo_days: Days = Field(None, description="raw samples of `geo`")
+    app_days: Days = Field(365, description="measures and events that applications push")
     compress_after_days: Days = Field(7, description="TimescaleDB only")
 
     def days(self, target: str) -> int | None:
-        """Days that raw samples of `target` stay, None for ever."""
-        assert target in TARGETS
+        """Days that raw samples of `target`, or what is pushed (`app`), stay; None for ever."""
+        assert target in RETAINED
         days: int | None = getattr(self, f"{target}_days")
         return days
 

@@ -19,7 +19,7 @@ from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engin
 from ingest.migrate.lock import locked
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan
 from ingest.migrate.roles import retry_role_races, set_api_password
-from ingest.model import TARGETS
+from ingest.model import RETAINED
 from ingest.storage.pool import AnyConnection, Pool, create_pool
 
 _log = get_logger("migrate")
@@ -198,7 +198,7 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
 
 
 async def _apply_policies(connection: AnyConnection, settings: Settings) -> None:
-    wanted = {f"retention.{target}_days": settings.retention.days(target) for target in TARGETS}
+    wanted = {f"retention.{target}_days": settings.retention.days(target) for target in RETAINED}
     wanted["compress_after_days"] = settings.retention.compress_after_days
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")

@@ -15,15 +15,21 @@ import asyncpg
 
 from ingest.config import Settings
 from ingest.errors import MigrationError
-from ingest.model import TARGETS
+from ingest.model import RETAINED, TARGETS
 from ingest.storage.pool import AnyConnection, Pool, borrow
 
 DAY_MS = 86_400_000
 ROLLUP_TARGETS = ("internal", "cumsum")
 """Targets that have rollups."""
 
-STORES = (*TARGETS, "exemplar", "histogram")
-"""Tables that grow with time: samples of each target, and what comes beside samples of any."""
+PUSHED_STORES = ("measure", "event")
+"""What applications push: it has a retention of its own."""
+
+STORES = (*TARGETS, "exemplar", "histogram", *PUSHED_STORES)
+"""Tables that grow with time: samples of each target, what comes beside samples, what is pushed."""
+
+EXPIRED_ROWS_AT_ONCE = 20_000
+HOUSEKEEPING_SECONDS = 600
 
 HORIZON_SECONDS = 60.0
 """How old what is known of the retention may be: `promgres migrate` changes it at any moment."""
@@ -37,7 +43,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Horizon:
-    """How far back a target's raw samples reach.
+    """How far back a target's raw samples, or what applications push, reach.
 
     Attributes:
         retention_days: what the database keeps; None for ever.
@@ -68,9 +74,8 @@ class Horizons:
         self._due = 0.0
 
     def start_ms(self, store: str, now_ms: int) -> int:
-        """Older rows are refused; exemplars and histograms follow the samples of `internal`."""
-        target = store if store in TARGETS else "internal"
-        return self._known[target].start_ms(now_ms)
+        """Older rows are refused; what comes beside samples follows those of `internal`."""
+        return self._known[_retained_as(store)].start_ms(now_ms)
 
     async def keep_fresh(self, pool: Pool) -> None:
         """Ask again what is kept, unless the last answer is young.
@@ -84,14 +89,15 @@ class Horizons:
 
     async def read(self, connection: AnyConnection) -> None:
         """Ask the database what is kept."""
-        self._known = {target: await self._ask(connection, target) for target in TARGETS}
+        self._known = {target: await self._ask(connection, target) for target in RETAINED}
         self._due = time.monotonic() + HORIZON_SECONDS
 
     async def _ask(self, connection: AnyConnection, target: str) -> Horizon:
         row = await connection.fetchrow(
             "SELECT retention_days, dropped_before FROM internal.horizon($1)", target
         )
-        assert row is not None
+        if row is None:
+            raise MigrationError("the database is older than this version: promgres migrate")
         dropped_before = row["dropped_before"]
         dropped_ms = to_ms(dropped_before) if dropped_before else self._oldest_ms
         return Horizon(row["retention_days"], max(self._oldest_ms, dropped_ms))
@@ -143,7 +149,7 @@ async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
     """The engine of a migrated database.
 
     Raises:
-        MigrationError: the database is not migrated yet.
+        MigrationError: the database is not migrated yet, or not to this version.
     """
     from ingest.storage.postgres import PostgresEngine
     from ingest.storage.timescaledb import TimescaleEngine
@@ -155,6 +161,21 @@ async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
         raise MigrationError("the database is not migrated: promgres migrate") from None
     name = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
     return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
+
+
+async def drop_expired_keys(connection: AnyConnection) -> bool:
+    """Forget a bounded piece of the idempotency keys that are a week old; whether that was all."""
+    dropped: int = await connection.fetchval(
+        "SELECT internal.drop_expired_idempotency($1)", EXPIRED_ROWS_AT_ONCE
+    )
+    return dropped < EXPIRED_ROWS_AT_ONCE
+
+
+def _retained_as(store: str) -> str:
+    """Whose retention a store follows."""
+    if store in TARGETS:
+        return store
+    return "app" if store in PUSHED_STORES else "internal"
 
 
 def to_ms(moment: datetime) -> int:

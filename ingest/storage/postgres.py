@@ -10,10 +10,13 @@ import asyncpg
 
 from ingest.storage.engine import (
     DAY_MS,
+    EXPIRED_ROWS_AT_ONCE,
+    HOUSEKEEPING_SECONDS,
     ROLLUP_TARGETS,
     STORES,
     Horizons,
     Progress,
+    drop_expired_keys,
     to_datetime,
     to_ms,
 )
@@ -30,8 +33,6 @@ PREPARE_SECONDS, WORK_SECONDS = 60, 600
 
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
-HOUSEKEEPING_SECONDS = 600
-EXPIRED_ROWS_AT_ONCE = 20_000
 EXPIRED_PARTITIONS_AT_ONCE = 8
 
 
@@ -105,9 +106,12 @@ class PostgresEngine:
             )
             for target in ROLLUP_TARGETS
         ]
-        return max(partitions) < EXPIRED_PARTITIONS_AT_ONCE and bool(
-            max(rows) < EXPIRED_ROWS_AT_ONCE
-        )
+        finished = [
+            max(partitions) < EXPIRED_PARTITIONS_AT_ONCE,
+            max(rows) < EXPIRED_ROWS_AT_ONCE,
+            await drop_expired_keys(connection),
+        ]
+        return all(finished)
 
     async def _drop_partitions(self, connection: AnyConnection, store: str) -> int:
         try:

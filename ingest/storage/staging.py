@@ -42,6 +42,19 @@ STAGING = {
         "metadata",
         ("first_seen", "tenant_id", "name", "type", "unit", "help"),
     ),
+    "measure": StagingTable(
+        "staging_app",
+        "measure",
+        (
+            "time", "tenant_id", "name", "value", "exact", "attributes", "item_id", "key_decides",
+            "target", "schema",
+        ),
+    ),
+    "event": StagingTable(
+        "staging_app",
+        "event",
+        ("time", "tenant_id", "name", "attributes", "item_id", "key_decides"),
+    ),
     "start": StagingTable("staging_internal", "series_start", ("start_time", "series_id")),
 }  # fmt: skip
 """By store (`ingest.model.STORES`)."""

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 
 from ingest.storage.engine import (
     DAY_MS,
+    HOUSEKEEPING_SECONDS,
     ROLLUP_TARGETS,
     Horizons,
     Progress,
+    drop_expired_keys,
     to_datetime,
     to_ms,
 )
-from ingest.storage.pool import AnyConnection, Pool
+from ingest.storage.pool import AnyConnection, Pool, borrow
+
+WORK_SECONDS = 600
+"""The longest that one piece of background work may take."""
 
 
 class TimescaleEngine:
@@ -22,6 +28,7 @@ class TimescaleEngine:
 
     def __init__(self, horizons: Horizons) -> None:
         self._horizons = horizons
+        self._housekeeping_due = 0.0
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Nothing: an insert makes the chunk that it needs."""
@@ -34,8 +41,13 @@ class TimescaleEngine:
         return self._horizons.start_ms(store, now_ms)
 
     async def work(self, pool: Pool) -> int:
-        """A job of the database does it; only the retention is asked for now and then."""
+        """Jobs of the database do it, but for old idempotency keys, which are no hypertable."""
         await self._horizons.keep_fresh(pool)
+        if time.monotonic() >= self._housekeeping_due:
+            async with borrow(pool, WORK_SECONDS) as connection:
+                finished = await drop_expired_keys(connection)
+            if finished:
+                self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         return 0
 
     async def refresh(

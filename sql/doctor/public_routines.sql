@@ -4,7 +4,7 @@ FROM pg_proc p
 JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname IN (
         'api', 'app', 'internal', 'cumsum', 'geo',
-        'staging_internal', 'staging_cumsum', 'staging_geo'
+        'staging_internal', 'staging_cumsum', 'staging_geo', 'staging_app'
     )
     AND EXISTS (
         SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a

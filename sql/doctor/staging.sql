@@ -6,6 +6,6 @@ SELECT format('%I.%I', n.nspname, c.relname) AS relation, pg_table_size(c.oid) A
     ) AS is_moved_on
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname IN ('staging_internal', 'staging_cumsum', 'staging_geo')
+WHERE n.nspname IN ('staging_internal', 'staging_cumsum', 'staging_geo', 'staging_app')
     AND c.relkind = 'r' AND c.relpersistence = 'u'
 ORDER BY 1

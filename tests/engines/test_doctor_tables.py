@@ -32,6 +32,7 @@ OUT_OF_IT = "ALTER TABLE staging_internal.sample ENABLE TRIGGER move_samples"
         ("staging_geo.sample", "move_samples"),
         ("staging_internal.histogram", "move_histograms"),
         ("staging_internal.metadata", "move_metadata"),
+        ("staging_app.event", "move_events"),
     ],
 )
 async def test_a_staging_table_moves_nothing_on(

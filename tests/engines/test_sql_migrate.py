@@ -93,7 +93,8 @@ async def test_every_object_belongs_to_the_owner(engine_db: Database) -> None:
 
 
 SCHEMAS = [
-    "internal", "cumsum", "geo", "staging_internal", "staging_cumsum", "staging_geo", "api", "app",
+    "internal", "cumsum", "geo", "api", "app", "staging_internal", "staging_cumsum", "staging_geo",
+    "staging_app",
 ]  # fmt: skip
 
 
@@ -326,10 +327,14 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
         "policy_retention of internal.parts_1m",
         "policy_retention of internal.exemplar",
         "policy_retention of internal.histogram",
+        "policy_compression of app.measure",
+        "policy_compression of app.event",
+        "policy_retention of app.measure",
+        "policy_retention of app.event",
     }
     await migrate(timescale_db.url, timescale_db.settings())
     assert await policies() == before
-    none = RetentionSettings(internal_days=None, compress_after_days=None)
+    none = RetentionSettings(internal_days=None, app_days=None, compress_after_days=None)
     await migrate(timescale_db.url, timescale_db.settings(retention=none))
     assert set(await policies()) == {"refresh_rollups", "compress_rollups"}
 

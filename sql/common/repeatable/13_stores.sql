@@ -6,7 +6,9 @@ SELECT * FROM (VALUES
     ('cumsum', 'cumsum', 'sample'),
     ('geo', 'geo', 'sample'),
     ('exemplar', 'internal', 'exemplar'),
-    ('histogram', 'internal', 'histogram')
+    ('histogram', 'internal', 'histogram'),
+    ('measure', 'app', 'measure'),
+    ('event', 'app', 'event')
 ) AS stores;
 COMMENT ON VIEW internal.store IS
     'Tables whose partitions or chunks come and go: name is the table, target its schema and whose retention it follows';

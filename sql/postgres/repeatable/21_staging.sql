@@ -15,7 +15,7 @@ BEGIN
                 END, ', ' ORDER BY attnum) AS source
         FROM internal.store
         JOIN pg_attribute ON attrelid = format('%I.%I', target, name)::regclass
-        WHERE attnum > 0 AND NOT attisdropped
+        WHERE target <> 'app' AND attnum > 0 AND NOT attisdropped
         GROUP BY target, name
     LOOP
         -- Only these have rollups.

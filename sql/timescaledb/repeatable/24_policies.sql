@@ -119,7 +119,7 @@ BEGIN
         RETURN;
     END IF;
 
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo', 'app'] LOOP
         PERFORM internal.apply_retention(v_target);
         PERFORM internal.apply_compression(v_target);
     END LOOP;

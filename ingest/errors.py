@@ -15,6 +15,7 @@
     │   └── UnsupportedMedia     415
     ├── QueryRefused             the database answers a question of `promgres doctor` with an error
     └── Unavailable              our trouble: 503 with Retry-After, the sender tries again
+        └── OverQuota            its tenant has had its share for now: the same, or a 429
 """
 
 from __future__ import annotations
@@ -91,3 +92,11 @@ class Unavailable(PromgresError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class OverQuota(Unavailable):
+    """The tenant has had its share for now; nothing of the request is stored.
+
+    To remote write 503 as any other trouble, because Prometheus drops what a 429 refuses; to
+    everybody else 429. Both with Retry-After.
+    """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -54,3 +54,35 @@ def describe(collectors: Iterable[Collector]) -> Iterator[Metric]:
                 labels = tuple(dict.fromkeys(name for one in family.samples for name in one.labels))
             suffix = "_total" if family.type == "counter" else ""
             yield Metric(family.name + suffix, family.type, labels, family.documentation)
+
+
+MOST_TENANTS = 1_000
+OTHERS = "(others)"
+"""No tenant can have this name."""
+
+
+class TenantNames:
+    """Tenants as values of a label.
+
+    A tenant keeps the name that it has at first sight, so that a gauge goes down where it went up;
+    and the tenants that come after so many share one, so that `/metrics` does not grow without
+    bound.
+
+    Args:
+        name_of: from a tenant's id to its name.
+        most: how many tenants have a label of their own.
+    """
+
+    def __init__(self, name_of: Callable[[int], str] = str, most: int = MOST_TENANTS) -> None:
+        self._name_of = name_of
+        self._most = most
+        self._names: dict[int, str] = {}
+
+    def __call__(self, tenant_id: int) -> str:
+        """The label's value."""
+        name = self._names.get(tenant_id)
+        if name is not None:
+            return name
+        if len(self._names) >= self._most:
+            return OTHERS
+        return self._names.setdefault(tenant_id, self._name_of(tenant_id))

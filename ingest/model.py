@@ -23,6 +23,23 @@ RETAINED = (*TARGETS, "app")
 STALE_MARKER_BITS = 0x7FF0000000000002
 """The NaN that says "this series ended" (remote write 1.0 and 2.0 specifications)."""
 
+
+class TenantLimits(NamedTuple):
+    """What a tenant's own row allows it; where it says nothing (None) the settings hold.
+
+    Attributes:
+        items_per_second: samples, native histograms, measures and events; 0 is no limit.
+        series: how many it may have in all; 0 is no limit.
+        spool_share: what part (0 to 1) of the spool it may fill.
+        new_series_per_hour: how many it may create within any hour; 0 is no limit.
+    """
+
+    items_per_second: float | None = None
+    series: int | None = None
+    spool_share: float | None = None
+    new_series_per_hour: int | None = None
+
+
 Labels = tuple[tuple[str, str], ...]
 """Label pairs, sorted by the UTF-8 bytes of the name, names unique."""
 

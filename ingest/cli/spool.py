@@ -67,7 +67,7 @@ def _say_none(settings: Settings) -> None:
 
 
 def _print_json(settings: Settings, standing: Standing | None) -> None:
-    found = standing or Standing(0, 0, 0, None, 0)
+    found = standing or Standing({}, 0)
     document = {
         "exists": standing is not None,
         "requests": found.requests,
@@ -76,6 +76,16 @@ def _print_json(settings: Settings, standing: Standing | None) -> None:
         "limit_bytes": settings.spool.max_bytes,
         "oldest_seconds": _oldest_seconds(found),
         "rejected": found.rejected,
+        "tenants": [
+            {
+                "tenant_id": tenant_id,
+                "requests": share.requests,
+                "samples": share.samples,
+                "bytes": share.payload_bytes,
+                "oldest_seconds": _age_seconds(share.oldest_ms),
+            }
+            for tenant_id, share in found.shares.items()
+        ],
     }
     click.echo(json.dumps(document, indent=2))
 
@@ -89,14 +99,31 @@ def _print_standing(settings: Settings, standing: Standing) -> None:
     click.echo(f"bytes     {size(standing.payload_bytes)}{share}")
     click.echo(f"oldest    {'-' if oldest is None else span(oldest)}")
     click.echo(f"rejected  {standing.rejected:,} samples")
+    if len(standing.shares) > 1:
+        _print_shares(standing)
     if standing.rejected:
         click.echo("\npromgres spool rejected says which, and why")
 
 
+def _print_shares(standing: Standing) -> None:
+    """Tenants by what they hold, the largest first."""
+    click.echo("\ntenant  requests      samples       bytes   share  oldest")
+    total_bytes = max(1, standing.payload_bytes)
+    by_size = sorted(standing.shares.items(), key=lambda one: -one[1].payload_bytes)
+    for tenant_id, share in by_size:
+        click.echo(
+            f"{tenant_id:>6}  {share.requests:>8,}  {share.samples:>11,}"
+            f"  {size(share.payload_bytes):>10}  {share.payload_bytes / total_bytes:>6.1%}"
+            f"  {span(_age_seconds(share.oldest_ms))}"
+        )
+
+
 def _oldest_seconds(standing: Standing) -> float | None:
-    if standing.oldest_ms is None:
-        return None
-    return round(max(0.0, time.time() - standing.oldest_ms / 1000), 3)
+    return None if standing.oldest_ms is None else _age_seconds(standing.oldest_ms)
+
+
+def _age_seconds(received_ms: int) -> float:
+    return round(max(0.0, time.time() - received_ms / 1000), 3)
 
 
 def _print_rejected(entries: list[Rejected]) -> None:

@@ -156,7 +156,10 @@ Limit = Annotated[int, Field(ge=0)]
 
 
 class LimitSettings(Section):
-    """`[limits]`: what one sender may ask of the write side; all are off by default (0)."""
+    """`[limits]`: what one sender may ask of the write side; all are off by default (0).
+
+    A tenant's own row in the database goes before the last four.
+    """
 
     labels_per_series: Limit = Field(0, description="a series with more labels: 400 for it")
     label_name_bytes: Limit = Field(0, description="a series with a longer label name: 400 for it")
@@ -165,13 +168,25 @@ class LimitSettings(Section):
     samples_per_request: Limit = Field(
         0, description="more samples, native histograms included: 400 for the whole request"
     )
+    new_series_per_metric_per_hour: Limit = Field(
+        0,
+        description="series that each of a tenant's metrics may get within any hour, each process",
+    )
+    concurrent_requests: Limit = Field(0, description="more requests at once: 503")
+    items_per_second: float = Field(
+        0,
+        ge=0,
+        allow_inf_nan=False,
+        description="samples, native histograms, measures and events a second of a tenant, each"
+        " process: 503 on remote write, else 429",
+    )
+    series: Limit = Field(0, description="series that a tenant may have in all: 400 for more")
     new_series_per_hour: Limit = Field(
         0, description="series that a tenant may create within any hour, each process: 400 for more"
     )
-    new_series_per_metric_per_hour: Limit = Field(
-        0, description="the same for each of a tenant's metrics"
+    spool_share: float = Field(
+        1, ge=0, le=1, description="part of `spool.max_bytes` that one tenant may fill, then 503"
     )
-    concurrent_requests: Limit = Field(0, description="more requests at once: 503")
 
 
 class SpoolSettings(Section):

@@ -17,9 +17,11 @@ from ingest.daemon.background import (
 from ingest.daemon.spool import open_spool
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits, SizeLimits
+from ingest.intake.quotas import Quotas
+from ingest.intake.rates import Rates
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.metrics import TenantNames
 from ingest.receiver.server import Server, build_app
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
@@ -84,7 +86,9 @@ class Daemon:
         settings = self._settings
         database = Database(self._pool, settings.database.command_timeout_seconds)
         cache = self._cache
-        accounts = Accounts({DEFAULT_TENANT_ID: "default"})
+        names = TenantNames(lambda _: "default")
+        quotas = Quotas(settings.limits, names=names)
+        accounts = Accounts(names)
         self._writers = Writers(
             database,
             engine,
@@ -92,9 +96,9 @@ class Daemon:
             accounts,
             settings.writer,
             settings.receiver,
-            settings.limits,
+            quotas,
         )
-        self._spool = open_spool(settings, accounts)
+        self._spool = open_spool(settings, accounts, quotas)
         self._safekeeping = Safekeeping(
             self._writers,
             accounts,
@@ -112,6 +116,7 @@ class Daemon:
             settings.receiver.max_body_bytes,
             settings.receiver.max_decompressed_bytes,
             settings.limits.concurrent_requests,
+            Rates(quotas),
         )
         app = build_app(handler, lambda: self._ready(database))
         self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)

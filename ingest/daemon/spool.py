@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ingest.config import Settings
+from ingest.intake.quotas import Quotas
 from ingest.logs import get_logger
 from ingest.storage.embedded import prepare_data_dir
 from ingest.writer.accounts import Accounts
@@ -12,7 +13,7 @@ from ingest.writer.spool_file import SpoolFile
 log = get_logger("spool")
 
 
-def open_spool(settings: Settings, accounts: Accounts) -> Spool | None:
+def open_spool(settings: Settings, accounts: Accounts, quotas: Quotas) -> Spool | None:
     """The spool below the data directory; what an earlier process left in it counts as received.
 
     Raises:
@@ -21,7 +22,7 @@ def open_spool(settings: Settings, accounts: Accounts) -> Spool | None:
     if settings.spool.max_bytes == 0:
         return None
     file = SpoolFile(prepare_data_dir(settings.data_dir))
-    for tenant_id, samples in file.samples_by_tenant().items():
-        accounts.find(tenant_id, samples)
-        log.info("found spooled samples", samples=samples)
-    return Spool(file, settings.spool.max_bytes)
+    for tenant_id, share in file.standing().shares.items():
+        accounts.find(tenant_id, share.samples)
+        log.info("found spooled samples", tenant=quotas.names(tenant_id), samples=share.samples)
+    return Spool(file, settings.spool.max_bytes, quotas)

@@ -21,6 +21,8 @@ from ingest.errors import (
 )
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import over_limit
+from ingest.intake.quotas import UNLIMITED
+from ingest.intake.rates import Rates
 from ingest.logs import get_logger
 from ingest.model import DEFAULT_TENANT_ID, Counts, Intake, Rejection
 from ingest.receiver import answers
@@ -50,6 +52,7 @@ class WriteHandler:
         max_body_bytes: int,
         max_decompressed_bytes: int,
         concurrent_requests: int = 0,
+        rates: Rates | None = None,
     ) -> None:
         self._decoder = decoder
         self._safekeeping = safekeeping
@@ -58,6 +61,7 @@ class WriteHandler:
         self._max_body_bytes = max_body_bytes
         self._max_decompressed_bytes = max_decompressed_bytes
         self._concurrent_requests = concurrent_requests
+        self._rates = rates or Rates(UNLIMITED)
         self._under_way = 0
         self._large = asyncio.Lock()
 
@@ -100,6 +104,7 @@ class WriteHandler:
         if 0 < self._concurrent_requests < self._under_way:
             over_limit("concurrent_requests")
             raise Unavailable("too many requests at once (limits.concurrent_requests)")
+        self._rates.check(DEFAULT_TENANT_ID)
         length_bytes = request.content_length
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
@@ -144,6 +149,7 @@ class WriteHandler:
             intake = await self._decode_in_steps(protocol, payload, received_ms)
         else:
             intake = self._decoder.decode(protocol, payload, DEFAULT_TENANT_ID, received_ms)
+        self._rates.take(intake.tenant_id, intake.received)
         self._accounts.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
         if encoding is not Encoding.SNAPPY:

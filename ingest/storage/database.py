@@ -87,6 +87,18 @@ class Database:
         )
         return {row["identity"]: row["series_id"] for row in rows}
 
+    async def count_series(self, tenant_id: int, most: int) -> int:
+        """How many series a tenant has, counted up to `most`.
+
+        Raises:
+            DATABASE_ERRORS: the database is away or unwell.
+        """
+        async with borrow(self.pool, self._most_seconds) as connection:
+            count: int = await connection.fetchval(
+                "SELECT internal.count_series($1, $2)", tenant_id, most, timeout=self._timeout
+            )
+        return count
+
     async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
         columns = (
             [one.identity for one in series],

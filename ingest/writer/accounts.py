@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-from ingest.metrics import REGISTRY
-from ingest.model import Intake
+from ingest.metrics import REGISTRY, TenantNames
+from ingest.model import DEFAULT_TENANT_ID, Intake
 
 SAMPLES = Counter(
     "promgres_samples",
@@ -48,20 +48,23 @@ RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "refused")
 class Accounts:
     """Counts samples by tenant and result.
 
+    Args:
+        names: tenants as labels.
+
     Attributes:
         in_flight: samples without a result yet.
         beside_samples: what else requests under way are to store.
     """
 
-    def __init__(self, tenant_names: dict[int, str]) -> None:
-        self._names = tenant_names
+    def __init__(self, names: TenantNames) -> None:
+        self._name = names
         self.in_flight = 0
         self.beside_samples = 0
-        for name in tenant_names.values():
-            IN_FLIGHT.labels(name)
-            SPOOLED.labels(name)
-            for result in RESULTS:
-                SAMPLES.labels(name, result)
+        default = names(DEFAULT_TENANT_ID)
+        IN_FLIGHT.labels(default)
+        SPOOLED.labels(default)
+        for result in RESULTS:
+            SAMPLES.labels(default, result)
 
     def receive(self, intake: Intake) -> None:
         """Count a decoded request; what may still be stored is in flight from here on."""
@@ -111,6 +114,3 @@ class Accounts:
     def _fly(self, tenant_id: int, samples: int) -> None:
         self.in_flight += samples
         IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)
-
-    def _name(self, tenant_id: int) -> str:
-        return self._names.get(tenant_id, str(tenant_id))

@@ -32,6 +32,7 @@ class Resolver:
         """Ids by identity, committed; missing series are created.
 
         Args:
+            new: of one tenant, at least one.
             is_admitted: they were acknowledged before, so no limit of new series holds.
 
         Raises:
@@ -41,8 +42,17 @@ class Resolver:
         for samples in new:
             by_identity.setdefault(samples.series.identity, []).append(samples)
         resolved = Resolved({}, [])
-        if self._newcomers.is_limited and not is_admitted:
-            await self._admit(by_identity, resolved)
+        admitted: list[Series] = []
+        if not is_admitted and self._newcomers.is_limited(new[0].series.tenant_id):
+            admitted = await self._admit(by_identity, resolved)
+        try:
+            await self._create(by_identity, resolved)
+        finally:
+            self._newcomers.settle(admitted, resolved.ids)
+        return resolved
+
+    async def _create(self, by_identity: dict[bytes, list[NewSamples]], resolved: Resolved) -> None:
+        """Ids for all, by one question unless the database refuses some."""
         pending = [[samples[0].series for samples in by_identity.values()]]
         while pending:
             piece = pending.pop()
@@ -55,19 +65,28 @@ class Resolver:
             elif error is not None:
                 refused = by_identity[piece[0].identity]
                 resolved.rejections.append(rejection_of_series(refused, error))
-        return resolved
 
-    async def _admit(self, by_identity: dict[bytes, list[NewSamples]], resolved: Resolved) -> None:
-        """Take out series that do not exist and are too many. A cache that is cold, after a
-        restart, knows no series; the database does."""
+    async def _admit(
+        self, by_identity: dict[bytes, list[NewSamples]], resolved: Resolved
+    ) -> list[Series]:
+        """Take out series that do not exist and are too many; those that may be created. A cache
+        that is cold, after a restart, knows no series; the database does."""
+        first = next(iter(by_identity.values()))[0].series
         try:
             found = await self._database.find_series(list(by_identity))
+            if len(found) < len(by_identity):
+                await self._newcomers.count(first.tenant_id)
         except DATABASE_ERRORS as error:
             raise unavailable(error) from error
+        admitted = []
         for identity in [identity for identity in by_identity if identity not in found]:
-            refusal = self._newcomers.admit(by_identity[identity][0].series)
-            if refusal is not None:
+            series = by_identity[identity][0].series
+            refusal = self._newcomers.admit(series)
+            if refusal is None:
+                admitted.append(series)
+            else:
                 resolved.rejections.append(rejection_of(by_identity.pop(identity), refusal))
+        return admitted
 
     async def _ask(self, series: list[Series], ids: dict[bytes, int]) -> BaseException | None:
         """Fill in the ids of these series; the error if one of them is refused for ever."""

@@ -95,7 +95,7 @@ class Safekeeping:
         if not spool.away:
             attempt = self._run(self._writers.write(intake, ticket))
             await asyncio.wait([attempt], timeout=self._spool_after_seconds)
-            if not attempt.done() and not spool.has_room(len(payload)):
+            if not attempt.done() and not spool.has_room(len(payload), intake.tenant_id):
                 await asyncio.wait([attempt])
             if attempt.done() and not isinstance(attempt.exception(), Unavailable):
                 return attempt.result()

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
-from ingest.errors import Unavailable
+from ingest.errors import OverQuota, Unavailable
+from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.writer.spool_file import Entry, SpoolFile
@@ -23,6 +24,7 @@ log = get_logger("spool")
 T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 5
+SHARE_LIMIT = "spool_share"
 
 BYTES = Gauge("promgres_spool_bytes", "Payload bytes in the spool.", registry=REGISTRY)
 LIMIT_BYTES = Gauge("promgres_spool_limit_bytes", "What the spool may hold.", registry=REGISTRY)
@@ -33,6 +35,12 @@ OLDEST_SECONDS = Gauge(
 APPENDED = Counter("promgres_spool_appended", "Requests spooled.", registry=REGISTRY)
 DRAINED = Counter("promgres_spool_drained", "Spooled requests written back.", registry=REGISTRY)
 FULL = Counter("promgres_spool_full", "Requests the spool could not take.", registry=REGISTRY)
+TENANT_BYTES = Gauge(
+    "promgres_spool_tenant_bytes",
+    "Payload bytes of a tenant in the spool.",
+    ["tenant"],
+    registry=REGISTRY,
+)
 
 
 class Spool:
@@ -41,18 +49,21 @@ class Spool:
     Args:
         file: where it is.
         max_bytes: payload bytes that it may hold.
+        quotas: which share of them each tenant may fill.
 
     Attributes:
         away: the database was found away when the last request was spooled; the next ones need not
             find out for themselves. Whoever writes a spooled request back resets it.
     """
 
-    def __init__(self, file: SpoolFile, max_bytes: int) -> None:
+    def __init__(self, file: SpoolFile, max_bytes: int, quotas: Quotas = UNLIMITED) -> None:
         standing = file.standing()
         self.away = False
         self._file = file
         self._max_bytes = max_bytes
-        self._bytes = standing.payload_bytes
+        self._bytes = 0
+        self._quotas = quotas
+        self._bytes_of: dict[int, int] = {}
         self._requests = standing.requests
         self._oldest_ms = standing.oldest_ms
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
@@ -62,26 +73,40 @@ class Spool:
         BYTES.set_function(lambda: self._bytes)
         REQUESTS.set_function(lambda: self._requests)
         OLDEST_SECONDS.set_function(self._oldest_seconds)
+        TENANT_BYTES.clear()
+        for tenant_id, share in standing.shares.items():
+            self._hold(tenant_id, share.payload_bytes)
 
     @property
     def empty(self) -> bool:
         """Whether nothing waits in it."""
         return self._requests == 0
 
-    def has_room(self, payload_bytes: int) -> bool:
-        """Whether a payload of this length would fit."""
-        return self._bytes + payload_bytes <= self._max_bytes
+    def has_room(self, payload_bytes: int, tenant_id: int | None = None) -> bool:
+        """Whether a payload of this length would fit: one of this tenant, or of anybody."""
+        if self._bytes + payload_bytes > self._max_bytes:
+            return False
+        return tenant_id is None or self._is_within_share(tenant_id, payload_bytes)
 
     async def append(self, entry: Entry) -> None:
         """Put a request at the end; it is on disk when this returns.
 
         Raises:
             Unavailable: the spool, or its disk, is full or broken; the request is not in it.
+            OverQuota: its tenant's share of the spool is full; the request is not in it.
         """
-        if not self.has_room(len(entry.payload)):
+        payload_bytes = len(entry.payload)
+        if not self.has_room(payload_bytes):
             FULL.inc()
             raise Unavailable("the database is away and the spool is full", RETRY_AFTER_SECONDS)
-        self._bytes += len(entry.payload)
+        if not self._is_within_share(entry.tenant_id, payload_bytes):
+            self._quotas.note_refusal(entry.tenant_id, SHARE_LIMIT)
+            raise OverQuota(
+                "the database is away and the tenant's share of the spool is full"
+                f" (limits.{SHARE_LIMIT})",
+                RETRY_AFTER_SECONDS,
+            )
+        self._hold(entry.tenant_id, payload_bytes)
         safe: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, safe))
         if self._committing is None:
@@ -104,7 +129,8 @@ class Spool:
             sqlite3.Error: they are still in it.
         """
         await self._in_thread(lambda: self._file.remove(entries, refused))
-        self._bytes -= sum(len(entry.payload) for entry in entries)
+        for entry in entries:
+            self._hold(entry.tenant_id, -len(entry.payload))
         self._requests -= len(entries)
         DRAINED.inc(len(entries))
         if self.empty:
@@ -148,10 +174,20 @@ class Spool:
         log.error("cannot spool", error=str(error), requests=len(group))
         FULL.inc(len(group))
         for entry, safe in group:
-            self._bytes -= len(entry.payload)
+            self._hold(entry.tenant_id, -len(entry.payload))
             if not safe.done():
                 reason = f"the database is away and the spool cannot be written: {error}"
                 safe.set_exception(Unavailable(reason, RETRY_AFTER_SECONDS))
+
+    def _is_within_share(self, tenant_id: int, more_bytes: int) -> bool:
+        most_bytes = self._quotas.spool_share(tenant_id) * self._max_bytes
+        return self._bytes_of.get(tenant_id, 0) + more_bytes <= most_bytes
+
+    def _hold(self, tenant_id: int, more_bytes: int) -> None:
+        """So much more (or less) of a tenant is in it, or on its way."""
+        self._bytes += more_bytes
+        self._bytes_of[tenant_id] = self._bytes_of.get(tenant_id, 0) + more_bytes
+        TENANT_BYTES.labels(self._quotas.names(tenant_id)).inc(more_bytes)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -11,7 +11,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -47,20 +46,49 @@ class Entry(NamedTuple):
     payload: bytes
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What is in the spool.
+class Share(NamedTuple):
+    """What of one tenant is in the spool.
 
     Attributes:
-        oldest_ms: when the oldest request came; None if there is none.
-        rejected: samples that the database refused when they were written back.
+        oldest_ms: when the oldest request came.
     """
 
     requests: int
     samples: int
     payload_bytes: int
-    oldest_ms: int | None
+    oldest_ms: int
+
+
+class Standing(NamedTuple):
+    """What is in the spool.
+
+    Attributes:
+        shares: by tenant; only of tenants of which something is.
+        rejected: samples that the database refused when they were written back.
+    """
+
+    shares: dict[int, Share]
     rejected: int
+
+    @property
+    def requests(self) -> int:
+        """Of all tenants."""
+        return sum(share.requests for share in self.shares.values())
+
+    @property
+    def samples(self) -> int:
+        """Of all tenants."""
+        return sum(share.samples for share in self.shares.values())
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of all tenants."""
+        return sum(share.payload_bytes for share in self.shares.values())
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest request came; None if there is none."""
+        return min((share.oldest_ms for share in self.shares.values()), default=None)
 
 
 class Rejected(NamedTuple):
@@ -144,11 +172,6 @@ class SpoolFile:
                 "DELETE FROM entry WHERE id = ?", [(entry.id,) for entry in entries]
             )
 
-    def samples_by_tenant(self) -> dict[int, int]:
-        """Samples in it, by tenant."""
-        rows = self._connection.execute("SELECT tenant_id, sum(samples) FROM entry GROUP BY 1")
-        return dict(rows.fetchall())
-
     def standing(self) -> Standing:
         """What is in it now."""
         return _standing(self._connection)
@@ -202,12 +225,13 @@ def _read(data_dir: Path, question: Callable[[sqlite3.Connection], T]) -> T | No
 
 
 def _standing(connection: sqlite3.Connection) -> Standing:
-    requests, samples, payload_bytes, oldest_ms = connection.execute(
-        "SELECT count(*), coalesce(sum(samples), 0), coalesce(sum(length(payload)), 0),"
-        " min(received_ms) FROM entry"
-    ).fetchone()
+    rows = connection.execute(
+        "SELECT tenant_id, count(*), sum(samples), sum(length(payload)), min(received_ms)"
+        " FROM entry GROUP BY tenant_id ORDER BY tenant_id"
+    )
+    shares = {tenant_id: Share(*found) for tenant_id, *found in rows}
     (rejected,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM rejected").fetchone()
-    return Standing(requests, samples, payload_bytes, oldest_ms, rejected)
+    return Standing(shares, rejected)
 
 
 def _rejected(connection: sqlite3.Connection) -> list[Rejected]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest.config import LimitSettings, ReceiverSettings, WriterSettings
+from ingest.config import ReceiverSettings, WriterSettings
+from ingest.intake.quotas import Quotas
 from ingest.model import Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -35,7 +36,7 @@ class Writers:
         accounts: Accounts,
         settings: WriterSettings,
         receiver: ReceiverSettings,
-        limits: LimitSettings,
+        quotas: Quotas,
     ) -> None:
         self.backlog = Backlog(
             lambda: accounts.in_flight + accounts.beside_samples, receiver.backlog_seconds
@@ -45,7 +46,8 @@ class Writers:
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]
         self._accounts = accounts
-        self._resolver = Resolver(database, cache, Newcomers(limits))
+        newcomers = Newcomers(quotas, database.count_series)
+        self._resolver = Resolver(database, cache, newcomers)
         SERIES_CACHED.set_function(lambda: len(cache))
         SERIES_CACHE_BYTES.set_function(lambda: cache.approximate_bytes)
         self._running: list[asyncio.Task[None]] = []

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from ingest.config import LimitSettings, ReceiverSettings, WriterSettings
+from ingest.config import ReceiverSettings, WriterSettings
 from ingest.errors import Unavailable
+from ingest.intake.quotas import UNLIMITED
+from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
@@ -46,7 +48,7 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
     pool = await create_pool(database.url, settings.database, "test")
     async with pool.acquire() as connection:
         engine = await load_engine(connection, settings)
-    accounts = Accounts({1: "default"})
+    accounts = Accounts(TenantNames(lambda _: "default"))
     writers = Writers(
         storage.Database(pool),
         engine,
@@ -54,7 +56,7 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
         accounts,
         WriterSettings(),
         ReceiverSettings(),
-        LimitSettings(),
+        UNLIMITED,
     )
     writers.start()
     yield Sender(writers, accounts)

@@ -74,6 +74,12 @@ class FakeDatabase:
         self._fail_after_commit(fault)
         return {one.identity: self.ids[one.identity] for one in series}
 
+    async def count_series(self, tenant_id: int, most: int) -> int:
+        """All of them are of one tenant."""
+        del tenant_id
+        await self._meet()
+        return min(most, len(self.ids))
+
     async def labels_of(self, series_ids: Collection[int]) -> dict[int, Labels]:
         """Nobody remembers them."""
         await self._meet()

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 from aiohttp import web
 
-from ingest.config import LimitSettings, ReceiverSettings, Settings, WriterSettings
+from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
 from ingest.daemon.daemon import LAST_BATCH_SECONDS
 from ingest.intake import Decoder, Limits
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.intake.quotas import UNLIMITED
+from ingest.metrics import TenantNames
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -72,11 +73,11 @@ class WriteSide:
         self.loop = loop
         self.receiver = receiver
         self._before = _counts()
-        self.accounts = Accounts({DEFAULT_TENANT_ID: TENANT})
+        self.accounts = Accounts(TenantNames(lambda _: TENANT))
         cache = SeriesCache(1000)
         real = cast(Database, database)
         self._writers = Writers(
-            real, FakeEngine(), cache, self.accounts, writer, receiver, LimitSettings()
+            real, FakeEngine(), cache, self.accounts, writer, receiver, UNLIMITED
         )
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
@@ -91,8 +92,8 @@ class WriteSide:
         loop.turn()
 
     def _open_spool(self, disk: Disk, spool_bytes: int) -> Spool:
-        for tenant_id, samples in disk.samples_by_tenant().items():
-            self.accounts.find(tenant_id, samples)
+        for tenant_id, share in disk.standing().shares.items():
+            self.accounts.find(tenant_id, share.samples)
         return Spool(disk, spool_bytes)
 
     def _start(self, decoder: Decoder) -> None:

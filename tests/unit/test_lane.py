@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from ingest.errors import Unavailable
+from ingest.metrics import TenantNames
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -28,7 +29,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.database = FakeDatabase()
-        accounts = Accounts({DEFAULT_TENANT_ID: "default"})
+        accounts = Accounts(TenantNames(lambda _: "default"))
         self.backlog = Backlog(lambda: accounts.in_flight, 2.0)
         flusher = Flusher(cast(Database, self.database), FakeEngine(), SeriesCache(10), accounts)
         self.lane = Lane(flusher, self.backlog, 50_000)

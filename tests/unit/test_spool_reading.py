@@ -56,9 +56,26 @@ def test_status_in_words(tmp_path: Path, spool: SpoolFile) -> None:
     assert "promgres spool rejected" in words
 
 
+def test_status_by_tenant(tmp_path: Path) -> None:
+    """The largest first; where there is one tenant only, the totals say all."""
+    file = SpoolFile(tmp_path)
+    now_ms = int(time.time() * 1000)
+    file.append([Entry(0, now_ms, 1, 1, 5, 0, b"x" * 500)])
+    assert "tenant" not in promgres_spool(tmp_path, "status").output
+    file.append([Entry(0, now_ms - 65_000, 7, 1, 10, 0, b"x" * 750) for _ in range(2)])
+    file.close()
+    lines = promgres_spool(tmp_path, "status").output.splitlines()[-3:]
+    assert lines[0].split() == ["tenant", "requests", "samples", "bytes", "share", "oldest"]
+    assert lines[1].split() == ["7", "2", "20", "1.5", "KiB", "75.0%", "1", "min", "5", "s"]
+    assert lines[2].startswith("     1         1            5       500 B   25.0%")
+
+
 def test_status_as_json(tmp_path: Path, spool: SpoolFile) -> None:
     found = json.loads(promgres_spool(tmp_path, "status", "--json").output)
     assert 65 <= found.pop("oldest_seconds") < 120
+    [tenant] = found.pop("tenants")
+    assert 65 <= tenant.pop("oldest_seconds") < 120
+    assert tenant == {"tenant_id": 1, "requests": 2, "samples": 20, "bytes": 1200}
     assert found == {
         "exists": True,
         "requests": 2,

@@ -9,8 +9,10 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from ingest.config import LimitSettings, ReceiverSettings, Settings, WriterSettings
+from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.intake import Decoder, Limits
+from ingest.intake.quotas import UNLIMITED
+from ingest.metrics import TenantNames
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -54,7 +56,7 @@ def handler(accounts: Accounts) -> WriteHandler:
     receiver = ReceiverSettings(backlog_seconds=LONG_SECONDS)
     database = cast(Database, FakeDatabase())
     writers = Writers(
-        database, FakeEngine(), cache, accounts, WriterSettings(), receiver, LimitSettings()
+        database, FakeEngine(), cache, accounts, WriterSettings(), receiver, UNLIMITED
     )
     return WriteHandler(
         Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
@@ -68,7 +70,7 @@ def handler(accounts: Accounts) -> WriteHandler:
 
 @pytest.mark.parametrize("is_full", [False, True], ids=["body", "backlog"])
 async def test_who_is_stuck_is_told_to_try_again(is_full: bool) -> None:
-    accounts = Accounts({1: "default"})
+    accounts = Accounts(TenantNames(lambda _: "default"))
     write = handler(accounts)
     if is_full:
         accounts.in_flight = 10**6 * SMALLEST_LIMIT_ROWS

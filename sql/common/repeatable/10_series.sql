@@ -52,6 +52,24 @@ $function$;
 COMMENT ON FUNCTION internal.resolve_series IS
     'Ids of series by identity; missing ones are created. Labels come as the text of a JSON object';
 
+-- By way of the tenant's metrics: only an index of series by metric is there, and a count up to a
+-- limit reads no further.
+CREATE OR REPLACE FUNCTION internal.count_series(p_tenant_id int, p_most bigint)
+RETURNS bigint
+LANGUAGE sql
+STABLE
+AS $function$
+    SELECT count(*)
+    FROM (
+        SELECT FROM internal.metric m
+        JOIN internal.series s USING (metric_id)
+        WHERE m.tenant_id = p_tenant_id
+        LIMIT p_most
+    ) AS counted
+$function$;
+COMMENT ON FUNCTION internal.count_series IS
+    'How many series a tenant has, counted up to p_most';
+
 CREATE OR REPLACE FUNCTION internal.current_tenant_id()
 RETURNS int
 LANGUAGE sql

@@ -9,11 +9,12 @@
     │   └── MigrationError
     ├── RequestError             the sender's fault: a 4xx that says what to change
     │   ├── BadRequest           400
-    │   ├── Unauthorized         401
+    │   ├── KeyRefused           401 or 403
     │   ├── MethodNotAllowed     405
     │   ├── PayloadTooLarge      413
     │   └── UnsupportedMedia     415
-    ├── QueryRefused             the database answers a question of `promgres doctor` with an error
+    ├── QueryRefused             the database answers a question (of who reads, of `promgres doctor`)
+    │                            with an error
     └── Unavailable              our trouble: 503 with Retry-After, the sender tries again
         └── OverQuota            its tenant has had its share for now: the same, or a 429
 """
@@ -53,10 +54,32 @@ class BadRequest(RequestError):
     status = 400
 
 
-class Unauthorized(RequestError):
-    """No credentials, or wrong ones."""
+class KeyRefused(RequestError):
+    """No credentials or wrong ones (401), or ones that do not allow this (403).
 
-    status = 401
+    Args:
+        message: for the sender; what it sent is not in it.
+        reason: one word, for metrics and the audit.
+        key_id: of the key that was sent, if that has the form of a key.
+        tenant_id: whose key it is, if that is proved.
+        is_older: the key came in `X-PMETRICS-API-KEY`, whose senders know 403 only.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        reason: str,
+        status: int = 401,
+        key_id: str | None = None,
+        tenant_id: int | None = None,
+        is_older: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.key_id = key_id
+        self.tenant_id = tenant_id
+        self.is_older = is_older
 
 
 class MethodNotAllowed(RequestError):
@@ -78,7 +101,16 @@ class UnsupportedMedia(RequestError):
 
 
 class QueryRefused(PromgresError):
-    """The database answers a question of `promgres doctor` with an error."""
+    """The database answers a question with an error.
+
+    Args:
+        message: of the database, in one line.
+        sqlstate: its code, where that matters.
+    """
+
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class Unavailable(PromgresError):

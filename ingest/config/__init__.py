@@ -3,6 +3,7 @@
 from ingest.config.load import load_settings
 from ingest.config.settings import (
     ApiSettings,
+    AuthSettings,
     DatabaseSettings,
     LimitSettings,
     ReceiverSettings,
@@ -15,6 +16,7 @@ from ingest.config.settings import (
 
 __all__ = [
     "ApiSettings",
+    "AuthSettings",
     "DatabaseSettings",
     "LimitSettings",
     "ReceiverSettings",

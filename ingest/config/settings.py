@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import sys
@@ -239,6 +240,28 @@ class RetentionSettings(Section):
         return days
 
 
+def _check_network(text: str) -> str:
+    return str(ipaddress.ip_network(text, strict=False))
+
+
+Network = Annotated[str, AfterValidator(_check_network)]
+"""`10.0.0.0/8`, or one address."""
+
+
+class AuthSettings(Section):
+    """`[auth]`: who may come in, on both sides."""
+
+    required: bool = Field(
+        False, description="401 without a key or token; else such a request is tenant `default`'s"
+    )
+    trusted_proxies: list[Network] = Field(
+        default_factory=list,
+        description="networks whose `X-Scope-OrgID` names the tenant of a request without a key,"
+        " and whose `X-Forwarded-For` is believed",
+    )
+    audit_days: Days = Field(365, description="how long rows of `app.audit` stay; 0 is for ever")
+
+
 class ApiSettings(Section):
     """`[api]`: the read side."""
 
@@ -294,6 +317,7 @@ class Settings(BaseSettings):
     writer: WriterSettings = WriterSettings()
     spool: SpoolSettings = SpoolSettings()
     retention: RetentionSettings = RetentionSettings()
+    auth: AuthSettings = AuthSettings()
     api: ApiSettings = ApiSettings()
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
     value_label: list[ValueLabel] = Field(

@@ -60,6 +60,23 @@ async def create_pool(
         DatabaseUnreachable: no server, no such database, or a login that it refuses.
     """
 
+    pool = await lazy_pool(url, settings, application_name, on_connect)
+    try:
+        await wait_for_server(pool, settings.connect_timeout_seconds)
+    except BaseException:
+        pool.terminate()
+        raise
+    return pool
+
+
+async def lazy_pool(
+    url: str,
+    settings: DatabaseSettings,
+    application_name: str,
+    on_connect: Callable[[AnyConnection], Awaitable[None]] | None = None,
+) -> Pool:
+    """The same without waiting for the server: who asks for a connection meets its absence."""
+
     async def greet(connection: AnyConnection) -> None:
         await connection.execute(NOTICE_THAT_WE_ARE_GONE)
         if on_connect is not None:
@@ -77,11 +94,6 @@ async def create_pool(
         max_inactive_connection_lifetime=0,
     )
     await pool
-    try:
-        await wait_for_server(pool, settings.connect_timeout_seconds)
-    except BaseException:
-        pool.terminate()
-        raise
     return pool
 
 

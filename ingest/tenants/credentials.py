@@ -1,0 +1,100 @@
+"""What a request brings to say whose it is: an API key or a token, in one of four places."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ingest.errors import KeyRefused
+from ingest.tenants.keys import PREFIX
+
+OLDER_HEADER = "x-pmetrics-api-key"
+KEY_HEADERS = ("x-api-key", OLDER_HEADER)
+
+
+class Kind(Enum):
+    """What it is."""
+
+    NONE = "none"
+    KEY = "key"
+    TOKEN = "token"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key or a token as it was sent; it shows in no repr.
+
+    Attributes:
+        is_older: it is a key in `X-PMETRICS-API-KEY`, whose senders expect older answers.
+    """
+
+    kind: Kind = Kind.NONE
+    text: str = field(default="", repr=False)
+    is_older: bool = False
+
+
+def credentials_of(headers: Mapping[str, str]) -> Credentials:
+    """The one key or token of a request; the same key in several places counts once.
+
+    Of a bearer value, `pmk_…` is a key and all else a token. Of Basic, the password is a key and
+    the user's name does not matter.
+
+    Args:
+        headers: of the request; a header that was sent twice is looked at twice if `items` gives
+            it twice, as aiohttp's does.
+
+    Raises:
+        KeyRefused: 401, several keys, or a scheme that nobody here understands.
+    """
+    found = set(_found(headers))
+    if len(found) > 1:
+        raise KeyRefused("the request brings several keys; one is enough", "several")
+    for kind, text in found:
+        return Credentials(kind, text, is_older(headers))
+    return Credentials()
+
+
+def is_older(headers: Mapping[str, str]) -> bool:
+    """Whether a key is in `X-PMETRICS-API-KEY`: its sender knows the older answers only."""
+    return any(name.lower() == OLDER_HEADER for name in headers)
+
+
+def challenge_of(refusal: KeyRefused) -> str:
+    """What `WWW-Authenticate` says (RFC 6750)."""
+    challenge = 'Bearer realm="promgres"'
+    if refusal.status == 403:
+        return challenge + ', error="insufficient_scope"'
+    if refusal.reason != "missing":
+        return challenge + ', error="invalid_token"'
+    return challenge
+
+
+def _found(headers: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
+    for name, value in headers.items():
+        lowered = name.lower()
+        if lowered in KEY_HEADERS:
+            yield Kind.KEY, value.strip()
+        elif lowered == "authorization" and value.strip():
+            yield _authorization(value)
+
+
+def _authorization(value: str) -> tuple[Kind, str]:
+    scheme, _, rest = value.strip().partition(" ")
+    text = rest.strip()
+    match scheme.lower():
+        case "bearer":
+            return (Kind.KEY if text.startswith(PREFIX) else Kind.TOKEN), text
+        case "basic":
+            return Kind.KEY, _password(text)
+    raise KeyRefused("Authorization is neither Bearer nor Basic", "scheme")
+
+
+def _password(text: str) -> str:
+    try:
+        pair = base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise KeyRefused("the Basic credentials cannot be read", "malformed") from None
+    return pair.partition(":")[2]

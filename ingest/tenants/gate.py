@@ -1,0 +1,143 @@
+"""Who comes in: from a request's headers to its tenant and what it may do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ingest.config import AuthSettings
+from ingest.errors import KeyRefused
+from ingest.logs import get_logger
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.tenants.access import READ, WRITE, Access
+from ingest.tenants.audit import Audit
+from ingest.tenants.credentials import Credentials, Kind, credentials_of, is_older
+from ingest.tenants.directory import Directory
+from ingest.tenants.keys import parse_key
+from ingest.tenants.proxies import Proxies
+from ingest.tenants.usage import KeyUse
+
+log = get_logger("tenants")
+
+SCOPES_WITHOUT_KEY = frozenset({READ, WRITE})
+TENANT_HEADER = "x-scope-orgid"
+MOST_WARNINGS = 1000
+
+SeesTenant = Callable[[str], bool]
+"""Whether what is labelled with a tenant's name may be shown."""
+
+
+class Gate:
+    """Admits requests, or refuses them and keeps a record of it."""
+
+    def __init__(
+        self, directory: Directory, audit: Audit, usage: KeyUse, settings: AuthSettings
+    ) -> None:
+        self._directory = directory
+        self._audit = audit
+        self._usage = usage
+        self._required = settings.required
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._warned: set[str | None] = set()
+
+    async def admit(self, headers: Mapping[str, str], address: str | None, scope: str) -> Access:
+        """The tenant of a request, and what it may do.
+
+        Args:
+            headers: of the request.
+            address: the IP address that it came from.
+            scope: what it needs: `read`, `write` or `admin`.
+
+        Raises:
+            KeyRefused: 401, no key or a bad one; 403, the key has not this scope.
+            Unavailable: the key is not known, and the database cannot be asked.
+        """
+        try:
+            access = await self._named(headers, address) or self._unnamed()
+            return _with_scope(access, scope)
+        except KeyRefused as refusal:
+            refusal.is_older = is_older(headers)
+            self.refuse(refusal, headers, address)
+            raise
+
+    async def sees(self, headers: Mapping[str, str], address: str | None) -> SeesTenant:
+        """Whose metrics a request is shown, besides those of nobody.
+
+        Any valid key sees its own tenant, one of `default` with scope `admin` sees all. Who comes
+        without a key sees all, or where keys are required nobody's.
+
+        Raises:
+            KeyRefused: 401, a bad key.
+            Unavailable: the key is not known, and the database cannot be asked.
+        """
+        try:
+            access = await self._named(headers, address)
+        except KeyRefused as refusal:
+            self.refuse(refusal, headers, address)
+            raise
+        if access is None:
+            return lambda _: not self._required
+        return access.sees
+
+    def refuse(self, refusal: KeyRefused, headers: Mapping[str, str], address: str | None) -> None:
+        """Count and record a refusal, with the address that the request really came from."""
+        self._audit.refused(refusal, self._proxies.client_of(headers, address))
+
+    async def _named(self, headers: Mapping[str, str], address: str | None) -> Access | None:
+        """What the request's key admits to, or who a trusted proxy says it is; None for neither."""
+        credentials = credentials_of(headers)
+        if credentials.kind is Kind.NONE:
+            return await self._named_by_proxy(headers, address)
+        return await self._with_key(credentials)
+
+    def _unnamed(self) -> Access:
+        if self._required:
+            raise KeyRefused("an API key is needed (Authorization: Bearer pmk_…)", "missing")
+        name = self._directory.name_of(DEFAULT_TENANT_ID)
+        return Access(DEFAULT_TENANT_ID, name, SCOPES_WITHOUT_KEY, None)
+
+    async def _with_key(self, credentials: Credentials) -> Access:
+        if credentials.kind is Kind.TOKEN:
+            raise _no_token(credentials.text)
+        presented = parse_key(credentials.text)
+        if presented is None:
+            raise KeyRefused("this is no API key: they look like pmk_…_…", "malformed")
+        stored = await self._directory.key(presented)
+        self._usage.used(stored.key_id)
+        tenant = self._directory.name_of(stored.tenant_id)
+        return Access(stored.tenant_id, tenant, stored.scopes, stored.key_id)
+
+    async def _named_by_proxy(
+        self, headers: Mapping[str, str], address: str | None
+    ) -> Access | None:
+        name = _tenant_header(headers)
+        if name is None:
+            return None
+        if not self._proxies.trusts(address):
+            self._warn_once(address)
+            return None
+        tenant = await self._directory.tenant_named(name)
+        return Access(tenant.tenant_id, tenant.name, SCOPES_WITHOUT_KEY, None)
+
+    def _warn_once(self, address: str | None) -> None:
+        if address in self._warned or len(self._warned) >= MOST_WARNINGS:
+            return
+        self._warned.add(address)
+        log.warning("X-Scope-OrgID is ignored: not from auth.trusted_proxies", address=address)
+
+
+def _tenant_header(headers: Mapping[str, str]) -> str | None:
+    values = [value.strip() for name, value in headers.items() if name.lower() == TENANT_HEADER]
+    return values[-1] if values else None
+
+
+def _with_scope(access: Access, scope: str) -> Access:
+    if access.allows(scope):
+        return access
+    text = f"this needs an API key with scope {scope}"
+    raise KeyRefused(text, "scope", 403, access.key_id, access.tenant_id)
+
+
+def _no_token(text: str) -> KeyRefused:
+    if text.count(".") == 2:
+        return KeyRefused("tokens are for the read side; send an API key", "token")
+    return KeyRefused("this is no API key: they look like pmk_…_…", "malformed")

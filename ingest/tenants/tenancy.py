@@ -1,0 +1,75 @@
+"""Tenants and keys of one process put together, and kept up to date in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+from ingest.config import AuthSettings
+from ingest.errors import Unavailable
+from ingest.logs import get_logger
+from ingest.tenants.audit import Audit, Recorder
+from ingest.tenants.directory import Directory, Source
+from ingest.tenants.gate import Gate
+from ingest.tenants.usage import KeyUse, Notebook
+
+log = get_logger("tenants")
+
+EVERY_SECONDS = 1.0
+"""How old what is known may be: a revoked key is refused within about so long."""
+
+
+class TenantStore(Source, Recorder, Notebook, Protocol):
+    """What the tenants room asks of the database."""
+
+
+class Tenancy:
+    """The gate, and what it stands on.
+
+    Use `start`, then `stop`.
+    """
+
+    def __init__(self, store: TenantStore, settings: AuthSettings) -> None:
+        self.directory = Directory(store)
+        self._audit = Audit(store)
+        self._usage = KeyUse(store)
+        self.gate = Gate(self.directory, self._audit, self._usage, settings)
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Read the directory if the database is there, then keep it up to date."""
+        with suppress(Unavailable):
+            await self._look()
+        work = (self._look, self._audit.write, self._usage.write)
+        self._running = [asyncio.create_task(_repeat(one)) for one in work]
+
+    async def stop(self) -> None:
+        """Write what waits, if the database is there."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        with suppress(Unavailable):
+            await self._audit.write(everything=True)
+            await self._usage.write()
+
+    async def _look(self) -> None:
+        await self.directory.look(time.monotonic())
+
+
+async def _repeat(work: Callable[[], Awaitable[object]]) -> None:
+    """Do it every second, at once again while there is more; a database that is away is no news:
+    `Directory.look` says so."""
+    while True:
+        more: object = None
+        try:
+            more = await work()
+        except Unavailable:
+            pass
+        except Exception:
+            log.exception("keeping keys up to date failed; trying on")
+        if not more:
+            await asyncio.sleep(EVERY_SECONDS)

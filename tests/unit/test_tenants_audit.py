@@ -1,0 +1,118 @@
+"""What waits for the database without holding anybody up: refusals, and the use of keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.errors import KeyRefused, Unavailable
+from ingest.tenants import audit as module
+from ingest.tenants.audit import Audit
+from ingest.tenants.metrics import UNRECORDED
+from ingest.tenants.usage import KeyUse
+from tests.support.keys import FakeStore
+from tests.support.metrics import gauge
+
+
+class Clock:
+    """Seconds, as a test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def refused(key_id: str | None = "abcdefghijk1") -> KeyRefused:
+    return KeyRefused("no such API key", "unknown", key_id=key_id)
+
+
+async def test_equal_refusals_of_a_second_share_a_row() -> None:
+    store, clock = FakeStore(), Clock()
+    audit = Audit(store, clock)
+    for _ in range(3):
+        audit.refused(refused(), "192.0.2.7")
+    audit.refused(refused(), "192.0.2.8")
+    clock.now += 1
+    audit.refused(refused(), "192.0.2.7")
+    assert not await audit.write(everything=True)
+    assert [(row["at"], row["address"], row["times"]) for row in store.refusals] == [
+        (1000, "192.0.2.7", 3),
+        (1000, "192.0.2.8", 1),
+        (1001, "192.0.2.7", 1),
+    ]
+    assert store.refusals[0]["details"] == {"reason": "unknown"}
+    assert store.refusals[0]["action"] == "key_refused"
+
+
+async def test_a_second_is_written_once_it_is_over() -> None:
+    store, clock = FakeStore(), Clock()
+    audit = Audit(store, clock)
+    audit.refused(refused(), None)
+    await audit.write()
+    assert store.refusals == []
+    clock.now += 1
+    await audit.write()
+    assert len(store.refusals) == 1
+    await audit.write()
+    assert len(store.refusals) == 1
+
+
+async def test_refusals_wait_for_a_database_that_is_away() -> None:
+    store = FakeStore(is_away=True)
+    audit = Audit(store, Clock())
+    audit.refused(refused(), None)
+    with pytest.raises(Unavailable):
+        await audit.write(everything=True)
+    store.is_away = False
+    await audit.write(everything=True)
+    assert len(store.refusals) == 1
+
+
+async def test_too_many_are_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_A_SECOND", 2)
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    store, clock, before = FakeStore(), Clock(), gauge(UNRECORDED)
+    audit = Audit(store, clock)
+    for key_id in "abc":
+        audit.refused(refused(key_id), None)
+    clock.now += 1
+    for key_id in "defd":
+        audit.refused(refused(key_id), None)
+    assert gauge(UNRECORDED) == before + 3
+    await audit.write(everything=True)
+    assert [(row["key_id"], row["times"]) for row in store.refusals] == [
+        ("a", 1),
+        ("b", 1),
+        ("d", 2),
+    ]
+
+
+async def test_many_are_written_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    store = FakeStore()
+    audit = Audit(store, Clock())
+    for key_id in "abc":
+        audit.refused(refused(key_id), None)
+    assert await audit.write(everything=True)
+    assert not await audit.write(everything=True)
+    assert len(store.refusals) == 3
+
+
+async def test_the_use_of_a_key_is_noted_once_a_minute() -> None:
+    store, clock = FakeStore(), Clock()
+    usage = KeyUse(store, clock)
+    for key_id in ("b", "a", "b"):
+        usage.used(key_id)
+    await usage.write()
+    usage.used("a")
+    await usage.write()
+    assert store.used == [["a", "b"]]
+    clock.now += 60
+    usage.used("a")
+    store.is_away = True
+    with pytest.raises(Unavailable):
+        await usage.write()
+    store.is_away = False
+    await usage.write()
+    assert store.used == [["a", "b"], ["a"]]

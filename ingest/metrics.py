@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -12,6 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter
@@ -23,9 +24,36 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 ProcessCollector(registry=REGISTRY)
 
 
-def exposition() -> tuple[bytes, str]:
-    """The body of `/metrics` and its Content-Type."""
-    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+def exposition(sees: Callable[[str], bool] = lambda _: True) -> tuple[bytes, str]:
+    """The body of `/metrics` and its Content-Type.
+
+    Args:
+        sees: whether series with this value of the label `tenant` are shown; all others are.
+    """
+    shown = CollectorRegistry()
+    shown.register(_Shown(sees))
+    return generate_latest(shown), CONTENT_TYPE_LATEST
+
+
+class _Shown(Collector):
+    """What our registry holds, without series of tenants that are not to be seen."""
+
+    def __init__(self, sees: Callable[[str], bool]) -> None:
+        self._sees = sees
+
+    def describe(self) -> Iterable[Family]:
+        """Nothing: or it would all be collected once more, for its names."""
+        return ()
+
+    def collect(self) -> Iterator[Family]:
+        """Families; one that loses all its series keeps its description."""
+        for family in REGISTRY.collect():
+            shown = Family(family.name, family.documentation, family.type, family.unit)
+            shown.samples = [one for one in family.samples if self._is_shown(one.labels)]
+            yield shown
+
+    def _is_shown(self, labels: Mapping[str, str]) -> bool:
+        return "tenant" not in labels or self._sees(labels["tenant"])
 
 
 class Metric(NamedTuple):
@@ -58,7 +86,7 @@ def describe(collectors: Iterable[Collector]) -> Iterator[Metric]:
 
 MOST_TENANTS = 1_000
 OTHERS = "(others)"
-"""No tenant can have this name."""
+"""The label of those that come late."""
 
 
 class TenantNames:

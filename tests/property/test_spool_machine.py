@@ -1,6 +1,7 @@
 """The spool under any interleaving of appends, drains, crashes and disk errors.
 
-What is acknowledged is on disk, in order and within bounds, until it is removed.
+What is acknowledged is on disk, in order and within bounds, until it is removed; no tenant fills
+more of it than its share.
 """
 
 from __future__ import annotations
@@ -17,18 +18,29 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ingest.config import LimitSettings
 from ingest.errors import OperatorError, Unavailable
-from ingest.writer.spool import BYTES, OLDEST_SECONDS, REQUESTS, Spool
+from ingest.intake.quotas import Quotas
+from ingest.model import TenantLimits
+from ingest.writer.spool import BYTES, OLDEST_SECONDS, REQUESTS, TENANT_BYTES, Spool
 from ingest.writer.spool_file import Entry, SpoolFile
 from tests.support.metrics import gauge
 from tests.support.spool_disk import Disk, discard, fast_directory, image, restore, torn
 from tests.support.virtual_loop import VirtualLoop
 
 MAX_BYTES = 400
+SHARES = {1: 1.0, 2: 0.4}
+"""What part of the spool each tenant may fill; every other request is of tenant 2."""
+QUOTAS = Quotas(LimitSettings(), lambda tenant_id: TenantLimits(spool_share=SHARES[tenant_id]))
 RECEIVED_MS = 1_700_000_000_000
 ALL = 100_000
 
 Lengths = st.lists(st.integers(0, 120), min_size=1, max_size=5)
+
+
+def tenant_of(number: int) -> int:
+    """Whose request that is."""
+    return 1 + number % 2
 
 
 @dataclass
@@ -44,6 +56,11 @@ class Sent:
     length: int
     answer: asyncio.Future[None] | None = None
     leaving: bool = False
+
+    @property
+    def tenant_id(self) -> int:
+        """Whose it is."""
+        return tenant_of(self.number)
 
     @property
     def acknowledged(self) -> bool:
@@ -68,14 +85,16 @@ class SpoolMachine(RuleBasedStateMachine):
     def _open(self, data_dir: Path) -> None:
         self.loop = VirtualLoop()
         self.disk = Disk(data_dir)
-        self.spool = Spool(self.disk, MAX_BYTES)
+        self.spool = Spool(self.disk, MAX_BYTES, QUOTAS)
         self.draining: asyncio.Task[None] | None = None
 
     def _entries(self, lengths: Sequence[int]) -> list[Entry]:
         first = len(self.sent)
         self.sent += [Sent(first + place, length) for place, length in enumerate(lengths)]
         return [
-            Entry(0, RECEIVED_MS + sent.number, 1, 1, sent.number, 0, b"x" * sent.length)
+            Entry(
+                0, RECEIVED_MS + sent.number, sent.tenant_id, 1, sent.number, 0, b"x" * sent.length
+            )
             for sent in self.sent[first:]
         ]
 
@@ -188,14 +207,23 @@ class SpoolMachine(RuleBasedStateMachine):
             standing = self.disk.standing()
             assert gauge(REQUESTS) == standing.requests
             assert gauge(BYTES) == standing.payload_bytes
+            for tenant_id in SHARES:
+                share = standing.shares.get(tenant_id)
+                held = gauge(TENANT_BYTES.labels(str(tenant_id)))
+                assert held == (share.payload_bytes if share else 0)
             assert (gauge(OLDEST_SECONDS) == 0) == self.spool.empty == (standing.requests == 0)
 
     @rule(length=st.integers(0, 2 * MAX_BYTES))
     def bound(self, length: int) -> None:
         """What does not fit is refused at once, and what is admitted fits."""
         self.loop.run_until_idle()
-        fits = self.disk.standing().payload_bytes + length <= MAX_BYTES
+        standing, tenant_id = self.disk.standing(), tenant_of(len(self.sent))
+        share = standing.shares.get(tenant_id)
+        held = share.payload_bytes if share else 0
+        fits = standing.payload_bytes + length <= MAX_BYTES
         assert self.spool.has_room(length) == fits
+        fits = fits and held + length <= SHARES[tenant_id] * MAX_BYTES
+        assert self.spool.has_room(length, tenant_id) == fits
         if not fits:
             self.append([length])
             self.loop.run_until_idle()

@@ -85,16 +85,16 @@ def describe(collectors: Iterable[Collector]) -> Iterator[Metric]:
 
 
 MOST_TENANTS = 1_000
-OTHERS = "(others)"
-"""The label of those that come late."""
+OTHERS = " (others)"
+"""No tenant's name begins with a space: nobody is shown these as their own."""
 
 
 class TenantNames:
     """Tenants as values of a label.
 
-    A tenant keeps the name that it has at first sight, so that a gauge goes down where it went up;
-    and the tenants that come after so many share one, so that `/metrics` does not grow without
-    bound.
+    A tenant keeps the name that it has at first sight, so that a gauge goes down where it went up,
+    and no other one is called so. The tenants that come after so many share a label, so that
+    `/metrics` does not grow without bound.
 
     Args:
         name_of: from a tenant's id to its name.
@@ -111,6 +111,8 @@ class TenantNames:
         name = self._names.get(tenant_id)
         if name is not None:
             return name
-        if len(self._names) >= self._most:
+        name = self._name_of(tenant_id)
+        if len(self._names) >= self._most or name in self._names.values():
             return OTHERS
-        return self._names.setdefault(tenant_id, self._name_of(tenant_id))
+        self._names[tenant_id] = name
+        return name

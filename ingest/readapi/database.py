@@ -173,7 +173,8 @@ class ReadDatabase:
                 message = "Timed out acquiring connection from connection pool."
                 raise Problem(504, "PGRST003", message) from None
             raise self._lost(error, "PGRST000") from error
-        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+        # ValueError: the URL means nothing to the driver; the process is about to say so and end.
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
             raise self._lost(error, "PGRST000") from error
         finally:
             self._waiting -= 1

@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import aiohttp
+import pytest
 
+from ingest.config import Settings
+from ingest.readapi.database import ReadDatabase
+from ingest.readapi.problems import Problem
 from tests.support.databases import Database, connect, execute
 from tests.support.processes import child, wait_until
 from tests.support.readapi import Client, add_functions, running_api
@@ -28,6 +32,15 @@ async def test_no_new_connection_and_the_old_ones_ended(postgres_db: Database) -
             assert (await api.request("GET", "/-/healthy")).status == 200
         assert (await api.get("who")).status == 200
         assert (await api.request("GET", "/-/ready")).status == 200
+
+
+async def test_a_url_that_means_nothing_is_a_database_away() -> None:
+    """`promgres api` says so and ends; whoever asks in that moment gets no traceback."""
+    database = ReadDatabase("postgresql://someone@/postgres?port=nonsense", Settings())
+    await database.open()
+    with pytest.raises(Problem) as met:
+        await database.catalogue()
+    assert met.value.status == 503
 
 
 async def test_a_request_whose_backend_is_ended_is_503(postgres_db: Database) -> None:

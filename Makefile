@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for processes and databases of their own.
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help run test faults fuzz check bench format docs proto clean
@@ -27,7 +29,7 @@ run: $(VENV)/.installed-run ## start database, write side and read side in this 
 
 test: $(VENV)/.installed-test ## install what tests need, run every test
 	@$(BIN)/python -m tests.support.install
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
 	@$(BIN)/python -m tests.support.install

@@ -16,6 +16,7 @@ import signal
 from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,12 +60,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A test run that leaves a process behind has failed."""
+    """A test run that leaves a process behind has failed. Of several workers each looks after its
+    own; their parent hears of it in `pytest_testnodedown`."""
+    if session.config.pluginmanager.hasplugin("dsession"):
+        if session.config.stash.get(LEFT_BEHIND, []):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return
     left = psutil.Process().children(recursive=True)
-    session.config.stash[LEFT_BEHIND] = [" ".join(process.cmdline()) for process in left]
+    commands = [" ".join(process.cmdline()) for process in left]
+    session.config.stash[LEFT_BEHIND] = commands
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_behind"] = commands
     kill_all(left)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended: remember what it left behind."""
+    left = getattr(node, "workeroutput", {}).get("left_behind", [])
+    node.config.stash.setdefault(LEFT_BEHIND, []).extend(left)
 
 
 def pytest_terminal_summary(

@@ -53,6 +53,8 @@ class Thresholds:
     transaction_ids_warning: int = 1_000_000_000
     transaction_ids_problem: int = 1_600_000_000
     """PostgreSQL stops at 2.1 billion; autovacuum should act at 0.2."""
+    key_expiry: float = 7 * DAY
+    key_idle: float = 90 * DAY
 
 
 @dataclass(frozen=True, kw_only=True)

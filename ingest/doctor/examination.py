@@ -26,6 +26,7 @@ from ingest.doctor.jobs import (
     check_jobs,
     check_refresh,
 )
+from ingest.doctor.keys import KEYS, check_keys
 from ingest.doctor.load import (
     CONNECTIONS,
     TRANSACTIONS,
@@ -74,6 +75,7 @@ FOUNDATIONS: dict[str, Check] = {
     ROLES: check_roles,
     GRANTS: check_grants,
     READ_LOGIN: check_read_login,
+    KEYS: check_keys,
     DURABILITY: check_durability,
 }
 OF_ENGINE: dict[str, dict[str, Check]] = {

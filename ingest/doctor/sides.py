@@ -142,10 +142,21 @@ def _account_lines(text: str) -> Iterator[tuple[str, str, int]]:
 
 
 def check_open_doors(site: Site) -> list[Finding]:
-    """Whether strangers can write."""
-    address = site.settings.listen
-    if is_loopback(address):
+    """Whether strangers can write, or read a key on its way."""
+    doors = ", ".join(door for door in _doors(site) if not is_loopback(door))
+    if not doors:
         return ok(OPEN, "only this machine can write")
-    what = f"whoever reaches {address} can write: the write side asks nobody who he is"
-    todo = "--listen 127.0.0.1:9273 (PROMGRES_LISTEN), or a firewall that lets only senders in"
-    return [warning(OPEN, what, todo)]
+    if site.settings.auth.required:
+        return ok(
+            OPEN, f"a key is needed at {doors}; keys travel as they are: see that TLS is in front"
+        )
+    what = f"whoever reaches {doors} can write: nobody is asked who he is"
+    todo = "PROMGRES_AUTH__REQUIRED=true, --listen 127.0.0.1:9273 (PROMGRES_LISTEN), or a firewall"
+    return [warning(OPEN, what, f"{todo} that lets only senders in")]
+
+
+def _doors(site: Site) -> list[str]:
+    """Where requests are taken that write: the read side hands measures and events on."""
+    settings = site.settings
+    hands_on = site.prescribe.embedded or settings.api.write_url
+    return [settings.listen, *([settings.api_listen] if hands_on else [])]

@@ -31,9 +31,10 @@ from tests.support.up import Up, one_line, psql, write_sample
 pytestmark = pytest.mark.timeout(180)
 
 ALL_CHECKS = [
-    "database", "login", "engine", "migrations", "roles", "grants", "read login", "durability",
-    "rollups", "partitions", "staging", "retention", "indexes", "transactions", "vacuum",
-    "connections", "clock", "spool", "disk", "write side", "accounts", "read side", "open doors",
+    "database", "login", "engine", "migrations", "roles", "grants", "read login", "keys",
+    "durability", "rollups", "partitions", "staging", "retention", "indexes", "transactions",
+    "vacuum", "connections", "clock", "spool", "disk", "write side", "accounts", "read side",
+    "open doors",
 ]  # fmt: skip
 """Of engine postgres with both sides running, in the order of the table."""
 

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from ingest.config import Settings
+from ingest.config import AuthSettings, Settings
 from ingest.doctor import Finding, Level, Prescription, Site
 from ingest.doctor.sides import (
     check_accounts,
@@ -151,3 +151,13 @@ def test_accounts_of_something_else_are_not_looked_at(tmp_path: Path, page: str)
 def test_strangers_can_write(tmp_path: Path, address: str, level: Level) -> None:
     (found,) = check_open_doors(site(address, tmp_path))
     assert found.level == level
+
+
+def test_both_sides_are_doors_and_a_key_closes_them(tmp_path: Path) -> None:
+    open_to_all = site("0.0.0.0:9273", tmp_path, embedded=True)
+    (found,) = check_open_doors(open_to_all)
+    assert "0.0.0.0:9273, 0.0.0.0:9273" in found.what  # the read side hands on what is pushed to it
+    needs_keys = open_to_all.settings.model_copy(update={"auth": AuthSettings(required=True)})
+    (found,) = check_open_doors(Site(settings=needs_keys))
+    assert found.level == Level.OK
+    assert "TLS" in found.what

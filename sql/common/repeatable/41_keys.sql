@@ -69,8 +69,7 @@ AS $function$
 BEGIN
     IF p_expires_at <= clock_timestamp() THEN
         RAISE EXCEPTION 'a key cannot expire in the past (%)', p_expires_at
-            USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'app.revoke_key(key_id) ends it at once';
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF p_expires_at >= '10000-01-01T00:00Z' THEN
         RAISE EXCEPTION 'a key expires before the year 10000, or never: null'

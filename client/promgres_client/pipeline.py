@@ -14,6 +14,7 @@ from promgres_client.losses import LOG, Losses
 
 WhenFull = Literal["drop_newest", "drop_oldest", "block"]
 _JOIN_SECONDS = 1.0
+_GRACE_SECONDS = 0.1
 
 
 class Policy(NamedTuple):
@@ -124,14 +125,16 @@ class Pipeline:
 
     def close(self, timeout_seconds: float | None) -> bool:
         """Send the rest within a time, give up what is left then; whether all of it was settled."""
-        started = time.monotonic()
-        is_settled = self.wait_settled(self.finish(), timeout_seconds)
+        mark = self.finish()
+        is_settled = self.wait_settled(mark, timeout_seconds if self._threads else 0)
         self.abandon()
+        # Who waited to try again ends now; who waits for an answer may be left behind.
+        deadline = time.monotonic() + (_JOIN_SECONDS if is_settled else _GRACE_SECONDS)
         for thread in self._threads:
-            if is_settled and thread is not threading.current_thread():
-                spent = time.monotonic() - started
-                left = _JOIN_SECONDS if timeout_seconds is None else timeout_seconds - spent
-                thread.join(max(0.0, min(_JOIN_SECONDS, left)))
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if not is_settled and not self.is_settled(mark):
+            LOG.warning("promgres: %d under way at the end, perhaps stored", self.pending)
         return is_settled
 
     def _put_full(self, item: Item) -> bool:
@@ -169,13 +172,13 @@ class Pipeline:
             processes.watch_end_of_child()
             names = [f"promgres-client-{number}" for number in range(self._policy.senders)]
             threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+            self._threads = threads  # first: a signal handler may record while they start
             try:
                 for thread in threads:
                     thread.start()
-            except RuntimeError:  # the interpreter is ending and starts no more threads
-                self._buffer.close()
-            else:
-                self._threads = threads
+            except RuntimeError as error:  # too many already, or the interpreter is ending
+                self._threads = [thread for thread in threads if thread.is_alive()]
+                self.losses.delayed(str(error))
 
     def _run(self) -> None:
         """The life of a sender's thread."""

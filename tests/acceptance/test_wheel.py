@@ -46,8 +46,10 @@ def test_it_holds_every_sql_file(unpacked: Path) -> None:
     assert {path.relative_to(held) for path in held.rglob("*.sql")} == expected
 
 
-def test_it_holds_nothing_but_the_package(unpacked: Path) -> None:
-    assert {path.name.split("-")[0] for path in unpacked.iterdir()} == {"ingest", "promgres"}
+def test_it_holds_nothing_but_the_packages(unpacked: Path) -> None:
+    held = {path.name.split("-")[0] for path in unpacked.iterdir()}
+    assert held == {"ingest", "promgres", "promgres_client"}
+    assert (unpacked / "promgres_client" / "py.typed").is_file()
 
 
 def test_the_installed_package_migrates(unpacked: Path, empty_postgres_db: Database) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.storage.database import DATABASE_ERRORS
 
@@ -14,6 +15,12 @@ log = get_logger("background")
 STAGING_EVERY_SECONDS = 5.0
 DRAIN_IDLE_SECONDS = 0.5
 ROLLUP_IDLE_SECONDS = 1.0
+AUDIT_EVERY_SECONDS = 3600.0
+AUDIT_ROWS_AT_ONCE = 10_000
+
+
+OUR_SURROUNDINGS = (*DATABASE_ERRORS, sqlite3.Error, Unavailable)
+"""What goes wrong around us; all else is a defect of ours."""
 
 
 async def repeat(what: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
@@ -30,7 +37,7 @@ async def repeat(what: str, seconds: float, work: Callable[[], Awaitable[object]
             failing = False
         except Exception as error:
             if not failing:
-                is_ours = not isinstance(error, (*DATABASE_ERRORS, sqlite3.Error))
+                is_ours = not isinstance(error, OUR_SURROUNDINGS)
                 log.warning(f"{what} failed; trying on", error=str(error), exc_info=is_ours)
             failing = True
         if not found:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.daemon.background import (
+    AUDIT_EVERY_SECONDS,
+    AUDIT_ROWS_AT_ONCE,
     DRAIN_IDLE_SECONDS,
     ROLLUP_IDLE_SECONDS,
     STAGING_EVERY_SECONDS,
@@ -22,6 +25,7 @@ from ingest.intake.rates import Rates
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
+from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.server import Server, build_app
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
@@ -29,7 +33,10 @@ from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine, load_engine
 from ingest.storage.pool import create_pool
+from ingest.storage.pushed import PushedReader
+from ingest.storage.tenants import TenantDatabase
 from ingest.storage.timeline import Timeline
+from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
 from ingest.writer.drainer import Drainer
 from ingest.writer.safekeeping import Safekeeping
@@ -55,6 +62,8 @@ class Daemon:
         self._settings = settings
         self._database_url = database_url
         self._background: list[asyncio.Task[None]] = []
+        self._tenants = TenantDatabase(database_url, settings.database, "promgres ingest")
+        self._tenancy = Tenancy(self._tenants, settings.auth)
         self.address = ""
 
     async def start(self) -> None:
@@ -74,10 +83,13 @@ class Daemon:
         try:
             async with self._pool.acquire() as connection:
                 engine = await load_engine(connection, settings)
+            await self._tenants.open()
+            await self._tenancy.start()
             await self._assemble(engine)
             self.address = await self._server.start(settings.listen)
         except BaseException:
             self._pool.terminate()
+            await self._stop_tenancy()
             raise
         log.info("listening", address=self.address, engine=engine.name)
         self._warn_of_strangers()
@@ -86,8 +98,9 @@ class Daemon:
         settings = self._settings
         database = Database(self._pool, settings.database.command_timeout_seconds)
         cache = self._cache
-        names = TenantNames(lambda _: "default")
-        quotas = Quotas(settings.limits, names=names)
+        directory, gate = self._tenancy.directory, self._tenancy.gate
+        names = TenantNames(directory.name_of)
+        quotas = Quotas(settings.limits, directory.limits_of, names)
         accounts = Accounts(names)
         self._writers = Writers(
             database,
@@ -117,8 +130,14 @@ class Daemon:
             settings.receiver.max_decompressed_bytes,
             settings.limits.concurrent_requests,
             Rates(quotas),
+            gate=gate,
         )
-        app = build_app(handler, lambda: self._ready(database))
+        api = settings.api
+        reader = PushedReader(
+            self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
+        )
+        pushed = PushedHandler(gate, reader)
+        app = build_app(handler, pushed, lambda: self._ready(database), gate)
         self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
         self._writers.start()
         # What was acknowledged is written back whatever the limits of sizes are by now.
@@ -136,6 +155,10 @@ class Daemon:
             limit_bytes = self._settings.receiver.max_decompressed_bytes
             drainer = Drainer(self._spool, decoder, self._writers, accounts, limit_bytes)
             work.append(repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain))
+        days = self._settings.auth.audit_days
+        if days is not None:
+            drop = functools.partial(self._tenants.drop_expired_audit, days, AUDIT_ROWS_AT_ONCE)
+            work.append(repeat("audit", AUDIT_EVERY_SECONDS, drop))
         self._background = [asyncio.create_task(one) for one in work]
 
     async def _ready(self, database: Database) -> bool:
@@ -149,9 +172,14 @@ class Daemon:
         await self._writers.close(LAST_BATCH_SECONDS)
         if self._spool is not None:
             await self._spool.close()
+        await self._stop_tenancy()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pool.close(), GOODBYE_SECONDS)
         log.info("stopped")
+
+    async def _stop_tenancy(self) -> None:
+        await self._tenancy.stop()
+        await self._tenants.close()
 
     async def _stop_background(self) -> None:
         """What waits for a connection that has fallen silent cannot be waited for."""
@@ -175,8 +203,11 @@ class Daemon:
                 await self.stop()
 
     def _warn_of_strangers(self) -> None:
-        if not is_loopback(self._settings.listen):
-            log.warning("anyone who reaches this address can write", address=self.address)
+        if not is_loopback(self._settings.listen) and not self._settings.auth.required:
+            log.warning(
+                "anyone who reaches this address can write, without a key (auth.required is off)",
+                address=self.address,
+            )
 
 
 def _limits(settings: Settings, engine: Engine) -> Limits:

@@ -12,6 +12,8 @@ from aiohttp import web
 
 from ingest.logs import get_logger
 from ingest.metrics import exposition
+from ingest.pushed import kind_of
+from ingest.readapi.callers import Callers
 from ingest.readapi.cors import is_preflight, preflight_headers
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
@@ -21,9 +23,10 @@ from ingest.readapi.negotiate import OPENAPI_MEDIA, choose_media
 from ingest.readapi.openapi import openapi_document
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, no_such_path
+from ingest.readapi.pushes import Pushes
 from ingest.readapi.reply import Reply, http_response, problem_reply, text_reply
 from ingest.readapi.rpc import Rpc
-from ingest.readapi.tokens import Tokens
+from ingest.tenants.access import READ
 
 Page = Callable[[Exchange], Awaitable[Reply]]
 
@@ -36,16 +39,23 @@ class ReadApi:
     """The read side's request handler: `await api(request)` never raises."""
 
     def __init__(
-        self, database: ReadDatabase, directory: Directory, tokens: Tokens, rpc: Rpc
+        self,
+        database: ReadDatabase,
+        directory: Directory,
+        callers: Callers,
+        rpc: Rpc,
+        pushes: Pushes,
     ) -> None:
         self._database = database
         self._directory = directory
-        self._tokens = tokens
+        self._callers = callers
         self._rpc = rpc
+        self._pushes = pushes
         self._pages: dict[str, Page] = {
             "/": self._openapi,
-            "/metrics": _metrics,
+            "/metrics": self._metrics,
             "/-/healthy": _healthy,
+            "/healthz": _healthz,
             "/-/ready": self._ready,
         }
 
@@ -91,6 +101,9 @@ class ReadApi:
                 message = f"Unsupported HTTP method: {exchange.method}"
                 raise Problem(405, "PGRST117", message, headers={"Allow": "GET, HEAD"})
             return await page(exchange)
+        kind = kind_of(exchange.path)
+        if kind:
+            return await self._pushes(exchange, kind)
         if not exchange.path.startswith(RPC):
             raise no_such_path()
         return await self._rpc(exchange, _function_name(exchange.path.removeprefix(RPC)))
@@ -98,11 +111,11 @@ class ReadApi:
     async def _openapi(self, exchange: Exchange) -> Reply:
         """Always a new look: this page is how people see what they have just added."""
         media = choose_media(exchange.header("Accept"), OPENAPI_MEDIA)
-        claims = self._tokens.claims_of(exchange.header("Authorization"))
-        role = await self._directory.role_of(claims)
+        caller = await self._callers.caller_of(exchange.request, READ)
         catalogue = await self._directory.catalogue(time.monotonic())
         functions = [each for named in catalogue.functions.values() for each in named]
-        callable_oids = await self._database.executable(role, [each.oid for each in functions])
+        oids = [each.oid for each in functions]
+        callable_oids = await self._database.executable(caller.role, oids)
         document = openapi_document(
             [each for each in functions if each.oid in callable_oids], exchange.request.host
         )
@@ -116,14 +129,19 @@ class ReadApi:
             return text_reply(problem.details or problem.message, 503)
         return text_reply("ready")
 
-
-async def _metrics(_: Exchange) -> Reply:
-    body, content_type = exposition()
-    return Reply(200, body, {"Content-Type": content_type})
+    async def _metrics(self, exchange: Exchange) -> Reply:
+        sees = await self._callers.sees(exchange.request)
+        body, content_type = exposition(sees)
+        return Reply(200, body, {"Content-Type": content_type})
 
 
 async def _healthy(_: Exchange) -> Reply:
     return text_reply("ok")
+
+
+async def _healthz(_: Exchange) -> Reply:
+    """The same under the older API's name, and in its words."""
+    return Reply(200, b"ok", {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _function_name(raw: str) -> str:

@@ -11,6 +11,7 @@ import asyncpg
 
 from ingest.config import Settings
 from ingest.readapi.body import read_body
+from ingest.readapi.callers import Caller, Callers
 from ingest.readapi.database import Answer, ReadDatabase
 from ingest.readapi.directory import Directory
 from ingest.readapi.exchange import Exchange
@@ -29,7 +30,7 @@ from ingest.readapi.request import (
     query_arguments,
 )
 from ingest.readapi.statement import call_statement, csv_header
-from ingest.readapi.tokens import Claims, Tokens
+from ingest.tenants.access import READ
 
 SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-pmetrics-api-key"})
@@ -62,11 +63,11 @@ class Rpc:
     """Answers `/rpc/<function>`."""
 
     def __init__(
-        self, database: ReadDatabase, directory: Directory, tokens: Tokens, settings: Settings
+        self, database: ReadDatabase, directory: Directory, callers: Callers, settings: Settings
     ) -> None:
         self._database = database
         self._directory = directory
-        self._tokens = tokens
+        self._callers = callers
         self._max_body_bytes = settings.api.max_body_bytes
         timeout_ms = max(1, round(settings.api.statement_timeout_seconds * 1000))
         self._constant_settings = {
@@ -81,17 +82,16 @@ class Rpc:
         Raises:
             Problem: whatever went wrong, with its status.
         """
+        if exchange.method not in (*METHODS, "OPTIONS"):
+            raise Problem(405, "PGRST101", f"Cannot use the {exchange.method} method on RPC")
+        caller = await self._callers.caller_of(exchange.request, READ)
         if exchange.method == "OPTIONS":
             return await self._options(exchange, name)
-        if exchange.method not in METHODS:
-            raise Problem(405, "PGRST101", f"Cannot use the {exchange.method} method on RPC")
-        claims = self._tokens.claims_of(exchange.header("Authorization"))
         ask = await self._read(exchange, name)
         try:
-            settings = await self._settings_of(exchange, claims)
-            function, answer = await self._call(exchange, ask, settings)
+            function, answer = await self._call(exchange, ask, self._settings_of(exchange, caller))
         except asyncpg.PostgresError as error:
-            raise problem_of(error, claims.authenticated) from error
+            raise problem_of(error, caller.claims.authenticated) from error
         return _reply(ask, function, answer)
 
     async def _options(self, exchange: Exchange, name: str) -> Reply:
@@ -121,19 +121,17 @@ class Rpc:
             profiled=profiled,
         )
 
-    async def _settings_of(self, exchange: Exchange, claims: Claims) -> dict[str, str]:
+    def _settings_of(self, exchange: Exchange, caller: Caller) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
-        role = await self._directory.role_of(claims)
-        tenant_id = await self._directory.tenant_id_of(claims)
         return {
             **self._constant_settings,
-            "promgres.tenant_id": str(tenant_id),
-            "request.jwt.claims": json.dumps({**claims.values, "role": role}),
+            "promgres.tenant_id": str(caller.tenant_id),
+            "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
             "request.method": exchange.method,
             "request.path": exchange.path,
             "request.headers": json.dumps(_visible(exchange.request.headers)),
             "request.cookies": json.dumps(dict(exchange.request.cookies)),
-            "role": role,
+            "role": caller.role,
         }
 
     async def _call(

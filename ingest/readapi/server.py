@@ -10,17 +10,23 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ingest.config import Settings
+from ingest.config.addresses import is_loopback
 from ingest.errors import OperatorError
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.readapi.app import ReadApi
+from ingest.readapi.callers import Callers
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
+from ingest.readapi.forwarder import Forwarder
 from ingest.readapi.httpserver import HttpServer
 from ingest.readapi.metrics import PoolCollector
+from ingest.readapi.pushes import Pushes
 from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
+from ingest.storage.tenants import TenantDatabase
+from ingest.tenants.tenancy import Tenancy
 
 LISTEN_BACKLOG = 1024
 
@@ -39,12 +45,16 @@ class ReadServer:
         secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         self._settings = settings
         self._database = ReadDatabase(database_url, settings)
+        self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
+        self._tenancy = Tenancy(self._tenants, settings.auth)
         directory = Directory(self._database)
-        tokens = Tokens(secret)
-        rpc = Rpc(self._database, directory, tokens, settings)
+        callers = Callers(self._tenancy.gate, Tokens(secret), directory)
+        rpc = Rpc(self._database, directory, callers, settings)
+        self._forwarder = Forwarder(settings)
+        pushes = Pushes(self._database, callers, self._forwarder, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
         self._runner = web.ServerRunner(
-            HttpServer(ReadApi(self._database, directory, tokens, rpc)),
+            HttpServer(ReadApi(self._database, directory, callers, rpc, pushes)),
             handle_signals=False,
             shutdown_timeout=settings.api.statement_timeout_seconds,
         )
@@ -57,6 +67,8 @@ class ReadServer:
             OperatorError: no database, or the address is taken or not ours.
         """
         await self._database.open()
+        await self._tenants.open()
+        await self._forwarder.open()
         await self._runner.setup()
         host, _, port = self._settings.api_listen.rpartition(":")
         site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=LISTEN_BACKLOG)
@@ -67,10 +79,14 @@ class ReadServer:
         REGISTRY.register(self._collector)
         self.address = f"{host}:{self._runner.addresses[0][1]}"
         await self._database.wait()
+        await self._tenancy.start()
 
     async def stop(self) -> None:
         """Listen no longer, finish what was asked, let go of the database."""
         await self._runner.cleanup()
+        await self._forwarder.close()
+        await self._tenancy.stop()
+        await self._tenants.close()
         await self._database.close()
         if self.address:
             REGISTRY.unregister(self._collector)
@@ -97,12 +113,22 @@ async def serve(
         if not await unless_ended(ended, server.start()):
             return
         log.info("listening", address=server.address, tokens=settings.jwt_secret is not None)
+        _warn_of_strangers(settings, server.address)
         if on_start:
             on_start(server.address)
         await ended.wait()
         log.info("stopping")
     finally:
         await server.stop()
+
+
+def _warn_of_strangers(settings: Settings, address: str) -> None:
+    if not is_loopback(settings.api_listen) and not settings.auth.required:
+        log.warning(
+            "anyone who reaches this address can read what is of tenant default, without a key"
+            " (auth.required is off)",
+            address=address,
+        )
 
 
 def _why_not(address: str, error: OSError) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from ingest.errors import RequestError, Unavailable
+from ingest.errors import KeyRefused, RequestError, Unavailable
 from ingest.model import Counts, Rejection
+from ingest.tenants.credentials import challenge_of
 
 REASONS_SHOWN = 10
 REASON_CHARACTERS = 300
@@ -53,6 +54,8 @@ def request_error(error: RequestError) -> web.Response:
     response = _text(error.status, str(error))
     if error.status == 405:
         response.headers["Allow"] = "POST"
+    if isinstance(error, KeyRefused):
+        response.headers["WWW-Authenticate"] = challenge_of(error)
     return response
 
 

@@ -7,22 +7,36 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ingest.errors import OperatorError
+from ingest.errors import KeyRefused, OperatorError, Unavailable
 from ingest.metrics import exposition
+from ingest.pushed import PUSH_PATHS
+from ingest.receiver import answers
+from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.write import WriteHandler
+from ingest.tenants.gate import Gate
 
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 
 Ready = Callable[[], Awaitable[bool]]
+Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def build_app(write: WriteHandler, ready: Ready) -> web.Application:
-    """Routes of the write side. The write handler limits its bodies itself."""
+def build_app(
+    write: WriteHandler, pushed: PushedHandler, ready: Ready, gate: Gate
+) -> web.Application:
+    """Routes of the write side. The write handler limits its bodies itself.
+
+    Args:
+        gate: decides whose metrics `/metrics` shows.
+    """
     app = web.Application()
     for path in WRITE_PATHS:
         app.router.add_route("*", path, write)
-    app.router.add_get("/metrics", _metrics)
+    for path in PUSH_PATHS:
+        app.router.add_get(path, pushed)
+    app.router.add_get("/metrics", _metrics_handler(gate))
     app.router.add_get("/-/healthy", _healthy)
+    app.router.add_get("/healthz", _healthz)
     app.router.add_get("/-/ready", _ready_handler(ready))
     return app
 
@@ -66,16 +80,30 @@ def _why_not(address: str, error: OSError) -> str:
     return f"cannot listen on {address}: {error.strerror or error}"
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    body, content_type = exposition()
-    return web.Response(body=body, headers={"Content-Type": content_type})
+def _metrics_handler(gate: Gate) -> Handler:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            sees = await gate.sees(request.headers, request.remote)
+        except KeyRefused as error:
+            return answers.request_error(error)
+        except Unavailable as error:
+            return answers.unavailable(error)
+        body, content_type = exposition(sees)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return handler
 
 
 async def _healthy(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-def _ready_handler(ready: Ready) -> Callable[[web.Request], Awaitable[web.Response]]:
+async def _healthz(_: web.Request) -> web.Response:
+    """The same under the older API's name, and in its words."""
+    return web.Response(text="ok")
+
+
+def _ready_handler(ready: Ready) -> Handler:
     async def handler(_: web.Request) -> web.Response:
         if await ready():
             return web.Response(text="ready\n")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -24,9 +25,11 @@ from ingest.intake.limits import over_limit
 from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID, Counts, Intake, Rejection
+from ingest.model import Counts, Intake, Rejection
 from ingest.receiver import answers
 from ingest.receiver.metrics import BODY_BYTES, DECODE_SECONDS, REQUESTS, SECONDS
+from ingest.tenants.access import WRITE
+from ingest.tenants.gate import Gate
 from ingest.wire.compression import compress_snappy, decompress
 from ingest.wire.negotiate import Encoding, Negotiated, Protocol, negotiate
 from ingest.writer.accounts import Accounts
@@ -53,7 +56,10 @@ class WriteHandler:
         max_decompressed_bytes: int,
         concurrent_requests: int = 0,
         rates: Rates | None = None,
+        *,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._decoder = decoder
         self._safekeeping = safekeeping
         self._backlog = backlog
@@ -80,7 +86,6 @@ class WriteHandler:
     async def _answer(self, request: web.Request, negotiated: Negotiated) -> web.Response:
         """Answer a request of a kind that is taken. From here on 2.0 hears what was written."""
         written = Counts()
-        self._under_way += 1
         try:
             response, written = await self._take_in_time(request, negotiated)
         except RequestError as error:
@@ -92,8 +97,6 @@ class WriteHandler:
         except Exception:
             log.exception("write request failed", sender=request.remote)
             response = answers.unavailable(Unavailable("internal error"))
-        finally:
-            self._under_way -= 1
         if negotiated.protocol is Protocol.V2:
             answers.add_written(response, written)
         return response
@@ -101,22 +104,38 @@ class WriteHandler:
     async def _take_in_time(
         self, request: web.Request, negotiated: Negotiated
     ) -> tuple[web.Response, Counts]:
-        if 0 < self._concurrent_requests < self._under_way:
-            over_limit("concurrent_requests")
-            raise Unavailable("too many requests at once (limits.concurrent_requests)")
-        self._rates.check(DEFAULT_TENANT_ID)
+        try:
+            async with asyncio.timeout(self._safekeeping.answer_within_seconds):
+                access = await self._gate.admit(request.headers, request.remote, WRITE)
+                with self._one_more():
+                    return await self._take_admitted(request, negotiated, access.tenant_id)
+        except TimeoutError:
+            raise Unavailable("the time for an answer is over; try again") from None
+
+    @contextmanager
+    def _one_more(self) -> Iterator[None]:
+        """Whoever is not admitted counts for nothing."""
+        self._under_way += 1
+        try:
+            if 0 < self._concurrent_requests < self._under_way:
+                over_limit("concurrent_requests")
+                raise Unavailable("too many requests at once (limits.concurrent_requests)")
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def _take_admitted(
+        self, request: web.Request, negotiated: Negotiated, tenant_id: int
+    ) -> tuple[web.Response, Counts]:
+        self._rates.check(tenant_id)
         length_bytes = request.content_length
         if length_bytes is not None and length_bytes > self._max_body_bytes:
             raise self._too_large()
         expected_bytes = self._max_body_bytes if length_bytes is None else length_bytes
-        try:
-            async with asyncio.timeout(self._safekeeping.answer_within_seconds):
-                with self._backlog.body(expected_bytes):
-                    body = await self._read(request)
-                    with SECONDS.time():
-                        return await self._take(body, negotiated)
-        except TimeoutError:
-            raise Unavailable("the time for an answer is over; try again") from None
+        with self._backlog.body(expected_bytes):
+            body = await self._read(request)
+            with SECONDS.time():
+                return await self._take(body, negotiated, tenant_id)
 
     def _answer_probe(self, request: web.Request) -> web.Response:
         """VictoriaMetrics' senders ask whether zstd is taken here."""
@@ -139,16 +158,18 @@ class WriteHandler:
         over_limit("max_body_bytes")
         return PayloadTooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
-    async def _take(self, body: bytes, negotiated: Negotiated) -> tuple[web.Response, Counts]:
+    async def _take(
+        self, body: bytes, negotiated: Negotiated, tenant_id: int
+    ) -> tuple[web.Response, Counts]:
         await self._safekeeping.wait_for_room()
         started = time.perf_counter()
         received_ms = time.time_ns() // 1_000_000
         protocol, encoding = negotiated
         payload = decompress(encoding, body, self._max_decompressed_bytes)
         if len(payload) > LARGE_BYTES:
-            intake = await self._decode_in_steps(protocol, payload, received_ms)
+            intake = await self._decode_in_steps(protocol, payload, tenant_id, received_ms)
         else:
-            intake = self._decoder.decode(protocol, payload, DEFAULT_TENANT_ID, received_ms)
+            intake = self._decoder.decode(protocol, payload, tenant_id, received_ms)
         self._rates.take(intake.tenant_id, intake.received)
         self._accounts.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
@@ -166,12 +187,12 @@ class WriteHandler:
         return answers.no_content(), written
 
     async def _decode_in_steps(
-        self, protocol: Protocol, payload: bytes, received_ms: int
+        self, protocol: Protocol, payload: bytes, tenant_id: int, received_ms: int
     ) -> Intake:
         """Decode a large request, and let others have their turn meanwhile; one at a time, since
         what is admitted counts only once it is decoded."""
         async with self._large:
-            steps = self._decoder.steps(protocol, payload, DEFAULT_TENANT_ID, received_ms)
+            steps = self._decoder.steps(protocol, payload, tenant_id, received_ms)
             for intake in steps:  # noqa: B007 (the last one is complete)
                 await asyncio.sleep(0)
         return intake

@@ -23,23 +23,23 @@ CLOSE_SECONDS = 1.0
 class TenantDatabase:
     """Calls of schema `internal`, each a statement by itself; all raise Unavailable.
 
-    Args:
-        pool: of `lazy_pool`, for this alone.
+    Use `open`, then `close`.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, url: str, settings: DatabaseSettings, application_name: str) -> None:
+        self._url = url
+        self._settings = settings.model_copy(update={"pool_size": CONNECTIONS})
+        self._application_name = application_name
+        self._pool: Pool | None = None
 
-    @classmethod
-    async def open(
-        cls, url: str, settings: DatabaseSettings, application_name: str
-    ) -> TenantDatabase:
+    async def open(self) -> None:
         """Make it ready; nothing is connected yet."""
-        few = settings.model_copy(update={"pool_size": CONNECTIONS})
-        return cls(await lazy_pool(url, few, application_name))
+        self._pool = await lazy_pool(self._url, self._settings, self._application_name)
 
     async def close(self) -> None:
         """Let go of the connections, with little patience."""
+        if self._pool is None:
+            return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
 
@@ -67,6 +67,7 @@ class TenantDatabase:
         return dropped
 
     async def _call(self, expression: str, *arguments: object) -> Any:
+        assert self._pool is not None, "not open"
         try:
             async with asyncio.timeout(CALL_SECONDS), borrow(self._pool, CALL_SECONDS) as lent:
                 return await lent.fetchval(f"SELECT {expression}", *arguments)

@@ -21,6 +21,8 @@ log = get_logger("tenants")
 EVERY_SECONDS = 1.0
 """How old what is known may be: a revoked key is refused within about so long."""
 
+GOODBYE_SECONDS = 1.0
+
 
 class TenantStore(Source, Recorder, Notebook, Protocol):
     """What the tenants room asks of the database."""
@@ -47,14 +49,15 @@ class Tenancy:
         self._running = [asyncio.create_task(_repeat(one)) for one in work]
 
     async def stop(self) -> None:
-        """Write what waits, if the database is there."""
+        """Write what waits, if the database is there and takes it at once."""
         for task in self._running:
             task.cancel()
         if self._running:
-            await asyncio.wait(self._running)
-        with suppress(Unavailable):
-            await self._audit.write(everything=True)
-            await self._usage.write()
+            await asyncio.wait(self._running, timeout=GOODBYE_SECONDS)
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                await self._audit.write(everything=True)
+                await self._usage.write()
 
     async def _look(self) -> None:
         await self.directory.look(time.monotonic())

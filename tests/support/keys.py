@@ -8,8 +8,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.config import AuthSettings
 from ingest.errors import Unavailable
+from ingest.tenants.audit import Audit
+from ingest.tenants.directory import Directory
+from ingest.tenants.gate import Gate
 from ingest.tenants.keys import StoredKey
+from ingest.tenants.usage import KeyUse
 from tests.support.databases import Database, connect
 
 KEY_ID = "abcdefghijk1"
@@ -85,6 +90,12 @@ class FakeStore:
     def _answer(self) -> None:
         if self.is_away:
             raise Unavailable("away")
+
+
+def open_gate() -> Gate:
+    """A gate that lets everybody in as `default`, and knows no key."""
+    store = FakeStore()
+    return Gate(Directory(store), Audit(store), KeyUse(store), AuthSettings())
 
 
 def _row(key: StoredKey) -> dict[str, Any]:

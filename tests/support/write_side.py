@@ -25,6 +25,7 @@ from ingest.writer.safekeeping import Safekeeping
 from ingest.writer.spool import Spool
 from ingest.writer.writers import Writers
 from tests.support.fake_database import FakeDatabase, FakeEngine
+from tests.support.keys import open_gate
 from tests.support.metrics import gauge
 from tests.support.remote_write import HEADERS
 from tests.support.spool_disk import Disk
@@ -85,7 +86,13 @@ class WriteSide:
         self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0, within)
         decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
         self.handler = WriteHandler(
-            decoder, self._safekeeping, self._writers.backlog, self.accounts, MAX_BYTES, MAX_BYTES
+            decoder,
+            self._safekeeping,
+            self._writers.backlog,
+            self.accounts,
+            MAX_BYTES,
+            MAX_BYTES,
+            gate=open_gate(),
         )
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)

@@ -22,6 +22,7 @@ from ingest.writer.backlog import SMALLEST_LIMIT_ROWS
 from ingest.writer.safekeeping import Safekeeping
 from ingest.writer.writers import Writers
 from tests.support.fake_database import FakeDatabase, FakeEngine
+from tests.support.keys import open_gate
 from tests.support.remote_write import HEADERS
 
 LONG_SECONDS, SHORT_SECONDS = 3600.0, 0.05
@@ -65,6 +66,7 @@ def handler(accounts: Accounts) -> WriteHandler:
         accounts,
         1000,
         1000,
+        gate=open_gate(),
     )
 
 

@@ -1,0 +1,150 @@
+"""Who asks: a key or a token becomes a tenant and a database role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import asyncpg
+from aiohttp import web
+
+from ingest.errors import KeyRefused, Unavailable
+from ingest.readapi.directory import ANONYMOUS_ROLE, Directory
+from ingest.readapi.pgproblems import problem_of
+from ingest.readapi.problems import Problem, database_away
+from ingest.readapi.tokens import Claims, Tokens
+from ingest.tenants.access import ADMIN, WRITE, Access
+from ingest.tenants.credentials import Kind, challenge_of, credentials_of
+from ingest.tenants.gate import Gate, SeesTenant
+from ingest.tenants.snapshot import DEFAULT_TENANT
+
+ADMIN_ROLE = "writer"
+
+NO_ANONYMOUS = "PGRST302"
+UNVERIFIED = "PGRST301"
+NOT_ALLOWED = "42501"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        tenant_id: whose data is seen.
+        role: which functions may be called.
+        claims: of the token; of a key, the same in its words.
+    """
+
+    tenant_id: int
+    role: str
+    claims: Claims
+
+
+class Callers:
+    """Finds out who asks, and records who was turned away.
+
+    Args:
+        gate: for keys, and for requests with nothing.
+        tokens: for tokens.
+    """
+
+    def __init__(self, gate: Gate, tokens: Tokens, directory: Directory) -> None:
+        self._gate = gate
+        self._tokens = tokens
+        self._directory = directory
+
+    async def caller_of(self, request: web.BaseRequest, scope: str) -> Caller:
+        """Who sent this request.
+
+        Args:
+            scope: what the request needs of a key; of a token the role decides, but it never
+                writes.
+
+        Raises:
+            Problem: 401, 403, the key or the token; 503, it cannot be checked now.
+        """
+        try:
+            if _brings_token(request.headers):
+                return await self._with_token(request, scope)
+            access = await self._gate.admit(request.headers, request.remote, scope)
+            self._refuse_names_of_proxies(request, access, scope)
+        except KeyRefused as refusal:
+            raise _refused(refusal) from None
+        except Unavailable:
+            raise database_away() from None
+        return _with_access(access)
+
+    async def sees(self, request: web.BaseRequest) -> SeesTenant:
+        """Whose metrics the request is shown; see `Gate.sees`. A token sees its own tenant's.
+
+        Raises:
+            Problem: 401, the key or the token; 503, it cannot be checked now.
+        """
+        if _brings_token(request.headers):
+            claims = self._claims_of(request)
+            tenant = claims.values.get("tenant", DEFAULT_TENANT)
+            return lambda name: name == tenant
+        try:
+            return await self._gate.sees(request.headers, request.remote)
+        except KeyRefused as refusal:
+            raise _refused(refusal) from None
+        except Unavailable:
+            raise database_away() from None
+
+    async def _with_token(self, request: web.BaseRequest, scope: str) -> Caller:
+        claims = self._claims_of(request)
+        if scope == WRITE:
+            refusal = KeyRefused("tokens are for reading; send an API key", "token")
+            self._gate.refuse(refusal, request.headers, request.remote)
+            raise refusal
+        try:
+            role = await self._directory.role_of(claims)
+            return Caller(await self._directory.tenant_id_of(claims), role, claims)
+        except asyncpg.PostgresError as error:
+            raise problem_of(error, authenticated=True) from error
+
+    def _claims_of(self, request: web.BaseRequest) -> Claims:
+        try:
+            return self._tokens.claims_of(request.headers.get("Authorization"))
+        except Problem as problem:
+            refusal = KeyRefused(problem.message, "token")
+            self._gate.refuse(refusal, request.headers, request.remote)
+            raise
+
+    def _refuse_names_of_proxies(
+        self, request: web.BaseRequest, access: Access, scope: str
+    ) -> None:
+        """The write side cannot know that this name came from a proxy: what it got from here would
+        be stored as another tenant's."""
+        if scope != WRITE or access.key_id or access.tenant == DEFAULT_TENANT:
+            return
+        text = "send what X-Scope-OrgID names a tenant for to the write side, or with an API key"
+        refusal = KeyRefused(text, "tenant", 403, tenant_id=access.tenant_id)
+        self._gate.refuse(refusal, request.headers, request.remote)
+        raise refusal
+
+
+def _brings_token(headers: Mapping[str, str]) -> bool:
+    try:
+        return credentials_of(headers).kind is Kind.TOKEN
+    except KeyRefused:
+        return False  # the gate will say why
+
+
+def _with_access(access: Access) -> Caller:
+    role = ADMIN_ROLE if ADMIN in access.scopes else ANONYMOUS_ROLE
+    values = {} if access.tenant == DEFAULT_TENANT else {"tenant": access.tenant}
+    if access.key_id:
+        values = {"tenant": access.tenant, "role": role}
+    return Caller(access.tenant_id, role, Claims(values, authenticated=access.key_id is not None))
+
+
+def _refused(refusal: KeyRefused) -> Problem:
+    """As PostgREST's clients know it."""
+    headers = {"WWW-Authenticate": challenge_of(refusal)}
+    text = str(refusal)
+    if refusal.reason == "missing":
+        message = "Anonymous access is disabled"
+        return Problem(401, NO_ANONYMOUS, message, text, headers=headers)
+    code = NOT_ALLOWED if refusal.status == 403 else UNVERIFIED
+    return Problem(refusal.status, code, text, headers=headers)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from struct import pack
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,11 +142,55 @@ class Start(NamedTuple):
     start_ms: int
 
 
-Item = Exemplar | Histogram | Metadata | Start
-"""What is stored beside samples."""
+PushKind = Literal["measure", "event"]
+"""What applications push; also the name of its store."""
 
-ITEM_STORES = ("exemplar", "histogram", "metadata", "start")
+
+class Measure(NamedTuple):
+    """A named number that an application pushed.
+
+    Attributes:
+        exact: its decimal text where `value` is another number.
+        attributes: JSON text, UTF-8.
+        item_id: 16 bytes: the digest of the sender's idempotency key, else random.
+        key_decides: the sender gave a key and no time, so the key alone says whether it is new.
+        target, schema: as which metric it is read.
+    """
+
+    timestamp_us: int
+    name: str
+    attributes: bytes
+    item_id: bytes
+    key_decides: bool
+    value: float
+    exact: str | None
+    target: str
+    schema: str
+
+
+class Event(NamedTuple):
+    """A named moment that an application pushed; the attributes are those of `Measure`."""
+
+    timestamp_us: int
+    name: str
+    attributes: bytes
+    item_id: bytes
+    key_decides: bool
+
+
+Item = Exemplar | Histogram | Metadata | Start | Measure | Event
+"""What is stored beside samples, or pushed."""
+
+PUSHED_STORES: tuple[PushKind, ...] = ("measure", "event")
+
+ITEM_STORES = ("exemplar", "histogram", "metadata", "start", *PUSHED_STORES)
 """Where items go, in the fixed order in which their transactions run, after those of samples."""
+
+OF_TENANTS = ("metadata", *PUSHED_STORES)
+"""Stores whose items belong to a tenant, not to a series."""
+
+COUNTED_ITEMS = ("histogram", *PUSHED_STORES)
+"""Stores whose items the accounts call samples."""
 
 
 STORES = TARGETS + ITEM_STORES
@@ -154,7 +198,8 @@ STORES = TARGETS + ITEM_STORES
 
 @dataclass(slots=True)
 class Items:
-    """Items of one store, parallel to whose they are: ids of series; of metadata, of the tenant."""
+    """Items of one store, parallel to whose they are: ids of series; of metadata, and of what is
+    pushed, of the tenant."""
 
     owner_id: list[int] = field(default_factory=list)
     item: list[Item] = field(default_factory=list)
@@ -264,7 +309,7 @@ class Intake:
     @property
     def beside_samples(self) -> int:
         """Items that may be stored and that the accounts do not call samples."""
-        known = sum(len(items) for store, items in self.items.items() if store != "histogram")
+        known = sum(len(items) for store, items in self.items.items() if store not in COUNTED_ITEMS)
         return known + sum(len(samples.exemplars) + len(samples.starts) for samples in self.new)
 
     @property

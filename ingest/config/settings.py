@@ -157,7 +157,7 @@ Limit = Annotated[int, Field(ge=0)]
 
 
 class LimitSettings(Section):
-    """`[limits]`: what one sender may ask of the write side; all are off by default (0).
+    """`[limits]`: what one sender may ask of the write side; 0 is off, as most are.
 
     A tenant's own row in the database goes before the last four.
     """
@@ -168,6 +168,12 @@ class LimitSettings(Section):
     series_per_request: Limit = Field(0, description="more series: 400 for the whole request")
     samples_per_request: Limit = Field(
         0, description="more samples, native histograms included: 400 for the whole request"
+    )
+    items_per_request: Limit = Field(
+        100_000, description="measures and events of one request, more: 413"
+    )
+    attributes_bytes: Limit = Field(
+        MIB, description="a measure or event with longer attributes, as sent: 400"
     )
     new_series_per_metric_per_hour: Limit = Field(
         0,

@@ -42,6 +42,9 @@ class Router:
         settings: `route` and `value_label` come first, then the built-in ones unless
             `builtin_routes` or `builtin_value_labels` is false. Of several value labels of one
             metric the first counts.
+
+    Attributes:
+        asked_labels: names of the labels that some rule looks at.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -50,6 +53,8 @@ class Router:
             named += [(f"built-in {name}", rule) for name, rule in BUILTIN_ROUTES.items()]
         self._rules = [_Rule(name, rule) for name, rule in named]
         self._otherwise = _Rule("no rule", DEFAULT_ROUTE).decision
+        asked = {label for rule in self._rules for label in rule.asked_labels}
+        self.asked_labels = tuple(sorted(asked))
         entries = list(settings.value_label)
         if settings.builtin_value_labels:
             entries += BUILTIN_VALUE_LABELS
@@ -86,6 +91,10 @@ class _Rule:
         self._label_regexes = tuple(
             (label, re.compile(pattern)) for label, pattern in match.labels_regex.items()
         )
+
+    @property
+    def asked_labels(self) -> list[str]:
+        return [label for label, _ in (*self._labels, *self._label_regexes)]
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
         if self._names and name not in self._names:

@@ -23,6 +23,8 @@ class Protocol(Enum):
 
     V1 = 1
     V2 = 2
+    PUSH = 3
+    """Measures and events as `push_spool` writes them; never on the wire."""
 
 
 PROTOCOLS = {V1_MESSAGE: Protocol.V1, V2_MESSAGE: Protocol.V2}

@@ -20,6 +20,18 @@ class InvalidSeries(BadRequest):
     """One series cannot be stored; the rest of its request can."""
 
 
+class InvalidItem(BadRequest):
+    """One measure or event cannot be stored, and nothing of its request is.
+
+    Args:
+        limit: the setting that says so, if one does.
+    """
+
+    def __init__(self, message: str, limit: str | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
 def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     """Labels as text, sorted by the UTF-8 bytes of their names.
 

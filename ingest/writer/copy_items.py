@@ -1,4 +1,4 @@
-"""Exemplars, histograms and metadata to PostgreSQL's binary COPY format; see `copy.py`.
+"""What is stored beside samples, or pushed, to PostgreSQL's binary COPY format; see `copy.py`.
 
 Arrays are those of `array_recv`: dimensions, flags, the element type's OID, length and lower bound,
 then each element with its length.
@@ -9,12 +9,19 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
 
-from ingest.model import Exemplar, Histogram, Item, Items, Metadata, Start
-from ingest.writer.copy import HEADER, POSTGRES_EPOCH_MS, TRAILER, numeric_field
+from ingest.model import Event, Exemplar, Histogram, Item, Items, Measure, Metadata, Start
+from ingest.writer.copy import (
+    HEADER,
+    POSTGRES_EPOCH_MS,
+    POSTGRES_EPOCH_US,
+    TRAILER,
+    numeric_field,
+)
 
 INT4, FLOAT8, NUMERIC = 23, 701, 1700
 NULL = struct.pack(">i", -1)
@@ -30,6 +37,10 @@ _smallint = struct.Struct(">ih").pack
 _float = struct.Struct(">id").pack
 _boolean = struct.Struct(">i?").pack
 _array = struct.Struct(">iiiii").pack
+_pushed_head = struct.Struct(">hiqiii").pack
+_attributes_head = struct.Struct(">ib").pack
+_pushed_id = struct.Struct(">i16si?").pack
+JSONB_VERSION = 1
 
 
 def encode_items(store: str, items: Items) -> bytes:
@@ -92,11 +103,47 @@ def _start(series_id: int, item: Item) -> bytes:
     return _fields(2) + _time(cast(Start, item).start_ms) + _bigint(8, series_id)
 
 
+def _measure(tenant_id: int, item: Item) -> bytes:
+    (at_us, name, attributes, item_id, key_decides, value, exact, target, schema) = cast(
+        Measure, item
+    )
+    name_bytes = name.encode()
+    return b"".join(
+        (
+            _pushed_head(10, 8, at_us - POSTGRES_EPOCH_US, 4, tenant_id, len(name_bytes)),
+            name_bytes,
+            _float(8, value),
+            NULL if exact is None else numeric_field(exact),
+            _attributes_head(len(attributes) + 1, JSONB_VERSION),
+            attributes,
+            _pushed_id(16, item_id, 1, key_decides),
+            _text(target),
+            _text(schema),
+        )
+    )
+
+
+def _event(tenant_id: int, item: Item) -> bytes:
+    at_us, name, attributes, item_id, key_decides = cast(Event, item)
+    name_bytes = name.encode()
+    return b"".join(
+        (
+            _pushed_head(6, 8, at_us - POSTGRES_EPOCH_US, 4, tenant_id, len(name_bytes)),
+            name_bytes,
+            _attributes_head(len(attributes) + 1, JSONB_VERSION),
+            attributes,
+            _pushed_id(16, item_id, 1, key_decides),
+        )
+    )
+
+
 _ENCODERS: dict[str, Callable[[int, Item], bytes]] = {
     "exemplar": _exemplar,
     "histogram": _histogram,
     "metadata": _metadata,
     "start": _start,
+    "measure": _measure,
+    "event": _event,
 }
 
 
@@ -133,6 +180,12 @@ def _numbers(numbers: Sequence[float], element: np.dtype[np.void], oid: int) -> 
 
 def _time(timestamp_ms: int) -> bytes:
     return _bigint(8, (timestamp_ms - POSTGRES_EPOCH_MS) * 1000)
+
+
+@lru_cache(maxsize=1000)
+def _text(text: str) -> bytes:
+    """Of texts that come again and again."""
+    return _sized(text.encode())
 
 
 def _sized(content: bytes) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.logs import get_logger
-from ingest.model import Labels, NewSamples, Rejection
+from ingest.model import OF_TENANTS, PUSHED_STORES, Labels, NewSamples, Rejection
 from ingest.storage.database import DATABASE_ERRORS, Database
 from ingest.wire.validate import series_text
 from ingest.writer.batch import Batch
@@ -25,17 +25,19 @@ class Culprit(NamedTuple):
     error: BaseException
 
     @property
-    def series_id(self) -> int:
-        """Whose sample or item it is."""
+    def series_id(self) -> int | None:
+        """Whose sample or item it is; None of metadata and of what is pushed."""
+        if isinstance(self.row, ItemBatch) and self.row.store in OF_TENANTS:
+            return None
         return self.row.owner_ids[0]
 
     def rejection(self, series: str) -> Rejection:
         """For the sender, or for the spool's list."""
-        reason = f"{series} {self.row.describe(0)}: {_refusal(self.error)}"
+        reason = f"{series} {self.row.describe(0)}".lstrip() + f": {_refusal(self.error)}"
         store = self.row.store if isinstance(self.row, ItemBatch) else None
         return Rejection(
             reason,
-            samples=int(store is None),
+            samples=int(store is None or store in PUSHED_STORES),
             histograms=int(store == "histogram"),
             exemplars=int(store == "exemplar"),
         )
@@ -43,13 +45,13 @@ class Culprit(NamedTuple):
 
 async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list[Rejection]:
     """Reasons that name the series; by its id alone where the database is gone by now."""
-    labels = await _labels(database, {culprit.series_id for culprit in culprits})
-    return [
-        culprit.rejection(_text(labels[culprit.series_id]))
-        if culprit.series_id in labels
-        else culprit.rejection(f"series {culprit.series_id}")
-        for culprit in culprits
-    ]
+    series_ids = {each.series_id for each in culprits if each.series_id is not None}
+    labels = await _labels(database, series_ids)
+    names: dict[int | None, str] = {None: ""}
+    for series_id in series_ids:
+        found = series_id in labels
+        names[series_id] = _text(labels[series_id]) if found else f"series {series_id}"
+    return [culprit.rejection(names[culprit.series_id]) for culprit in culprits]
 
 
 def rejection_of_series(samples: Sequence[NewSamples], error: BaseException) -> Rejection:

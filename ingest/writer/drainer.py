@@ -6,8 +6,9 @@ import asyncio
 
 from ingest.errors import PromgresError, Unavailable
 from ingest.intake.decoder import Decoder
+from ingest.intake.push import spooled_intake
 from ingest.logs import get_logger
-from ingest.model import Rejection
+from ingest.model import Intake, Rejection
 from ingest.wire.compression import decompress_snappy
 from ingest.wire.negotiate import Protocol
 from ingest.writer.accounts import Accounts
@@ -19,6 +20,8 @@ from ingest.writer.writers import Writers
 log = get_logger("spool")
 
 MOST_AT_ONCE = 32
+MOST_PUSHED_BYTES = 1024 * 1024 * 1024
+"""We wrote the payload ourselves; it may be longer than its request was."""
 MOST_PASSED_OVER = 8
 ROUND_SECONDS = 0.5
 """A round that takes longer becomes smaller: new requests wait behind it, and what waits for too
@@ -137,9 +140,7 @@ class Drainer:
         """Decode as at the time of the request, then write. Routing rules may have changed since:
         what they drop now stays undecided."""
         try:
-            payload = decompress_snappy(entry.payload, self._max_payload_bytes)
-            protocol = Protocol(entry.protocol)
-            intake = self._decoder.decode(protocol, payload, entry.tenant_id, entry.received_ms)
+            intake = self._decode(entry)
         except (PromgresError, ValueError) as error:
             undecided, ticket.undecided = ticket.undecided, 0
             self._accounts.settle(entry.tenant_id, "rejected", undecided)
@@ -150,3 +151,12 @@ class Drainer:
             settled=max(0, intake.storable - ticket.undecided),
             is_replay=True,
         )
+
+    def _decode(self, entry: Entry) -> Intake:
+        protocol = Protocol(entry.protocol)
+        if protocol is Protocol.PUSH:
+            return spooled_intake(
+                decompress_snappy(entry.payload, MOST_PUSHED_BYTES), entry.tenant_id
+            )
+        payload = decompress_snappy(entry.payload, self._max_payload_bytes)
+        return self._decoder.decode(protocol, payload, entry.tenant_id, entry.received_ms)

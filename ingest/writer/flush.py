@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import TARGETS, Int64s, Items, Metadata, Rejection, Rows, Start
+from ingest.model import COUNTED_ITEMS, TARGETS, Int64s, Items, Metadata, Rejection, Rows, Start
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.engine import Engine
@@ -29,8 +29,10 @@ RETRIES = 5
 DAY_MS = 86_400_000
 ITEM_WEIGHT = 10
 """Encoding an item takes the time of so many samples and more; nothing else happens meanwhile."""
-COUNTED = (*TARGETS, "histogram")
+COUNTED = (*TARGETS, *COUNTED_ITEMS)
 """Stores whose rows the accounts call samples."""
+REMEMBERED = ("metadata", "start")
+"""Stores whose items are sent again and again, and written once."""
 
 
 @dataclass(slots=True)
@@ -177,6 +179,8 @@ class Flusher:
         if parts[0].store == "exemplar":
             total = sum(len(part.rows) for part in parts)
             self._accounts.settle_exemplars(parts[0].tenant_id, total, new_rows, rejected)
+        if parts[0].store not in REMEMBERED:
+            return
         for part in parts:
             if isinstance(part.rows, Items) and not rejected:
                 for owner_id, item in zip(part.rows.owner_id, part.rows.item, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ingest.model import Intake, Item, Items, NewSamples, Rows
+from ingest.model import Event, Int64s, Intake, Item, Items, Measure, NewSamples, Rows
 from ingest.writer.batch import concatenate, select
 
 Share = Rows | Items
@@ -26,13 +26,23 @@ def rows_by_store(intake: Intake, ids: dict[bytes, int]) -> dict[str, Share]:
 
 
 def parted(rows: Share, parts: int) -> list[tuple[int, Share]]:
-    """Numbers of parts and the rows of each that has some: those of one series stay together."""
+    """Numbers of parts and the rows of each that has some: those of one series, or with one
+    idempotency key, stay together."""
     if parts == 1:
         return [(0, rows)]
-    owner_id = rows.series_id if isinstance(rows, Rows) else np.array(rows.owner_id, np.int64)
-    number = owner_id % parts
+    number = _numbers(rows) % parts
     chosen = [(index, np.flatnonzero(number == index)) for index in range(parts)]
     return [(index, _selected(rows, positions)) for index, positions in chosen if len(positions)]
+
+
+def _numbers(rows: Share) -> Int64s:
+    if isinstance(rows, Rows):
+        return rows.series_id
+    numbers = [
+        item.item_id[0] if isinstance(item, Measure | Event) else owner_id
+        for owner_id, item in zip(rows.owner_id, rows.item, strict=True)
+    ]
+    return np.array(numbers, np.int64)
 
 
 def _selected(rows: Share, positions: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Share:

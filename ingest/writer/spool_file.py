@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     Attributes:
         id: its place in the order; 0 before it is appended.
         received_ms: when it came.
-        protocol: major version of remote write.
+        protocol: a `wire.negotiate.Protocol`.
         samples: samples that nobody had accounted for when it was spooled.
         settled: samples of it that were accounted for before it was spooled.
         payload: the message as a snappy block.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
+from uuid import UUID
 
 from ingest.pushed.cursor import Position, write_cursor
 from ingest.pushed.query import PushedQuery
@@ -19,6 +22,13 @@ class Page(NamedTuple):
     body: bytes
     last: Position | None
 
+    @classmethod
+    def of(cls, body: bytes, next_time: datetime | None, next_id: UUID | None) -> Page:
+        """From the one row of a statement."""
+        if next_time is None or next_id is None:
+            return cls(body, None)
+        return cls(body, Position(next_time, next_id))
+
 
 def page_headers(query: PushedQuery, page: Page) -> dict[str, str]:
     """Headers of a 200.
@@ -33,3 +43,13 @@ def page_headers(query: PushedQuery, page: Page) -> dict[str, str]:
         headers["X-Next-Cursor"] = cursor
         headers["Link"] = f'<?{urlencode([*others, ("cursor", cursor)])}>; rel="next"'
     return headers
+
+
+def problem_body(code: str, message: str) -> bytes:
+    """The body of any other refusal: the four keys of the read side.
+
+    Args:
+        code: `PGRSTnnn`, or a SQLSTATE.
+    """
+    document = {"code": code, "message": message, "details": None, "hint": None}
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")

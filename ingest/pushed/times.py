@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from fractions import Fraction
 from math import ceil
 
 from ingest.errors import BadRequest
@@ -14,9 +14,9 @@ MICROSECOND = timedelta(microseconds=1)
 SECONDS_BELOW = 10**11
 """A smaller number is seconds (until the year 5138), any other milliseconds (from 1973 on)."""
 
-_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,30})?", re.ASCII)
 _RFC_3339 = re.compile(
-    r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?"
+    r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,30}))?"
     r"(?P<offset>[Zz]|[-+ ]\d\d:\d\d)",
     re.ASCII,
 )
@@ -37,7 +37,7 @@ def parse_time(name: str, text: str) -> datetime:
     """
     try:
         if _NUMBER.fullmatch(text):
-            return _from_number(Decimal(text))
+            return _from_number(Fraction(text))
         match = _RFC_3339.fullmatch(text)
         if match:
             return _from_fields(match)
@@ -63,7 +63,7 @@ def from_microseconds(microseconds: int) -> datetime:
     return EPOCH + microseconds * MICROSECOND
 
 
-def _from_number(number: Decimal) -> datetime:
+def _from_number(number: Fraction) -> datetime:
     per_unit = 1_000_000 if abs(number) < SECONDS_BELOW else 1_000
     return from_microseconds(ceil(number * per_unit))
 
@@ -71,5 +71,5 @@ def _from_number(number: Decimal) -> datetime:
 def _from_fields(match: re.Match[str]) -> datetime:
     offset = match["offset"].replace(" ", "+").upper()
     whole = datetime.fromisoformat(f"{match['date']}T{match['clock']}{offset}").astimezone(UTC)
-    fraction = Decimal(f"0.{match['fraction'] or 0}") * 1_000_000
+    fraction = Fraction(f"0.{match['fraction'] or 0}") * 1_000_000
     return whole + ceil(fraction) * MICROSECOND

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 EXPOSED = (
     "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Server,"
-    " Transfer-Encoding, Range-Unit"
+    " Transfer-Encoding, Range-Unit, Link, X-Next-Cursor"
 )
 ALLOWED_METHODS = "GET, POST, PATCH, PUT, DELETE, OPTIONS, HEAD"
 SIMPLE_HEADERS = "Accept, Accept-Language, Content-Language"

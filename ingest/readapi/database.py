@@ -11,6 +11,8 @@ import asyncpg
 
 from ingest.config import Settings
 from ingest.logs import get_logger
+from ingest.pushed import Page
+from ingest.pushed import Statement as PushedStatement
 from ingest.readapi.problems import Problem, database_away, no_role
 from ingest.readapi.statement import Statement
 from ingest.storage.pgerrors import CONNECTION_ERRORS
@@ -139,6 +141,22 @@ class ReadDatabase:
             assert row is not None
             yield Answer(row["body"], row["rows"], row["version"])
 
+    async def pushed(self, statement: PushedStatement, settings: Mapping[str, str]) -> Page:
+        """Run a statement of `ingest.pushed` in a read-only transaction of its own.
+
+        Args:
+            settings: set for this transaction only; it runs as the login itself.
+
+        Raises:
+            Problem: 503 or 504, no connection.
+            asyncpg.PostgresError: what the database said.
+        """
+        async with self._connection() as connection, _transaction(connection, read_only=True):
+            await _set(connection, settings)
+            row = await connection.fetchrow(statement.sql, *statement.parameters)
+        assert row is not None
+        return Page.of(row["body"], row["next_time"], row["next_id"])
+
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Proxy]:
         """A connection in a transaction: a pooler may not switch servers between its messages."""
@@ -216,7 +234,7 @@ async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
             list(settings.values()),
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
-        raise no_role(settings["role"]) from error  # it was dropped or revoked just now
+        raise no_role(settings.get("role")) from error  # it was dropped or revoked just now
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The OpenAPI (Swagger 2.0) document of the functions that a role may call."""
+"""The OpenAPI (Swagger 2.0) document: functions that a role may call, measures and events."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest.readapi.functions import Argument, Function
 from ingest.readapi.negotiate import RESULT_MEDIA
+from ingest.readapi.openapi_pushes import SECURITY, push_paths
 
 Json = dict[str, Any]
 
@@ -48,9 +49,13 @@ def openapi_document(functions: Iterable[Function], host: str) -> Json:
                 "in": "header",
                 "name": "Authorization",
                 "description": "Bearer and a JWT, signed with HS256",
-            }
+            },
+            **SECURITY,
         },
-        "paths": {f"/rpc/{name}": _path(described[name]) for name in sorted(described)},
+        "paths": {
+            **{f"/rpc/{name}": _path(described[name]) for name in sorted(described)},
+            **push_paths(),
+        },
     }
 
 

@@ -28,7 +28,8 @@ async def engine_api(engine_db: Database) -> AsyncIterator[Client]:
 
 async def test_every_function_answers(engine_api: Client) -> None:
     writer = token(role="writer")
-    paths: dict[str, Any] = (await engine_api.request("GET", "/", writer)).json["paths"]
+    document: dict[str, Any] = (await engine_api.request("GET", "/", writer)).json
+    paths = {path: each for path, each in document["paths"].items() if path.startswith("/rpc/")}
     assert len(paths) >= 19
     for path, described in paths.items():
         function = path.removeprefix("/rpc/")

@@ -1,0 +1,134 @@
+"""Measures and events that come to the read port, handed to the write side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import aiohttp
+from aiohttp import web
+
+from ingest.config import Settings
+from ingest.logs import get_logger
+from ingest.readapi.body import read_body
+from ingest.readapi.problems import Problem
+from ingest.readapi.reply import Reply
+
+FORWARDED = ("Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "Content-Type", "User-Agent")
+"""Headers of a push that the write side gets to see: who sends it, and what it is."""
+DECOMPRESSED = frozenset({"gzip", "deflate", "br", "zstd"})
+"""What aiohttp has undone by the time a body is read; any other encoding is passed on."""
+RETURNED = ("Content-Type", "Retry-After", "WWW-Authenticate", "Allow")
+"""Headers of the write side's answer that the client gets to see."""
+
+MOST_CONNECTIONS = 32
+MOST_BODY_BYTES = 128 * 1024 * 1024
+"""Of bodies in memory at once."""
+CONNECT_SECONDS = 5.0
+SLACK_SECONDS = 3.0
+"""How much longer than the write side may take for an answer we wait for it."""
+
+log = get_logger("api")
+
+
+class Forwarder:
+    """Sends each push once, and never again by itself: only its sender knows whether it may be.
+
+    Use `open`, then `close`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = (settings.api.write_url or "").rstrip("/")
+        self._longest_body_bytes = settings.receiver.max_body_bytes
+        self._timeout = aiohttp.ClientTimeout(
+            total=settings.receiver.answer_timeout_seconds + SLACK_SECONDS,
+            sock_connect=CONNECT_SECONDS,
+        )
+        self._body_bytes = 0
+        self._is_away = False
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the connections possible; none is made yet."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MOST_CONNECTIONS),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def forward(self, request: web.BaseRequest, path: str) -> Reply:
+        """The write side's answer to this push: its status, body and `Retry-After`.
+
+        Args:
+            path: of the write side.
+
+        Raises:
+            Problem: 408, 413, the body; 503, there is no write side, it is away, or too much is
+                under way.
+        """
+        if not self._url or self._session is None:
+            raise _unavailable("Pushes are not taken here: no write side is known (api.write_url)")
+        compressed = "Content-Encoding" in request.headers
+        with self._room_for(None if compressed else request.content_length):
+            body = await read_body(request, self._longest_body_bytes)
+            try:
+                reply = await self._send(self._session, path, _headers(request.headers), body)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise self._lost(error) from None
+        if self._is_away:
+            self._is_away = False
+            log.info("the write side is back")
+        return reply
+
+    async def _send(
+        self,
+        session: aiohttp.ClientSession,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Reply:
+        async with session.post(
+            self._url + path, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
+            return Reply(answer.status, await answer.read(), returned)
+
+    @contextmanager
+    def _room_for(self, length: int | None) -> Iterator[None]:
+        """Count a body while it is in memory, one of unknown length as the longest."""
+        expected = self._longest_body_bytes if length is None else length
+        expected = min(expected, self._longest_body_bytes)
+        if self._body_bytes and self._body_bytes + expected > MOST_BODY_BYTES:
+            raise _unavailable("Too many pushes are under way")
+        self._body_bytes += expected
+        try:
+            yield
+        finally:
+            self._body_bytes -= expected
+
+    def _lost(self, error: BaseException) -> Problem:
+        """What the client is told; why, and only once, is for the log."""
+        if not self._is_away:
+            self._is_away = True
+            log.warning("the write side is away", reason=str(error) or type(error).__name__)
+        return _unavailable("The write side does not answer")
+
+
+def _headers(given: Mapping[str, str]) -> dict[str, str]:
+    headers = {name: given[name] for name in FORWARDED if name in given}
+    encoding = given.get("Content-Encoding", "").strip()
+    if encoding and encoding.lower() not in DECOMPRESSED:
+        headers["Content-Encoding"] = encoding
+    headers.setdefault("Content-Type", "application/json")  # aiohttp would say octet-stream
+    headers["Accept-Encoding"] = "identity"  # answers are short; what we pass on, we compress
+    return headers
+
+
+def _unavailable(message: str) -> Problem:
+    return Problem(503, "PGRSTX01", message, "Nothing is known to be stored", "Send it again later")

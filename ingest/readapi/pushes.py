@@ -1,0 +1,99 @@
+"""`/api/v1/measure` and `/api/v1/event` on the read port: read here, written by the write side."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from ingest.config import Settings
+from ingest.errors import BadRequest
+from ingest.pushed import (
+    OLDER_REFUSAL,
+    Kind,
+    Page,
+    PushedQuery,
+    page_headers,
+    parse_query,
+    refused_by_database,
+    statement_of,
+)
+from ingest.readapi.callers import Callers
+from ingest.readapi.database import ReadDatabase
+from ingest.readapi.exchange import Exchange
+from ingest.readapi.forwarder import Forwarder
+from ingest.readapi.negotiate import Media
+from ingest.readapi.pgproblems import problem_of
+from ingest.readapi.problems import Problem, bad_query
+from ingest.readapi.reply import Reply, text_reply
+from ingest.tenants.access import READ, WRITE
+from ingest.tenants.credentials import is_older
+
+METHODS = "OPTIONS,GET,HEAD,POST"
+
+
+class Pushes:
+    """Answers both names, with every method."""
+
+    def __init__(
+        self, database: ReadDatabase, callers: Callers, forwarder: Forwarder, settings: Settings
+    ) -> None:
+        self._database = database
+        self._callers = callers
+        self._forwarder = forwarder
+        timeout_ms = max(1, round(settings.api.statement_timeout_seconds * 1000))
+        self._constant_settings = {"statement_timeout": str(timeout_ms), "TimeZone": "UTC"}
+
+    async def __call__(self, exchange: Exchange, kind: Kind) -> Reply:
+        """Answer one request.
+
+        Raises:
+            Problem: whatever went wrong, unless the client knows the older answers only.
+        """
+        exchange.function = f"/api/v1/{kind}"
+        try:
+            return await self._answer(exchange, kind)
+        except Problem as problem:
+            if is_older(exchange.request.headers):
+                return _older_reply(problem)
+            raise
+
+    async def _answer(self, exchange: Exchange, kind: Kind) -> Reply:
+        match exchange.method:
+            case "GET" | "HEAD":
+                return await self._read(exchange, kind)
+            case "POST":
+                return await self._write(exchange, kind)
+            case "OPTIONS":
+                return Reply(200, b"", {"Allow": METHODS})
+        message = f"Unsupported HTTP method: {exchange.method}"
+        raise Problem(405, "PGRST117", message, headers={"Allow": METHODS})
+
+    async def _read(self, exchange: Exchange, kind: Kind) -> Reply:
+        caller = await self._callers.caller_of(exchange.request, READ)
+        try:
+            query = parse_query(kind, exchange.request.rel_url.raw_query_string)
+            page = await self._page(query, caller.tenant_id)
+        except BadRequest as error:
+            raise bad_query(str(error)) from None
+        return Reply(200, page.body, page_headers(query, page))
+
+    async def _page(self, query: PushedQuery, tenant_id: int) -> Page:
+        settings = {**self._constant_settings, "promgres.tenant_id": str(tenant_id)}
+        try:
+            return await self._database.pushed(statement_of(query), settings)
+        except asyncpg.PostgresError as error:
+            ours = problem_of(error, authenticated=True)
+            raise refused_by_database(query, error.sqlstate) or ours from error
+
+    async def _write(self, exchange: Exchange, kind: Kind) -> Reply:
+        """The key is checked here too: the write side would not know from where it came."""
+        await self._callers.caller_of(exchange.request, WRITE)
+        return await self._forwarder.forward(exchange.request, f"/api/v1/{kind}")
+
+
+def _older_reply(problem: Problem) -> Reply:
+    """As clients of the older API know refusals: one for keys, else a line of text."""
+    if problem.status in (401, 403):
+        return Reply(403, OLDER_REFUSAL, {"Content-Type": Media.JSON.value})
+    reply = text_reply(problem.message, problem.status)
+    kept = {name: value for name, value in problem.headers.items() if name != "WWW-Authenticate"}
+    return Reply(reply.status, reply.body, {**reply.headers, **kept})

@@ -1,0 +1,90 @@
+"""Reading measures and events on the write side's connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from ingest.errors import QueryRefused, Unavailable
+from ingest.storage.database import LAST_WORDS_SECONDS
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pool import Pool, borrow
+
+READS_AT_ONCE = 1
+"""The connections are for writing; who reads much asks the read side, which has its own."""
+
+AWAY_SQLSTATES = ("08", "53", "57P")
+"""How SQLSTATEs begin that say the same as no answer: try again later."""
+
+SETTINGS = (
+    "SELECT set_config('promgres.tenant_id', $1, true), set_config('statement_timeout', $2, true),"
+    " set_config('TimeZone', 'UTC', true)"
+)
+
+
+class PushedRow(NamedTuple):
+    """What a statement of `ingest.pushed` returns; the last two are of the last row, if more
+    follow."""
+
+    body: bytes
+    next_time: datetime | None
+    next_id: UUID | None
+
+
+class PushedReader:
+    """Runs such statements, few at a time.
+
+    Args:
+        timeout_seconds: of the statement.
+        wait_seconds: until it may begin.
+    """
+
+    def __init__(self, pool: Pool, timeout_seconds: float, wait_seconds: float) -> None:
+        self._pool = pool
+        self._timeout_ms = max(1, round(timeout_seconds * 1000))
+        self._most_seconds = timeout_seconds + LAST_WORDS_SECONDS
+        self._wait_seconds = wait_seconds
+        self._turn = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def read(self, tenant_id: int, sql: str, parameters: Sequence[object]) -> PushedRow:
+        """One read-only transaction, in which the tenant and the statement's time are set.
+
+        Raises:
+            Unavailable: too many want to read, or the database is away.
+            QueryRefused: it answers with an error.
+        """
+        try:
+            await asyncio.wait_for(self._turn.acquire(), self._wait_seconds)
+        except TimeoutError:
+            raise Unavailable("too many reads here; the read side has more room") from None
+        try:
+            async with asyncio.timeout(self._most_seconds):
+                return await self._read(tenant_id, sql, parameters)
+        except asyncpg.PostgresError as error:
+            raise _refused(error) from error
+        except CONNECTION_ERRORS as error:
+            raise Unavailable("the database is not reachable") from error
+        finally:
+            self._turn.release()
+
+    async def _read(self, tenant_id: int, sql: str, parameters: Sequence[object]) -> PushedRow:
+        async with (
+            borrow(self._pool, self._most_seconds) as connection,
+            connection.transaction(readonly=True),
+        ):
+            await connection.fetchrow(SETTINGS, str(tenant_id), str(self._timeout_ms))
+            row = await connection.fetchrow(sql, *parameters)
+        assert row is not None
+        return PushedRow(row["body"], row["next_time"], row["next_id"])
+
+
+def _refused(error: asyncpg.PostgresError) -> QueryRefused | Unavailable:
+    sqlstate = error.sqlstate or ""
+    if sqlstate.startswith(AWAY_SQLSTATES):
+        return Unavailable("the database is not reachable")
+    return QueryRefused(error.message or type(error).__name__, sqlstate)

@@ -53,11 +53,12 @@ class Metrics:
         requests = self.value("promgres_spool_requests")
         return requests == self.in_flight == self.spooled == 0
 
-    def assert_balanced(self) -> None:
+    def assert_balanced(self, tenant: str = "default") -> None:
         """received = written + duplicate + rejected + dropped + refused + in flight + spooled."""
-        parts = {result: self.samples(result) for result in DECIDED}
-        parts |= {"in flight": self.in_flight, "spooled": self.spooled}
-        assert self.samples("received") == sum(parts.values()), parts
+        parts = {result: self.samples(result, tenant) for result in DECIDED}
+        parts["in flight"] = int(self.value("promgres_samples_in_flight", tenant=tenant))
+        parts["spooled"] = int(self.value("promgres_samples_spooled", tenant=tenant))
+        assert self.samples("received", tenant) == sum(parts.values()), parts
 
 
 def _samples(text: str) -> Iterator[tuple[tuple[str, frozenset[tuple[str, str]]], float]]:

@@ -118,6 +118,13 @@ def test_all_is_well_for_machines(place: Place) -> None:
     }
 
 
+def test_keys_of_the_embedded_database(place: Place) -> None:
+    """`promgres key` finds it, as the doctor does."""
+    made = run(PROMGRES, "key", "create", "default", *place.flags)
+    assert made.stdout.startswith("pmk_"), made.output
+    assert "key" in made.stderr
+
+
 def test_what_it_says_to_type_heals(place: Place) -> None:
     psql(place.data_dir, "GRANT EXECUTE ON FUNCTION api.get_excluded_addresses() TO PUBLIC")
     sick = place.doctor()

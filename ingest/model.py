@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from struct import pack
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -316,6 +316,11 @@ class Intake:
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
         return not (self.known or self.items or self.new)
+
+    def pushed(self, kind: PushKind) -> list[Measure | Event]:
+        """Measures or events that may be stored, in the order of the request."""
+        items = self.items.get(kind)
+        return cast(list[Measure | Event], items.item) if items is not None else []
 
     def add_item(self, store: str, owner_id: int, item: Item) -> None:
         """An item of a series whose id is known, or of the tenant."""

@@ -20,11 +20,14 @@ from ingest.daemon.background import (
 from ingest.daemon.spool import open_spool
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits, SizeLimits
+from ingest.intake.push import PushDecoder
 from ingest.intake.quotas import Quotas
 from ingest.intake.rates import Rates
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
+from ingest.receiver.bodies import Bodies
+from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.server import Server, build_app
 from ingest.receiver.write import WriteHandler
@@ -117,31 +120,49 @@ class Daemon:
             accounts,
             self._spool,
             settings.spool.after,
-            settings.receiver.answer_timeout_seconds,
         )
         router, limits = Router(settings), _limits(settings, engine)
-        decoder = Decoder(router, cache, limits, SizeLimits(settings.limits))
-        handler = WriteHandler(
-            decoder,
+        bodies, rates = self._entrance(quotas)
+        write = WriteHandler(
+            Decoder(router, cache, limits, SizeLimits(settings.limits)),
             self._safekeeping,
-            self._writers.backlog,
             accounts,
-            settings.receiver.max_body_bytes,
+            bodies,
+            rates,
             settings.receiver.max_decompressed_bytes,
-            settings.limits.concurrent_requests,
-            Rates(quotas),
-            gate=gate,
+        )
+        push = PushHandler(
+            PushDecoder(router, limits, settings.limits),
+            self._safekeeping,
+            accounts,
+            bodies,
+            rates,
+            names,
+            settings.receiver.max_decompressed_bytes,
         )
         api = settings.api
         reader = PushedReader(
             self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
         )
         pushed = PushedHandler(gate, reader)
-        app = build_app(handler, pushed, lambda: self._ready(database), gate)
+        app = build_app(write, push, pushed, lambda: self._ready(database), gate)
         self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
         self._writers.start()
         # What was acknowledged is written back whatever the limits of sizes are by now.
         self._start_background(engine, database, Decoder(router, cache, limits), accounts)
+
+    def _entrance(self, quotas: Quotas) -> tuple[Bodies, Rates]:
+        """What remote write and pushes have to pass alike."""
+        receiver, rates = self._settings.receiver, Rates(quotas)
+        bodies = Bodies(
+            self._tenancy.gate,
+            rates,
+            self._writers.backlog,
+            receiver.max_body_bytes,
+            self._settings.limits.concurrent_requests,
+            receiver.answer_timeout_seconds,
+        )
+        return bodies, rates
 
     def _start_background(
         self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts

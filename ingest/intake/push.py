@@ -121,7 +121,8 @@ class _Reception:
             PushRefused: it cannot.
         """
         if self._refused:
-            raise PushRefused(self._errors, self._refused - len(self._errors))
+            more = self._refused - len(self._errors)
+            raise PushRefused(self._errors, more, self.intake.sent.samples)
         self.intake.items.update((kind, items) for kind, items in self._items.items() if items)
 
     def _refuse(self, refusal: InvalidItem) -> None:

@@ -19,3 +19,16 @@ DECODE_SECONDS = Counter(
     "Time spent on decompress, decode, identify and route.",
     registry=REGISTRY,
 )
+PUSH_REQUESTS = Counter(
+    "promgres_push_requests",
+    "Requests with measures and events by status.",
+    ["status"],
+    registry=REGISTRY,
+)
+PUSHED = Counter(
+    "promgres_pushed",
+    "Measures and events: received (what became of them is counted with samples), or refused with"
+    " their request.",
+    ["tenant", "kind", "result"],
+    registry=REGISTRY,
+)

@@ -11,6 +11,7 @@ from ingest.errors import KeyRefused, OperatorError, Unavailable
 from ingest.metrics import exposition
 from ingest.pushed import PUSH_PATHS
 from ingest.receiver import answers
+from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.write import WriteHandler
 from ingest.tenants.gate import Gate
@@ -22,11 +23,13 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def build_app(
-    write: WriteHandler, pushed: PushedHandler, ready: Ready, gate: Gate
+    write: WriteHandler, push: PushHandler, pushed: PushedHandler, ready: Ready, gate: Gate
 ) -> web.Application:
-    """Routes of the write side. The write handler limits its bodies itself.
+    """Routes of the write side. Handlers limit their bodies themselves.
 
     Args:
+        push: takes measures and events.
+        pushed: shows them.
         gate: decides whose metrics `/metrics` shows.
     """
     app = web.Application()
@@ -34,9 +37,11 @@ def build_app(
         app.router.add_route("*", path, write)
     for path in PUSH_PATHS:
         app.router.add_get(path, pushed)
+        app.router.add_route("*", path, push)
     app.router.add_get("/metrics", _metrics_handler(gate))
     app.router.add_get("/-/healthy", _healthy)
     app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/", _welcome)
     app.router.add_get("/-/ready", _ready_handler(ready))
     return app
 
@@ -101,6 +106,11 @@ async def _healthy(_: web.Request) -> web.Response:
 async def _healthz(_: web.Request) -> web.Response:
     """The same under the older API's name, and in its words."""
     return web.Response(text="ok")
+
+
+async def _welcome(_: web.Request) -> web.Response:
+    """The older API said so, too."""
+    return web.Response(text="welcome to promgres")
 
 
 def _ready_handler(ready: Ready) -> Handler:

@@ -8,32 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from ingest.errors import (
-    BadRequest,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    RequestError,
-    Unavailable,
-)
+from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
 from ingest.intake.decoder import Decoder
-from ingest.intake.limits import over_limit
-from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.logs import get_logger
 from ingest.model import Counts, Intake, Rejection
 from ingest.receiver import answers
-from ingest.receiver.metrics import BODY_BYTES, DECODE_SECONDS, REQUESTS, SECONDS
-from ingest.tenants.access import WRITE
-from ingest.tenants.gate import Gate
+from ingest.receiver.bodies import Bodies
+from ingest.receiver.metrics import DECODE_SECONDS, REQUESTS, SECONDS
 from ingest.wire.compression import compress_snappy, decompress
 from ingest.wire.negotiate import Encoding, Negotiated, Protocol, negotiate
 from ingest.writer.accounts import Accounts
-from ingest.writer.backlog import Backlog
 from ingest.writer.safekeeping import Safekeeping
 
 log = get_logger("receiver")
@@ -44,32 +33,29 @@ LARGE_BYTES = 4 * 1024 * 1024
 
 
 class WriteHandler:
-    """Answers `POST /write` and its other names."""
+    """Answers `POST /write` and its other names.
+
+    Args:
+        bodies: who may send how much.
+        rates: how fast each tenant may.
+        max_decompressed_bytes: of one message.
+    """
 
     def __init__(
         self,
         decoder: Decoder,
         safekeeping: Safekeeping,
-        backlog: Backlog,
         accounts: Accounts,
-        max_body_bytes: int,
+        bodies: Bodies,
+        rates: Rates,
         max_decompressed_bytes: int,
-        concurrent_requests: int = 0,
-        rates: Rates | None = None,
-        *,
-        gate: Gate,
     ) -> None:
-        self._gate = gate
         self._decoder = decoder
         self._safekeeping = safekeeping
-        self._backlog = backlog
         self._accounts = accounts
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
+        self._rates = rates
         self._max_decompressed_bytes = max_decompressed_bytes
-        self._concurrent_requests = concurrent_requests
-        self._rates = rates or Rates(UNLIMITED)
-        self._under_way = 0
-        self._large = asyncio.Lock()
 
     async def __call__(self, request: web.Request) -> web.Response:
         """Answer one request; never raises."""
@@ -87,7 +73,9 @@ class WriteHandler:
         """Answer a request of a kind that is taken. From here on 2.0 hears what was written."""
         written = Counts()
         try:
-            response, written = await self._take_in_time(request, negotiated)
+            async with self._bodies.take(request) as (access, body):
+                with SECONDS.time():
+                    response, written = await self._take(body, negotiated, access.tenant_id)
         except RequestError as error:
             response = _refused(request, error)
         except Unavailable as error:
@@ -101,62 +89,11 @@ class WriteHandler:
             answers.add_written(response, written)
         return response
 
-    async def _take_in_time(
-        self, request: web.Request, negotiated: Negotiated
-    ) -> tuple[web.Response, Counts]:
-        try:
-            async with asyncio.timeout(self._safekeeping.answer_within_seconds):
-                access = await self._gate.admit(request.headers, request.remote, WRITE)
-                with self._one_more():
-                    return await self._take_admitted(request, negotiated, access.tenant_id)
-        except TimeoutError:
-            raise Unavailable("the time for an answer is over; try again") from None
-
-    @contextmanager
-    def _one_more(self) -> Iterator[None]:
-        """Whoever is not admitted counts for nothing."""
-        self._under_way += 1
-        try:
-            if 0 < self._concurrent_requests < self._under_way:
-                over_limit("concurrent_requests")
-                raise Unavailable("too many requests at once (limits.concurrent_requests)")
-            yield
-        finally:
-            self._under_way -= 1
-
-    async def _take_admitted(
-        self, request: web.Request, negotiated: Negotiated, tenant_id: int
-    ) -> tuple[web.Response, Counts]:
-        self._rates.check(tenant_id)
-        length_bytes = request.content_length
-        if length_bytes is not None and length_bytes > self._max_body_bytes:
-            raise self._too_large()
-        expected_bytes = self._max_body_bytes if length_bytes is None else length_bytes
-        with self._backlog.body(expected_bytes):
-            body = await self._read(request)
-            with SECONDS.time():
-                return await self._take(body, negotiated, tenant_id)
-
     def _answer_probe(self, request: web.Request) -> web.Response:
         """VictoriaMetrics' senders ask whether zstd is taken here."""
         if request.method == "GET" and request.query.get(PROBE) == "1":
             return web.Response(text="1")
         raise MethodNotAllowed(f"{request.method} is not taken here: senders POST")
-
-    async def _read(self, request: web.Request) -> bytes:
-        chunks = []
-        total_bytes = 0
-        async for chunk in request.content.iter_any():
-            total_bytes += len(chunk)
-            if total_bytes > self._max_body_bytes:
-                raise self._too_large()
-            chunks.append(chunk)
-        BODY_BYTES.inc(total_bytes)
-        return b"".join(chunks)
-
-    def _too_large(self) -> PayloadTooLarge:
-        over_limit("max_body_bytes")
-        return PayloadTooLarge(f"the body is longer than {self._max_body_bytes} bytes")
 
     async def _take(
         self, body: bytes, negotiated: Negotiated, tenant_id: int
@@ -189,9 +126,8 @@ class WriteHandler:
     async def _decode_in_steps(
         self, protocol: Protocol, payload: bytes, tenant_id: int, received_ms: int
     ) -> Intake:
-        """Decode a large request, and let others have their turn meanwhile; one at a time, since
-        what is admitted counts only once it is decoded."""
-        async with self._large:
+        """Decode a large request, and let others have their turn meanwhile."""
+        async with self._bodies.large:
             steps = self._decoder.steps(protocol, payload, tenant_id, received_ms)
             for intake in steps:  # noqa: B007 (the last one is complete)
                 await asyncio.sleep(0)

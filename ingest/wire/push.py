@@ -58,15 +58,17 @@ class PushRefused(BadRequest):
         errors: position of the item from 0 (None: the body as a whole) and what is wrong with it;
             the first `MOST_REASONS` of them.
         more: how many are left out.
+        items: how many items the body has, as far as that is known.
     """
 
-    def __init__(self, errors: list[tuple[int | None, str]], more: int = 0) -> None:
+    def __init__(self, errors: list[tuple[int | None, str]], more: int = 0, items: int = 0) -> None:
         position, reason = errors[0]
         where = "" if position is None else f"item {position}: "
         others = len(errors) - 1 + more
         super().__init__(f"{where}{reason}" + (f" (and {others} more)" if others else ""))
         self.errors = errors
         self.more = more
+        self.items = items
 
 
 class _Fields(msgspec.Struct):

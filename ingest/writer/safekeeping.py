@@ -25,7 +25,6 @@ class Safekeeping:
     Args:
         spool: None does without; senders then keep what the database does not take.
         spool_after_seconds: how long the database may take before a request is spooled.
-        answer_within_seconds: every request has its answer by then, from its first byte on.
     """
 
     def __init__(
@@ -34,13 +33,11 @@ class Safekeeping:
         accounts: Accounts,
         spool: Spool | None,
         spool_after_seconds: float,
-        answer_within_seconds: float,
     ) -> None:
         self._writers = writers
         self._accounts = accounts
         self._spool = spool
         self._spool_after_seconds = spool_after_seconds
-        self.answer_within_seconds = answer_within_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def wait_for_room(self) -> None:

@@ -14,7 +14,9 @@ from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
 from ingest.daemon.daemon import LAST_BATCH_SECONDS
 from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
+from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
+from ingest.receiver.bodies import Bodies
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -82,17 +84,13 @@ class WriteSide:
         )
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
-        within = receiver.answer_timeout_seconds
-        self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0, within)
+        self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0)
+        rates, within = Rates(UNLIMITED), receiver.answer_timeout_seconds
+        backlog = self._writers.backlog
+        bodies = Bodies(open_gate(), rates, backlog, MAX_BYTES, 0, within)
         decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
         self.handler = WriteHandler(
-            decoder,
-            self._safekeeping,
-            self._writers.backlog,
-            self.accounts,
-            MAX_BYTES,
-            MAX_BYTES,
-            gate=open_gate(),
+            decoder, self._safekeeping, self.accounts, bodies, rates, MAX_BYTES
         )
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)

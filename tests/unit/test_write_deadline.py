@@ -12,7 +12,9 @@ from aiohttp import web
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
+from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
+from ingest.receiver.bodies import Bodies
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -59,14 +61,14 @@ def handler(accounts: Accounts) -> WriteHandler:
     writers = Writers(
         database, FakeEngine(), cache, accounts, WriterSettings(), receiver, UNLIMITED
     )
+    rates = Rates(UNLIMITED)
     return WriteHandler(
         Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
-        Safekeeping(writers, accounts, None, LONG_SECONDS, SHORT_SECONDS),
-        writers.backlog,
+        Safekeeping(writers, accounts, None, LONG_SECONDS),
         accounts,
+        Bodies(open_gate(), rates, writers.backlog, 1000, 0, SHORT_SECONDS),
+        rates,
         1000,
-        1000,
-        gate=open_gate(),
     )
 
 

@@ -1,0 +1,105 @@
+"""What the headers of a push say about its body, and the body without its compression.
+
+Lenient where senders are: `curl -d` calls everything a form, so a body is JSON unless it certainly
+is something else.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from email.message import Message
+from enum import Enum
+
+from ingest.errors import BadRequest, UnsupportedMedia
+from ingest.wire.zstd import decompress_zstd
+
+_NO_JSON_KINDS = ("multipart", "image", "audio", "video")
+_NO_JSON_FORMATS = ("protobuf", "xml", "msgpack", "cbor")
+_UTF_8 = ("utf-8", "utf8", "us-ascii")
+_GZIP_WINDOW_BITS = 31
+
+
+class PushEncoding(Enum):
+    """How the body is compressed."""
+
+    PLAIN = "identity"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+def push_encoding(headers: Mapping[str, str]) -> PushEncoding:
+    """How the body is compressed, from Content-Encoding.
+
+    Raises:
+        UnsupportedMedia: a compression that is not taken here.
+    """
+    text = headers.get("Content-Encoding", "").strip().lower().removeprefix("x-")
+    try:
+        return PushEncoding(text) if text else PushEncoding.PLAIN
+    except ValueError:
+        raise UnsupportedMedia(
+            f"Content-Encoding {text[:50]!r}: only gzip, zstd and identity are taken here"
+        ) from None
+
+
+def check_json(headers: Mapping[str, str]) -> None:
+    """Whether the body can be JSON, from Content-Type.
+
+    Raises:
+        UnsupportedMedia: it certainly is none.
+    """
+    message = Message()
+    message["Content-Type"] = headers.get("Content-Type", "application/json")
+    content_type = message.get_content_type()
+    is_other = message.get_content_maintype() in _NO_JSON_KINDS or any(
+        other in content_type for other in _NO_JSON_FORMATS
+    )
+    charset = message.get_content_charset("utf-8")
+    if is_other or charset not in _UTF_8:
+        raise UnsupportedMedia(
+            f"Content-Type {content_type[:100]!r} with charset {charset[:50]!r}: only JSON (or"
+            " NDJSON) in UTF-8 is taken here"
+        )
+
+
+def decompressed(encoding: PushEncoding, body: bytes, max_bytes: int) -> bytes:
+    """The JSON text of a body.
+
+    Raises:
+        BadRequest: corrupt, or more than `max_bytes` after decompression.
+    """
+    if encoding is PushEncoding.GZIP:
+        return _gunzip(body, max_bytes)
+    if encoding is PushEncoding.ZSTD:
+        return decompress_zstd(body, max_bytes)
+    if len(body) > max_bytes:
+        raise _too_long(max_bytes)
+    return body
+
+
+def _gunzip(body: bytes, max_bytes: int) -> bytes:
+    """All members of a gzip file, without ever holding more than what is taken."""
+    pieces: list[bytes] = []
+    room = max_bytes
+    while body:
+        member = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        try:
+            piece = member.decompress(body, room + 1)
+        except zlib.error as error:
+            raise BadRequest(f"the body is no gzip: {error}") from None
+        room -= len(piece)
+        if room < 0:
+            raise _too_long(max_bytes)
+        if not member.eof:
+            raise BadRequest("the body is gzip that is cut")
+        pieces.append(piece)
+        body = member.unused_data
+    return b"".join(pieces)
+
+
+def _too_long(max_bytes: int) -> BadRequest:
+    return BadRequest(
+        f"the body has more than the {max_bytes} bytes that are taken"
+        " (receiver.max_decompressed_bytes)"
+    )

@@ -57,7 +57,7 @@ class _Connected(Recorder):
         max_items: int = 100_000,
         max_bytes: int = 64 * MIB,
         batch_items: int = 5_000,
-        batch_bytes: int = 2 * MIB,
+        batch_bytes: int = MIB,
         interval: float = 0.5,
         senders: int = 2,
         timeout: float = 30.0,

@@ -77,13 +77,13 @@ class Encoder:
         return f'{{"name":{_name(name)}{self._rest(metadata, moment, key)}'
 
     def stamp(self) -> str:
-        """Time and idempotency key of this moment, as the end of a JSON object."""
-        return f',"time":{time.time():.6f},"idempotency_key":"{self._prefix}-{self._next()}"}}'
+        """Time and idempotency key of this moment, as the last fields of a JSON object."""
+        return f',"time":{time.time():.6f},"idempotency_key":"{self._prefix}-{self._next()}"'
 
     def _rest(self, metadata: Mapping[str, Any], moment: Moment | None, key: str | None) -> str:
         attributes = f',"attributes":{self._json(metadata)}' if metadata else ""
         if moment is None and key is None:
-            return attributes + self.stamp()
+            return f"{attributes}{self.stamp()}}}"
         when = "" if moment is None else f',"time":{_moment(moment)}'
         if key is None:
             return f'{attributes}{when},"idempotency_key":"{self._prefix}-{self._next()}"}}'

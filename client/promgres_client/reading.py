@@ -81,14 +81,18 @@ class Reader:
 
     def pages(self, query: Query) -> Iterator[list[dict[str, Any]]]:
         """The same page by page."""
+        for body in self.bodies(query):
+            yield json.loads(body, parse_float=exact_number)
+
+    def bodies(self, query: Query) -> Iterator[bytes]:
+        """The same, each page as the JSON that the server wrote."""
         parameters, left = query.parameters(), query.limit
         try:
             while left is None or left > 0:
                 size = PAGE_ITEMS if left is None else min(left, PAGE_ITEMS)
                 answer = self._get(PATHS[query.kind], {**parameters, "limit": str(size)})
-                page = json.loads(answer.body, parse_float=exact_number)
-                yield page
-                left = None if left is None else left - len(page)
+                yield answer.body
+                left = None if left is None else left - size
                 cursor = answer.headers.get("X-Next-Cursor")
                 if not cursor:
                     return

@@ -23,6 +23,9 @@ COMMANDS = {
     "audit": "who changed tenants and keys, and what was refused",
     "spool": "what is acknowledged and not in the database yet",
     "doctor": "say what is wrong and what to type about it",
+    "pipe": "send measures and events from a file or standard input",
+    "query": "print stored measures or events",
+    "agent": "report facts about this machine as measures and events",
     "config": "check the settings, or print all of them",
 }
 

@@ -1,0 +1,46 @@
+"""What `promgres pipe`, `query` and `agent` have in common: a server and a key."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ingest.errors import ConfigError
+from promgres_client.exchange import Endpoint
+
+DEFAULT_URL = "http://127.0.0.1:9273"
+TIMEOUT_SECONDS = 30.0
+
+_URL = click.option(
+    "--url",
+    envvar="PROMGRES_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    help="of the write side or the read side (environment: PROMGRES_URL)",
+)
+_KEY = click.option(
+    "--key", envvar="PROMGRES_KEY", help="API key (environment: PROMGRES_KEY, hidden from `ps`)"
+)
+
+
+def with_server(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags `--url` and `--key`, checked.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+
+    @_URL
+    @_KEY
+    @functools.wraps(function)
+    def command(url: str, key: str | None, **arguments: Any) -> Any:
+        try:
+            Endpoint(url, key or None, TIMEOUT_SECONDS)
+        except ValueError as error:
+            raise ConfigError(f"--url, --key: {error}") from None
+        return function(url=url, key=key or None, **arguments)
+
+    return command

@@ -11,12 +11,18 @@ import asyncpg
 import pytest
 
 from tests.support.native import Native, copy, store
+from tests.support.pushed import Event, Measure, push
 from tests.support.sql_api import Api, Sample
 
 MINUTE = timedelta(minutes=1)
 TIERS = ("mainnet", "testnet", "common", "cumsum")
 TOKENS = ("circulating_supply", "burned_supply", "fdv", "market_cap")
 PERIOD = "p_interval interval, p_from timestamp with time zone, p_to timestamp with time zone"
+PUSHED = (
+    "p_name text, p_from timestamp with time zone, p_to timestamp with time zone,"
+    " p_attributes jsonb, p_limit integer, p_before_time timestamp with time zone,"
+    " p_before_id uuid"
+)
 READS = {
     "get_agg_metric": f"p_metric_name text, p_schema text, {PERIOD}",
     "get_agg_cumsum_metric": f"p_metric_name text, p_schema text, {PERIOD}",
@@ -27,6 +33,11 @@ READS = {
     "get_exemplars": "p_metric_name text, p_schema text,"
     " p_from timestamp with time zone, p_to timestamp with time zone",
     "get_metric_metadata": "",
+    "get_measures": PUSHED,
+    "get_events": PUSHED,
+    "get_measure_buckets": "p_interval interval, p_name text,"
+    " p_from timestamp with time zone, p_to timestamp with time zone, p_attributes jsonb,"
+    " p_limit integer",
     "get_latest_geo_coordinates": "",
     "get_latest_mainnet_circulating_supply_value": "",
     "get_latest_mainnet_total_supply_value": "",
@@ -49,6 +60,9 @@ CALLS = [
     "histogram_sum('h', 'common', '1 d', '-infinity', 'infinity')",
     "get_exemplars('h', 'common', '-infinity', 'infinity')",
     "get_metric_metadata()",
+    "get_measures()",
+    "get_events()",
+    "get_measure_buckets('1 h')",
     "get_latest_geo_coordinates()",
     "get_all_latest_token_metrics('mainnet')",
     "get_excluded_addresses()",
@@ -86,6 +100,8 @@ async def store_a_bit_of_everything(api: Api, tenant_id: int, supply: str) -> No
     ids = await store(api, histograms, tenant_id=tenant_id)
     await copy(api, "exemplar", [(time, ids[0], 1.5, '{"trace_id": "a"}')])
     await copy(api, "metadata", [(time, tenant_id, "h", "histogram", "seconds", "Help.")])
+    await push(api, Measure(time, "queue_length", tenant_id=tenant_id))
+    await push(api, Event(time, "login", tenant_id=tenant_id))
     async with as_tenant(api, str(tenant_id)):
         await api.rows("add_excluded_address('an address')")
 
@@ -155,7 +171,7 @@ async def described(api: Api) -> dict[str, asyncpg.Record]:
     """The functions of schema `api`, by name."""
     rows = await api.connection.fetch("""
         SELECT proname, pg_get_function_identity_arguments(oid) AS arguments, prosecdef,
-            proisstrict, provolatile::text, proconfig, pg_get_userbyid(proowner) AS owner,
+            proisstrict, pronargdefaults, provolatile::text, proconfig, pg_get_userbyid(proowner) AS owner,
             obj_description(oid, 'pg_proc') AS comment,
             ARRAY(SELECT grantee::regrole::text FROM aclexplode(proacl)
                   WHERE privilege_type = 'EXECUTE' ORDER BY 1) AS executors
@@ -171,7 +187,8 @@ async def test_every_function_is_there_and_safe(api: Api) -> None:
         assert row["prosecdef"], name
         assert row["owner"] == "promgres_owner", name
         assert "search_path=pg_catalog, pg_temp" in row["proconfig"], name
-        assert row["proisstrict"] == bool(row["arguments"]), name
+        takes_null = not row["arguments"] or row["pronargdefaults"]  # null is "no filter"
+        assert row["proisstrict"] == (not takes_null), name
         assert row["provolatile"] == ("v" if name in WRITES else "s"), name
         readers = [] if name in WRITES else ["web_anon"]
         assert row["executors"] == sorted(["promgres_owner", "writer", *readers]), name

@@ -21,7 +21,8 @@ COMMENT ON FUNCTION api.get_agg_metric(text, text, interval, timestamptz, timest
 The value is the largest exact value if the bucket has one, else the largest value, as decimal text
 in the unit of the metric; infinities are "Infinity" and "-Infinity", NaN and stale markers do not
 count. Metrics of target "internal"; p_metric_name in any case, p_schema is the schema that routing
-gave them, such as mainnet, testnet or common.
+gave them, such as mainnet, testnet or common. Measures that applications pushed under this name count
+like samples.
 
 Samples with p_from <= time < p_to count. p_interval is any positive interval, of months and years
 or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from
@@ -76,6 +77,7 @@ COMMENT ON FUNCTION api.get_agg_cumsum_metric(text, text, interval, timestamptz,
 The total is everything before p_from plus the increments of the buckets so far, an exact decimal as
 text, in the unit of the metric. Infinities, NaN and stale markers add nothing. Metrics of target
 "cumsum", whose samples are increments; p_schema is "cumsum" unless a routing rule says otherwise.
+Measures that applications pushed under this name count like samples, as long as they are kept.
 
 Samples with p_from <= time < p_to count. p_interval is any positive interval, of months and years
 or of days and smaller units. Buckets are counted in UTC from Monday 2000-01-03 (months from

@@ -57,15 +57,19 @@ BEGIN
 END
 $$;
 
--- Newest minute and last value of each of these metrics.
-CREATE OR REPLACE FUNCTION internal.latest_values(
+-- Newest minute and last value of each of these metrics, by series alone.
+CREATE OR REPLACE FUNCTION internal.latest_samples(
     p_target text, p_schemas text[], p_names text[]
 ) RETURNS TABLE (bucket timestamptz, name text, value numeric)
 LANGUAGE plpgsql STABLE STRICT
 AS $$
 DECLARE
     v_missing text[] := ARRAY(
-        SELECT unnest(p_names) INTERSECT SELECT unnest(internal.metric_names(p_target, p_schemas)));
+        SELECT DISTINCT m.name
+        FROM internal.metric AS m
+        WHERE m.tenant_id = internal.current_tenant_id() AND m.target = p_target
+            AND m.schema = ANY (p_schemas) AND m.name = ANY (p_names)
+    );
     v_found text[];
     v_part record;
 BEGIN
@@ -81,6 +85,105 @@ BEGIN
         END LOOP;
         v_missing := ARRAY(SELECT unnest(v_missing) EXCEPT SELECT unnest(v_found));
     END LOOP;
+END
+$$;
+
+-- Newest minute of the measures of each of these metrics: one step into an index a name, of the
+-- last hour's partitions or chunks first.
+CREATE OR REPLACE FUNCTION internal.latest_measures(
+    p_target text, p_schemas text[], p_names text[]
+) RETURNS TABLE (bucket timestamptz, name text)
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    v_missing text[] := p_names;
+    v_found   text[];
+    v_recent  timestamptz := now() - interval '1 hour';
+    v_part    record;
+BEGIN
+    FOR v_part IN VALUES (v_recent, timestamptz 'infinity'), ('-infinity', v_recent) LOOP
+        v_found := '{}';
+        FOR bucket, name IN
+            EXECUTE
+                'SELECT date_bin(''1 minute'', max(newest.time), ''2000-01-03 00:00+00''), n.metric
+                 FROM app.measure_name AS n
+                 CROSS JOIN LATERAL (
+                     SELECT x.time FROM app.measure AS x
+                     WHERE x.tenant_id = $1 AND x.name = n.name AND x.target = $2
+                       AND x.schema = n.schema AND x.value <> ''NaN''
+                       AND x.time >= $5 AND x.time < $6
+                     ORDER BY x.time DESC
+                     LIMIT 1
+                 ) AS newest
+                 WHERE n.tenant_id = $1 AND n.target = $2 AND n.schema = ANY ($3)
+                   AND n.metric = ANY ($4)
+                 GROUP BY n.metric'
+                USING internal.current_tenant_id(), p_target, p_schemas, v_missing,
+                      v_part.column1, v_part.column2
+        LOOP
+            v_found := v_found || name;
+            RETURN NEXT;
+        END LOOP;
+        v_missing := ARRAY(SELECT unnest(v_missing) EXCEPT SELECT unnest(v_found));
+        EXIT WHEN v_missing = '{}';
+    END LOOP;
+END
+$$;
+
+-- Last value of a metric in one minute, samples and measures together: the newest exact one, else
+-- the newest; of several at one time a measure, then the one of the newest series.
+CREATE OR REPLACE FUNCTION internal.last_of_minute(
+    p_target text, p_schemas text[], p_name text, p_minute timestamptz
+) RETURNS numeric
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    v_value numeric;
+BEGIN
+    EXECUTE format(
+        'SELECT coalesce(r.exact, r.value::text::numeric)
+         FROM (
+             SELECT s.bucket AS time, s.exact_last AS exact, s.last AS value, s.series_id,
+                    NULL::uuid AS item_id
+             FROM %I.rollup_raw AS s
+             WHERE s.tenant_id = $1 AND s.schema = ANY ($3) AND s.name = $4
+               AND s.bucket >= $6 AND s.bucket < $6 + interval ''1 minute''
+             UNION ALL
+             SELECT m.bucket, m.exact_last, m.last, NULL, m.item_id
+             FROM app.measure_raw AS m
+             WHERE m.tenant_id = $1 AND m.target = $2 AND m.schema = ANY ($3)
+               AND m.sent_name = ANY ($5)
+               AND m.bucket >= $6 AND m.bucket < $6 + interval ''1 minute''
+         ) AS r
+         ORDER BY r.exact IS NULL, r.time DESC, r.series_id DESC NULLS FIRST, r.item_id DESC
+         LIMIT 1',
+        p_target
+    ) INTO v_value USING
+        internal.current_tenant_id(), p_target, p_schemas, p_name,
+        internal.measures_of(p_target, p_schemas, ARRAY[p_name]), p_minute;
+    RETURN v_value;
+END
+$$;
+
+-- Newest minute and last value of each of these metrics, measures counted as samples.
+CREATE OR REPLACE FUNCTION internal.latest_values(
+    p_target text, p_schemas text[], p_names text[]
+) RETURNS TABLE (bucket timestamptz, name text, value numeric)
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+BEGIN
+    IF internal.measures_of(p_target, p_schemas, p_names) IS NULL THEN
+        RETURN QUERY SELECT * FROM internal.latest_samples(p_target, p_schemas, p_names);
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT greatest(s.bucket, m.bucket), coalesce(s.name, m.name),
+        CASE
+            WHEN s.bucket > m.bucket OR m.bucket IS NULL THEN s.value
+            ELSE internal.last_of_minute(p_target, p_schemas, m.name, m.bucket)
+        END
+    FROM internal.latest_samples(p_target, p_schemas, p_names) AS s
+    FULL JOIN internal.latest_measures(p_target, p_schemas, p_names) AS m ON m.name = s.name;
 END
 $$;
 
@@ -142,8 +245,7 @@ SET jit = off
 AS $$
     WITH metric AS MATERIALIZED (
         SELECT array_agg(DISTINCT m.schema) AS schemas, array_agg(DISTINCT m.name) AS names
-        FROM internal.metric AS m
-        WHERE m.tenant_id = internal.current_tenant_id() AND m.target = 'cumsum'
+        FROM internal.metrics_of('cumsum') AS m
     )
     SELECT l.bucket, l.name, internal.decimal_text(t.total)
     FROM metric

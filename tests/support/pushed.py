@@ -1,0 +1,90 @@
+"""Measures and events written as one line each, through staging, as a daemon stores them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.storage.staging import STAGING
+from tests.support.sql_api import Api
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event; `key_decides` as with an idempotency key and no time."""
+
+    time: datetime
+    name: str
+    attributes: Any = field(default_factory=dict)
+    item_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    key_decides: bool = False
+    tenant_id: int = DEFAULT_TENANT_ID
+
+    kind = "event"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure. `exact` is a decimal's text."""
+
+    time: datetime
+    name: str
+    value: float = 1.0
+    exact: str | None = None
+    attributes: Any = field(default_factory=dict)
+    item_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    key_decides: bool = False
+    target: str = "internal"
+    schema: str = "common"
+    tenant_id: int = DEFAULT_TENANT_ID
+
+    kind = "measure"
+
+
+def item(number: int) -> uuid.UUID:
+    """An id that sorts by its number."""
+    return uuid.UUID(int=number)
+
+
+async def push(api: Api, *items: Measure | Event) -> int:
+    """Commit items of one kind the way every client may: a COPY into staging.
+
+    Returns:
+        How many were new.
+    """
+    kind = items[0].kind
+    await make_room(api, kind, [one.time for one in items])
+    return await copy(api, items)
+
+
+async def make_room(api: Api, kind: str, times: Sequence[datetime]) -> None:
+    """Engine postgres: partitions for these times."""
+    if api.database.engine == "postgres":
+        ensure = "SELECT internal.ensure_partitions($1, $2, $3)"
+        await api.connection.execute(ensure, kind, min(times), max(times))
+
+
+async def copy(api: Api, items: Sequence[Measure | Event]) -> int:
+    """One COPY of items of one kind, for which there is room; how many were new."""
+    table = STAGING[items[0].kind]
+    async with api.connection.transaction():
+        await api.connection.copy_records_to_table(
+            table.table,
+            schema_name=table.sql_schema,
+            columns=table.columns,
+            records=[tuple(_column(one, name) for name in table.columns) for one in items],
+        )
+        return int(await api.connection.fetchval("SELECT current_setting('promgres.new_rows')"))
+
+
+def _column(one: Measure | Event, name: str) -> Any:
+    value = getattr(one, name)
+    if name == "attributes":
+        return json.dumps(value)
+    return Decimal(value) if name == "exact" and value is not None else value

@@ -115,7 +115,10 @@ class DatabaseSettings(Section):
     """`[database]`: how connections are made."""
 
     pool_size: int = Field(
-        default_factory=default_pool_size, ge=1, le=100, description="connections of one process"
+        default_factory=default_pool_size,
+        ge=1,
+        le=100,
+        description="connections of one process, besides two that watch the keys",
     )
     statement_cache_size: int = Field(
         100, ge=0, description="prepared statements a connection; 0 for PgBouncer"
@@ -275,7 +278,9 @@ class ApiSettings(Section):
     acquire_timeout_seconds: float = Field(
         10, gt=0, description="wait for a free connection, else 504"
     )
-    pool_size: int = Field(4, ge=1, le=100, description="connections of the read side")
+    pool_size: int = Field(
+        4, ge=1, le=100, description="connections for reads, besides two for keys"
+    )
     max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")
     write_url: str | None = Field(None, description="write side that pushes are forwarded to")
 

@@ -158,7 +158,7 @@ async def test_connections_run_out(postgres_db: Database) -> None:
         none = await diagnose(postgres_db, connections_warning=0.1, connections_problem=0.1)
         found = none.only("connections")
         assert found.level == Level.PROBLEM
-        assert "of 197 in use; ours need 4 and 4" in found.what
+        assert "of 197 in use; ours need 6 and 6" in found.what
         assert statements(found.todo) == ["ALTER SYSTEM SET max_connections = 394"]
 
 

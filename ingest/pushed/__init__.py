@@ -5,7 +5,14 @@ database driver. A port checks the query (`parse_query`), runs its statement (`s
 the tenant of the request, and answers with the body that PostgreSQL made and `page_headers`.
 """
 
-from ingest.pushed.answers import JSON_TYPE, OLDER_REFUSAL, Page, page_headers, problem_body
+from ingest.pushed.answers import (
+    JSON_TYPE,
+    OLDER_REFUSAL,
+    Page,
+    page_headers,
+    problem_body,
+    push_refusal_body,
+)
 from ingest.pushed.cursor import Position
 from ingest.pushed.query import LONGEST_PAGE, PARAMETERS, PushedQuery, parse_query
 from ingest.pushed.routes import PUSH_PATHS, Kind, kind_of
@@ -26,6 +33,7 @@ __all__ = [
     "page_headers",
     "parse_query",
     "problem_body",
+    "push_refusal_body",
     "refused_by_database",
     "statement_of",
 ]

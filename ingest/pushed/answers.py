@@ -53,3 +53,9 @@ def problem_body(code: str, message: str) -> bytes:
     """
     document = {"code": code, "message": message, "details": None, "hint": None}
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def push_refusal_body(reason: str) -> bytes:
+    """The body of the refusal of a whole push, as the write side gives it."""
+    document = {"stored": 0, "errors": [{"item": None, "reason": reason}]}
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 
 from aiohttp import web
 
@@ -11,12 +12,32 @@ from ingest.readapi.problems import Problem, bad_body
 BODY_SECONDS = 20.0
 """A body that has not arrived by then is not waited for."""
 
+_GZIP_OR_ZLIB = 47
+"""zlib's window bits that say: look at the header, which of the two it is."""
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+
 
 async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """The whole body, decompressed if it says that it is compressed.
 
     Raises:
-        Problem: 413, longer than `limit` bytes; 408, too slow; 400, it does not decompress.
+        Problem: 413, longer than `limit` bytes; 408, too slow; 415, another compression than gzip
+            or deflate; 400, it does not decompress.
+    """
+    body = await read_as_sent(request, limit)
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in _COMPRESSED:
+        return _decompressed(body, limit)
+    if encoding in ("", "identity"):
+        return body
+    raise Problem(415, "PGRST102", "Only gzip and deflate are taken as Content-Encoding")
+
+
+async def read_as_sent(request: web.BaseRequest, limit: int) -> bytes:
+    """The whole body, compressed as it may be.
+
+    Raises:
+        Problem: 413, longer than `limit` bytes; 408, too slow.
     """
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
@@ -28,7 +49,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         message = f"The body did not arrive within {BODY_SECONDS:.0f} s"
         raise Problem(408, "PGRST102", message, headers={"Connection": "close"}) from None
     except web.RequestPayloadError:
-        raise bad_body("The body does not match its Content-Encoding") from None
+        raise bad_body("The body is cut, or its chunks are no chunks") from None
 
 
 async def _invite(request: web.BaseRequest) -> None:
@@ -46,6 +67,30 @@ async def _read(request: web.BaseRequest, limit: int) -> bytes:
             raise _too_large(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def _decompressed(body: bytes, limit: int) -> bytes:
+    """All members of it, without ever holding more than `limit` bytes."""
+    parts: list[bytes] = []
+    room = limit
+    while body:
+        member = zlib.decompressobj(_GZIP_OR_ZLIB)
+        try:
+            part = member.decompress(body, room + 1)
+        except zlib.error:
+            raise _no_match() from None
+        room -= len(part)
+        if room < 0:
+            raise _too_large(limit)
+        if not member.eof:
+            raise _no_match()
+        parts.append(part)
+        body = member.unused_data
+    return b"".join(parts)
+
+
+def _no_match() -> Problem:
+    return bad_body("The body does not match its Content-Encoding")
 
 
 def _too_large(limit: int) -> Problem:

@@ -10,14 +10,19 @@ from aiohttp import web
 
 from ingest.config import Settings
 from ingest.logs import get_logger
-from ingest.readapi.body import read_body
+from ingest.readapi.body import read_as_sent
 from ingest.readapi.problems import Problem
 from ingest.readapi.reply import Reply
 
-FORWARDED = ("Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "Content-Type", "User-Agent")
+FORWARDED = (
+    "Authorization",
+    "X-API-Key",
+    "X-PMETRICS-API-KEY",
+    "Content-Type",
+    "Content-Encoding",
+    "User-Agent",
+)
 """Headers of a push that the write side gets to see: who sends it, and what it is."""
-DECOMPRESSED = frozenset({"gzip", "deflate", "br", "zstd"})
-"""What aiohttp has undone by the time a body is read; any other encoding is passed on."""
 RETURNED = ("Content-Type", "Retry-After", "WWW-Authenticate", "Allow")
 """Headers of the write side's answer that the client gets to see."""
 
@@ -74,9 +79,8 @@ class Forwarder:
         """
         if not self._url or self._session is None:
             raise _unavailable("Pushes are not taken here: no write side is known (api.write_url)")
-        compressed = "Content-Encoding" in request.headers
-        with self._room_for(None if compressed else request.content_length):
-            body = await read_body(request, self._longest_body_bytes)
+        with self._room_for(request.content_length):
+            body = await read_as_sent(request, self._longest_body_bytes)
             try:
                 reply = await self._send(self._session, path, _headers(request.headers), body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -122,9 +126,6 @@ class Forwarder:
 
 def _headers(given: Mapping[str, str]) -> dict[str, str]:
     headers = {name: given[name] for name in FORWARDED if name in given}
-    encoding = given.get("Content-Encoding", "").strip()
-    if encoding and encoding.lower() not in DECOMPRESSED:
-        headers["Content-Encoding"] = encoding
     headers.setdefault("Content-Type", "application/json")  # aiohttp would say octet-stream
     headers["Accept-Encoding"] = "identity"  # answers are short; what we pass on, we compress
     return headers

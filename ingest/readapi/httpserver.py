@@ -50,4 +50,5 @@ class HttpServer(web.Server):
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=LONGEST_LINE_BYTES,
             max_field_size=LONGEST_LINE_BYTES,
+            auto_decompress=False,  # what is forwarded stays as it was sent
         )

@@ -13,6 +13,7 @@ from ingest.pushed import (
     PushedQuery,
     page_headers,
     parse_query,
+    push_refusal_body,
     refused_by_database,
     statement_of,
 )
@@ -46,7 +47,8 @@ class Pushes:
         """Answer one request.
 
         Raises:
-            Problem: whatever went wrong, unless the client knows the older answers only.
+            Problem: whatever went wrong with a request that reads. A push is answered as the write
+                side would, and a client of the older API as that was.
         """
         exchange.function = f"/api/v1/{kind}"
         try:
@@ -54,6 +56,8 @@ class Pushes:
         except Problem as problem:
             if is_older(exchange.request.headers):
                 return _older_reply(problem)
+            if exchange.method == "POST":
+                return _push_reply(problem)
             raise
 
     async def _answer(self, exchange: Exchange, kind: Kind) -> Reply:
@@ -88,6 +92,15 @@ class Pushes:
         """The key is checked here too: the write side would not know from where it came."""
         await self._callers.caller_of(exchange.request, WRITE)
         return await self._forwarder.forward(exchange.request, f"/api/v1/{kind}")
+
+
+def _push_reply(problem: Problem) -> Reply:
+    headers = {"Content-Type": Media.JSON.value, **problem.headers}
+    return Reply(problem.status, push_refusal_body(_reason(problem)), headers)
+
+
+def _reason(problem: Problem) -> str:
+    return f"{problem.message}: {problem.details}" if problem.details else problem.message
 
 
 def _older_reply(problem: Problem) -> Reply:

@@ -47,13 +47,14 @@ class ReadSide:
 
 
 @contextmanager
-def read_side(database: Database) -> Iterator[ReadSide]:
+def read_side(database: Database, **environment: str) -> Iterator[ReadSide]:
     """The real read API on a port of its own, from start to SIGTERM."""
     env = {
         **database.environment(),
         "PROMGRES_API_LISTEN": "127.0.0.1:0",
         "PROMGRES_JWT_SECRET": SECRET,
         "PROMGRES_LOG_FORMAT": "json",
+        **environment,
     }
     with Program(PROMGRES, "api", env=env) as program:
         address = program.wait_for(r'"address": "([^"]+)".*"event": "listening"').group(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from pathlib import Path
 
@@ -52,6 +53,12 @@ class Sender:
         """Send it."""
         return send(side.url, self.body(*numbers, at_ms=at_ms), HEADERS | bearer(self.key))
 
+    def measure(self, side: WriteSide, count: int = 1, **headers: str) -> Answer:
+        """Push so many measures."""
+        items = json.dumps([{"name": "m", "value": number} for number in range(count)])
+        url = f"http://{side.address}/api/v1/measure"
+        return send(url, items.encode(), headers or bearer(self.key))
+
     async def limit(self, **limits: float) -> None:
         """Give the tenant limits of its own; the daemon learns of them within seconds."""
         async with connect(self._database) as connection:
@@ -90,18 +97,44 @@ async def test_a_rate(shared_postgres_db: Database, shared_write_side: WriteSide
         "more than 1 samples, measures and events a second (limits.items_per_second)\n"
     )
     assert 4000 < int(answer.headers["Retry-After"]) < 5000
+    assert begin_a_request(side, fast).startswith(b"HTTP/1.1 503"), "before its body is read"
+    answer = fast.measure(side)
+    assert (answer.status, 4000 < int(answer.headers["Retry-After"]) < 5000) == (429, True)
+    assert fast.measure(side, **{"X-PMETRICS-API-KEY": fast.key}).status == 429
     for at_ms in range(5):
         assert other.write(side, *range(10), at_ms=at_ms).status == 204
     assert [await fast.stored(), await other.stored()] == [5000, 50]
     metrics = Metrics(side.address)
     assert metrics.samples("received", "fast") == metrics.samples("written", "fast") == 5000
-    assert fast.refusals(side, "items_per_second") == 1
+    assert fast.refusals(side, "items_per_second") == 4
     assert other.refusals(side, "items_per_second") == 0
     await fast.limit(items_per_second=0)
     wait_until(
         lambda: fast.write(side, *range(10), at_ms=1).status == 204, what="the limit is gone"
     )
     assert await fast.stored() == 5010
+
+
+def begin_a_request(side: WriteSide, tenant: Sender) -> bytes:
+    """Promise a body and send none; what the server says."""
+    headers = HEADERS | bearer(tenant.key) | {"Host": side.address, "Content-Length": "1000"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    host, port = side.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"POST /api/v1/write HTTP/1.1\r\n{head}\r\n".encode())
+        return connection.recv(100)
+
+
+async def test_a_rate_of_measures(
+    shared_postgres_db: Database, shared_write_side: WriteSide
+) -> None:
+    """They are paid for from the same purse as samples."""
+    side = shared_write_side
+    till = await sender(shared_postgres_db, "till", items_per_second=1)
+    assert till.measure(side, count=1000).status == 201
+    assert [till.measure(side).status, till.write(side, 0).status] == [429, 503]
+    metrics = Metrics(side.address)
+    assert metrics.samples("received", "till") == metrics.samples("written", "till") == 1000
 
 
 async def test_series_in_all(shared_postgres_db: Database, shared_write_side: WriteSide) -> None:
@@ -144,9 +177,11 @@ async def test_a_share_of_the_spool(shared_postgres_db: Database, tmp_path: Path
         statuses = [small.write(side, *range(10), at_ms=n).status for n in range(8)]
         assert statuses == [204] * 5 + [503] * 3
         assert "share of the spool" in small.write(side, *range(10)).text
+        answer = small.measure(side, count=10)
+        assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
         assert [large.write(side, *range(10), at_ms=n).status for n in range(8)] == [204] * 8
-        assert small.refusals(side, "spool_share") == 4
-        assert Metrics(side.address).samples("refused", small.name) == 40
+        assert small.refusals(side, "spool_share") == 5
+        assert Metrics(side.address).samples("refused", small.name) == 50
         before = assert_shares(side, tmp_path, small, large)
     with write_side(shared_postgres_db, **spool) as side:
         assert assert_shares(side, tmp_path, small, large) == before

@@ -13,6 +13,7 @@ from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     PydanticBaseSettingsSource,
+    SettingsError,
 )
 
 from ingest.config.settings import Settings
@@ -56,6 +57,8 @@ def load_settings(
         loaded = Sources(**_nest(flags or {}))
     except ValidationError as error:
         raise ConfigError(_one_line(error, path)) from None
+    except SettingsError as error:  # a variable that ought to be JSON
+        raise ConfigError(f"{error}: lists and tables are JSON there") from None
     return Settings.model_construct(**dict(loaded))
 
 

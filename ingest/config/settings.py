@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest.logs import LogFormat
 from ingest.model import RETAINED
@@ -257,16 +258,25 @@ Network = Annotated[str, AfterValidator(_check_network)]
 """`10.0.0.0/8`, or one address."""
 
 
+def _from_environment(value: object) -> object:
+    """A list; as text, what a variable can hold: JSON, or with commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
 class AuthSettings(Section):
     """`[auth]`: who may come in, on both sides."""
 
     required: bool = Field(
         False, description="401 without a key or token; else such a request is tenant `default`'s"
     )
-    trusted_proxies: list[Network] = Field(
+    trusted_proxies: Annotated[list[Network], NoDecode, BeforeValidator(_from_environment)] = Field(
         default_factory=list,
         description="networks whose `X-Scope-OrgID` names the tenant of a request without a key,"
-        " and whose `X-Forwarded-For` is believed",
+        " and whose `X-Forwarded-For` is believed; in the environment, with commas",
     )
     audit_days: Days = Field(365, description="how long rows of `app.audit` stay; 0 is for ever")
 

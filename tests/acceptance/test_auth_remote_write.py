@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.databases import Database, blocking, connect
+from tests.support.databases import Database, blocking, connect, execute
 from tests.support.fragile_postgres import fragile_postgres
 from tests.support.keys import basic, bearer, change_key, create_key, create_tenant
 from tests.support.metrics import Metrics
@@ -39,7 +39,12 @@ WRITTEN = "X-Prometheus-Remote-Write-Samples-Written"
 
 @pytest.fixture(scope="module")
 def strict(shared_postgres_db: Database) -> Iterator[WriteSide]:
-    """A second daemon on the same database: it wants keys, and trusts a proxy on this machine."""
+    """A second daemon on the same database: it wants keys, and trusts a proxy on this machine.
+
+    A row of the audit was old before it started.
+    """
+    old = "INSERT INTO app.audit (at, action) VALUES (now() - interval '366 days', 'of last year')"
+    blocking(execute(shared_postgres_db.url, old))
     with write_side(
         shared_postgres_db,
         PROMGRES_AUTH__REQUIRED="true",
@@ -260,6 +265,11 @@ def test_refusals_are_recorded_without_the_secret(
         assert key[-43:] not in everything + logs
     metrics = Metrics(strict.address)
     assert metrics.value("promgres_keys_refused_total", reason="scope") >= 3
+
+
+def test_old_rows_of_the_audit_go(strict: WriteSide, shared_postgres_db: Database) -> None:
+    query = "SELECT FROM app.audit WHERE action = 'of last year'"
+    wait_until(lambda: not fetch(shared_postgres_db, query))
 
 
 def test_the_use_of_a_key_is_noted(

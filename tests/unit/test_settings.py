@@ -66,3 +66,35 @@ def test_what_is_wrong_is_one_line_that_names_it(tmp_path: Path, text: str, said
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load_settings({}, tmp_path / "nothing.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [
+        ("", []),
+        ("10.0.0.1/8, ::1", ["10.0.0.0/8", "::1/128"]),
+        ('["192.0.2.7"]', ["192.0.2.7/32"]),
+    ],
+)
+def test_networks_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str, networks: list[str]
+) -> None:
+    monkeypatch.setenv("PROMGRES_AUTH__TRUSTED_PROXIES", text)
+    assert load_settings({}).auth.trusted_proxies == networks
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("AUTH__TRUSTED_PROXIES", "10.0.0.0/99", "auth.trusted_proxies"),
+        ("AUTH__TRUSTED_PROXIES", "[", "auth.trusted_proxies"),
+        ("ROUTE", "no JSON", '"route"'),
+    ],
+)
+def test_a_wrong_variable_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, said: str
+) -> None:
+    monkeypatch.setenv(f"PROMGRES_{variable}", text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings({})
+    assert "\n" not in str(caught.value)

@@ -86,7 +86,7 @@ class Courier:
             return items[middle:]
         named = _named(answer, len(items))
         if not named:
-            self._refuse(items, f"{answer.status}: {answer.reason}")
+            self._refuse_unnamed(items, answer)
             return []
         for position, reason in named.items():
             self._refuse([items[position]], f"{answer.status}: {reason}")
@@ -105,7 +105,7 @@ class Courier:
             else:
                 if answer.status < 500 and answer.status not in _PASSING:
                     return answer
-                trouble = f"{answer.status}: {answer.reason}"
+                trouble = f"{answer.status}: {_first_reason(answer)}"
                 asked_seconds = answer.retry_after_seconds()
             if not self._may_retry(started, backoff.next_seconds(asked_seconds), trouble, items):
                 return None
@@ -122,6 +122,17 @@ class Courier:
             self._outcome.lost(losses.CLOSED, len(items), trouble)
             return False
         return True
+
+    def _refuse_unnamed(self, items: list[Item], answer: Answer) -> None:
+        """All of it, unless the answer says that some are stored: it cannot say which."""
+        reason = f"{answer.status}: {_first_reason(answer)}"
+        document = answer.document()
+        stored = document.get("stored") if isinstance(document, dict) else 0
+        if type(stored) is int and 0 < stored <= len(items):
+            self._outcome.acknowledged(stored)
+            self._outcome.lost(losses.REFUSED, len(items) - stored, reason)
+        else:
+            self._refuse(items, reason)
 
     def _refuse(self, items: Sequence[Item], reason: str) -> None:
         self._outcome.lost(losses.REFUSED, len(items), reason)
@@ -140,12 +151,19 @@ def request_of(items: Sequence[Item]) -> tuple[str, bytes]:
 
 def _named(answer: Answer, count: int) -> dict[int, str]:
     """The items that a 400 names, by position, with the reasons."""
-    document = answer.document() if answer.status == 400 else None
-    errors: Any = document.get("errors") if isinstance(document, dict) else None
-    if not isinstance(errors, list):
-        return {}
     return {
         error["item"]: str(error.get("reason", "no reason given"))
-        for error in errors
-        if isinstance(error, dict) and type(error.get("item")) is int and 0 <= error["item"] < count
+        for error in (_errors(answer) if answer.status == 400 else ())
+        if type(error.get("item")) is int and 0 <= error["item"] < count
     }
+
+
+def _first_reason(answer: Answer) -> str:
+    reasons = [str(error["reason"]) for error in _errors(answer) if "reason" in error]
+    return reasons[0] if reasons else answer.reason
+
+
+def _errors(answer: Answer) -> list[dict[str, Any]]:
+    document = answer.document()
+    errors = document.get("errors") if isinstance(document, dict) else None
+    return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []

@@ -9,6 +9,9 @@ from typing import Any
 
 from ingest.errors import OperatorError
 
+FIRST_SECONDS = 0.2
+"""How long the first report looks at the processors."""
+
 
 def load_psutil() -> ModuleType:
     """The library that knows the machine.
@@ -47,16 +50,17 @@ class Node:
             "release": uname.release,
             "version": uname.version,
         }
-        psutil.cpu_percent()  # each call tells about the time since the one before
+        self._cpu_seconds: float | None = FIRST_SECONDS
 
     def facts(self) -> dict[str, Any]:
         """Metadata of the event `node_data`, with the fields of the older agent."""
-        psutil = self._psutil
+        psutil, cpu_seconds = self._psutil, self._cpu_seconds
+        self._cpu_seconds = None  # from now on since the call before
         frequency = psutil.cpu_freq() if hasattr(psutil, "cpu_freq") else None
         return {
             "time": time.time(),
             **self._constant,
-            "cpu_usage": psutil.cpu_percent(),
+            "cpu_usage": psutil.cpu_percent(cpu_seconds),
             "cpu_freq": frequency._asdict() if frequency else None,
             "loadavg": list(psutil.getloadavg()),
             "memory": psutil.virtual_memory()._asdict(),

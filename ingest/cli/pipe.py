@@ -26,6 +26,7 @@ class _Refusals:
 
     def __init__(self) -> None:
         self.count = 0
+        self.by_server_count = 0
 
     def add(self, number: object, reason: str) -> None:
         """Say why a line is not stored."""
@@ -37,6 +38,7 @@ class _Refusals:
 
     def by_server(self, refusal: Refusal) -> None:
         """The same for one that the server refused."""
+        self.by_server_count += 1
         self.add(refusal.origin, refusal.reason)
 
 
@@ -84,6 +86,6 @@ def _feed(pipeline: Pipeline, file: BinaryIO, refusals: _Refusals) -> None:
 
 
 def _sum_up(pipeline: Pipeline, refusals: _Refusals) -> None:
-    others = pipeline.losses.total - pipeline.losses.by_cause().get(REFUSED, 0)
-    unknown = f", {others:,} not answered for" if others else ""
+    others = pipeline.losses.total - refusals.by_server_count
+    unknown = f", {others:,} not known to be stored" if others else ""
     click.echo(f"{pipeline.acknowledged:,} stored, {refusals.count:,} refused{unknown}", err=True)

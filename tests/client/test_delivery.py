@@ -114,6 +114,15 @@ def test_a_refusal_that_names_no_item_is_final(reply: Reply) -> None:
         assert len(server.pushes) == 2
 
 
+def test_some_are_stored_and_nobody_says_which() -> None:
+    reply = Reply(400, '{"stored":2,"errors":[{"item":null,"reason":"disk on fire"}]}')
+    with push_server(reply) as server, Client(server.url) as client:
+        for name in "abc":
+            client.event(name)
+        assert client.flush()
+        assert (client.acknowledged, client.dropped_by_cause) == (2, {"refused": 1})
+
+
 def test_a_request_that_is_too_large_is_sent_in_halves() -> None:
     too_large = Reply(413, "too large")
     with push_server(too_large, too_large) as server, Client(server.url) as client:

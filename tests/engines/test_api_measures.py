@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.support.pushed import Measure, push
+from tests.support.pushed import Measure, as_tenant, push
 from tests.support.sql_api import Api, Sample
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
@@ -36,14 +34,6 @@ PERIODS = [
     ("1 day", -40 * DAY, DAY),
     ("1 month", -400 * DAY, DAY),
 ]
-
-
-@asynccontextmanager
-async def as_tenant(api: Api, tenant_id: int) -> AsyncIterator[None]:
-    """Read as this tenant inside the block."""
-    await api.connection.execute(f"SET promgres.tenant_id = '{tenant_id}'")
-    yield
-    await api.connection.execute("SET promgres.tenant_id = ''")
 
 
 async def new_tenant(api: Api, name: str) -> int:

@@ -1,10 +1,11 @@
-"""Measures and events written as one line each, through staging, as a daemon stores them."""
+"""Measures and events: written as one line each, stored as a daemon would, and read."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,9 @@ from typing import Any
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.storage.staging import STAGING
 from tests.support.sql_api import Api
+
+PAGE = "SELECT * FROM internal.pushed_page($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+BUCKETS = "SELECT internal.measure_buckets($1, $2, $3, $4, $5::text::interval, $6)"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,53 @@ async def copy(api: Api, items: Sequence[Measure | Event]) -> int:
             records=[tuple(_column(one, name) for name in table.columns) for one in items],
         )
         return int(await api.connection.fetchval("SELECT current_setting('promgres.new_rows')"))
+
+
+async def page(
+    api: Api,
+    kind: str,
+    shape: str = "flat",
+    name: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    attributes: Any = None,
+    limit: int = 100,
+    after: tuple[datetime | None, uuid.UUID | None] = (None, None),
+) -> tuple[list[Any], tuple[datetime | None, uuid.UUID | None]]:
+    """Items of a page, numbers as decimals, and where the next one begins."""
+    wanted = None if attributes is None else json.dumps(attributes)
+    arguments = (kind, shape, name, since, until, wanted, limit, *after)
+    (row,) = await api.connection.fetch(PAGE, *arguments)
+    return json.loads(row["body"], parse_float=Decimal), (row["next_time"], row["next_id"])
+
+
+async def buckets(
+    api: Api,
+    width: str,
+    name: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    attributes: Any = None,
+    limit: int | None = 100,
+) -> list[Any]:
+    """Buckets, newest first, numbers as decimals."""
+    wanted = None if attributes is None else json.dumps(attributes)
+    body = await api.connection.fetchval(BUCKETS, name, since, until, wanted, width, limit)
+    found: list[Any] = json.loads(body, parse_float=Decimal, parse_int=Decimal)
+    return found
+
+
+@asynccontextmanager
+async def as_tenant(api: Api, tenant_id: int) -> AsyncIterator[None]:
+    """Read as this tenant inside the block."""
+    await api.connection.execute(f"SET promgres.tenant_id = '{tenant_id}'")
+    yield
+    await api.connection.execute("SET promgres.tenant_id = ''")
+
+
+def text(time: datetime) -> str:
+    """As bodies spell it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _column(one: Measure | Event, name: str) -> Any:

@@ -13,8 +13,8 @@ from ingest.model import TenantLimits
 
 TENANT_REFUSALS = Counter(
     "promgres_tenant_limit_refusals",
-    "Requests (items_per_second, spool_share) and series (series, new_series_per_hour) of a tenant"
-    " refused because of a limit.",
+    "Requests (items_per_second, spool_share) or series (all other limits) of a tenant refused"
+    " because of a limit.",
     ["tenant", "limit"],
     registry=REGISTRY,
 )

@@ -20,12 +20,15 @@ RECOUNT_SECONDS = 60.0
 
 TENANT_SERIES = Gauge(
     "promgres_tenant_series",
-    "Series of a tenant with a limit of them, counted up to it when it last created some.",
+    "Series of a tenant with a limit of them, as far as it is known here, and up to the limit.",
     ["tenant"],
     registry=REGISTRY,
 )
 TENANT_SERIES_LIMIT = Gauge(
-    "promgres_tenant_series_limit", "How many it may have.", ["tenant"], registry=REGISTRY
+    "promgres_tenant_series_limit",
+    "Series that such a tenant may have; 0: any number.",
+    ["tenant"],
+    registry=REGISTRY,
 )
 
 
@@ -210,5 +213,5 @@ class Newcomers:
     def _show(self, tenant_id: int, tenant: _Tenant) -> None:
         name = self._quotas.names(tenant_id)
         if tenant.limit and name != OTHERS:
-            TENANT_SERIES.labels(name).set(tenant.counted)
-            TENANT_SERIES_LIMIT.labels(name).set(tenant.limit)
+            TENANT_SERIES.labels(name).set_function(lambda: tenant.known)
+            TENANT_SERIES_LIMIT.labels(name).set_function(lambda: self._quotas.series(tenant_id))

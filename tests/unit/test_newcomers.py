@@ -9,8 +9,15 @@ from dataclasses import dataclass, field
 from ingest.config import LimitSettings
 from ingest.intake.quotas import Quotas
 from ingest.model import Series, TenantLimits
-from ingest.writer.newcomers import RECOUNT_SECONDS, HourlyCount, Newcomers
+from ingest.writer.newcomers import (
+    RECOUNT_SECONDS,
+    TENANT_SERIES,
+    TENANT_SERIES_LIMIT,
+    HourlyCount,
+    Newcomers,
+)
 from tests.support.clock import Clock
+from tests.support.metrics import gauge
 
 
 def series(number: int, name: str = "up", tenant_id: int = 1) -> Series:
@@ -184,3 +191,13 @@ async def test_many_requests_ask_the_database_once() -> None:
         for _ in range(20):
             group.create_task(keeper.newcomers.count(1))
     assert keeper.catalogue.asked == [(1, 10)]
+
+
+async def test_how_near_a_tenant_is_can_be_seen() -> None:
+    keeper = Gatekeeper(series=5)
+    keeper.catalogue.stored[4] = 2
+    await keeper.create(series(0, tenant_id=4))
+    metrics = TENANT_SERIES.labels("4"), TENANT_SERIES_LIMIT.labels("4")
+    assert [gauge(metric) for metric in metrics] == [3, 5]
+    keeper.own[4] = TenantLimits(series=0)
+    assert gauge(metrics[1]) == 0

@@ -18,6 +18,9 @@ from ingest.tenants.gate import Gate
 
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 
+LONGEST_LINE_BYTES = 32 * 1024
+"""Of the request line and of each header, as on the read side: what measures are read by fits in."""
+
 Ready = Callable[[], Awaitable[bool]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -56,6 +59,8 @@ class Server:
             handle_signals=False,
             shutdown_timeout=drain_seconds,
             auto_decompress=False,  # lengths are checked before anything is decompressed
+            max_line_size=LONGEST_LINE_BYTES,
+            max_field_size=LONGEST_LINE_BYTES,
         )
 
     async def start(self, address: str) -> str:

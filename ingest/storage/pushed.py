@@ -13,7 +13,7 @@ import asyncpg
 from ingest.errors import QueryRefused, Unavailable
 from ingest.storage.database import LAST_WORDS_SECONDS
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import Pool, borrow
+from ingest.storage.pool import AnyConnection, Pool, borrow
 
 READS_AT_ONCE = 1
 """The connections are for writing; who reads much asks the read side, which has its own."""
@@ -63,22 +63,25 @@ class PushedReader:
         except TimeoutError:
             raise Unavailable("too many reads here; the read side has more room") from None
         try:
-            async with asyncio.timeout(self._most_seconds):
-                return await self._read(tenant_id, sql, parameters)
-        except asyncpg.PostgresError as error:
-            raise _refused(error) from error
-        except CONNECTION_ERRORS as error:
+            async with (
+                asyncio.timeout(self._most_seconds),
+                borrow(self._pool, self._most_seconds) as connection,
+            ):
+                return await self._read(connection, tenant_id, sql, parameters)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:  # no connection, or no longer
             raise Unavailable("the database is not reachable") from error
         finally:
             self._turn.release()
 
-    async def _read(self, tenant_id: int, sql: str, parameters: Sequence[object]) -> PushedRow:
-        async with (
-            borrow(self._pool, self._most_seconds) as connection,
-            connection.transaction(readonly=True),
-        ):
-            await connection.fetchrow(SETTINGS, str(tenant_id), str(self._timeout_ms))
-            row = await connection.fetchrow(sql, *parameters)
+    async def _read(
+        self, connection: AnyConnection, tenant_id: int, sql: str, parameters: Sequence[object]
+    ) -> PushedRow:
+        try:
+            async with connection.transaction(readonly=True):
+                await connection.fetchrow(SETTINGS, str(tenant_id), str(self._timeout_ms))
+                row = await connection.fetchrow(sql, *parameters)
+        except asyncpg.PostgresError as error:
+            raise _refused(error) from error
         assert row is not None
         return PushedRow(row["body"], row["next_time"], row["next_id"])
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "staging", "disk",
+    "push",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -28,6 +29,12 @@ TARGETS = {
     "backfill_shuffled_slowest_to_median_ratio": "<= 10",
     "year_by_day_ms": "<= 20",
     "timescaledb_bytes_per_sample": "<= 4",
+    "push_events_per_second": ">= 16,667",
+    "push_over_kill_events_per_second": ">= 16,667",
+    "push_lost_over_kill": "0",
+    "push_repeated_over_kill": "0",
+    "push_call_us": "<= 5",
+    "push_client_cpu_us_per_event": "<= 15",
 }
 
 

@@ -1,3 +1,4 @@
+from ingest.pushed import PARAMETERS
 from ingest.readapi.functions import Argument, Function
 from ingest.readapi.openapi import openapi_document
 
@@ -62,3 +63,18 @@ def test_variadic_takes_a_name_several_times() -> None:
     ][0]
     assert parameter["type"] == "array"
     assert parameter["collectionFormat"] == "multi"
+
+
+def test_measures_and_events_are_described_by_what_their_queries_take() -> None:
+    document = openapi_document([], "x")
+    assert document["securityDefinitions"]["Key"]["name"] == "X-API-Key"
+    for kind, names in PARAMETERS.items():
+        path = document["paths"][f"/api/v1/{kind}"]
+        assert [each["name"] for each in path["get"]["parameters"]] == list(names)
+        assert not any(each["required"] for each in path["get"]["parameters"])
+        assert {"200", "400", "401", "403", "503"} <= set(path["get"]["responses"])
+        assert "X-Next-Cursor" in path["get"]["responses"]["200"]["headers"]
+        assert "201" in path["post"]["responses"]
+        (body,) = path["post"]["parameters"]
+        has_value = "value" in body["schema"]["properties"]
+        assert has_value == (kind == "measure") == ("value" in body["schema"]["required"])

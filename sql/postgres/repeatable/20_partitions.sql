@@ -1,7 +1,8 @@
 -- Partitions: made before the batch that needs them, dropped when all of them is past retention.
 -- A partition's name tells its range: sample_p20260131 is a day, sample_p202601 a month, in UTC.
 --
--- p_target is a store of internal.store: a target, whose samples are meant, or exemplar, histogram.
+-- p_target is a store of internal.store: a target, whose samples are meant, or exemplar, histogram,
+-- measure, event.
 
 CREATE OR REPLACE FUNCTION internal.partition_bounds(p_name text)
 RETURNS tstzrange
@@ -184,7 +185,7 @@ BEGIN
     IF v_horizon IS NULL THEN
         RETURN 0;
     END IF;
-    -- Only samples have a row there: of exemplars and histograms nothing is computed that would
+    -- Only samples have a row there: of what is beside them nothing is computed that would
     -- have to know what is gone.
     PERFORM FROM internal.target WHERE target = p_target FOR NO KEY UPDATE;
     FOR v_expired IN

@@ -156,7 +156,8 @@ class Pipeline:
         if when_full == "drop_oldest" and self._buffer.drop_oldest():
             self.losses.add(losses.FULL, 1, self._why_full())
             return True
-        if when_full == "block" and threading.current_thread() not in self._threads:
+        ours = self._threads
+        if when_full == "block" and ours and threading.current_thread() not in ours:
             self._buffer.wait_for_room()
             return True
         return False

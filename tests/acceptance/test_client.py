@@ -7,6 +7,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +16,7 @@ import pytest
 from promgres_client import AsyncClient, Client
 from tests.support.compose import ROOT
 from tests.support.databases import blocking
-from tests.support.processes import PROMGRES, child, run
+from tests.support.processes import PROMGRES, Program, child, run, wait_until
 from tests.support.stack import Stack, running_stack
 
 README = (ROOT / "client" / "README.md").read_text()
@@ -205,6 +206,16 @@ def test_agent(write_url: str) -> None:
     }  # fmt: skip
     measures = _promgres("query", "measures", "--json", "--limit", "0", "--url", write_url).stdout
     assert '"node_cpu_percent"' in measures
+
+
+def test_the_agent_reports_until_it_is_told_to_end(write_url: str) -> None:
+    agent = Program(PROMGRES, "agent", "--interval", "0.1", "--url", write_url)
+    with agent, Client(write_url) as client:
+        started = datetime.now(UTC)
+        wait_until(lambda: len(list(client.events("node_data", since=started))) >= 3)
+        assert agent.stop() == 0, agent.output
+        facts = [event.attributes["agent_id"] for event in client.events(since=started)]
+        assert len(set(facts)) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from promgres_client import AsyncClient, Client
 from tests.support.push_server import PushServer, Reply, push_server
 
 CLIENT = Path(__file__).parents[2] / "client"
+APPLICATION = {**os.environ, "PYTHONPATH": str(CLIENT), "PYTHONWARNINGS": "ignore"}
+"""Environment of a process of its own; newer Pythons warn of forks beside threads."""
 
 
 @pytest.fixture
@@ -230,7 +232,7 @@ def test_what_a_process_recorded_is_sent_at_its_end(
     with push_server() as server:
         done = subprocess.run(
             [sys.executable, script, server.url],
-            env={**os.environ, "PYTHONPATH": str(CLIENT)},
+            env=APPLICATION,
             capture_output=True,
             text=True,
             timeout=60,
@@ -246,7 +248,7 @@ def test_a_dead_server_holds_up_the_end_of_a_process_for_a_bounded_time(tmp_path
     script.write_text(AT_EXIT.replace("interval=600", "exit_timeout=0.2"))
     done = subprocess.run(
         [sys.executable, script, "http://127.0.0.1:1"],
-        env={**os.environ, "PYTHONPATH": str(CLIENT)},
+        env=APPLICATION,
         capture_output=True,
         text=True,
         timeout=60,

@@ -52,6 +52,7 @@ class Directory:
         self._snapshot = Snapshot()
         self._looking = asyncio.Lock()
         self._began = float("-inf")
+        self._known_at = float("-inf")
         self._read_whole = float("-inf")
         self._is_away = False
 
@@ -107,10 +108,11 @@ class Directory:
             Unavailable: the database cannot be asked; what was known stays known.
         """
         async with self._looking:
-            if self._began <= since:
+            if self._known_at <= since:
                 await asyncio.sleep(self._began + PAUSE_SECONDS - time.monotonic())
                 self._began = time.monotonic()
                 await self._look()
+                self._known_at = self._began  # not if it was cancelled: others wait for its end
             if self._is_away:
                 raise Unavailable("the key cannot be checked now", RETRY_AFTER_SECONDS)
 
@@ -136,6 +138,8 @@ class Directory:
             self._is_away = True
             self._read_whole = float("-inf")
         else:
+            if self._is_away:
+                log.info("keys can be read again")
             self._is_away = False
             READ_AT.set_to_current_time()
 

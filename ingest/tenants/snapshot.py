@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ingest.model import DEFAULT_TENANT_ID, TenantLimits
@@ -40,7 +41,11 @@ class Snapshot:
 
     def tenant_named(self, name: str) -> Tenant | None:
         """The tenant of that name."""
-        return next((one for one in self.tenants.values() if one.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Tenant]:
+        return {tenant.name: tenant for tenant in self.tenants.values()}
 
 
 def parse_snapshot(document: str) -> Snapshot:

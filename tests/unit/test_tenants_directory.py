@@ -132,6 +132,30 @@ async def test_a_look_that_began_before_the_question_is_not_enough() -> None:
     assert (await asked).key_id == KEY_ID
 
 
+async def test_a_look_that_was_cancelled_is_none() -> None:
+    store = FakeStore()
+    directory = await known(store)
+    version, in_the_middle = store.directory_version, asyncio.Event()
+
+    async def stuck() -> int:
+        in_the_middle.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    store.directory_version = stuck  # type: ignore[method-assign]
+    since = asyncio.get_running_loop().time()
+    impatient = asyncio.create_task(directory.look(since))
+    await in_the_middle.wait()
+    store.change(stored())
+    store.directory_version = version  # type: ignore[method-assign]
+    patient = asyncio.create_task(directory.look(since))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await patient
+    store.is_away = True
+    assert await directory.key(PRESENTED)
+
+
 async def test_looks_keep_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 3600.0)
     store = FakeStore([stored()])

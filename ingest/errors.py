@@ -13,8 +13,7 @@
     │   ├── MethodNotAllowed     405
     │   ├── PayloadTooLarge      413
     │   └── UnsupportedMedia     415
-    ├── QueryRefused             the database answers a question (of who reads, of `promgres doctor`)
-    │                            with an error
+    ├── QueryRefused             the database answers a question with an error
     └── Unavailable              our trouble: 503 with Retry-After, the sender tries again
         └── OverQuota            its tenant has had its share for now: the same, or a 429
 """

@@ -17,6 +17,11 @@ VALUES = {
     "p_to": "2026-02-01T00:00:00Z",
     "p_value": "an address",
     "p_quantile": "0.5",
+    "p_name": "queue_length",
+    "p_attributes": "{}",
+    "p_limit": 10,
+    "p_before_time": "2026-02-01T00:00:00Z",
+    "p_before_id": "00000000-0000-0000-0000-000000000000",
 }
 
 

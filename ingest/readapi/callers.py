@@ -64,8 +64,9 @@ class Callers:
             Problem: 401, 403, the key or the token; 503, it cannot be checked now.
         """
         try:
-            if _brings_token(request.headers):
-                return await self._with_token(request, scope)
+            token = _token_of(request.headers)
+            if token is not None:
+                return await self._with_token(request, token, scope)
             access = await self._gate.admit(request.headers, request.remote, scope)
             self._refuse_names_of_proxies(request, access, scope)
         except KeyRefused as refusal:
@@ -80,8 +81,9 @@ class Callers:
         Raises:
             Problem: 401, the key or the token; 503, it cannot be checked now.
         """
-        if _brings_token(request.headers):
-            claims = self._claims_of(request)
+        token = _token_of(request.headers)
+        if token is not None:
+            claims = self._claims_of(request, token)
             tenant = claims.values.get("tenant", DEFAULT_TENANT)
             return lambda name: name == tenant
         try:
@@ -91,8 +93,8 @@ class Callers:
         except Unavailable:
             raise database_away() from None
 
-    async def _with_token(self, request: web.BaseRequest, scope: str) -> Caller:
-        claims = self._claims_of(request)
+    async def _with_token(self, request: web.BaseRequest, token: str, scope: str) -> Caller:
+        claims = self._claims_of(request, token)
         if scope == WRITE:
             refusal = KeyRefused("tokens are for reading; send an API key", "token")
             self._gate.refuse(refusal, request.headers, request.remote)
@@ -103,9 +105,9 @@ class Callers:
         except asyncpg.PostgresError as error:
             raise problem_of(error, authenticated=True) from error
 
-    def _claims_of(self, request: web.BaseRequest) -> Claims:
+    def _claims_of(self, request: web.BaseRequest, token: str) -> Claims:
         try:
-            return self._tokens.claims_of(request.headers.get("Authorization"))
+            return self._tokens.claims_of(token)
         except Problem as problem:
             refusal = KeyRefused(problem.message, "token")
             self._gate.refuse(refusal, request.headers, request.remote)
@@ -124,11 +126,13 @@ class Callers:
         raise refusal
 
 
-def _brings_token(headers: Mapping[str, str]) -> bool:
+def _token_of(headers: Mapping[str, str]) -> str | None:
+    """The request's token; None if it brings none, or something that the gate will refuse."""
     try:
-        return credentials_of(headers).kind is Kind.TOKEN
+        credentials = credentials_of(headers)
     except KeyRefused:
-        return False  # the gate will say why
+        return None
+    return credentials.text if credentials.kind is Kind.TOKEN else None
 
 
 def _with_access(access: Access) -> Caller:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict, MultiMapping
 
 from ingest.config import Settings
 from ingest.logs import get_logger
@@ -94,7 +95,7 @@ class Forwarder:
         self,
         session: aiohttp.ClientSession,
         path: str,
-        headers: Mapping[str, str],
+        headers: CIMultiDict[str],
         body: bytes,
     ) -> Reply:
         async with session.post(
@@ -124,8 +125,9 @@ class Forwarder:
         return _unavailable("The write side does not answer")
 
 
-def _headers(given: Mapping[str, str]) -> dict[str, str]:
-    headers = {name: given[name] for name in FORWARDED if name in given}
+def _headers(given: MultiMapping[str]) -> CIMultiDict[str]:
+    """Each as often as it was sent: the write side has to see all that the gate has seen here."""
+    headers = CIMultiDict((name, value) for name in FORWARDED for value in given.getall(name, ()))
     headers.setdefault("Content-Type", "application/json")  # aiohttp would say octet-stream
     headers["Accept-Encoding"] = "identity"  # answers are short; what we pass on, we compress
     return headers

@@ -29,9 +29,6 @@ class Claims:
     authenticated: bool = False
 
 
-ANONYMOUS = Claims()
-
-
 class Tokens:
     """Verifies bearer tokens: JWT, signed with HS256 and our secret, nothing else.
 
@@ -45,16 +42,13 @@ class Tokens:
         self._secret = secret.encode() if secret else None
         self._verifier = jwt.PyJWS(algorithms=["HS256"])
 
-    def claims_of(self, authorization: str | None) -> Claims:
-        """Claims of the bearer token in an `Authorization` header; `ANONYMOUS` without one.
+    def claims_of(self, token: str) -> Claims:
+        """Claims of a bearer token.
 
         Raises:
-            Problem: 401, the token is not believed or not valid now.
+            Problem: 401, it is not believed or not valid now.
         """
-        scheme, _, token = (authorization or "").strip().partition(" ")
-        if scheme.lower() != "bearer":
-            return ANONYMOUS
-        values = _parse(self._verify(token.strip()))
+        values = _parse(self._verify(token))
         _check_times(values, self._clock())
         return Claims(values, authenticated=True)
 

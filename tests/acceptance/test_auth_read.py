@@ -168,6 +168,30 @@ async def test_where_a_key_is_required(strict_api: Client, keys: dict[str, str])
     assert (await strict_api.request("GET", "/metrics")).status == 200
 
 
+async def test_an_empty_header_hides_no_bad_token(strict_api: Client) -> None:
+    for path in ("/rpc/who", "/api/v1/event", "/metrics", "/"):
+        lines = [
+            f"GET {path} HTTP/1.1",
+            "Host: api",
+            "Authorization:",
+            "Authorization: Bearer junk",
+        ]
+        answer = await strict_api.raw("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        assert answer.startswith(b"HTTP/1.1 401 "), path
+
+
+async def test_caches_keep_what_a_key_has_asked_for_from_others(
+    open_api: Client, keys: dict[str, str]
+) -> None:
+    deciding = {"Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "X-Scope-OrgID"}
+    who = [bearer(keys["read"]), {"X-API-Key": keys["read"]}, {"X-PMETRICS-API-KEY": keys["read"]}]
+    for path in ("/rpc/who", "/api/v1/event", "/metrics", "/", "/nothing"):
+        for headers in (*who, {"X-Scope-OrgID": "acme"}, {}):
+            answer = await open_api.request("GET", path, headers=headers)
+            assert deciding <= set(answer.headers["Vary"].split(", "))
+            assert answer.headers.get("Cache-Control") == ("no-store" if headers else None)
+
+
 async def test_a_name_without_trust_is_ignored(open_api: Client) -> None:
     assert await addresses(open_api, {"X-Scope-OrgID": "acme"}) == ["of default"]
 

@@ -6,26 +6,26 @@ import jwt
 import pytest
 
 from ingest.readapi.problems import Problem
-from ingest.readapi.tokens import ANONYMOUS, Tokens
+from ingest.readapi.tokens import Tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_800_000_000
 
 
 def sign(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
-    return "Bearer " + jwt.encode(claims, secret, algorithm=algorithm)
+    return jwt.encode(claims, secret, algorithm=algorithm)
 
 
 def unsigned(claims: dict[str, Any], algorithm: str) -> str:
     def part(document: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
 
-    return f"Bearer {part({'alg': algorithm, 'typ': 'JWT'})}.{part(claims)}."
+    return f"{part({'alg': algorithm, 'typ': 'JWT'})}.{part(claims)}."
 
 
-def refusal(authorization: str, secret: str | None = SECRET) -> Problem:
+def refusal(token: str, secret: str | None = SECRET) -> Problem:
     with pytest.raises(Problem) as caught:
-        Tokens(secret, lambda: NOW).claims_of(authorization)
+        Tokens(secret, lambda: NOW).claims_of(token)
     problem = caught.value
     assert problem.status == 401
     assert problem.headers["WWW-Authenticate"] == (
@@ -34,15 +34,9 @@ def refusal(authorization: str, secret: str | None = SECRET) -> Problem:
     return problem
 
 
-@pytest.mark.parametrize("authorization", [None, "", "Basic dXNlcjpwYXNz"])
-def test_without_a_bearer_token_a_request_is_anonymous(authorization: str | None) -> None:
-    assert Tokens(SECRET, lambda: NOW).claims_of(authorization) is ANONYMOUS
-
-
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_a_good_token(scheme: str) -> None:
-    token = sign({"role": "writer", "exp": NOW + 60, "aud": ["any"]}).removeprefix("Bearer")
-    claims = Tokens(SECRET, lambda: NOW).claims_of(scheme + token)
+def test_a_good_token() -> None:
+    token = sign({"role": "writer", "exp": NOW + 60, "aud": ["any"]})
+    claims = Tokens(SECRET, lambda: NOW).claims_of(token)
     assert claims.authenticated
     assert claims.values["role"] == "writer"
 
@@ -88,8 +82,7 @@ def test_claims_must_be_an_object(payload: str) -> None:
 
 
 def raw_token(payload: str) -> str:
-    signed = jwt.PyJWS().encode(payload.encode("latin-1"), SECRET, algorithm="HS256")
-    return f"Bearer {signed}"
+    return jwt.PyJWS().encode(payload.encode("latin-1"), SECRET, algorithm="HS256")
 
 
 def test_another_key() -> None:
@@ -126,7 +119,7 @@ def test_hs512_with_our_key_is_not_ours() -> None:
     ],
 )
 def test_what_is_no_token(token: str, message: str) -> None:
-    problem = refusal(f"Bearer {token}")
+    problem = refusal(token)
     assert (problem.code, problem.message) == ("PGRST301", message)
 
 

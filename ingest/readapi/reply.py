@@ -15,6 +15,7 @@ from ingest.readapi.cors import cors_headers
 from ingest.readapi.metrics import ANSWERED_BYTES
 from ingest.readapi.negotiate import Media, choose_encoding
 from ingest.readapi.problems import Problem
+from ingest.tenants.credentials import cache_headers
 
 PRODUCT = f"promgres/{version('promgres')}"
 LEAST_COMPRESSED_BYTES = 1024
@@ -60,7 +61,9 @@ def problem_reply(problem: Problem) -> Reply:
 
 def response_headers(reply: Reply, asked: Mapping[str, str]) -> dict[str, str]:
     """The reply's headers and those that every answer has."""
-    return {"Server": PRODUCT, "Vary": VARY, **reply.headers, **cors_headers(asked)}
+    caching = cache_headers(asked)
+    caching["Vary"] = f"{VARY}, {caching['Vary']}"
+    return {"Server": PRODUCT, **caching, **reply.headers, **cors_headers(asked)}
 
 
 async def http_response(reply: Reply, method: str, asked: Mapping[str, str]) -> web.StreamResponse:

@@ -11,15 +11,17 @@ from ingest.errors import KeyRefused, OperatorError, Unavailable
 from ingest.metrics import exposition
 from ingest.pushed import PUSH_PATHS
 from ingest.receiver import answers
+from ingest.receiver.httpserver import Runner
 from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.write import WriteHandler
+from ingest.tenants.credentials import cache_headers
 from ingest.tenants.gate import Gate
 
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 
 LONGEST_LINE_BYTES = 32 * 1024
-"""Of the request line and of each header, as on the read side: what measures are read by fits in."""
+"""Of the request line and of each header, as on the read side: filters of measures fit in."""
 
 Ready = Callable[[], Awaitable[bool]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -36,6 +38,7 @@ def build_app(
         gate: decides whose metrics `/metrics` shows.
     """
     app = web.Application()
+    app.on_response_prepare.append(_tell_caches)
     for path in WRITE_PATHS:
         app.router.add_route("*", path, write)
     for path in PUSH_PATHS:
@@ -53,7 +56,7 @@ class Server:
     """Listens until closed; closing lets requests that are under way finish."""
 
     def __init__(self, app: web.Application, drain_seconds: float) -> None:
-        self._runner = web.AppRunner(
+        self._runner = Runner(
             app,
             access_log=None,
             handle_signals=False,
@@ -88,6 +91,11 @@ def _why_not(address: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{address} is in use; stop the other program or choose another --listen"
     return f"cannot listen on {address}: {error.strerror or error}"
+
+
+async def _tell_caches(request: web.Request, response: web.StreamResponse) -> None:
+    told = cache_headers(request.headers)
+    response.headers.update(told | {"Vary": f"Accept-Encoding, {told['Vary']}"})
 
 
 def _metrics_handler(gate: Gate) -> Handler:

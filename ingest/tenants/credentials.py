@@ -13,6 +13,11 @@ from ingest.tenants.keys import PREFIX
 
 OLDER_HEADER = "x-pmetrics-api-key"
 KEY_HEADERS = ("x-api-key", OLDER_HEADER)
+TENANT_HEADER = "x-scope-orgid"
+"""Where a trusted proxy names the tenant."""
+
+DECIDING_HEADERS = ("Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "X-Scope-OrgID")
+"""All that says whose a request is, in the spelling of people."""
 
 
 class Kind(Enum):
@@ -60,6 +65,15 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials:
 def is_older(headers: Mapping[str, str]) -> bool:
     """Whether a key is in `X-PMETRICS-API-KEY`: its sender knows the older answers only."""
     return any(name.lower() == OLDER_HEADER for name in headers)
+
+
+def cache_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What tells caches that an answer is for nobody but who asked. Of `Authorization` they know by
+    themselves, of a key in another header they do not."""
+    told = {"Vary": ", ".join(DECIDING_HEADERS)}
+    if any(name in headers for name in DECIDING_HEADERS):
+        told["Cache-Control"] = "no-store"
+    return told
 
 
 def challenge_of(refusal: KeyRefused) -> str:

@@ -77,7 +77,8 @@ class Directory:
         if not self._knows(presented):
             await self.look(asked_at)
         stored = self._snapshot.keys.get(presented.key_id)
-        if stored is None or not is_proved(stored, presented.secret):
+        is_right = is_proved(stored, presented.secret)  # asked before: no id is quicker refused
+        if stored is None or not is_right:
             raise KeyRefused("no such API key", "unknown", key_id=presented.key_id)
         self._refuse_old(stored)
         return stored

@@ -10,7 +10,13 @@ from ingest.logs import get_logger
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.tenants.access import READ, WRITE, Access
 from ingest.tenants.audit import Audit
-from ingest.tenants.credentials import Credentials, Kind, credentials_of, is_older
+from ingest.tenants.credentials import (
+    TENANT_HEADER,
+    Credentials,
+    Kind,
+    credentials_of,
+    is_older,
+)
 from ingest.tenants.directory import Directory
 from ingest.tenants.keys import parse_key
 from ingest.tenants.proxies import Proxies
@@ -19,7 +25,6 @@ from ingest.tenants.usage import KeyUse
 log = get_logger("tenants")
 
 SCOPES_WITHOUT_KEY = frozenset({READ, WRITE})
-TENANT_HEADER = "x-scope-orgid"
 MOST_WARNINGS = 1000
 
 SeesTenant = Callable[[str], bool]

@@ -52,7 +52,10 @@ async def test_get(api: Client, path: str, body: str, content_range: str) -> Non
     assert (answer.status, answer.text) == (200, body)
     assert answer.headers["Content-Type"] == JSON
     assert answer.headers["Content-Range"] == content_range
-    assert answer.headers["Vary"] == "Accept, Prefer, Range, Accept-Encoding"
+    assert answer.headers["Vary"] == (
+        "Accept, Prefer, Range, Accept-Encoding,"
+        " Authorization, X-API-Key, X-PMETRICS-API-KEY, X-Scope-OrgID"
+    )
 
 
 @pytest.mark.parametrize(

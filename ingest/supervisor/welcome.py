@@ -27,7 +27,7 @@ def welcome(settings: Settings, sql_url: str | None) -> str:
     return f"""
 Promgres is ready.
 
-  write  {write}/write    remote write
+  write  {write}/write    remote write; /api/v1/measure and /api/v1/event
   read   {read}/rpc/      SQL functions as JSON
   SQL    {_promgres()} psql{_data_dir_flag(settings)}{sql}
   data   {settings.data_dir}
@@ -39,6 +39,7 @@ Send it something. In prometheus.yml:
 
 or start vmalert with  -remoteWrite.url={write}
 or without either:     {_promgres()} load --url {write}/write --rate 1000
+or from an application: curl {write}/api/v1/measure --json '{{"name": "answer", "value": 42}}'
 
 Then read it:
 

@@ -214,3 +214,32 @@ async def test_tenants_by_name() -> None:
     with pytest.raises(KeyRefused) as refused:
         await directory.tenant_named("none")
     assert refused.value.reason == "tenant"
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_every_wrong_one_costs_the_same(
+    monkeypatch: pytest.MonkeyPatch, is_revoked: bool
+) -> None:
+    """So many digests, each compared whole, and so many looks: whatever is wrong with the key."""
+    done: list[int] = []
+
+    def counted(self: StoredKey, secret: str) -> bool:
+        done.append(len(secret) + len(self.salt) + len(self.hash))
+        return proves(self, secret)
+
+    proves = StoredKey.is_proved_by
+    monkeypatch.setattr(StoredKey, "is_proved_by", counted)
+    costs = set()
+    for presented in (
+        WRONG,
+        PresentedKey(KEY_ID, SECRET[:-1] + "0"),
+        PresentedKey(KEY_ID, "0" + SECRET[1:-1] + "0"),
+        STRANGE,
+    ):
+        store = FakeStore([stored(is_revoked=is_revoked)])
+        directory = await known(store)
+        done.clear()
+        error = await refusal(directory, presented)
+        assert error.reason == "unknown"
+        costs.add((tuple(done), store.looks, store.reads))
+    assert len(costs) == 1

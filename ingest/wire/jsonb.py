@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 import msgspec
@@ -29,10 +30,14 @@ _PLAIN_BYTES = 4000
 
 _decode = msgspec.json.Decoder(strict=True).decode
 _small_number = re.compile(rb"[0-9][eE]-0*[0-9]{3}").search
-_string = re.compile(rb'"(?:[^"\\]+|\\.)*"', re.DOTALL)
+STRING = rb'"(?:[^"\\]++|\\.)*+"?'
+"""A string, or what would be one if it ended. It never goes back: no input makes it slow."""
+
+_string = re.compile(STRING, re.DOTALL)
 _brackets = re.compile(rb"[\[{]+|[\]}]+")
 _escape = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _no_number = re.compile(rb"-?(?:NaN|Infinity)")
+_byte = re.compile(r"\(byte (\d+)\)$")
 
 
 def decode_exact(raw: bytes) -> Any:
@@ -53,11 +58,14 @@ def decode_exact(raw: bytes) -> Any:
 
 def syntax_error(raw: bytes, error: Exception) -> InvalidItem:
     """Why a text is no JSON, from what msgspec says of it."""
-    if isinstance(error, RecursionError) or _depth(raw) > DEEPEST:
+    if isinstance(error, RecursionError):
         return _too_deep()
     message = str(error).removeprefix("JSON is malformed: ")
-    if match := _no_number.search(_string.sub(b'""', raw)):
-        return InvalidItem(f"JSON has no {match.group().decode()}")
+    if match := _byte.search(message):
+        at = int(match.group(1))
+        number = _no_number.match(raw, at) or _no_number.match(raw, max(0, at - 1))
+        if number:
+            return InvalidItem(f"JSON has no {number.group().decode()} (byte {number.start()})")
     if message == "Input data was truncated":
         message = "it ends too early"
     return InvalidItem(f"this is no JSON: {message}")
@@ -131,15 +139,15 @@ def _check_escapes(raw: bytes) -> None:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise InvalidItem(f"the name {shortened(twice)} is there twice in one object")
     return found
 
 
 def _checked_number(text: str) -> float:
     mantissa, _, exponent = text.lower().partition("e")
-    if len(exponent.lstrip("+-0")) > 3 or abs(int(exponent or 0)) > LARGEST_EXPONENT:
+    size = exponent.lstrip("+-").lstrip("0") or "0"
+    if len(size) > 3 or int(size) > LARGEST_EXPONENT:
         raise InvalidItem(
             f"the number {shortened(text)} has an exponent beyond ±{LARGEST_EXPONENT}"
         )

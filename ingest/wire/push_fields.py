@@ -23,6 +23,9 @@ MOST_PLACES = 100
 _SURELY_EXACT = 15
 """Every decimal of so many digits is told apart from all others by its float (IEEE 754)."""
 
+_ALL_INTEGERS_BELOW = 2**53
+_NO_HALVES_FROM = 1e40
+
 _control = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 _number = re.compile(rb"-?[0-9]+(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
 _rfc_3339 = re.compile(
@@ -62,6 +65,8 @@ def number_of(raw: bytes) -> tuple[float, str | None]:
     """A value: its float, and its decimal text where the float is another number.
 
     A float stands for its shortest decimal, as everywhere in Promgres: 0.1 needs no text beside it.
+    Python and PostgreSQL disagree about that where a decimal lies half-way between two floats, as
+    1e23 does, which happens from 2^53 to 10^40: there it has to be all digits of the float, too.
 
     Args:
         raw: any JSON.
@@ -77,7 +82,7 @@ def number_of(raw: bytes) -> tuple[float, str | None]:
         return value, None
     if isinf(value):
         raise InvalidItem(f"the value {shortened(text)} is beyond what a float holds")
-    if repr(value) == text:
+    if repr(value) == text and abs(value) < _ALL_INTEGERS_BELOW:
         return value, None
     return value, _exact(text, value)
 
@@ -89,7 +94,8 @@ def _exact(text: str, value: float) -> str | None:
     if exponent is None or abs(exponent) > 10_000 or len(text) > 10_000:
         raise _too_exact(text)
     number = Decimal(text)
-    if number == Decimal(repr(value)):
+    is_doubtful = _ALL_INTEGERS_BELOW <= abs(value) < _NO_HALVES_FROM
+    if number == Decimal(repr(value)) and not (is_doubtful and number != Decimal(value)):
         return None
     plain = f"{number:f}"
     whole, _, fraction = plain.lstrip("-").partition(".")

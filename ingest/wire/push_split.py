@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ingest.wire.jsonb import decode_exact, shortened
+from ingest.wire.jsonb import STRING, decode_exact, shortened
 from ingest.wire.validate import InvalidItem
 
-_token = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[{]|[\]}]|,', re.DOTALL)
+_token = re.compile(STRING + rb"|[\[{]|[\]}]|,", re.DOTALL)
 
 
 def split(body: bytes) -> Iterator[bytes]:

@@ -145,5 +145,6 @@ class PushHandler:
 
     def _count(self, intake: Intake) -> None:
         for kind in PUSHED_STORES:
-            if items := len(intake.pushed(kind)):
+            dropped = intake.dropped if kind == "measure" else 0
+            if items := len(intake.pushed(kind)) + dropped:
                 PUSHED.labels(self._names(intake.tenant_id), kind, "received").inc(items)

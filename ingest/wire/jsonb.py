@@ -73,22 +73,24 @@ def syntax_error(raw: bytes, error: Exception) -> InvalidItem:
 
 def _is_unusual(raw: bytes, decoded: Any) -> bool:
     """Whether there may be more to it than was decoded."""
+    colons = raw.count(b":")
+    names = len(decoded) if type(decoded) is dict else 0
     return (
         b"\\u" in raw
-        or raw.count(b":") != _colons(decoded)
+        or (colons != names and colons != names + _colons_in_text(decoded))
         or len(raw) > _PLAIN_BYTES
         or raw.count(b"[") > DEEPEST
         or ((b"e-" in raw or b"E-" in raw) and _small_number(raw) is not None)
     )
 
 
-def _colons(decoded: Any) -> int:
-    """How many colons a text has, if it is an object of plain values whose names differ. Any other
-    one has more: behind a name that is there twice, or in an object within it."""
+def _colons_in_text(decoded: Any) -> int:
+    """Colons in the names and values of an object. An object of plain values whose names differ has
+    no others but one for each name. There are more if a name is there twice, or an object in it."""
     if type(decoded) is not dict:
         return 0
     values = "".join([value for value in decoded.values() if type(value) is str])
-    return len(decoded) + "".join(decoded).count(":") + values.count(":")
+    return "".join(decoded).count(":") + values.count(":")
 
 
 def _look_closely(raw: bytes) -> Any:

@@ -256,15 +256,11 @@ def _no_value(sent: _Sent, manner: Manner) -> tuple[float, None]:
 
 
 def _attributes(sent: _Sent, manner: Manner, most_bytes: int) -> tuple[bytes, Any]:
-    given = [(name, raw) for name, raw in _given_attributes(sent) if raw is not UNSET]
-    if not given:
+    name, text = _given_attributes(sent)
+    if text is UNSET:
         if manner == "older" and sent.value is UNSET:
             raise InvalidItem("dict is missing")
         return b"{}", {}
-    if len(given) > 1:
-        names = " and ".join([name for name, _ in given])
-        raise InvalidItem(f"{names} are the same: give one of them")
-    [(name, text)] = given
     raw = bytes(text)
     if 0 < most_bytes < len(raw):
         raise InvalidItem(
@@ -277,9 +273,12 @@ def _attributes(sent: _Sent, manner: Manner, most_bytes: int) -> tuple[bytes, An
     return raw, decode_exact(raw)
 
 
-def _given_attributes(sent: _Sent) -> tuple[tuple[str, Raw | UnsetType], ...]:
-    return (
-        ("attributes", sent.attributes),
-        ("metadata", sent.metadata),
-        ("dict", sent.dict),
-    )
+def _given_attributes(sent: _Sent) -> tuple[str, Raw | UnsetType]:
+    """The attributes, and under which of their names they were sent."""
+    found = ("attributes", sent.attributes)
+    for name, raw in (("metadata", sent.metadata), ("dict", sent.dict)):
+        if raw is not UNSET:
+            if found[1] is not UNSET:
+                raise InvalidItem(f"{found[0]} and {name} are the same: give one of them")
+            found = (name, raw)
+    return found

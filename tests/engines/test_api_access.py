@@ -171,7 +171,8 @@ async def described(api: Api) -> dict[str, asyncpg.Record]:
     """The functions of schema `api`, by name."""
     rows = await api.connection.fetch("""
         SELECT proname, pg_get_function_identity_arguments(oid) AS arguments, prosecdef,
-            proisstrict, pronargdefaults, provolatile::text, proconfig, pg_get_userbyid(proowner) AS owner,
+            proisstrict, pronargdefaults, provolatile::text, proconfig,
+            pg_get_userbyid(proowner) AS owner,
             obj_description(oid, 'pg_proc') AS comment,
             ARRAY(SELECT grantee::regrole::text FROM aclexplode(proacl)
                   WHERE privilege_type = 'EXECUTE' ORDER BY 1) AS executors

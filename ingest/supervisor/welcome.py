@@ -39,7 +39,7 @@ Send it something. In prometheus.yml:
 
 or start vmalert with  -remoteWrite.url={write}
 or without either:     {_promgres()} load --url {write}/write --rate 1000
-or push a measure:     curl {write}/api/v1/measure -d '{{"name": "answer", "value": 42}}'
+or push a measure:     curl {write}/api/v1/measure -d '{{"name": "n", "value": 42}}'
 
 Then read it:
 

@@ -90,6 +90,6 @@ COMMENT ON FUNCTION app.list_audit IS
 
 REVOKE ALL ON FUNCTION
     internal.record_refusals(jsonb), internal.drop_expired_audit(int, int) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    internal.record_refusals(jsonb), internal.drop_expired_audit(int, int)
-TO authenticator, promgres_api;
+-- Whoever only reads cannot make the record forget: that is the write side's work.
+REVOKE ALL ON FUNCTION internal.drop_expired_audit(int, int) FROM authenticator, promgres_api;
+GRANT EXECUTE ON FUNCTION internal.record_refusals(jsonb) TO authenticator, promgres_api;

@@ -58,6 +58,11 @@ class _Libraries(logging.Handler):
         log.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
 
 
+def without_secrets(text: str) -> str:
+    """A text for people, with what is left of API keys in it."""
+    return API_KEY.sub(r"\1_***", text) if "pmk_" in text else text
+
+
 def _without_secrets(_: object, __: str, line: Any) -> str:
     """The last processor: what it gets is the line as it will be printed."""
-    return API_KEY.sub(r"\1_***", line)
+    return without_secrets(line)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
+from ingest.logs import without_secrets
 from ingest.pushed.cursor import Position, write_cursor
 from ingest.pushed.query import PushedQuery
 
@@ -51,11 +52,15 @@ def problem_body(code: str, message: str) -> bytes:
     Args:
         code: `PGRSTnnn`, or a SQLSTATE.
     """
-    document = {"code": code, "message": message, "details": None, "hint": None}
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return _refusal({"code": code, "message": message, "details": None, "hint": None})
 
 
 def push_refusal_body(reason: str) -> bytes:
     """The body of the refusal of a whole push, as the write side gives it."""
-    document = {"stored": 0, "errors": [{"item": None, "reason": reason}]}
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return _refusal({"stored": 0, "errors": [{"item": None, "reason": reason}]})
+
+
+def _refusal(document: dict[str, object]) -> bytes:
+    """Whatever it quotes of a request, the secret of a key is not in it."""
+    text = json.dumps(document, ensure_ascii=False)
+    return without_secrets(text).encode("utf-8", "replace")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from ingest.errors import PromgresError
+from ingest.logs import without_secrets
 
 RETRY_AFTER_SECONDS = 1
 
@@ -40,14 +41,16 @@ class Problem(PromgresError):
 
     @property
     def body(self) -> bytes:
-        """The JSON document with its four keys."""
+        """The JSON document with its four keys. What it quotes of a request may hold an API key:
+        without its secret."""
         document = {
             "code": self.code,
             "message": self.message,
             "details": self.details,
             "hint": self.hint,
         }
-        return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps(document, ensure_ascii=False)
+        return without_secrets(text).encode("utf-8", "replace")
 
 
 def bad_token(code: str, message: str, details: str | None = None) -> Problem:

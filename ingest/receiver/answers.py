@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from ingest.errors import KeyRefused, RequestError, Unavailable
+from ingest.logs import without_secrets
 from ingest.model import Counts, Rejection
 from ingest.tenants.credentials import challenge_of
 
@@ -67,4 +68,4 @@ def unavailable(error: Unavailable) -> web.Response:
 
 
 def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n")
+    return web.Response(status=status, text=without_secrets(text) + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from ingest.errors import KeyRefused, OverQuota, RequestError, Unavailable
+from ingest.logs import without_secrets
 from ingest.model import Rejection
 from ingest.pushed import JSON_TYPE, OLDER_REFUSAL
 from ingest.tenants.credentials import challenge_of
@@ -72,9 +73,9 @@ def _refusal(status: int, errors: Errors, more: int = 0, stored: int = 0) -> web
 
 def _json(status: int, document: object) -> web.Response:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    body = text.encode("utf-8", "replace")
+    body = without_secrets(text).encode("utf-8", "replace")
     return web.Response(status=status, body=body, headers={"Content-Type": JSON_TYPE})
 
 
 def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n")
+    return web.Response(status=status, text=without_secrets(text) + "\n")

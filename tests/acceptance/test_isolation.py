@@ -1,0 +1,235 @@
+"""Nothing of one tenant is seen or changed with the keys of another: every endpoint of both ports,
+every function, every place for a key, and requests that hypothesis thinks of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.support.databases import Database, blocking, connect
+from tests.support.isolation import PLACES, Ask, World, fill, running_world
+from tests.support.isolation_asks import (
+    ALL,
+    FUNCTIONS,
+    STEADY,
+    WRITING,
+    endpoints_of_code,
+    endpoints_of_page,
+)
+from tests.support.isolation_forgeries import (
+    Forgery,
+    forged_headers,
+    forgeries,
+    raw_requests,
+    replaced,
+)
+from tests.support.keys import bearer
+from tests.support.processes import wait_until
+from tests.support.readapi import token
+
+Readings = dict[str, tuple[object, ...]]
+
+ALIKE = {"histogram_quantile"}
+"""Whose answer is the same, however much is in one bucket of a histogram."""
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "0")) or 250
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The world once everybody has sent everything.
+
+    Attributes:
+        alone: what our tenant was answered before the others sent anything.
+        theirs: what they are answered.
+        lines: how many lines each program had said by then.
+    """
+
+    world: World
+    alone: Readings
+    theirs: Readings
+    lines: Mapping[str, int]
+
+
+@pytest.fixture(scope="module")
+def filled(shared_db: Database) -> Iterator[Filled]:
+    with running_world(shared_db) as world:
+        fill(world, world.ours)
+        alone = world.readings(world.ours, STEADY)
+        for other in (world.theirs, world.default):
+            fill(world, other)
+        lines = {name: len(program.lines) for name, program in world.programs.items()}
+        yield Filled(world, alone, readings_of_others(world), lines)
+
+
+def readings_of_others(world: World) -> Readings:
+    """What the others are answered."""
+    theirs = world.readings(world.theirs, STEADY)
+    some = world.readings(world.default, STEADY[::5])
+    return theirs | {f"default: {ask}": said for ask, said in some.items()}
+
+
+def differences(before: Readings, now: Readings) -> dict[str, object]:
+    """What is answered otherwise than before."""
+    return {ask: (said, now[ask]) for ask, said in before.items() if now[ask] != said}
+
+
+def test_every_endpoint_has_a_case(filled: Filled) -> None:
+    cases = {(ask.port, ask.path) for ask in ALL}
+    writing = {("read", f"/rpc/{name}") for name in WRITING}
+    endpoints = endpoints_of_code() | endpoints_of_page(filled.world)
+    assert endpoints <= cases | writing, endpoints - cases - writing
+
+
+def test_everybody_sees_everything_of_his_own(filled: Filled) -> None:
+    """Or the other tests would be content with nothing at all."""
+    world = filled.world
+    for name, shapes in FUNCTIONS.items():
+        ask = Ask("read", f"/rpc/{name}", shapes[0])
+        answers = []
+        for tenant in (world.ours, world.theirs, world.default):
+            answers.append(world.ask(ask, tenant.credentials("bearer")).text)
+        assert not {"[]", "null"} & set(answers), ask
+        assert len(set(answers)) == (1 if name in ALIKE else 3), (name, answers)
+
+
+def test_what_others_send_changes_nothing(filled: Filled) -> None:
+    now = filled.world.readings(filled.world.ours, STEADY)
+    assert differences(filled.alone, now) == {}
+
+
+class TestMatrix:
+    def test_every_place_for_a_key(self, filled: Filled) -> None:
+        """On one engine each; that the place makes no difference is seen on the other."""
+        world, ours = filled.world, filled.world.ours
+        everywhere = [*(ours.credentials(place) for place in PLACES), ours.jwt()]
+        turns = cycle(everywhere)
+        for ask in ALL:
+            is_postgres = world.database.engine == "postgres"
+            for who in everywhere if is_postgres else [next(turns)]:
+                answer = world.ask(ask, who)
+                assert world.leaks(answer) == [], ask
+                assert answer.status < 500, (ask, answer)
+
+    @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "POST"])
+    def test_every_method(self, filled: Filled, method: str) -> None:
+        world = filled.world
+        paths = {(ask.port, ask.path): ask for ask in ALL}
+        for ask in paths.values():
+            for scope in ("both", "admin"):
+                answer = world.ask(ask, world.ours.credentials("bearer", scope), method)
+                assert world.leaks(answer) == [], (method, ask)
+                assert answer.status < 500, (method, ask, answer)
+
+    def test_headers_that_lie(self, filled: Filled) -> None:
+        """They change nothing, not even where they are refused."""
+        world, ours = filled.world, filled.world.ours
+        asks = [ask for ask in STEADY if "Accept" not in ask.headers][::3]
+        for lies, ask in zip(cycle(forged_headers(world.theirs)), asks, strict=False):
+            answer = world.ask(replace(ask, headers={**ask.headers, **lies}), _key(filled))
+            assert world.leaks(answer) == [], (lies, ask)
+            is_alike = (answer.status, answer.text) == filled.alone[str(ask)][:2]
+            assert is_alike or answer.status in (401, 406), (lies, ask, answer)
+            assert world.leaks(world.ask(ask, ours.jwt() | lies)) == [], (lies, ask)
+
+    def test_tokens_that_lie(self, filled: Filled) -> None:
+        world, theirs = filled.world, filled.world.theirs
+        for claims in (
+            {"tenant": theirs.tenant_id},
+            {"tenant": [theirs.name]},
+            {"tenant": theirs.name.upper()},
+            {"tenant": f"{theirs.name} "},
+            {"promgres.tenant_id": theirs.tenant_id, "tenant": world.ours.name},
+        ):
+            for ask in (Ask("read", "/rpc/get_measures"), Ask("read", "/api/v1/event")):
+                answer = world.ask(ask, bearer(token(**claims)))
+                assert world.leaks(replaced(answer, theirs.name)) == [], claims
+        forged = token(secret="no secret of ours, but as long as one", tenant=theirs.name)
+        for ask in ALL:
+            answer = world.ask(ask, bearer(forged))
+            assert world.leaks(answer) == [], ask
+
+    def test_cursors_of_others(self, filled: Filled) -> None:
+        """A cursor is a place in one's own list."""
+        world, ours, theirs = filled.world, filled.world.ours, filled.world.theirs
+        for port in ("read", "write"):
+            for kind in ("measure", "event"):
+                first = Ask(port, f"/api/v1/{kind}", {"limit": "1"})
+                cursor = world.ask(first, theirs.credentials("bearer")).headers["X-Next-Cursor"]
+                ask = Ask(port, first.path, {"limit": "100", "cursor": cursor})
+                answer = world.ask(ask, ours.credentials("bearer"))
+                assert answer.status == 200
+                assert ours.mark in answer.text
+                assert world.leaks(answer) == []
+
+
+@given(forgery=forgeries())
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_requests_that_nobody_thought_of(filled: Filled, forgery: Forgery) -> None:
+    """Reads and writes; what they did to others is looked at in the next test."""
+    world = filled.world
+    answer = forgery.send(world)
+    assert world.leaks(answer) == []
+    assert answer.status != 500, answer
+
+
+def test_what_we_write_changes_nothing_of_others(filled: Filled) -> None:
+    """Equal series, equal idempotency keys, equal addresses, all of it again, and what is bad."""
+    world, ours, theirs = filled.world, filled.world.ours, filled.world.theirs
+    fill(world, ours)
+    admin = ours.credentials("bearer", "admin")
+    for address in (f"address of {theirs.mark}", "shared address"):
+        body = {"p_value": address}
+        for function in ("rm_excluded_address", "add_excluded_address"):
+            assert world.post("read", f"/rpc/{function}", body, admin).status == 204
+        again = world.post("read", "/rpc/add_excluded_address", body, admin)
+        assert again.status == 409
+        assert f"({ours.tenant_id}, {address})" in again.text
+        assert world.post("read", "/rpc/rm_excluded_address", body, admin).status == 204
+    assert differences(filled.theirs, readings_of_others(world)) == {}
+
+
+def test_logs_and_the_record_name_nobody_else_and_no_key(filled: Filled) -> None:
+    """After all that the tests above have sent; and after what is hardly HTTP."""
+    world = filled.world
+    everybody = (world.ours, world.theirs, world.default)
+    secrets = [key.split("_", 2)[2] for one in everybody for key in one.keys.values()]
+    for port in ("read", "write"):
+        for said in raw_requests(world.urls[port], world.ours.keys["both"]):
+            assert [secret for secret in secrets if secret[:20] in said] == []
+    for name, program in world.programs.items():
+        lines = [line for _, line in list(program.lines)]
+        new = "".join(lines[filled.lines[name] :])
+        assert [needle for needle in world.needles if needle in new] == []
+        assert [secret for secret in secrets if secret[:20] in "".join(lines)] == []
+        assert "Traceback" not in new
+        for line in lines:
+            json.loads(line)
+    wait_until(lambda: "malformed" in (record := refusals(world)) and "scope" in record)
+    assert [secret for secret in secrets if secret[:20] in refusals(world)] == []
+    assert [needle for needle in world.needles if needle in refusals(world)] == []
+
+
+def refusals(world: World) -> str:
+    """All that is recorded of refused keys."""
+    query = "SELECT json_agg(a)::text FROM app.audit a WHERE action = 'key_refused'"
+
+    async def fetch() -> str:
+        async with connect(world.database) as connection:
+            return str(await connection.fetchval(query))
+
+    return blocking(fetch())
+
+
+def _key(filled: Filled) -> dict[str, str]:
+    return filled.world.ours.credentials("bearer")

@@ -1,0 +1,166 @@
+"""Every way to read something: by port and path, in all the shapes that parameters have."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any, cast
+
+from ingest.readapi.app import RPC, ReadApi
+from ingest.receiver.server import build_app
+from tests.support.isolation import NOW_MS, Ask, World
+
+HOUR = 3_600_000
+
+
+def at(ms: int) -> str:
+    """As SQL and parameters take it."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+
+
+PERIOD = {"p_from": at(NOW_MS - 2 * HOUR), "p_to": at(NOW_MS + HOUR)}
+WIDTHS = ("1 minute", "1 day")
+MORE_WIDTHS = ("1 second", "1 hour", "1 month")
+
+Arguments = list[dict[str, str]]
+
+
+def _over(widths: tuple[str, ...] = WIDTHS, **given: str) -> Arguments:
+    return [{**given, **PERIOD, "p_interval": width} for width in widths]
+
+
+PAGED: Arguments = [
+    {},
+    {"p_limit": "1"},
+    {"p_attributes": '{"whose": "nobody"}'},
+    {"p_attributes": "{}", "p_limit": "1000"},
+    {"p_from": PERIOD["p_from"], "p_to": at(NOW_MS + 1000)},
+    {"p_before_time": "infinity", "p_before_id": "ffffffff-ffff-ffff-ffff-ffffffffffff"},
+]
+TIER: Arguments = [{"p_schema": tier} for tier in ("mainnet", "testnet")]
+TOKENS = ("circulating_supply", "burned_supply", "fdv", "market_cap")
+
+FUNCTIONS: dict[str, Arguments] = {
+    "get_agg_metric": [
+        *_over((*WIDTHS, *MORE_WIDTHS), p_metric_name="up", p_schema="common"),
+        *_over(p_metric_name="manifest_tokenomics_total_supply", p_schema="mainnet"),
+        *_over(p_metric_name="QUEUE", p_schema="common"),
+        *_over(p_metric_name="up", p_schema="geo"),
+    ],
+    "get_agg_cumsum_metric": _over(p_metric_name="web_requests", p_schema="cumsum"),
+    "histogram_quantile": [
+        *_over(p_metric_name="rpc_seconds", p_schema="common", p_quantile="0.9"),
+        *_over(p_metric_name="rpc_seconds", p_schema="common", p_quantile="2"),
+    ],
+    "histogram_count": _over(p_metric_name="rpc_seconds", p_schema="common"),
+    "histogram_sum": _over(p_metric_name="rpc_seconds", p_schema="common"),
+    "get_exemplars": [{"p_metric_name": "rpc_seconds", "p_schema": "common", **PERIOD}],
+    "get_metric_metadata": [{}],
+    "get_measures": [*PAGED, {"p_name": "queue"}],
+    "get_events": [*PAGED, {"p_name": "login"}],
+    "get_measure_buckets": [
+        *({"p_interval": width} for width in WIDTHS),
+        {"p_interval": "1 hour", "p_name": "queue", "p_limit": "1", **PERIOD},
+    ],
+    "get_latest_geo_coordinates": [{}],
+    "get_all_latest_token_metrics": TIER,
+    "get_latest_mainnet_circulating_supply_value": [{}],
+    "get_latest_mainnet_total_supply_value": [{}],
+    **{f"get_all_latest_{tier}_metrics": [{}] for tier in ("mainnet", "testnet", "common")},
+    "get_all_latest_cumsum_metrics": [{}],
+    **{f"get_latest_{name}": TIER for name in TOKENS},
+    **{f"get_agg_{name}": _over(p_schema="mainnet") for name in TOKENS},
+    "get_excluded_addresses": [{}],
+}
+"""Arguments of every function that reads; the first ones are answered with something."""
+
+WRITING = {"add_excluded_address", "rm_excluded_address"}
+
+CSV = {"Accept": "text/csv", "Prefer": "count=exact"}
+OBJECT = {"Accept": "application/vnd.pgrst.object+json"}
+
+
+def _calls() -> list[Ask]:
+    asks = []
+    for name, shapes in FUNCTIONS.items():
+        asks += [Ask("read", RPC + name, arguments) for arguments in shapes]
+        asks.append(Ask("read", RPC + name, shapes[0], CSV))
+        body = json.dumps(shapes[0]).encode()
+        json_type = {"Content-Type": "application/json", "Prefer": "params=single-object"}
+        asks.append(Ask("read", RPC + name, {}, json_type, body))
+    return asks
+
+
+PAGES: list[dict[str, str]] = [
+    {},
+    {"shape": "flat", "limit": "10000"},
+    {"limit": "1"},
+    {"name": "queue"},
+    {"name": "login", "limit": "2"},
+    {"from": at(NOW_MS), "to": at(NOW_MS + 1000), "shape": "flat"},
+    {"from": str(NOW_MS // 1000 - 1), "attributes": "{}"},
+    {"attributes": '{"whose": "nobody"}'},
+]
+BUCKETS = [{"bucket": width} for width in ("1m", "1h", "1d", "1 month")]
+KINDS = {"measure": [*PAGES, *BUCKETS], "event": PAGES}
+
+
+def _pages() -> list[Ask]:
+    return [
+        Ask(port, f"/api/v1/{kind}{suffix}", query)
+        for port, (kind, queries), suffix in product(
+            ("read", "write"), KINDS.items(), ("", ".json")
+        )
+        for query in (queries if not suffix else queries[:1])
+    ]
+
+
+NOT_ALLOWED = [
+    Ask("read", "/rpc/get_measures", {"p_limit": "1"}, OBJECT),
+    Ask("read", "/rpc/get_measures", {}, OBJECT),
+    Ask("read", "/rpc/no_such_function", {"p_schema": "mainnet"}),
+    Ask("read", "/rpc/get_agg_metric", {"p_metric_name": "up"}),
+    Ask("read", "/rpc/get_latest_fdv", {"p_schema": "eq.mainnet"}),
+    Ask("read", "/rpc/add_excluded_address", {"p_value": "shared address"}),
+    Ask("read", "/rpc/get_excluded_addresses", {"select": "*"}),
+    Ask("read", "/rpc/get_excluded_addresses", {}, {"Accept-Profile": "internal"}),
+    Ask("read", "/nothing"),
+    Ask("read", "/rpc/get_measures", {"p_limit": "-1"}),
+    Ask("read", "/rpc/get_measures", {"p_attributes": "{"}),
+    *(Ask(port, "/api/v1/event", {"cursor": "AQ"}) for port in ("read", "write")),
+    *(Ask(port, "/api/v1/measure", {"bucket": "nothing"}) for port in ("read", "write")),
+    *(Ask(port, "/api/v1/measure", {"tenant": "1"}) for port in ("read", "write")),
+]
+
+STEADY = [
+    *_calls(),
+    *_pages(),
+    *NOT_ALLOWED,
+    Ask("read", "/"),
+    *(Ask("write", path) for path in ("/", "/write", "/api/v1/write", "/api/v1/push")),
+    *(Ask(port, path) for port in ("read", "write") for path in ("/healthz", "/-/healthy")),
+    *(Ask(port, "/-/ready") for port in ("read", "write")),
+]
+"""What is answered alike as long as nothing is written."""
+
+COUNTERS = [Ask(port, "/metrics") for port in ("read", "write")]
+ALL = [*STEADY, *COUNTERS]
+
+
+def endpoints_of_code() -> set[tuple[str, str]]:
+    """Ports and paths of both routers, functions apart."""
+
+    async def handler(_: object) -> object:
+        raise AssertionError("nobody asks")
+
+    app = build_app(*cast(Any, (handler, handler, handler, handler, None)))
+    writing = {resource.canonical for resource in app.router.resources()}
+    pages = set(ReadApi(*cast(Any, [None] * 5))._pages)
+    return {("write", path) for path in writing} | {("read", path) for path in pages}
+
+
+def endpoints_of_page(world: World) -> set[tuple[str, str]]:
+    """What the read side's own page lists for a key that may call everything."""
+    answer = world.ask(Ask("read", "/"), world.ours.credentials("bearer", "admin"))
+    return {("read", path) for path in json.loads(answer.text)["paths"]}

@@ -27,7 +27,12 @@ async def test_a_restored_backup_gives_the_newest_ids_to_others(
     admin = cluster.url("postgres")
     with write_side(postgres_db) as side:
         assert side.write(series({"name": "old"}, (NOW_MS, 1.0))).status == 204
-        await execute(admin, hang_up(name), f"CREATE DATABASE backup_{name} TEMPLATE {name}")
+        await execute(
+            admin,
+            *hang_up(name),
+            f"CREATE DATABASE backup_{name} TEMPLATE {name}",
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+        )
         assert side.write(series({"name": "lost"}, (NOW_MS, 1.0))).status == 204
         await execute(
             admin,
@@ -42,12 +47,11 @@ async def test_a_restored_backup_gives_the_newest_ids_to_others(
         await drained(postgres_db, {"old": 4, "lost": 3})
 
 
-def hang_up(name: str) -> str:
-    """Nobody may be connected to a template."""
+def hang_up(name: str) -> tuple[str, str]:
+    """Nobody may be connected to a template, or come back while it is copied."""
     return (
-        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false;"
-        f" SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}';"
-        f" ALTER DATABASE {name} ALLOW_CONNECTIONS true"
+        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'",
     )
 
 

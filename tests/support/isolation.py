@@ -114,8 +114,12 @@ class World:
 
     def leaks(self, answer: Answer) -> list[str]:
         """What of others is in an answer."""
-        said = f"{answer.status} {answer.headers} {answer.text}"
-        return [needle for needle in self.needles if needle in said]
+        return self.named_in(f"{answer.status} {answer.headers} {answer.text}")
+
+    def named_in(self, said: str) -> list[str]:
+        """What of others is in a text, in whatever case."""
+        lowered = said.lower()
+        return [needle for needle in self.needles if needle.lower() in lowered]
 
     def readings(self, tenant: Tenant, asks: Iterable[Ask]) -> dict[str, tuple[object, ...]]:
         """What a tenant is answered; the same again while nothing of it changes."""
@@ -190,6 +194,7 @@ def pushes(tenant: Tenant) -> dict[str, list[dict[str, object]]]:
             {"name": "up", "value": value, "attributes": whose, "time": seconds,
              "idempotency_key": "k2"},
             {"name": "web_requests", "value": 0.25, "attributes": whose, "time": seconds},
+            {"name": f"only_{tenant.mark}", "value": 1, "time": seconds},
         ],
         "/api/v1/event": [
             {"name": "login", "attributes": whose, "time": seconds},
@@ -208,6 +213,7 @@ def samples(tenant: Tenant) -> bytes:
         _series(value, "up", ("whose", tenant.mark)),
         _series(value, "up"),  # one and the same series, but for the tenant
         _series(value, "web_requests", ("whose", tenant.mark)),
+        *(_series(1.0, f"only_{tenant.mark}", *tier) for tier in ((), (MAINNET,), (TESTNET,))),
         _series(value, "total_mfx_burned", MAINNET),
         _series(value, "total_mfx_burned", TESTNET),
         _series(value, "talib_mfx_power_conversion"),

@@ -285,9 +285,10 @@ def _is_lost(connection: AnyConnection) -> bool:
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """The 503 that a sender gets for an error of the database."""
+    """The 503 that a sender gets for an error of the database. What the database says of it is for
+    our log: it may quote a row that another tenant has sent at the same time."""
     if isinstance(error, asyncpg.PostgresError):
-        return Unavailable(f"the database refuses: {error}")
+        return Unavailable(f"the database refuses it now (SQLSTATE {error.sqlstate})")
     return Unavailable("the database is not reachable")
 
 

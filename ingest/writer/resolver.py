@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ingest.logs import get_logger
 from ingest.model import NewSamples, Rejection, Series
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
@@ -11,6 +12,8 @@ from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.writer.culprits import rejection_of, rejection_of_series
 from ingest.writer.metrics import SERIES_RESOLVED
 from ingest.writer.newcomers import Newcomers
+
+log = get_logger("writer")
 
 
 class Resolved(NamedTuple):
@@ -95,6 +98,7 @@ class Resolver:
         except DATABASE_ERRORS as error:
             if verdict_of(error) is Verdict.REJECT:
                 return error
+            log.warning("series not created", error=str(error))
             raise unavailable(error) from error
         SERIES_RESOLVED.inc(len(series))
         for one in series:

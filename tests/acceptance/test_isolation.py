@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.support.databases import Database, blocking, connect
-from tests.support.isolation import PLACES, Ask, World, fill, running_world
+from tests.support.isolation import NOW_MS, PLACES, Ask, World, fill, running_world
 from tests.support.isolation_asks import (
     ALL,
     FUNCTIONS,
@@ -29,6 +29,7 @@ from tests.support.isolation_forgeries import (
     forgeries,
     raw_requests,
     replaced,
+    say,
 )
 from tests.support.keys import bearer
 from tests.support.processes import wait_until
@@ -156,6 +157,28 @@ class TestMatrix:
             answer = world.ask(ask, bearer(forged))
             assert world.leaks(answer) == [], ask
 
+    @pytest.mark.parametrize("port", ["read", "write"])
+    def test_headers_that_come_twice(self, filled: Filled, port: str) -> None:
+        """All of them count, on whichever port and behind it: an empty one hides no other."""
+        ours, theirs = filled.world.ours.keys["both"], filled.world.theirs.keys["both"]
+        url = filled.world.urls[port]
+        key, other = f"Authorization: Bearer {ours}", f"Authorization: Bearer {theirs}"
+        event = {"name": "login", "time": NOW_MS // 1000, "idempotency_key": "k1"}
+        for lines, status in (
+            (["Authorization:", key], 201),
+            ([key, "Authorization:"], 201),
+            ([key, key, f"X-API-Key: {ours}"], 201),
+            ([key, other], 401),
+            ([f"X-API-Key: {ours}", f"X-API-Key: {theirs}"], 401),
+            (["X-API-Key:", f"X-API-Key: {ours}"], 401),
+            (["Authorization:", "Authorization: Bearer junk"], 401),
+        ):
+            pushed = say(url, ["POST /api/v1/event HTTP/1.1", *lines], json.dumps(event))
+            scraped = say(url, ["GET /metrics HTTP/1.1", *lines])
+            assert pushed.startswith(f"HTTP/1.1 {status} "), (lines, pushed)
+            assert scraped.startswith(f"HTTP/1.1 {200 if status == 201 else 401} "), lines
+            assert filled.world.named_in(pushed + scraped) == []
+
     def test_cursors_of_others(self, filled: Filled) -> None:
         """A cursor is a place in one's own list."""
         world, ours, theirs = filled.world, filled.world.ours, filled.world.theirs
@@ -208,6 +231,7 @@ def test_logs_and_the_record_name_nobody_else_and_no_key(filled: Filled) -> None
     secrets = [key.split("_", 2)[2] for one in everybody for key in one.keys.values()]
     for port in ("read", "write"):
         for said in raw_requests(world.urls[port], world.ours.keys["both"]):
+            assert said.startswith("HTTP/1.")
             assert [secret for secret in secrets if secret[:20] in said] == []
     for name, program in world.programs.items():
         lines = [line for _, line in list(program.lines)]

@@ -26,6 +26,8 @@ from tests.support.remote_write import send
 from tests.support.requests_v2 import HEADERS as REMOTE_WRITE
 from tests.support.rig import Rig, running_rig
 
+NOTICED_SECONDS = 5.0
+"""Within so long every process refuses a revoked key."""
 LOGINS = ("web_anon", "writer", "authenticator", "promgres_api")
 READERS = ("web_anon", "writer")
 
@@ -259,3 +261,24 @@ def test_nothing_of_a_key_is_on_the_disk_of_the_write_side(cluster: Cluster) -> 
     """Neither in the log of the database, whatever was refused."""
     log = cluster.log.read_text(errors="replace")
     assert re.findall(r"pmk_[a-z0-9]{12}_[A-Za-z0-9_-]{8}", log) == []
+
+
+def test_rotation_and_revocation_hold_on_both_ports_alike(world: World) -> None:
+    """A push to the read port needs both sides to know the new key, at once."""
+    key = blocking(create_key(world.database, world.ours.name))
+
+    def statuses(key: str) -> set[int]:
+        event = {"name": "login"}
+        sent = {world.post(p, "/api/v1/event", event, bearer(key)).status for p in world.urls}
+        url = "/api/v1/event?limit=1"
+        read = {send(at + url, None, bearer(key), "GET").status for at in world.urls.values()}
+        return sent | read
+
+    assert statuses(key) == {200, 201}
+    for _ in range(3):
+        successor = blocking(change_key(world.database, "SELECT key FROM app.rotate_key($1)", key))
+        assert statuses(successor) == statuses(key) == {200, 201}
+        assert blocking(change_key(world.database, "SELECT app.revoke_key($1)", key))
+        wait_until(lambda old=key: statuses(old) == {401}, NOTICED_SECONDS, "it is refused")
+        key = successor
+    assert statuses(key) == {200, 201}

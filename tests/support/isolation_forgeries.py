@@ -169,19 +169,20 @@ def raw_requests(url: str, key: str) -> Iterator[str]:
         [f"X-API-Key: {key}", f"Authorization: Bearer {key[:-1]}"],
         [f"X-Filler: {key * 1000}"],
     ):
-        yield _say(url, ["GET /api/v1/event HTTP/1.1", *lines])
+        yield say(url, ["GET /api/v1/event HTTP/1.1", *lines])
     for path in (f"/{key}", f"/rpc/{key}", f"/api/v1/event?{key}=1", f"/api/v1/event?cursor={key}"):
-        yield _say(url, [f"GET {path} HTTP/1.1", f"X-API-Key: {key}"])
-    yield _say(url, [f"{key} / HTTP/1.1"])
-    yield _say(url, [f"GET / {key}"])
+        yield say(url, [f"GET {path} HTTP/1.1", f"X-API-Key: {key}"])
+    yield say(url, [f"{key} / HTTP/1.1"])
+    yield say(url, [f"GET / {key}"])
 
 
-def _say(url: str, lines: Sequence[str]) -> str:
+def say(url: str, lines: Sequence[str], body: str = "") -> str:
+    """Send these lines and a body as they are; all that is answered."""
     parts = urlsplit(url)
-    head = "\r\n".join([lines[0], "Host: promgres", "Connection: close", *lines[1:], "", ""])
+    length = [f"Content-Length: {len(body)}"] if body else []
+    head = "\r\n".join([*lines, "Host: promgres", "Connection: close", *length, "", body])
     with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=30) as connection:
         connection.sendall(head.encode("latin-1"))
-        connection.shutdown(socket.SHUT_WR)
         said = b""
         while part := connection.recv(65536):
             said += part

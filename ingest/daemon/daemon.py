@@ -35,7 +35,7 @@ from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine, load_engine
-from ingest.storage.pool import create_pool
+from ingest.storage.pool import create_pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import TenantDatabase
 from ingest.storage.timeline import Timeline
@@ -76,6 +76,7 @@ class Daemon:
             OperatorError: no database, not migrated, or the port is taken.
         """
         settings = self._settings
+        forget_lost_answers(asyncio.get_running_loop())
         self._cache = SeriesCache(settings.writer.max_cached_series)
         self._pool = await create_pool(
             self._database_url,

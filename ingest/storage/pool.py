@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -108,10 +108,25 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
     try:
         async with pool.acquire() as connection:
             cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
-            yield connection
+            try:
+                yield connection
+            except (asyncpg.InterfaceError, asyncpg.InternalClientError):
+                connection.terminate()  # asyncpg lost count of what it waits for: it is of no use
+                raise
     finally:
         if cut is not None:
             cut.cancel()
+
+
+def forget_lost_answers(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop keep silent about answers that were lost with their connection after whoever
+    waited for them had given up: asyncpg leaves them behind, and who gave up has said so."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), asyncpg.ConnectionDoesNotExistError):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
 
 
 async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:

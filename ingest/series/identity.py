@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import repeat
 from secrets import randbits
 
 from xxhash import xxh3_128_digest
@@ -64,7 +65,7 @@ def label_key(tenant_id: int, label_bytes: bytes) -> bytes:
 def label_keys(tenant_id: int, label_bytes: Sequence[bytes]) -> list[bytes]:
     """`label_key` of many series at once."""
     seed = _seed(tenant_id)
-    return [xxh3_128_digest(each, seed) for each in label_bytes]
+    return list(map(xxh3_128_digest, label_bytes, repeat(seed)))
 
 
 def _seed(tenant_id: int) -> int:

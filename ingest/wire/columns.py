@@ -13,7 +13,7 @@ bytes is a time stamp from 1971 to 2109.) All other series are left to be parsed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,10 @@ texts, are two texts at the same place of otherwise equal series of one tenant."
 _PADDING = bytes(64)
 """Behind the last series, so that looking for what is not there finds zeros."""
 _TIMESTAMP_BYTES = 6
+_SIX_MARKS = 0x8080_8080_8080
+"""The bits that are set in all bytes of a varint but the last one; here, in six bytes."""
+_KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)
+"""Masks for the first so many of 8 bytes."""
 _TYPES = 8
 SAID = 4
 """References of a series that says more than its labels: type, help, unit, start."""
@@ -158,7 +162,7 @@ def _layout(raw: Bytes, lengths: Int64s) -> _Layout:
         start_ms, is_start = _six_byte_varints(raw, start + 1)
         is_start &= raw[start] == 0x18
     is_usual &= is_time & ((sample_bytes == shortest) | (has_start & is_start))
-    value = raw[sample[:, None] + np.arange(1, 9)].view("<f8").reshape(-1).astype(np.float64)
+    value = _at_every_byte(raw, "<f8")[sample + 1].astype(np.float64)
 
     sample_end = np.minimum(sample + sample_bytes, ends)
     metadata_bytes, metadata_start = _length_at(raw, sample_end + 1)
@@ -189,10 +193,16 @@ def _length_at(raw: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
 
 def _six_byte_varints(raw: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
     """Numbers, and where they are varints of exactly six bytes."""
-    places = np.arange(_TIMESTAMP_BYTES)
-    content = raw[at[:, None] + places]
-    is_varint = (content[:, :-1] >= 0x80).all(axis=1) & (content[:, -1] < 0x80)
-    return ((content & 0x7F).astype(np.int64) << (7 * places)).sum(axis=1), is_varint
+    word = _at_every_byte(raw, "<i8")[at].astype(np.int64)
+    number = word & 0x7F
+    for place in range(1, _TIMESTAMP_BYTES):
+        number |= word >> place & 0x7F << 7 * place
+    return number, word & _SIX_MARKS == _SIX_MARKS >> 8
+
+
+def _at_every_byte(raw: Bytes, dtype: str) -> npt.NDArray[Any]:
+    """What 8 bytes say that begin at each place of `raw`, the last seven left out."""
+    return np.ndarray((len(raw) - 7,), dtype, raw.data, strides=(1,))
 
 
 def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metadata:
@@ -224,10 +234,11 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
 def _first_of_runs(raw: Bytes, start: Int64s, length: Int64s) -> tuple[Int64s, Int64s]:
     """Positions of slices that are not empty and differ from the one before them; and, for every
     slice, the position of the one it is equal to: series of one metric say the same of it."""
-    at = np.arange(_SHORT_METADATA)
-    content = raw[start[:, None] + at] * (at < length[:, None])
-    words = content.view(np.int64)
-    is_first = (length != np.roll(length, 1)) | (words != np.roll(words, 1, axis=0)).any(axis=1)
+    words = _at_every_byte(raw, "<u8")
+    is_first = length != np.roll(length, 1)
+    for offset in range(0, _SHORT_METADATA, 8):
+        word = words[start + offset] & _KEPT.take(np.clip(length - offset, 0, 8))
+        is_first |= word != np.roll(word, 1)
     is_first |= length > _SHORT_METADATA
     is_first[:1] = True
     first = np.flatnonzero(is_first)

@@ -43,11 +43,10 @@ def read_lines(lines: Iterable[bytes], stamp: Callable[[], str]) -> Iterator[Lin
         first = line.removeprefix(_BOM) if number == 1 else line
         if not first.strip():
             continue
-        if _is_whole(first):
-            yield from _items(first, number, stamp)
-        else:
+        if _goes_on(first):
             yield from _spread([first, *(line for _, line in numbered)], number, stamp)
             return
+        yield from _items(first, number, stamp)
         break
     for number, line in numbered:
         if line.strip():
@@ -63,13 +62,18 @@ def elements_of(text: str) -> Iterator[str]:
     return (raw for _, raw, _ in _documents(text))
 
 
-def _is_whole(line: bytes) -> bool:
-    """Whether a line is a document, so that each of the following lines should be one, too."""
+def _goes_on(line: bytes) -> bool:
+    """Whether a line may be the beginning of a document that ends on a later one. One that cannot
+    is sent, or refused, without waiting for the rest, which may never end."""
     try:
-        json.loads(line)
+        text = line.decode().rstrip()
+        for _ in _documents(text):
+            pass
+    except json.JSONDecodeError as error:
+        return error.pos >= len(text)
     except _ERRORS:
-        return False
-    return True
+        pass
+    return False
 
 
 def _spread(lines: list[bytes], number: int, stamp: Callable[[], str]) -> Iterator[Line | BadLine]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -97,6 +98,31 @@ def test_a_bad_first_line_does_not_spoil_the_rest() -> None:
     assert isinstance(bad, BadLine)
     assert isinstance(good, Line)
     assert (bad.number, good.number) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "first", [b"nope\n", b'{"name":"\xff"}\n', b'{"name":"a} \n', b"{} {}\n", b"]\n"]
+)
+def test_nothing_waits_for_the_end_of_lines_that_come_one_by_one(first: bytes) -> None:
+    def endless() -> Iterator[bytes]:
+        yield first
+        while True:
+            yield b'{"name":"b"}\n'
+
+    found = read_lines(endless(), lambda: STAMP)
+    assert next(line for line in found if line.number == 2) == Line(
+        2, "E", '{"name":"b","time":1.5,"idempotency_key":"k"}'
+    )
+
+
+def test_documents_may_be_cut_at_the_end_of_any_line() -> None:
+    document = [{"name": "a", "value": 1.5, "attributes": {"b": [1, "x", None], "c": {}}}] * 2
+    for indent in (0, 1):
+        spread = json.dumps(document, indent=indent)
+        assert [item for _, _, item in items(spread)] == [{**each, **STAMPED} for each in document]
+    assert [item for _, _, item in items(spread[1:-1].replace("},\n {", "}\n {"))] == [
+        {**each, **STAMPED} for each in document
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "[]", "[ ]\n"])

@@ -29,7 +29,7 @@ _PLAIN_BYTES = 4000
 """No number in a shorter text can have too many digits, and few texts are longer."""
 
 _decode = msgspec.json.Decoder(strict=True).decode
-_small_number = re.compile(rb"[0-9][eE]-0*[0-9]{3}").search
+_long_exponent = re.compile(rb"[0-9][eE][+-]?0*[0-9]{3}").search
 STRING = rb'"(?:[^"\\]++|\\.)*+"?'
 """A string, or what would be one if it ended. It never goes back: no input makes it slow."""
 
@@ -80,8 +80,14 @@ def _is_unusual(raw: bytes, decoded: Any) -> bool:
         or (colons != names and colons != names + _colons_in_text(decoded))
         or len(raw) > _PLAIN_BYTES
         or raw.count(b"[") > DEEPEST
-        or ((b"e-" in raw or b"E-" in raw) and _small_number(raw) is not None)
+        or (_may_be_tiny(raw) and _long_exponent(raw) is not None)
     )
+
+
+def _may_be_tiny(raw: bytes) -> bool:
+    """Whether a number may have an exponent that its float does not show: it is small, or zero. A
+    large one is no float, which msgspec says."""
+    return b"e-" in raw or b"E-" in raw or b"0e" in raw or b"0E" in raw
 
 
 def _colons_in_text(decoded: Any) -> int:

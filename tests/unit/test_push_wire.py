@@ -158,6 +158,8 @@ def test_times(sent: bytes, timestamp_us: int | None) -> None:
         (b'"name":"e","attributes":{"a:":"b:","a:":1}', 'the name "a:" is there twice'),
         (b'"name":"e","attributes":{"a":1e401}', "exponent beyond"),
         (b'"name":"e","attributes":{"a":1e-131072}', "exponent beyond"),
+        (b'"name":"e","attributes":{"a":0e9999999999}', "exponent beyond"),
+        (b'"name":"e","attributes":{"a":-0.0E+0131072}', "exponent beyond"),
         (b'"name":"e","attributes":{"a":1e99999999999999999999}', "exponent beyond"),
         (b'"name":"e","attributes":{"a":1e-' + b"9" * 5000 + b"}", "exponent beyond"),
         (b'"name":"e","attributes":{"a":' + b"1" * 20_000 + b"}", "more than 16000 digits"),

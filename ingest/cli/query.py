@@ -19,6 +19,8 @@ from promgres_client.items import EVENT, MEASURE
 from promgres_client.reading import Query, Reader
 
 KINDS = {"measures": MEASURE, "events": EVENT}
+ATTRIBUTES = ',"attributes":'
+"""No text within JSON looks like this: there, quotation marks are escaped."""
 COLUMNS = {MEASURE: ("time", "name", "value", "attributes"), EVENT: ("time", "name", "attributes")}
 
 
@@ -72,7 +74,7 @@ def command(
     try:
         if as_json:
             for row in _rows(endpoint, query):
-                click.echo(row)
+                click.echo(pushable(row))
         else:
             _print(query.kind, [json.loads(row, parse_float=str) for row in _rows(endpoint, query)])
     except PromgresError as error:
@@ -83,6 +85,12 @@ def _rows(endpoint: Endpoint, query: Query) -> Iterator[str]:
     """Each row as the server wrote it: no digit passes through a float."""
     for body in Reader(endpoint).bodies(query):
         yield from elements_of(body.decode())
+
+
+def pushable(row: str) -> str:
+    """A row as it may be pushed: what is no object, as the older API takes it, is a `dict`."""
+    before, _, attributes = row.partition(ATTRIBUTES)
+    return row if attributes.startswith("{") else f'{before},"dict":{attributes}'
 
 
 def _print(kind: str, rows: list[dict[str, Any]]) -> None:

@@ -196,6 +196,22 @@ def test_pipe_says_when_all_is_stored(write_url: str) -> None:
     assert len(asked.stdout.splitlines()) == 1
 
 
+def test_what_query_prints_is_what_pipe_reads(write_url: str) -> None:
+    name = 'copied ,"attributes":'
+    sent = [{"n": 9007199254740993, "attributes": {}}, [1, "x"], "text", None]
+    for number, each in enumerate(sent):
+        _promgres(
+            "pipe",
+            "--url",
+            write_url,
+            stdin=json.dumps({"name": name, "dict": each, "time": number + 1_790_000_000}),
+        )
+    copy = ("query", "events", "--name", name, "--json", "--url", write_url)
+    printed = _promgres(*copy).stdout
+    assert _promgres("pipe", "--url", write_url, stdin=printed).stderr == "4 stored, 0 refused\n"
+    assert sorted(_promgres(*copy).stdout.splitlines()) == sorted(printed.splitlines() * 2)
+
+
 def test_agent(write_url: str) -> None:
     assert _promgres("agent", "--once", "--url", write_url).returncode == 0
     asked = _promgres("query", "events", "--name", "node_data", "--json", "--url", write_url)

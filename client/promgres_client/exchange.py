@@ -102,8 +102,12 @@ class Answer(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The body as one short line."""
-        text = " ".join(self.body.decode("utf-8", "replace").split())
+        """What it says, as one short line: its `message` and `details`, or all of it."""
+        document, text = self.document(), self.body.decode("utf-8", "replace")
+        if isinstance(document, dict) and document.get("message"):
+            said = (document["message"], document.get("details"))
+            text = ": ".join(str(part) for part in said if part)
+        text = " ".join(text.split())
         return text[:_LONGEST_REASON] or "no reason given"
 
     def retry_after_seconds(self) -> float:

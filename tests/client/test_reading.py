@@ -54,10 +54,16 @@ def test_filters_and_limit() -> None:
         assert rows == [Event(WHEN.replace(microsecond=0), "e", {})] * 2
 
 
-def test_a_refusal_raises() -> None:
+@pytest.mark.parametrize("body", [
+    "no scope\n read",
+    '{"code":"42501","message":"no scope","details":"read","hint":null}',
+    '{"code":"42501","message":"no scope: read","details":null,"hint":null}',
+])  # fmt: skip
+def test_a_refusal_raises(body: str) -> None:
+    words = "no scope read" if body.startswith("no") else "no scope: read"
     with push_server() as server, Client(server.url) as client:
-        server.pages["/api/v1/event?shape=flat&limit=1000"] = Reply(403, "no scope read")
-        with pytest.raises(AnswerError, match="answered 403: no scope read") as caught:
+        server.pages["/api/v1/event?shape=flat&limit=1000"] = Reply(403, body)
+        with pytest.raises(AnswerError, match=f"answered 403: {words}$") as caught:
             list(client.events())
         assert caught.value.status == 403
 

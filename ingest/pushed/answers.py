@@ -46,13 +46,13 @@ def page_headers(query: PushedQuery, page: Page) -> dict[str, str]:
     return headers
 
 
-def problem_body(code: str, message: str) -> bytes:
+def problem_body(code: str, message: str, details: str | None = None) -> bytes:
     """The body of any other refusal: the four keys of the read side.
 
     Args:
         code: `PGRSTnnn`, or a SQLSTATE.
     """
-    return _refusal({"code": code, "message": message, "details": None, "hint": None})
+    return _refusal({"code": code, "message": message, "details": details, "hint": None})
 
 
 def push_refusal_body(reason: str) -> bytes:

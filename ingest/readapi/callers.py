@@ -14,15 +14,11 @@ from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, database_away
 from ingest.readapi.tokens import Claims, Tokens
 from ingest.tenants.access import ADMIN, WRITE, Access
-from ingest.tenants.credentials import Kind, challenge_of, credentials_of
+from ingest.tenants.credentials import Kind, challenge_of, credentials_of, words_of
 from ingest.tenants.gate import Gate, SeesTenant
 from ingest.tenants.snapshot import DEFAULT_TENANT
 
 ADMIN_ROLE = "writer"
-
-NO_ANONYMOUS = "PGRST302"
-UNVERIFIED = "PGRST301"
-NOT_ALLOWED = "42501"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +142,4 @@ def _with_access(access: Access) -> Caller:
 def _refused(refusal: KeyRefused) -> Problem:
     """As PostgREST's clients know it."""
     headers = {"WWW-Authenticate": challenge_of(refusal)}
-    text = str(refusal)
-    if refusal.reason == "missing":
-        message = "Anonymous access is disabled"
-        return Problem(401, NO_ANONYMOUS, message, text, headers=headers)
-    code = NOT_ALLOWED if refusal.status == 403 else UNVERIFIED
-    return Problem(refusal.status, code, text, headers=headers)
+    return Problem(refusal.status, *words_of(refusal), headers=headers)

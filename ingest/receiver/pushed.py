@@ -26,7 +26,7 @@ from ingest.pushed import (
 )
 from ingest.storage.pushed import PushedReader
 from ingest.tenants.access import READ
-from ingest.tenants.credentials import challenge_of, is_older
+from ingest.tenants.credentials import challenge_of, is_older, words_of
 from ingest.tenants.gate import Gate
 
 log = get_logger("receiver")
@@ -34,7 +34,6 @@ log = get_logger("receiver")
 LEAST_COMPRESSED_BYTES = 1024
 BAD_QUERY = "PGRST100"
 NO_DATABASE = "PGRST000"
-NOT_ALLOWED = "42501"
 
 
 class _Trouble(NamedTuple):
@@ -43,6 +42,7 @@ class _Trouble(NamedTuple):
     status: int
     code: str
     message: str
+    details: str | None = None
     headers: Mapping[str, str] = {}
 
 
@@ -59,12 +59,12 @@ class PushedHandler:
             return await self._answer(request)
         except KeyRefused as error:
             headers = {"WWW-Authenticate": challenge_of(error)}
-            trouble = _Trouble(error.status, NOT_ALLOWED, str(error), headers)
+            trouble = _Trouble(error.status, *words_of(error), headers=headers)
         except RequestError as error:
             trouble = _Trouble(error.status, BAD_QUERY, str(error))
         except Unavailable as error:
             headers = {"Retry-After": str(error.retry_after_seconds)}
-            trouble = _Trouble(503, NO_DATABASE, str(error), headers)
+            trouble = _Trouble(503, NO_DATABASE, str(error), headers=headers)
         except QueryRefused as error:
             log.warning("a read failed", reason=str(error), sqlstate=error.sqlstate)
             trouble = _Trouble(500, error.sqlstate or "XX000", str(error))
@@ -97,7 +97,7 @@ def _refused(trouble: _Trouble, older: bool) -> web.Response:
     headers = dict(trouble.headers)
     if not older:
         headers["Content-Type"] = JSON_TYPE
-        body = problem_body(trouble.code, trouble.message)
+        body = problem_body(trouble.code, trouble.message, trouble.details)
         return web.Response(status=trouble.status, body=body, headers=headers)
     if trouble.status in (401, 403):
         return web.Response(status=403, body=OLDER_REFUSAL, headers={"Content-Type": JSON_TYPE})

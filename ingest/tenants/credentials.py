@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from ingest.errors import KeyRefused
 from ingest.tenants.keys import PREFIX
@@ -84,6 +85,21 @@ def challenge_of(refusal: KeyRefused) -> str:
     if refusal.reason != "missing":
         return challenge + ', error="invalid_token"'
     return challenge
+
+
+class RefusalWords(NamedTuple):
+    """What whoever reads is told, in the form of PostgREST."""
+
+    code: str
+    message: str
+    details: str | None = None
+
+
+def words_of(refusal: KeyRefused) -> RefusalWords:
+    """The same on both ports: without a key `PGRST302`, a bad one `PGRST301`, a scope `42501`."""
+    if refusal.reason == "missing":
+        return RefusalWords("PGRST302", "Anonymous access is disabled", str(refusal))
+    return RefusalWords("42501" if refusal.status == 403 else "PGRST301", str(refusal))
 
 
 def _found(headers: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:

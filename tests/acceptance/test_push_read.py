@@ -229,6 +229,21 @@ class TestRefusals:
         assert "API key" in refused.text
         assert send(url, None, bearer(token(tenant="nobody")), "GET").status == 403
 
+    def test_bad_keys_hear_the_same_at_both_ports(self, ports: Ports, app: Application) -> None:
+        cannot_read = blocking(create_key(ports.database, app.tenant, "write"))
+        for key, expected in {
+            "pmk_short": (401, "PGRST301"),
+            app.key[:-4] + "zzzz": (401, "PGRST301"),
+            cannot_read: (403, "42501"),
+        }.items():
+            url = "{}/api/v1/event"
+            answers = [
+                send(url.format(each), None, bearer(key), "GET") for each in ports.urls.values()
+            ]
+            assert answers[0].text == answers[1].text
+            for answer in answers:
+                assert (answer.status, json.loads(answer.text)["code"]) == expected
+
 
 class TestHttp:
     def test_head(self, app: Application, ports: Ports, port: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.errors import KeyRefused
 from ingest.tenants.access import Access
-from ingest.tenants.credentials import Credentials, Kind, challenge_of, credentials_of
+from ingest.tenants.credentials import Credentials, Kind, challenge_of, credentials_of, words_of
 from ingest.tenants.keys import StoredKey, is_proved, parse_key
 from tests.support.keys import KEY, SECRET, basic, stored
 
@@ -141,3 +141,11 @@ def test_only_administrators_of_default_see_everybody() -> None:
     assert not Access(1, "default", frozenset({"read", "write"}), None).sees("b")
     assert not Access(2, "a", frozenset({"admin"}), None).sees("b")
     assert Access(2, "a", frozenset({"write"}), None).sees("a")
+
+
+def test_words_for_who_reads() -> None:
+    assert words_of(KeyRefused("bring one", "missing")) == (
+        "PGRST302", "Anonymous access is disabled", "bring one",
+    )  # fmt: skip
+    assert words_of(KeyRefused("no such key", "unknown")) == ("PGRST301", "no such key", None)
+    assert words_of(KeyRefused("not this", "scope", 403)) == ("42501", "not this", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ingest.cli.options import with_settings
+from ingest.cli.remote import KEY_VARIABLE
 from ingest.config import Settings
 from ingest.errors import ConfigError
 from ingest.load.report import Report
@@ -49,6 +51,7 @@ def _number(
 _COUNT, _REAL = "a whole number from 0", "a number from 0"
 _OPTIONS = (
     click.option("--url", help="endpoint; unset: /api/v1/write of --listen"),
+    click.option("--key", envvar=KEY_VARIABLE, help=f"API key (environment: {KEY_VARIABLE})"),
     _number("--protocol", 1, "1 or 2", "version of remote write, 1 or 2", 1, 2),
     _number("--series", 1000, _COUNT, "series, one sample each at a time stamp"),
     _number(
@@ -105,6 +108,8 @@ def command(settings: Settings, url: str | None, as_json: bool, **options: Any) 
 def _load(url: str, options: dict[str, Any]) -> Load:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--url {url}: needs http:// or https://")
+    if not re.fullmatch(r"[!-~]*", options["key"] or ""):
+        raise ConfigError("--key: an API key consists of visible ASCII characters")
     if not options["metric"]:
         raise ConfigError("--metric: a metric name must not be empty")
     if not options["series"] and not options["histograms"]:

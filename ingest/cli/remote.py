@@ -12,6 +12,7 @@ from ingest.errors import ConfigError
 from promgres_client.exchange import Endpoint
 
 DEFAULT_URL = "http://127.0.0.1:9273"
+KEY_VARIABLE = "PROMGRES_KEY"
 TIMEOUT_SECONDS = 30.0
 
 _URL = click.option(
@@ -22,7 +23,7 @@ _URL = click.option(
     help="of the write side or the read side (environment: PROMGRES_URL)",
 )
 _KEY = click.option(
-    "--key", envvar="PROMGRES_KEY", help="API key (environment: PROMGRES_KEY, hidden from `ps`)"
+    "--key", envvar=KEY_VARIABLE, help=f"API key (environment: {KEY_VARIABLE}, hidden from `ps`)"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
 
@@ -51,6 +51,7 @@ class Load:
         histograms: how many series of native histograms, one of each a round, besides `series`.
         float_histograms: whether these are of the float flavour.
         rounds: after how many rounds to end, if the duration is not over before; unset: never.
+        key: API key, sent as a bearer token.
     """
 
     url: str
@@ -67,6 +68,7 @@ class Load:
     histograms: int = 0
     float_histograms: bool = False
     rounds: int | None = None
+    key: str | None = field(default=None, repr=False)
 
 
 class Template(Protocol):
@@ -111,8 +113,9 @@ class Senders:
         self._next_sample = started
         connector = aiohttp.TCPConnector(limit=self.load.senders)
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
+        who = {"Authorization": f"Bearer {self.load.key}"} if self.load.key else {}
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            aiohttp.ClientSession(connector=connector, timeout=timeout, headers=who) as session,
             asyncio.TaskGroup() as group,
         ):
             for templates in shares:

@@ -13,6 +13,9 @@ from ingest.config import Settings
 from ingest.config.addresses import reachable_address
 from ingest.config.settings import default_data_dir
 
+IN_PROMETHEUS = "\n      authorization: {credentials: pmk_…}"
+IN_VMALERT = " -remoteWrite.bearerToken=$PROMGRES_KEY"
+
 
 def welcome(settings: Settings, sql_url: str | None) -> str:
     """The lines, for a terminal.
@@ -23,6 +26,8 @@ def welcome(settings: Settings, sql_url: str | None) -> str:
     """
     write = f"http://{reachable_address(settings.listen)}"
     read = f"http://{reachable_address(settings.api_listen)}"
+    is_key_needed = settings.auth.required
+    bearer = ' -H "Authorization: Bearer $PROMGRES_KEY"' if is_key_needed else ""
     sql = "".join(f"\n         {address}" for address in _sql_addresses(settings, sql_url))
     return f"""
 Promgres is ready.
@@ -31,21 +36,31 @@ Promgres is ready.
   read   {read}/rpc/      SQL functions as JSON
   SQL    {_promgres()} psql{_data_dir_flag(settings)}{sql}
   data   {settings.data_dir}
-
+{_key_first(settings) if is_key_needed else ""}
 Send it something. In prometheus.yml:
 
   remote_write:
-    - url: {write}/write
+    - url: {write}/write{IN_PROMETHEUS if is_key_needed else ""}
 
-or start vmalert with  -remoteWrite.url={write}
+or start vmalert with  -remoteWrite.url={write}{IN_VMALERT if is_key_needed else ""}
 or without either:     {_promgres()} load --url {write}/write --rate 1000
-or push a measure:     curl {write}/api/v1/measure -d '{{"name": "n", "value": 42}}'
+or push a measure:     curl{bearer} {write}/api/v1/measure -d '{{"name": "n", "value": 42}}'
 
 Then read it:
 
-  curl '{read}/rpc/get_all_latest_common_metrics'
+  curl{bearer} '{read}/rpc/get_all_latest_common_metrics'
 
 Ctrl-C ends it; the data stays.
+"""
+
+
+def _key_first(settings: Settings) -> str:
+    """What to type before anything else where `auth.required` is set."""
+    create = f"{_promgres()} key create default{_data_dir_flag(settings)}"
+    return f"""
+Every request needs an API key (auth.required):
+
+  export PROMGRES_KEY=$({create})
 """
 
 

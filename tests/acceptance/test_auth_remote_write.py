@@ -16,7 +16,7 @@ from tests.support.databases import Database, blocking, connect, execute
 from tests.support.fragile_postgres import fragile_postgres
 from tests.support.keys import basic, bearer, change_key, create_key, create_tenant
 from tests.support.metrics import Metrics
-from tests.support.processes import get, wait_until
+from tests.support.processes import PROMGRES, get, run, wait_until
 from tests.support.readapi import token
 from tests.support.remote_write import (
     HEADERS,
@@ -327,6 +327,16 @@ def test_a_real_prometheus_with_a_key(
         sender.stop_scraping()
         assert sender.complaints() == []
     assert set(tenants_of(shared_postgres_db, "scrape_duration_seconds")) == {"acme"}
+
+
+def test_the_synthetic_sender_takes_a_key(strict: WriteSide, acme: str) -> None:
+    options = ("--url", strict.url, "--json", "--series", "5", "--duration", "0.1")
+    for key, status in ((acme, "204"), ("", "401")):
+        sent = run(PROMGRES, "load", *options, env={"PROMGRES_KEY": key}, seconds=30)
+        assert json.loads(sent.stdout)["statuses"].keys() == {status}
+    wrong = run(PROMGRES, "load", *options, "--key", f"{acme} ", seconds=30)
+    assert "visible ASCII" in wrong.stderr
+    assert acme[-20:] not in wrong.stderr
 
 
 def test_known_keys_work_while_the_database_is_away() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ingest.config import DatabaseSettings, Settings, load_settings
+from ingest.config import AuthSettings, DatabaseSettings, Settings, load_settings
 from ingest.supervisor.environment import read_side_environment, write_side_environment
 from ingest.supervisor.welcome import welcome
 
@@ -86,6 +86,18 @@ def test_the_welcome_names_what_a_local_client_can_use(
     assert "psql --data-dir /data" in text
     assert JWT.get_secret_value() not in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_welcome_begins_with_a_key_where_one_is_needed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [".venv/bin/promgres"])
+    assert "PROMGRES_KEY" not in welcome(settings, OWNER)
+    text = welcome(settings.model_copy(update={"auth": AuthSettings(required=True)}), OWNER)
+    assert "export PROMGRES_KEY=$(.venv/bin/promgres key create default --data-dir /data)" in text
+    curls = [line for line in text.splitlines() if "curl " in line]
+    assert len(curls) == 2
+    assert all('"Authorization: Bearer $PROMGRES_KEY"' in line for line in curls)
 
 
 def test_the_welcome_can_be_typed_as_it_stands() -> None:

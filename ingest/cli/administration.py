@@ -18,7 +18,9 @@ from ingest.storage.urls import owner_database_url
 
 T = TypeVar("T")
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="for machines")
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="JSON instead of a table or a sentence"
+)
 
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"(\d{1,6}) ?(s|min|h|d|w)")
@@ -66,6 +68,13 @@ def as_moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> 
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         _refuse(param, text, "no time such as 7d, 2030-01-31, 2030-01-31T12:00 (UTC) or never")
+
+
+def words_of(length: timedelta) -> str:
+    """Such as `1 day 12:00:00`; without what is zero."""
+    days, rest = length.days, length - timedelta(days=length.days)
+    parts = [f"{days} day{'s' * (days != 1)}"] * bool(days) + [str(rest)] * bool(rest)
+    return " ".join(parts) or "no time"
 
 
 def _length(found: re.Match[str]) -> timedelta:

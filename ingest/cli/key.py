@@ -15,6 +15,7 @@ from ingest.cli.administration import (
     cell,
     print_json,
     print_table,
+    words_of,
 )
 from ingest.cli.options import with_settings
 from ingest.config import Settings
@@ -67,7 +68,7 @@ def create(
     _hand_over(made, f"key {made.key_id} of tenant {cell(tenant)}, {KEEP_IT}; {ends}", as_json)
 
 
-@command.command("rotate")
+@command.command("rotate", short_help="Make a key in the place of another.")
 @_key_id
 @click.option(
     "--overlap", callback=as_duration, default="1d", show_default=True,
@@ -82,7 +83,7 @@ def rotate(settings: Settings, key_id: str, overlap: timedelta, as_json: bool) -
     """
     made = ask(settings, lambda database: database.rotate_key(key_id, overlap))
     what = f"key {made.key_id} in the place of {key_id}, {KEEP_IT}; the old one is good for"
-    _hand_over(made, f"{what} {overlap} at most", as_json)
+    _hand_over(made, f"{what} {words_of(overlap)} at most", as_json)
 
 
 @command.command("revoke")
@@ -94,7 +95,7 @@ def revoke(settings: Settings, key_id: str) -> None:
     click.echo(f"key {key_id} is revoked" if is_new else f"key {key_id} was revoked before")
 
 
-@command.command("expire")
+@command.command("expire", short_help="Say when a key ends.")
 @_key_id
 @click.argument("when", callback=as_moment)
 @with_settings
@@ -109,7 +110,7 @@ def expire(settings: Settings, key_id: str, when: datetime | None) -> None:
     )
 
 
-@command.command("list")
+@command.command("list", short_help="List the keys of all tenants, or of one.")
 @click.argument("tenant", required=False)
 @as_json_option
 @with_settings

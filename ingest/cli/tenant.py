@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from math import isfinite
 from typing import Any
 
@@ -46,10 +47,11 @@ def create(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"tenant_id": tenant_id, "name": name})
     else:
-        click.echo(f"tenant {cell(name)} has the id {tenant_id}; a key for it: promgres key create")
+        todo = f"promgres key create {shlex.quote(name)}"
+        click.echo(f"tenant {cell(name)} has the id {tenant_id}; a key for it: {todo}")
 
 
-@command.command("list")
+@command.command("list", short_help="List tenants, their limits and how many keys they have.")
 @as_json_option
 @with_settings
 def list_(settings: Settings, as_json: bool) -> None:
@@ -64,7 +66,7 @@ def list_(settings: Settings, as_json: bool) -> None:
     print_table(heads, rows, "no tenants")
 
 
-@command.command("limit")
+@command.command("limit", short_help="Set or show the limits of a tenant.")
 @click.argument("name")
 @click.option("--items-per-second", callback=_as_limit, help="samples, measures, events; 0: any")
 @click.option("--series", callback=_as_limit, help="in all; 0: any number")

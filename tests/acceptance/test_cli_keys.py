@@ -35,7 +35,10 @@ def _listed(database: Database, *arguments: str) -> Any:
 
 def test_from_a_tenant_to_a_revoked_key(shared_postgres_db: Database) -> None:
     db = shared_postgres_db
-    assert "tenant shop has the id" in _works(db, "tenant", "create", "shop")
+    said = _works(db, "tenant", "create", "shop")
+    assert re.fullmatch(
+        r"tenant shop has the id \d+; a key for it: promgres key create shop\n", said
+    )
     made = _promgres(db, "key", "create", "shop", "--name", "till 1", "--expires", "30d")
     key = made.stdout.removesuffix("\n")
     found = KEY.fullmatch(key)  # nothing but the key, for KEY=$(promgres key create …)

@@ -67,6 +67,11 @@ def test_rules_ask_for_metrics_that_there_are(path: Path) -> None:
     assert [name for name in names if f"| `{name}` |" not in documented] == []
 
 
+def test_no_client_of_caddy_chooses_a_tenant() -> None:
+    done = _run("caddy", "adapt", "--config", CADDYFILE, "--adapter", "caddyfile")
+    assert '"request":{"delete":["X-Scope-OrgID"]}' in done.stdout
+
+
 def test_the_caddyfile_is_formatted() -> None:
     done = _run("caddy", "fmt", CADDYFILE)
     assert done.stdout == Path(CADDYFILE).read_text()
@@ -83,6 +88,7 @@ def test_the_examples_of_promgres_toml_work(tmp_path: Path) -> None:
     settings = load_settings(config_file=uncommented)
     assert [route.drop for route in settings.route] == [True]
     assert [label.label for label in settings.value_label] == ["supply"]
+    assert settings.auth.required
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -13,8 +14,10 @@ from ingest.tenants.metrics import REFUSED, UNRECORDED
 
 ACTION = "key_refused"
 MOST_WAITING = 10_000
-MOST_A_SECOND = 100
-"""Rows of one second: whoever tries a thousand keys does not fill the database."""
+MOST_A_MINUTE = 200
+"""Rows of one minute: whoever tries a thousand keys does not fill the database."""
+AGAIN_SECONDS = 60
+"""What is refused again and again has a row in so long: a sender whose key has expired goes on."""
 AT_ONCE = 500
 
 
@@ -26,17 +29,31 @@ class Recorder(Protocol):
 
 
 class Refusal(NamedTuple):
-    """What refusals of one second have in common when they share a row."""
+    """What refusals have in common when they share a row."""
 
-    second: int
     reason: str
     key_id: str | None
     tenant_id: int | None
     address: str | None
 
 
+@dataclass(slots=True)
+class _Row:
+    """A row to be.
+
+    Attributes:
+        second: when the first of them was, in seconds since 1970.
+        due: when it is to be written.
+    """
+
+    second: int
+    due: float
+    times: int = 1
+
+
 class Audit:
-    """Counts refusals and writes them from time to time.
+    """Counts refusals and writes them from time to time: the first at once, and those that follow
+    within a minute as one row.
 
     Args:
         clock: seconds since 1970.
@@ -45,20 +62,23 @@ class Audit:
     def __init__(self, recorder: Recorder, clock: Callable[[], float] = time.time) -> None:
         self._recorder = recorder
         self._clock = clock
-        self._waiting: dict[Refusal, int] = {}
-        self._second = 0
-        self._rows_of_second = 0
+        self._waiting: dict[Refusal, _Row] = {}
+        self._next_due: dict[Refusal, float] = {}
+        self._minute = 0
+        self._rows_of_minute = 0
 
     def refused(self, error: KeyRefused, address: str | None) -> None:
         """Remember one. Of the key it holds at most the id."""
         REFUSED.labels(error.reason).inc()
         second = int(self._clock())
-        refusal = Refusal(second, error.reason, error.key_id, error.tenant_id, address)
-        if refusal in self._waiting:
-            self._waiting[refusal] += 1
+        refusal = Refusal(error.reason, error.key_id, error.tenant_id, address)
+        row = self._waiting.get(refusal)
+        if row is not None:
+            row.times += 1
         elif self._has_room(second):
-            self._waiting[refusal] = 1
-            self._rows_of_second += 1
+            due = max(second + 1, self._next_due.get(refusal, 0))
+            self._waiting[refusal] = _Row(second, due)
+            self._rows_of_minute += 1
         else:
             UNRECORDED.inc()
 
@@ -66,7 +86,7 @@ class Audit:
         """Write what waits, the oldest first.
 
         Args:
-            everything: the second that is not over yet, too.
+            everything: what is not due yet, too.
 
         Returns:
             Whether more waits.
@@ -74,27 +94,38 @@ class Audit:
         Raises:
             Unavailable: it waits on.
         """
-        before = self._second + 1 if everything else int(self._clock())
-        due = ((row, times) for row, times in self._waiting.items() if row.second < before)
-        batch = list(islice(due, AT_ONCE))
+        now = self._clock()
+        due = ((each, row) for each, row in self._waiting.items() if everything or row.due <= now)
+        batch = [(refusal, row, row.times) for refusal, row in islice(due, AT_ONCE)]
         if not batch:
             return False
         await self._recorder.record_refusals(json.dumps([_row(*each) for each in batch]))
-        for refusal, times in batch:
-            self._waiting[refusal] -= times
-            if not self._waiting[refusal]:
-                del self._waiting[refusal]
+        self._forget(now)
+        for refusal, row, times in batch:
+            self._written(refusal, row, times, now + AGAIN_SECONDS)
         return len(batch) == AT_ONCE
 
+    def _written(self, refusal: Refusal, row: _Row, times: int, next_due: float) -> None:
+        """What came meanwhile stays, for the next row."""
+        row.times -= times
+        row.second, row.due = int(self._clock()), next_due
+        self._next_due[refusal] = next_due
+        if not row.times:
+            del self._waiting[refusal]
+
+    def _forget(self, now: float) -> None:
+        for refusal in [each for each, due in self._next_due.items() if due <= now]:
+            del self._next_due[refusal]
+
     def _has_room(self, second: int) -> bool:
-        if second != self._second:
-            self._second, self._rows_of_second = second, 0
-        return self._rows_of_second < MOST_A_SECOND and len(self._waiting) < MOST_WAITING
+        if second // 60 != self._minute:
+            self._minute, self._rows_of_minute = second // 60, 0
+        return self._rows_of_minute < MOST_A_MINUTE and len(self._waiting) < MOST_WAITING
 
 
-def _row(refusal: Refusal, times: int) -> dict[str, object]:
+def _row(refusal: Refusal, row: _Row, times: int) -> dict[str, object]:
     return {
-        "at": refusal.second,
+        "at": row.second,
         "action": ACTION,
         "tenant_id": refusal.tenant_id,
         "key_id": refusal.key_id,

@@ -27,22 +27,38 @@ def refused(key_id: str | None = "abcdefghijk1") -> KeyRefused:
     return KeyRefused("no such API key", "unknown", key_id=key_id)
 
 
-async def test_equal_refusals_of_a_second_share_a_row() -> None:
+async def test_equal_refusals_share_a_row_within_a_second_and_then_within_a_minute() -> None:
     store, clock = FakeStore(), Clock()
     audit = Audit(store, clock)
-    for _ in range(3):
+    for second in range(180):
+        clock.now = 1000.0 + second
         audit.refused(refused(), "192.0.2.7")
-    audit.refused(refused(), "192.0.2.8")
-    clock.now += 1
-    audit.refused(refused(), "192.0.2.7")
+        audit.refused(refused(), "192.0.2.7")
+        if second == 0:
+            audit.refused(refused(), "192.0.2.8")
+        await audit.write()
     assert not await audit.write(everything=True)
-    assert [(row["at"], row["address"], row["times"]) for row in store.refusals] == [
-        (1000, "192.0.2.7", 3),
-        (1000, "192.0.2.8", 1),
-        (1001, "192.0.2.7", 1),
+    rows = [(row["at"], row["address"][-1], row["times"]) for row in store.refusals]
+    assert rows == [
+        (1000, "7", 4),
+        (1000, "8", 1),
+        (1002, "7", 120),
+        (1062, "7", 120),
+        (1122, "7", 116),
     ]
     assert store.refusals[0]["details"] == {"reason": "unknown"}
     assert store.refusals[0]["action"] == "key_refused"
+
+
+async def test_who_is_refused_after_a_while_is_recorded_at_once() -> None:
+    store, clock = FakeStore(), Clock()
+    audit = Audit(store, clock)
+    for _ in range(2):
+        audit.refused(refused(), None)
+        clock.now += 1
+        await audit.write()
+        clock.now += 60
+    assert len(store.refusals) == 2
 
 
 async def test_a_second_is_written_once_it_is_over() -> None:
@@ -70,13 +86,13 @@ async def test_refusals_wait_for_a_database_that_is_away() -> None:
 
 
 async def test_too_many_are_counted_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_A_SECOND", 2)
+    monkeypatch.setattr(module, "MOST_A_MINUTE", 2)
     monkeypatch.setattr(module, "MOST_WAITING", 3)
     store, clock, before = FakeStore(), Clock(), gauge(UNRECORDED)
     audit = Audit(store, clock)
     for key_id in "abc":
         audit.refused(refused(key_id), None)
-    clock.now += 1
+    clock.now += 60
     for key_id in "defd":
         audit.refused(refused(key_id), None)
     assert gauge(UNRECORDED) == before + 3

@@ -12,10 +12,13 @@ from dataclasses import asdict
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.remote import KEY_VARIABLE
 from ingest.config import Settings
 from ingest.config.document import masked
 from ingest.doctor import Finding, Level, Prescription, Site, examine, worst
 from ingest.doctor.words import count
+from ingest.errors import ConfigError
+from ingest.tenants.keys import parse_key
 
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 _NEEDED_FLAGS = ("config", "database_url", "data_dir")
@@ -23,15 +26,23 @@ _NEEDED_FLAGS = ("config", "database_url", "data_dir")
 
 @click.command("doctor", short_help="say what is wrong and what to type about it")
 @click.option("--json", "as_json", is_flag=True, help="for machines")
+@click.option(
+    "--key",
+    envvar=KEY_VARIABLE,
+    help=f"API key of the operator, for the accounts of all tenants (environment: {KEY_VARIABLE})",
+)
 @with_settings
-def command(settings: Settings, as_json: bool) -> None:
+def command(settings: Settings, as_json: bool, key: str | None) -> None:
     """Look at everything that can go wrong: database, rollups, spool, disk, both sides.
 
     Changes nothing. Exit status 0: all is well, or there are warnings; 1: there are problems;
     2: the database cannot be asked.
     """
     prescription = Prescription(_flags_to_repeat(), settings.embedded)
-    examination = asyncio.run(examine(Site(settings=settings, prescribe=prescription)))
+    if key and parse_key(key) is None:
+        raise ConfigError(f"--key, {KEY_VARIABLE}: this is no API key: they look like pmk_…_…")
+    site = Site(settings=settings, key=key or None, prescribe=prescription)
+    examination = asyncio.run(examine(site))
     (_print_json if as_json else _print_table)(examination.findings)
     if examination.unreachable:
         raise examination.unreachable

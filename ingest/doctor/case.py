@@ -63,9 +63,11 @@ class Site:
 
     Attributes:
         now: this machine's clock, in seconds since 1970.
+        key: API key with which the write side shows every tenant's metrics, where it asks for one.
     """
 
     settings: Settings
+    key: str | None = field(default=None, repr=False)
     prescribe: Prescription = field(default_factory=Prescription)
     thresholds: Thresholds = field(default_factory=Thresholds)
     now: Callable[[], float] = time.time

@@ -16,6 +16,9 @@ from ingest.writer.spool_file import FOLDER
 
 WRITE_SIDE, READ_SIDE, ACCOUNTS, OPEN = "write side", "read side", "accounts", "open doors"
 
+OPERATORS_KEY = (
+    "PROMGRES_KEY=$(promgres key create default --scope admin) shows it the accounts of all tenants"
+)
 ANSWER_SECONDS = 5.0
 LOOKS = 3
 DECIDED = ("written", "duplicate", "rejected", "dropped", "refused")
@@ -32,12 +35,13 @@ class Answer:
     text: str
 
 
-def get(address: str, path: str) -> Answer:
+def get(address: str, path: str, key: str | None = None) -> Answer:
     """Ask a server on this machine; `address` is where it listens."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     host, port = split_address(reachable_address(address))
     connection = http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         return Answer(response.status, response.read().decode(errors="replace"))
     except (OSError, http.client.HTTPException) as error:
@@ -93,7 +97,9 @@ def _lives_here(site: Site) -> bool:
 def check_accounts(site: Site) -> list[Finding]:
     """Whether every sample that the write side received is accounted for, tenant by tenant."""
     for _ in range(LOOKS):
-        metrics = get(site.settings.listen, "/metrics")
+        metrics = get(site.settings.listen, "/metrics", site.key)
+        if metrics.status == 401:
+            return [warning(ACCOUNTS, "cannot be looked at: the key is refused", OPERATORS_KEY)]
         if metrics.status != 200:
             return []  # `check_write_side` says why
         accounts = _accounts(metrics.text)
@@ -101,7 +107,9 @@ def check_accounts(site: Site) -> list[Finding]:
         if not lost:
             break
     if not accounts:
-        return []
+        hidden = "cannot be looked at: tenants are shown to the operator only"
+        is_hidden = site.settings.auth.required and "promgres_" in metrics.text
+        return [warning(ACCOUNTS, hidden, OPERATORS_KEY)] if is_hidden else []
     if lost:
         what = ", ".join(
             f"{count(accounts[name]['received'], 'sample')} received for tenant {name},"

@@ -92,11 +92,12 @@ class Reader:
                 size = PAGE_ITEMS if left is None else min(left, PAGE_ITEMS)
                 answer = self._get(PATHS[query.kind], {**parameters, "limit": str(size)})
                 yield answer.body
-                left = None if left is None else left - size
                 cursor = answer.headers.get("X-Next-Cursor")
                 if not cursor:
                     return
                 parameters["cursor"] = cursor
+                if left is not None:  # a page of large items ends before it has `size` of them
+                    left -= len(json.loads(answer.body))
         finally:
             self._exchange.close()
 

@@ -245,6 +245,24 @@ class TestRefusals:
                 assert (answer.status, json.loads(answer.text)["code"]) == expected
 
 
+class TestLargePages:
+    def test_a_page_ends_before_it_fills_the_memory(self, ports: Ports, port: str) -> None:
+        app = ports.tenant(f"large {port}")
+        text = "x" * 1_000_000
+        events = [
+            {"name": "e", "attributes": {"n": n, "t": text}, "time": NOW + n} for n in range(20)
+        ]
+        for start in range(0, 20, 10):
+            assert app.post("write", "event", events[start : start + 10]).status == 201
+        first = app.get(port, "event", {"limit": 20})
+        assert len(first.text) < 18_000_000
+        cursor = first.headers["X-Next-Cursor"]
+        rest = app.get(port, "event", {"limit": 20, "cursor": cursor})
+        assert "X-Next-Cursor" not in rest.headers
+        rows = json.loads(first.text) + json.loads(rest.text)
+        assert [row["d"]["dict"]["n"] for row in rows] == list(range(19, -1, -1))
+
+
 class TestHttp:
     def test_head(self, app: Application, ports: Ports, port: str) -> None:
         answer = send(

@@ -54,6 +54,16 @@ def test_filters_and_limit() -> None:
         assert rows == [Event(WHEN.replace(microsecond=0), "e", {})] * 2
 
 
+def test_short_pages_do_not_count_as_full_ones() -> None:
+    row = {"time": "2026-03-01T10:00:00Z", "name": "e", "attributes": {}}
+    more = {"X-Next-Cursor": "c"}
+    with push_server() as server, Client(server.url) as client:
+        path = "/api/v1/event?shape=flat"
+        server.pages[path + "&limit=3"] = Reply(200, json.dumps([row]), more)
+        server.pages[path + "&cursor=c&limit=2"] = Reply(200, json.dumps([row, row]), more)
+        assert len(list(client.events(limit=3))) == 3
+
+
 @pytest.mark.parametrize("body", [
     "no scope\n read",
     '{"code":"42501","message":"no scope","details":"read","hint":null}',

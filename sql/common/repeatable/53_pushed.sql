@@ -72,6 +72,8 @@ AS $$
     END
 $$;
 
+-- A page ends with p_limit rows, or with the row that makes it 16 MiB: attributes may be large, and a
+-- page is in memory as a whole, here and in the process that hands it on.
 CREATE OR REPLACE FUNCTION internal.pushed_page(
     p_kind text, p_shape text, p_name text, p_from timestamptz, p_to timestamptz,
     p_attributes jsonb, p_limit int, p_before_time timestamptz, p_before_id uuid,
@@ -83,28 +85,33 @@ SET extra_float_digits = 1
 SET jit = off
 AS $$
 DECLARE
-    v_rows int;
+    v_row   record;
+    v_last  record;
+    v_items text[] := '{}';
+    v_bytes int := 0;
 BEGIN
     IF p_shape NOT IN ('older', 'flat') THEN
         RAISE EXCEPTION 'shape older or flat, not "%"', p_shape
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- One row more than asked for tells whether there is another page.
-    SELECT count(*),
-        concat('[', string_agg(
-            internal.pushed_json(p_shape, r.time, r.name, r.value, r.attributes), ','
-            ORDER BY r.place
-        ) FILTER (WHERE r.place <= p_limit), ']'),
-        max(r.time) FILTER (WHERE r.place = p_limit),
-        (array_agg(r.item_id) FILTER (WHERE r.place = p_limit))[1]
-    INTO v_rows, body, next_time, next_id
-    FROM internal.pushed_rows(
-        p_kind, p_name, p_from, p_to, p_attributes, p_limit + 1, p_before_time, p_before_id
-    ) WITH ORDINALITY AS r (time, name, value, attributes, item_id, place);
-    IF v_rows <= p_limit THEN
-        next_time := NULL;
-        next_id := NULL;
-    END IF;
+    FOR v_row IN
+        SELECT r.time, r.item_id,
+            internal.pushed_json(p_shape, r.time, r.name, r.value, r.attributes) AS item
+        FROM internal.pushed_rows(
+            p_kind, p_name, p_from, p_to, p_attributes, p_limit + 1, p_before_time, p_before_id
+        ) AS r
+    LOOP
+        IF cardinality(v_items) = p_limit OR v_bytes >= 16 * 1024 * 1024 THEN
+            next_time := v_last.time;
+            next_id := v_last.item_id;
+            EXIT;
+        END IF;
+        v_items := array_append(v_items, v_row.item);
+        v_bytes := v_bytes + octet_length(v_row.item);
+        v_last := v_row;
+    END LOOP;
+    body := concat('[', array_to_string(v_items, ','), ']');
 END
 $$;
 COMMENT ON FUNCTION internal.pushed_page IS

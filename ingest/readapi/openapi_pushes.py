@@ -41,6 +41,12 @@ REFUSALS = {
     "403": {"description": "The key has not this scope"},
     "503": {"description": "Try again after Retry-After"},
 }
+REFUSALS_OF_PUSHES = {
+    **REFUSALS,
+    "413": {"description": "Too many bytes or items: send less at once"},
+    "415": {"description": "No JSON, or a compression that is not known"},
+    "429": {"description": "The tenant has had its share: try again after Retry-After"},
+}
 SECURITY: Json = {
     "Key": {
         "type": "apiKey",
@@ -103,5 +109,5 @@ def _post(kind: Kind) -> Json:
         "consumes": BODIES,
         "produces": PRODUCES,
         "parameters": [body],
-        "responses": {"201": {"description": "Stored", "schema": stored}, **REFUSALS},
+        "responses": {"201": {"description": "Stored", "schema": stored}, **REFUSALS_OF_PUSHES},
     }

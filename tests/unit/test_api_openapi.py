@@ -74,7 +74,7 @@ def test_measures_and_events_are_described_by_what_their_queries_take() -> None:
         assert not any(each["required"] for each in path["get"]["parameters"])
         assert {"200", "400", "401", "403", "503"} <= set(path["get"]["responses"])
         assert "X-Next-Cursor" in path["get"]["responses"]["200"]["headers"]
-        assert "201" in path["post"]["responses"]
+        assert {"201", "400", "413", "415", "429", "503"} <= set(path["post"]["responses"])
         (body,) = path["post"]["parameters"]
         has_value = "value" in body["schema"]["properties"]
         assert has_value == (kind == "measure") == ("value" in body["schema"]["required"])

@@ -22,6 +22,9 @@ PATHS = {MEASURE: "/api/v1/measure", EVENT: "/api/v1/event"}
 _TOO_LARGE = 413
 _PASSING = frozenset({408, 425, 429})
 """Of the answers 4xx, those that another try may change."""
+_ABOUT_THE_KEY = frozenset({401, 403})
+_KEY_SECONDS = 5.0
+"""Between tries with a key that was good once: whoever mends that takes minutes."""
 
 
 class Refusal(NamedTuple):
@@ -39,8 +42,14 @@ class Refusal(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Whom to tell what became of items."""
+    """Whom to tell what became of items.
 
+    Attributes:
+        was_admitted: whether the server has acknowledged anything yet: then the key was good, and
+            somebody will make it good again, or give another one its rights.
+    """
+
+    was_admitted: Callable[[], bool]
     acknowledged: Callable[[int], None]
     delayed: Callable[[str], None]
     lost: Callable[[str, int, str], None]
@@ -103,12 +112,19 @@ class Courier:
             except Unreachable as error:
                 trouble = str(error)
             else:
-                if answer.status < 500 and answer.status not in _PASSING:
+                if self._is_final(answer.status):
                     return answer
                 trouble = f"{answer.status}: {_first_reason(answer)}"
                 asked_seconds = answer.retry_after_seconds()
+                if answer.status in _ABOUT_THE_KEY:
+                    asked_seconds = max(asked_seconds, _KEY_SECONDS)
             if not self._may_retry(started, backoff.next_seconds(asked_seconds), trouble, items):
                 return None
+
+    def _is_final(self, status: int) -> bool:
+        if status in _ABOUT_THE_KEY:
+            return not self._outcome.was_admitted()
+        return status < 500 and status not in _PASSING
 
     def _may_retry(
         self, started: float, wait_seconds: float, trouble: str, items: list[Item]

@@ -184,7 +184,13 @@ class Pipeline:
     def _run(self) -> None:
         """The life of a sender's thread."""
         buffer, exchange = self._buffer, Exchange(self.endpoint, self._policy.compress)
-        outcome = Outcome(self._acknowledge, self.losses.delayed, self.losses.add, self._refused)
+        outcome = Outcome(
+            was_admitted=lambda: self._acknowledged > 0,
+            acknowledged=self._acknowledge,
+            delayed=self.losses.delayed,
+            lost=self.losses.add,
+            refused=self._refused,
+        )
         courier = Courier(exchange, outcome, self._policy.retry_seconds, self._stop)
         while (batch := buffer.take()) is not None:
             try:

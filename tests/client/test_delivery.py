@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from promgres_client import Client, Refusal
+from promgres_client import Client, Refusal, delivery
 from tests.support.processes import free_port
 from tests.support.push_server import STORED, Reply, push_server
 
@@ -112,6 +112,18 @@ def test_a_refusal_that_names_no_item_is_final(reply: Reply) -> None:
         assert client.flush()
         assert (client.acknowledged, client.dropped_by_cause) == (1, {"refused": 2})
         assert len(server.pushes) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_was_good_once_is_tried_on(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "_KEY_SECONDS", 0.0)
+    replies = [Reply(201, '{"stored":1}'), *[Reply(status, "revoked")] * 2]
+    with push_server(*replies) as server, Client(server.url) as client:
+        for name in ("before", "after"):
+            client.event(name)
+            assert client.flush()
+        assert (client.acknowledged, client.dropped) == (2, 0)
+        assert len(server.pushes) == 4
 
 
 def test_some_are_stored_and_nobody_says_which() -> None:

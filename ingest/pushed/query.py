@@ -164,7 +164,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _limit(given: Mapping[str, str]) -> int:
-    text = given.get("limit", str(DEFAULT_PAGE))
+    # Buckets have no next page, so all of them are wanted.
+    text = given.get("limit", str(LONGEST_PAGE if "bucket" in given else DEFAULT_PAGE))
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= LONGEST_PAGE:
         raise BadRequest(f"limit is no whole number from 1 to {LONGEST_PAGE}")
     return int(text)

@@ -192,7 +192,7 @@ class TestBuckets:
     )
     def test_what_postgresql_hears(self, text: str, interval: str) -> None:
         query = parse_query("measure", urlencode({"bucket": text, "name": "n"}))
-        assert statement_of(query).parameters == ("n", None, None, None, interval, 100)
+        assert statement_of(query).parameters == ("n", None, None, None, interval, 10_000)
 
     @pytest.mark.parametrize(
         "text", ["", "0s", "0h0m", "hour", "5m;", "1\0h", "m5'", "1" * 65, "٣h", "½h"]
@@ -203,6 +203,11 @@ class TestBuckets:
     @pytest.mark.parametrize("other", [{"cursor": "x"}, {"shape": "flat"}])
     def test_what_does_not_go_with_it(self, other: dict[str, str]) -> None:
         assert "does not go with bucket" in measures(bucket="1h", **other)
+
+    def test_all_come_at_once_unless_a_limit_says_otherwise(self) -> None:
+        assert parse_query("measure", "bucket=1h").limit == 10_000
+        assert parse_query("measure", "bucket=1h&limit=5").limit == 5
+        assert parse_query("measure", "").limit == 100
 
     def test_what_only_postgresql_can_tell(self) -> None:
         bucket = parse_query("measure", "bucket=fortnight+1&attributes=1")

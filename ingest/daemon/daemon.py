@@ -101,15 +101,14 @@ class Daemon:
     async def _assemble(self, engine: Engine) -> None:
         settings = self._settings
         database = Database(self._pool, settings.database.command_timeout_seconds)
-        cache = self._cache
-        directory, gate = self._tenancy.directory, self._tenancy.gate
+        directory = self._tenancy.directory
         names = TenantNames(directory.name_of)
         quotas = Quotas(settings.limits, directory.limits_of, names)
         accounts = Accounts(names)
         self._writers = Writers(
             database,
             engine,
-            cache,
+            self._cache,
             accounts,
             settings.writer,
             settings.receiver,
@@ -123,9 +122,26 @@ class Daemon:
             settings.spool.after,
         )
         router, limits = Router(settings), _limits(settings, engine)
+        # What was acknowledged is written back whatever the limits of sizes are by now.
+        replayer = Decoder(router, self._cache, limits)
+        self._server = self._build_server(database, accounts, quotas, names, router, limits)
+        self._writers.start()
+        self._start_background(engine, database, replayer, accounts)
+
+    def _build_server(
+        self,
+        database: Database,
+        accounts: Accounts,
+        quotas: Quotas,
+        names: TenantNames,
+        router: Router,
+        limits: Limits,
+    ) -> Server:
+        """All that is asked over HTTP, and who answers it."""
+        settings = self._settings
         bodies, rates = self._entrance(quotas)
         write = WriteHandler(
-            Decoder(router, cache, limits, SizeLimits(settings.limits)),
+            Decoder(router, self._cache, limits, SizeLimits(settings.limits)),
             self._safekeeping,
             accounts,
             bodies,
@@ -145,12 +161,10 @@ class Daemon:
         reader = PushedReader(
             self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
         )
+        gate = self._tenancy.gate
         pushed = PushedHandler(gate, reader)
         app = build_app(write, push, pushed, lambda: self._ready(database), gate)
-        self._server = Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
-        self._writers.start()
-        # What was acknowledged is written back whatever the limits of sizes are by now.
-        self._start_background(engine, database, Decoder(router, cache, limits), accounts)
+        return Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
 
     def _entrance(self, quotas: Quotas) -> tuple[Bodies, Rates]:
         """What remote write and pushes have to pass alike."""

@@ -1,4 +1,5 @@
-"""Times as clients write them: RFC 3339, or a number of seconds or milliseconds since 1970."""
+"""Times as clients write them: RFC 3339, a date (its midnight in UTC), or a number of seconds or
+milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ SECONDS_BELOW = 10**11
 """A smaller number is seconds (until the year 5138), any other milliseconds (from 1973 on)."""
 
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,30})?", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _RFC_3339 = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)[Tt ](?P<clock>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,30}))?"
     r"(?P<offset>[Zz]|[-+ ]\d\d:\d\d)",
@@ -38,13 +40,15 @@ def parse_time(name: str, text: str) -> datetime:
     try:
         if _NUMBER.fullmatch(text):
             return _from_number(Fraction(text))
+        if _DATE.fullmatch(text):
+            return datetime.fromisoformat(text).replace(tzinfo=UTC)
         match = _RFC_3339.fullmatch(text)
         if match:
             return _from_fields(match)
     except (ValueError, OverflowError):
         pass
     raise BadRequest(
-        f"{name} is no time: write it as 2026-01-31T12:00:00Z,"
+        f"{name} is no time: write it as 2026-01-31T12:00:00Z, as 2026-01-31,"
         " or as a number of seconds or milliseconds since 1970"
     )
 

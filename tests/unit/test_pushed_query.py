@@ -95,6 +95,9 @@ class TestTimes:
         since = parse_query("event", urlencode({"from": text})).since
         assert since == NOON + timedelta(microseconds=microseconds)
 
+    def test_a_date_is_its_midnight_in_utc(self) -> None:
+        assert parse_query("event", "from=2026-01-31").since == datetime(2026, 1, 31, tzinfo=UTC)
+
     def test_before_1970(self) -> None:
         assert parse_query("event", "from=-1.5").since == datetime(
             1969, 12, 31, 23, 59, 58, 500_000, UTC
@@ -111,7 +114,7 @@ class TestTimes:
     @pytest.mark.parametrize(
         "text",
         [
-            "", "now", "yesterday", "infinity", "NaN", "1e9", "0x10", "2026-01-31",
+            "", "now", "yesterday", "infinity", "NaN", "1e9", "0x10", "2026-02-30",
             "2026-01-31T12:00:00", "2026-02-30T12:00:00Z", "2026-01-31T24:00:00Z",
             "2026-01-31T12:00:00+25:00", "2026-01-31T12:00Z", "0000-01-01T00:00:00Z",
             "0001-01-01T00:00:00+01:00", "999999999999999", "-999999999999999",

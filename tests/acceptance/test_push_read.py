@@ -170,7 +170,7 @@ BAD = {
     "limit=0": "limit is no whole number",
     "limit=10001": "limit is no whole number",
     "from=yesterday": "from is no time",
-    "to=2026-01-31": "to is no time",
+    "to=2026-02-30": "to is no time",
     "from=6&to=5": "from is after to",
     "attributes=%7B": "attributes is no JSON",
     "attributes=%22%5Cu0000%22": "attributes is no JSON",

@@ -62,8 +62,13 @@ class Forgery:
     content_type: str | None
     body: bytes | None
 
-    def send(self, world: World) -> Answer:
-        """Send it."""
+    def send(self, world: World, named: str | None = None) -> Answer:
+        """Send it.
+
+        Args:
+            named: in its query, in place of the name of their tenant.
+        """
+        theirs = named or world.theirs.name
         forged = forged_headers(world.theirs)
         headers: dict[str, str] = {} if self.lies is None else dict(forged[self.lies])
         ours = world.ours
@@ -73,14 +78,14 @@ class Forgery:
         body = self.body
         if body == SAMPLES:
             body, headers = samples(ours), headers | REMOTE_WRITE
-        text = urlencode([(name, _meant(value, world)) for name, value in self.query])
+        text = urlencode([(name, _meant(value, world, theirs)) for name, value in self.query])
         url = world.urls[self.port] + self.path + (f"?{text}" if text else "")
         return send(url, body, headers, self.method)
 
 
-def _meant(text: str, world: World) -> str:
-    for word, tenant in ((OURS, world.ours), (THEIRS, world.theirs)):
-        text = text.replace(f"{word}#", str(tenant.tenant_id)).replace(word, tenant.name)
+def _meant(text: str, world: World, theirs: str) -> str:
+    for word, tenant, name in ((OURS, world.ours, world.ours.name), (THEIRS, world.theirs, theirs)):
+        text = text.replace(f"{word}#", str(tenant.tenant_id)).replace(word, name)
     return text
 
 

@@ -74,11 +74,11 @@ class Directory:
             Unavailable: it is not known, and the database cannot be asked.
         """
         asked_at = time.monotonic()
-        if not self._knows(presented):
+        stored = self._proved(presented)
+        if stored is None:
             await self.look(asked_at)
-        stored = self._snapshot.keys.get(presented.key_id)
-        is_right = is_proved(stored, presented.secret)  # asked before: no id is quicker refused
-        if stored is None or not is_right:
+            stored = self._proved(presented)
+        if stored is None:
             raise KeyRefused("no such API key", "unknown", key_id=presented.key_id)
         self._refuse_old(stored)
         return stored
@@ -117,8 +117,10 @@ class Directory:
             if self._is_away:
                 raise Unavailable("the key cannot be checked now", RETRY_AFTER_SECONDS)
 
-    def _knows(self, presented: PresentedKey) -> bool:
-        return is_proved(self._snapshot.keys.get(presented.key_id), presented.secret)
+    def _proved(self, presented: PresentedKey) -> StoredKey | None:
+        """The key, if it is known by that id and has that secret; both in the same time."""
+        stored = self._snapshot.keys.get(presented.key_id)
+        return stored if is_proved(stored, presented.secret) else None
 
     def _refuse_old(self, stored: StoredKey) -> None:
         """Who gets here has proved to hold the key, and may know what is wrong with it."""

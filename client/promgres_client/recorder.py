@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Callable
 
@@ -12,7 +13,7 @@ from promgres_client.losses import INVALID
 from promgres_client.timing import Timed
 
 
-class Recorder:
+class Recorder(ABC):
     """Records measures and events. Neither call waits for the network or fails because of it.
 
     Args:
@@ -100,8 +101,10 @@ class Recorder:
         shown = repr(name)[:100] if isinstance(name, str) else type(name).__name__
         self._lost(INVALID, 1, f"{what} {shown}: {error}")
 
+    @abstractmethod
     def _put(self, item: Item) -> None:
-        raise NotImplementedError
+        """Take an item in."""
 
+    @abstractmethod
     def _lost(self, cause: str, items: int, reason: str) -> None:
-        raise NotImplementedError
+        """Count items that were not taken."""

@@ -12,6 +12,7 @@ from ingest.pushed.answers import (
     page_headers,
     problem_body,
     push_refusal_body,
+    refused_push,
 )
 from ingest.pushed.cursor import Position
 from ingest.pushed.query import LONGEST_PAGE, PARAMETERS, PushedQuery, parse_query
@@ -35,5 +36,6 @@ __all__ = [
     "problem_body",
     "push_refusal_body",
     "refused_by_database",
+    "refused_push",
     "statement_of",
 ]

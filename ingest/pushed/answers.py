@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -55,9 +56,23 @@ def problem_body(code: str, message: str, details: str | None = None) -> bytes:
     return _refusal({"code": code, "message": message, "details": details, "hint": None})
 
 
+def refused_push(
+    errors: Sequence[tuple[int | None, str]], more: int = 0, stored: int = 0
+) -> dict[str, object]:
+    """What a sender is told of a push that is refused.
+
+    Args:
+        errors: position of the item from 0 (None: the push as a whole) and the reason.
+        more: how many are left out.
+        stored: how many items are stored nevertheless.
+    """
+    told = [{"item": position, "reason": reason} for position, reason in errors]
+    return {"stored": stored, "errors": told} | ({"more": more} if more else {})
+
+
 def push_refusal_body(reason: str) -> bytes:
-    """The body of the refusal of a whole push, as the write side gives it."""
-    return _refusal({"stored": 0, "errors": [{"item": None, "reason": reason}]})
+    """The body of the refusal of a whole push."""
+    return _refusal(refused_push([(None, reason)]))
 
 
 def _refusal(document: dict[str, object]) -> bytes:

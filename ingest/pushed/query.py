@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NoReturn
-from urllib.parse import parse_qsl
 
 from ingest.errors import BadRequest
 from ingest.pushed.bucket import parse_bucket
 from ingest.pushed.cursor import Position, read_cursor
+from ingest.pushed.querystring import query_pairs
 from ingest.pushed.routes import Kind
 from ingest.pushed.times import microseconds_of, parse_time
 
@@ -102,14 +102,7 @@ def _filters(
 
 def _pairs(query: str) -> list[tuple[str, str]]:
     try:
-        query.encode()  # bytes that were no UTF-8 are surrogates here
-        return parse_qsl(
-            query,
-            keep_blank_values=True,
-            encoding="utf-8",
-            errors="strict",
-            max_num_fields=MOST_PARAMETERS,
-        )
+        return query_pairs(query, MOST_PARAMETERS)
     except ValueError:
         raise BadRequest("the query string is no UTF-8, or has too many parameters") from None
 

@@ -8,12 +8,11 @@ import zlib
 from aiohttp import web
 
 from ingest.readapi.problems import Problem, bad_body
+from ingest.wire.inflate import GZIP_OR_ZLIB, TooLong, inflate
 
 BODY_SECONDS = 20.0
 """A body that has not arrived by then is not waited for."""
 
-_GZIP_OR_ZLIB = 47
-"""zlib's window bits that say: look at the header, which of the two it is."""
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
@@ -70,27 +69,12 @@ async def _read(request: web.BaseRequest, limit: int) -> bytes:
 
 
 def _decompressed(body: bytes, limit: int) -> bytes:
-    """All members of it, without ever holding more than `limit` bytes."""
-    parts: list[bytes] = []
-    room = limit
-    while body:
-        member = zlib.decompressobj(_GZIP_OR_ZLIB)
-        try:
-            part = member.decompress(body, room + 1)
-        except zlib.error:
-            raise _no_match() from None
-        room -= len(part)
-        if room < 0:
-            raise _too_large(limit)
-        if not member.eof:
-            raise _no_match()
-        parts.append(part)
-        body = member.unused_data
-    return b"".join(parts)
-
-
-def _no_match() -> Problem:
-    return bad_body("The body does not match its Content-Encoding")
+    try:
+        return inflate(body, limit, GZIP_OR_ZLIB)
+    except (zlib.error, EOFError):
+        raise bad_body("The body does not match its Content-Encoding") from None
+    except TooLong:
+        raise _too_large(limit) from None
 
 
 def _too_large(limit: int) -> Problem:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
+from ingest.pushed.querystring import query_pairs
 from ingest.readapi.functions import SCHEMA
 from ingest.readapi.problems import Problem, bad_body, bad_query
 
@@ -133,14 +133,7 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
 
 def _pairs(query: str) -> Iterable[tuple[str, str]]:
     try:
-        query.encode()  # bytes that were no UTF-8 are surrogates here
-        return parse_qsl(
-            query,
-            keep_blank_values=True,
-            encoding="utf-8",
-            errors="strict",
-            max_num_fields=MOST_PARAMETERS,
-        )
+        return query_pairs(query, MOST_PARAMETERS)
     except ValueError as error:
         raise bad_query("The query string cannot be read", str(error)) from None
 

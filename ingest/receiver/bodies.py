@@ -15,6 +15,7 @@ from aiohttp import web
 from ingest.errors import PayloadTooLarge, Unavailable
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import Rates
+from ingest.model import Intake
 from ingest.receiver.metrics import BODY_BYTES
 from ingest.tenants.access import WRITE, Access
 from ingest.tenants.gate import Gate
@@ -35,10 +36,6 @@ class Bodies:
         most_bytes: of one body, as sent.
         most_at_once: requests under way; 0 is no limit.
         answer_within_seconds: every request has its answer by then, from its first byte on.
-
-    Attributes:
-        large: held while a large message is decoded, a piece at a time: what is admitted counts
-            only once it is decoded.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class Bodies:
         most_at_once: int,
         answer_within_seconds: float,
     ) -> None:
-        self.large = asyncio.Lock()
+        self._large = asyncio.Lock()
         self._gate = gate
         self._rates = rates
         self._backlog = backlog
@@ -78,6 +75,18 @@ class Bodies:
                         yield Body(access, await self._read(request))
         except TimeoutError:
             raise Unavailable("the time for an answer is over; try again") from None
+
+    async def decode(self, steps: Iterator[Intake]) -> Intake:
+        """Decode a large message, and let others have their turn meanwhile. One at a time: what is
+        admitted counts only once it is decoded.
+
+        Args:
+            steps: the intake, again and again; the last one is complete.
+        """
+        async with self._large:
+            for intake in steps:  # noqa: B007 (the last one is complete)
+                await asyncio.sleep(0)
+        return intake
 
     @contextmanager
     def _one_more(self) -> Iterator[None]:

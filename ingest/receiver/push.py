@@ -6,7 +6,6 @@ safe in the spool.
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from aiohttp import web
@@ -128,20 +127,12 @@ class PushHandler:
         try:
             if len(body) <= LARGE_BYTES:
                 return self._decoder.decode(body, kind, manner, tenant_id, now_us)
-            return await self._decode_in_steps(body, kind, manner, tenant_id, now_us)
+            return await self._bodies.decode(
+                self._decoder.steps(body, kind, manner, tenant_id, now_us)
+            )
         except PushRefused as error:
             PUSHED.labels(self._names(tenant_id), kind, "refused").inc(error.items)
             raise
-
-    async def _decode_in_steps(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int, now_us: int
-    ) -> Intake:
-        """Decode a large body, and let others have their turn meanwhile."""
-        async with self._bodies.large:
-            steps = self._decoder.steps(body, kind, manner, tenant_id, now_us)
-            for intake in steps:  # noqa: B007 (the last one is complete)
-                await asyncio.sleep(0)
-        return intake
 
     def _count(self, intake: Intake) -> None:
         for kind in PUSHED_STORES:

@@ -15,7 +15,7 @@ from aiohttp import web
 from ingest.errors import KeyRefused, OverQuota, RequestError, Unavailable
 from ingest.logs import without_secrets
 from ingest.model import Rejection
-from ingest.pushed import JSON_TYPE, OLDER_REFUSAL
+from ingest.pushed import JSON_TYPE, OLDER_REFUSAL, refused_push
 from ingest.tenants.credentials import challenge_of
 from ingest.wire.push import MOST_REASONS, PushRefused
 
@@ -64,11 +64,7 @@ def unavailable(error: Unavailable, older: bool) -> web.Response:
 
 
 def _refusal(status: int, errors: Errors, more: int = 0, stored: int = 0) -> web.Response:
-    told = [{"item": position, "reason": reason} for position, reason in errors]
-    document: dict[str, object] = {"stored": stored, "errors": told}
-    if more:
-        document["more"] = more
-    return _json(status, document)
+    return _json(status, refused_push(errors, more, stored))
 
 
 def _json(status: int, document: object) -> web.Response:

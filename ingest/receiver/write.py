@@ -6,7 +6,6 @@ commit that holds the samples, or after they are safe in the spool.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailabl
 from ingest.intake.decoder import Decoder
 from ingest.intake.rates import Rates
 from ingest.logs import get_logger
-from ingest.model import Counts, Intake, Rejection
+from ingest.model import Counts, Rejection
 from ingest.receiver import answers
 from ingest.receiver.bodies import Bodies
 from ingest.receiver.metrics import DECODE_SECONDS, REQUESTS, SECONDS
@@ -104,7 +103,9 @@ class WriteHandler:
         protocol, encoding = negotiated
         payload = decompress(encoding, body, self._max_decompressed_bytes)
         if len(payload) > LARGE_BYTES:
-            intake = await self._decode_in_steps(protocol, payload, tenant_id, received_ms)
+            intake = await self._bodies.decode(
+                self._decoder.steps(protocol, payload, tenant_id, received_ms)
+            )
         else:
             intake = self._decoder.decode(protocol, payload, tenant_id, received_ms)
         self._rates.take(intake.tenant_id, intake.received)
@@ -122,16 +123,6 @@ class WriteHandler:
             _log_rejections(rejections)
             return answers.rejected(rejections, intake.sent), written
         return answers.no_content(), written
-
-    async def _decode_in_steps(
-        self, protocol: Protocol, payload: bytes, tenant_id: int, received_ms: int
-    ) -> Intake:
-        """Decode a large request, and let others have their turn meanwhile."""
-        async with self._bodies.large:
-            steps = self._decoder.steps(protocol, payload, tenant_id, received_ms)
-            for intake in steps:  # noqa: B007 (the last one is complete)
-                await asyncio.sleep(0)
-        return intake
 
 
 def _refused(request: web.Request, error: RequestError) -> web.Response:

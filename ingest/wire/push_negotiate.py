@@ -12,12 +12,12 @@ from email.message import Message
 from enum import Enum
 
 from ingest.errors import BadRequest, UnsupportedMedia
+from ingest.wire.inflate import GZIP, TooLong, inflate
 from ingest.wire.zstd import decompress_zstd
 
 _NO_JSON_KINDS = ("multipart", "image", "audio", "video")
 _NO_JSON_FORMATS = ("protobuf", "xml", "msgpack", "cbor")
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
-_GZIP_WINDOW_BITS = 31
 
 
 class PushEncoding(Enum):
@@ -79,23 +79,14 @@ def decompressed(encoding: PushEncoding, body: bytes, max_bytes: int) -> bytes:
 
 
 def _gunzip(body: bytes, max_bytes: int) -> bytes:
-    """All members of a gzip file, without ever holding more than what is taken."""
-    pieces: list[bytes] = []
-    room = max_bytes
-    while body:
-        member = zlib.decompressobj(_GZIP_WINDOW_BITS)
-        try:
-            piece = member.decompress(body, room + 1)
-        except zlib.error as error:
-            raise BadRequest(f"the body is no gzip: {error}") from None
-        room -= len(piece)
-        if room < 0:
-            raise _too_long(max_bytes)
-        if not member.eof:
-            raise BadRequest("the body is gzip that is cut")
-        pieces.append(piece)
-        body = member.unused_data
-    return b"".join(pieces)
+    try:
+        return inflate(body, max_bytes, GZIP)
+    except zlib.error as error:
+        raise BadRequest(f"the body is no gzip: {error}") from None
+    except EOFError:
+        raise BadRequest("the body is gzip that is cut") from None
+    except TooLong:
+        raise _too_long(max_bytes) from None
 
 
 def _too_long(max_bytes: int) -> BadRequest:

@@ -2,11 +2,15 @@
 
 - `postgres_db`, `timescale_db`: one engine, migrated;
 - `engine_db`: both, one after the other (ids `postgres` and `timescaledb`);
+- `native_db`: TimescaleDB with background workers, on the server of PROMGRES_TEST_TIMESCALEDB_URL;
 - `empty_postgres_db`, `empty_timescale_db`, `empty_engine_db`: nothing in them;
 - `cluster`: the PostgreSQL 18 under `postgres_db`, for tests of roles and of the server itself.
 
 Each is a database of that test alone: see `tests.support.databases.Database`. A folder below
 `tests/` is a layer, and a mark: `pytest -m 'not acceptance'`.
+
+TimescaleDB is PGlite, which has one backend and no workers. With PROMGRES_TEST_TIMESCALEDB_URL it
+is the server of that URL (superuser `postgres`, trusted), whose workers rest but in `native_db`.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from ingest.migrate import migrate
 from tests.support.databases import Database, blocking, execute
 from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
+from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import kill_all
 from tests.support.timescaledb import PgliteServer, PgliteSupply
@@ -37,6 +42,7 @@ KNOBS = (
     "PROMGRES_FAULT_SEED",
     "PROMGRES_OUTAGE_SECONDS",
     "PROMGRES_OVERLOAD_SECONDS",
+    NATIVE_URL,
 )
 LOGS = pytest.StashKey[ServerLogs]()
 LEFT_BEHIND = pytest.StashKey[list[str]]()
@@ -196,16 +202,47 @@ def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
         yield Database(server.url, "timescaledb")
 
 
-@pytest.fixture
-def empty_timescale_db(_empty_pglites: PgliteSupply, server_logs: ServerLogs) -> Iterator[Database]:
-    """PGlite: TimescaleDB can be created, nothing in it."""
-    yield from _serve(_empty_pglites, server_logs)
+@pytest.fixture(scope="session")
+def native_server() -> Iterator[NativeServer]:
+    """A TimescaleDB that is a server of its own; without one the test skips."""
+    if not (url := os.environ.get(NATIVE_URL)):
+        pytest.skip(f"{NATIVE_URL} names no TimescaleDB with background workers")
+    with NativeServer(url) as server:
+        yield server
+
+
+def _timescaledb(request: pytest.FixtureRequest, *, migrated: bool) -> Iterator[Database]:
+    if os.environ.get(NATIVE_URL):
+        native: NativeServer = request.getfixturevalue("native_server")
+        with native.lend(migrated=migrated, workers=False) as url:
+            yield Database(url, "timescaledb")
+        return
+    logs: ServerLogs = request.getfixturevalue("server_logs")
+    supply: PgliteSupply = request.getfixturevalue(
+        "_migrated_pglites" if migrated else "_empty_pglites"
+    )
+    with supply.lend() as server:
+        logs.watch("PGlite", server.log)
+        yield Database(server.url, "timescaledb")
 
 
 @pytest.fixture
-def timescale_db(_migrated_pglites: PgliteSupply, server_logs: ServerLogs) -> Iterator[Database]:
-    """PGlite, migrated to engine `timescaledb`."""
-    yield from _serve(_migrated_pglites, server_logs)
+def empty_timescale_db(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """TimescaleDB can be created, nothing in it."""
+    yield from _timescaledb(request, migrated=False)
+
+
+@pytest.fixture
+def timescale_db(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """TimescaleDB whose jobs run only when they are called, migrated."""
+    yield from _timescaledb(request, migrated=True)
+
+
+@pytest.fixture
+def native_db(native_server: NativeServer) -> Iterator[Database]:
+    """TimescaleDB whose jobs run by themselves, migrated."""
+    with native_server.lend(migrated=True, workers=True) as url:
+        yield Database(url, "timescaledb")
 
 
 @pytest.fixture(params=["postgres", "timescaledb"])

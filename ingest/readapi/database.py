@@ -30,6 +30,14 @@ GRACE_SECONDS = 5.0
 END = "; RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
 """Whatever a function did to its session ends with its transaction, in the same round trip."""
 
+BEGIN = {
+    True: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    False: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+}
+"""By whether it only reads, whatever the database's or a role's defaults are. All steps of a
+reading function see one moment: else a rollup that is stored between two of them is in neither what
+is stored nor what is still computed."""
+
 log = get_logger("api")
 
 
@@ -212,7 +220,7 @@ class ReadDatabase:
 @asynccontextmanager
 async def _transaction(connection: Proxy, read_only: bool) -> AsyncIterator[None]:
     """COMMIT at the end, ROLLBACK after an error; a connection that can do neither is closed."""
-    await connection.execute("BEGIN READ ONLY" if read_only else "BEGIN")
+    await connection.execute(BEGIN[read_only])
     try:
         try:
             yield

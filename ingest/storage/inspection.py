@@ -42,7 +42,10 @@ class Inspection:
             DatabaseUnreachable: it answers no longer.
         """
         try:
-            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
                 await connection.execute(LIMITS)
                 return [dict(row) for row in await connection.fetch(query, *arguments)]
         except asyncpg.PostgresError as error:

@@ -77,7 +77,7 @@ class PushedReader:
         self, connection: AnyConnection, tenant_id: int, sql: str, parameters: Sequence[object]
     ) -> PushedRow:
         try:
-            async with connection.transaction(readonly=True):
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
                 await connection.fetchrow(SETTINGS, str(tenant_id), str(self._timeout_ms))
                 row = await connection.fetchrow(sql, *parameters)
         except asyncpg.PostgresError as error:

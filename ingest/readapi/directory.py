@@ -72,6 +72,14 @@ class Directory:
                 raise catalogue.not_found(name, given, posted)
         return found
 
+    async def argument_names(self, name: str, wanted: frozenset[str]) -> frozenset[str]:
+        """Of the arguments of all functions of that name, those that are wanted."""
+        asked_at = time.monotonic()
+        found = (await self.catalogue()).argument_names(name) & wanted
+        if found != wanted:
+            found = (await self.catalogue(asked_at)).argument_names(name) & wanted
+        return found
+
     async def overloads(self, name: str) -> tuple[Function, ...]:
         """Every function of that name.
 

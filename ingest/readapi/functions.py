@@ -80,6 +80,11 @@ class Catalogue:
             raise _ambiguous(matches)
         return matches[0] if matches else None
 
+    def argument_names(self, name: str) -> frozenset[str]:
+        """Of all functions of that name."""
+        overloads = self.functions.get(name, ())
+        return frozenset(each.name for function in overloads for each in function.arguments)
+
     def not_found(self, name: str, given: frozenset[str], posted: bool) -> Problem:
         """404, with what was looked for and what may have been meant.
 

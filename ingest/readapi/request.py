@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ingest.readapi.problems import Problem, bad_body, bad_query
 
 METHODS = ("GET", "HEAD", "POST")
 RESERVED = frozenset({"select", "order", "limit", "offset", "and", "or", "columns", "on_conflict"})
-"""Query parameters that shape a result and are never arguments."""
+"""Query parameters that shape a result, unless the function has an argument of that name."""
 
 OPERATOR = re.compile(
     r"(?:not|eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|in|is|isdistinct|fts|plfts|phfts|wfts"
@@ -81,17 +81,30 @@ def preferred_count(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def query_arguments(query: str) -> TextArguments:
+def query_arguments(query: str, known: Collection[str] = ()) -> TextArguments:
     """Arguments of a GET or HEAD.
+
+    Args:
+        known: names of arguments that the function has: what is called like a parameter that
+            shapes a result is then the argument.
 
     Raises:
         Problem: 400, not UTF-8, too many, or something that is no argument.
     """
     values: dict[str, tuple[str, ...]] = {}
     for name, value in _pairs(query):
-        _refuse_shaping(name, value)
+        _refuse_shaping(name, value, is_argument=name in known)
         values[name] = (*values.get(name, ()), value)
     return TextArguments(values)
+
+
+def shaping_names(query: str) -> frozenset[str]:
+    """Names in a query string that shape a result, unless the function has such arguments.
+
+    Raises:
+        Problem: 400, not UTF-8 or too many.
+    """
+    return frozenset(name for name, _ in _pairs(query)) & RESERVED
 
 
 def check_post_query(query: str) -> None:
@@ -138,8 +151,8 @@ def _pairs(query: str) -> Iterable[tuple[str, str]]:
         raise bad_query("The query string cannot be read", str(error)) from None
 
 
-def _refuse_shaping(name: str, value: str) -> None:
-    if name in RESERVED:
+def _refuse_shaping(name: str, value: str, is_argument: bool = False) -> None:
+    if name in RESERVED and not is_argument:
         raise bad_query(
             f'The query parameter "{name}" is not supported', WHOLE_RESULTS, "Leave it out"
         )

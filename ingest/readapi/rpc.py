@@ -28,6 +28,7 @@ from ingest.readapi.request import (
     check_profile,
     preferred_count,
     query_arguments,
+    shaping_names,
 )
 from ingest.readapi.statement import call_statement, csv_header
 from ingest.tenants.access import READ
@@ -111,7 +112,9 @@ class Rpc:
             body = await read_body(request, self._max_body_bytes)
             arguments = body_arguments(headers.get("Content-Type"), body)
         else:
-            arguments = query_arguments(query)
+            shaping = shaping_names(query)
+            known = await self._directory.argument_names(name, shaping) if shaping else ()
+            arguments = query_arguments(query, known)
         return Ask(
             name=name,
             posted=exchange.method == "POST",

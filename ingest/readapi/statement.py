@@ -3,6 +3,11 @@
 Names come from the catalogue and are quoted as identifiers; what the client sent is bound as text
 and never becomes SQL (hence the `noqa: S608`). A statement's text depends on the function, on which
 arguments are given and on the media type, so connections can keep it prepared.
+
+No name of the user's can be taken for one of ours. A bare name in SQL is a column before it is a
+table: so a row is `t.*`, never `t`, and a column stands behind its table. A function of another
+schema is preferred to PostgreSQL's own where it takes the very types of a call: so ours are called
+by their schema.
 """
 
 from __future__ import annotations
@@ -76,7 +81,7 @@ def _from_json(
         return "", _call(function, []), ()
     columns = ", ".join(f"{quote_identifier(each.name)} {each.sql_type}" for each in given)
     passed = [_pass(each, f"a.{quote_identifier(each.name)}") for each in given]
-    source = f"json_to_record($1::text::json) AS a({columns})"
+    source = f"pg_catalog.json_to_record($1::text::json) AS a({columns})"
     return source, _call(function, passed), (arguments.document,)
 
 
@@ -98,27 +103,29 @@ def _result(function: Function, source: str, call: str) -> str:
 
 def _body(function: Function, media: Media) -> tuple[str, str]:
     """Expressions over the result `t` for the body and for the number of rows."""
+    count = "pg_catalog.count(*)"
     if function.result == "void":
-        return "NULL::bytea", "count(coalesce(t.value::text, ''))"
-    row = "t" if function.result == "row" else "t.value"
+        return "NULL::bytea", "pg_catalog.count(coalesce(t.value::text, ''))"
+    row = "t.*" if function.result == "row" else "t.value"
     if media is Media.CSV:
-        return _utf8(f"string_agg({_csv_row(function)}, E'\\n')"), "count(*)"
+        return _utf8(f"pg_catalog.string_agg({_csv_row(function)}, E'\\n')"), count
     if not function.returns_set:
-        return _utf8(f"coalesce(to_json({row})::text, 'null')"), "1::bigint"
+        return _utf8(f"coalesce(pg_catalog.to_json({row})::text, 'null')"), "1::bigint"
     if media is Media.OBJECT:
-        return _utf8(f"coalesce((json_agg({row}) -> 0)::text, 'null')"), "count(*)"
-    return _utf8(f"coalesce(json_agg({row})::text, '[]')"), "count(*)"
+        return _utf8(f"coalesce((pg_catalog.json_agg({row}) -> 0)::text, 'null')"), count
+    return _utf8(f"coalesce(pg_catalog.json_agg({row})::text, '[]')"), count
 
 
 def _utf8(text: str) -> str:
     """Bytes of the body, whatever the client encoding: they are passed on unread."""
-    return f"convert_to({text}, 'UTF8')"
+    return f"pg_catalog.convert_to({text}, 'UTF8')"
 
 
 def _csv_row(function: Function) -> str:
     """A row's text without its parentheses is CSV, but for backslashes, which it doubles."""
-    record = "t::text" if function.result == "row" else "ROW(t.value)::text"
-    return f"replace(left(substr({record}, 2), -1), E'\\\\\\\\', E'\\\\')"
+    record = "(t.*)::text" if function.result == "row" else "ROW(t.value)::text"
+    inner = f"pg_catalog.left(pg_catalog.substr({record}, 2), -1)"
+    return f"pg_catalog.replace({inner}, E'\\\\\\\\', E'\\\\')"
 
 
 def _csv_cell(text: str) -> str:

@@ -242,3 +242,44 @@ async def test_a_page_of_another_origin_may_read_the_headers(api: Client) -> Non
     assert "Content-Range" in answer.headers["Access-Control-Expose-Headers"]
     failed = await api.get("nosuch", headers={"Origin": "http://a"})
     assert failed.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_functions_of_users_are_not_taken_for_those_of_postgresql(own_api: Client) -> None:
+    """PostgreSQL prefers a function of the very types of a call to its own of any type."""
+    await own_api.sql(
+        "CREATE FUNCTION public.to_json(int8) RETURNS json LANGUAGE sql AS $$ SELECT '{}'::json $$",
+        "CREATE FUNCTION api.to_json(text) RETURNS json LANGUAGE sql AS $$ SELECT '{}'::json $$",
+        "CREATE AGGREGATE public.json_agg(int) (sfunc = int4_sum, stype = bigint)",
+        "CREATE FUNCTION public.json_to_record(text) RETURNS record LANGUAGE sql"
+        " AS $$ SELECT -1 $$",
+        "SELECT 1",
+    )
+    assert (await own_api.get("visits")).text == "0"
+    assert (await own_api.get("who")).text == '"web_anon"'
+    assert (await own_api.get("numbers", p_count=2)).text == "[1, 2]"
+    assert (await own_api.post("numbers", p_count=2)).text == "[1, 2]"
+
+
+async def test_a_composite_type_in_the_only_result_column_has_its_own_columns(
+    own_api: Client,
+) -> None:
+    await own_api.sql(
+        "CREATE FUNCTION api.pairs() RETURNS TABLE (t api.pair) LANGUAGE sql STABLE"
+        " AS $$ VALUES ((1, 'x')::api.pair), ((2, 'y')::api.pair) $$",
+        "SELECT 1",
+    )
+    assert (await own_api.get("pairs")).json == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    answer = await own_api.get("pairs", headers={"Accept": "text/csv"})
+    assert answer.text == "a,b\n1,x\n2,y"
+
+
+async def test_an_argument_may_be_called_like_what_shapes_results(own_api: Client) -> None:
+    await own_api.sql(
+        'CREATE FUNCTION api.paged("limit" int, "order" text DEFAULT NULL) RETURNS text'
+        """ LANGUAGE sql STABLE AS $$ SELECT concat_ws(' ', "limit", "order") $$""",
+        "SELECT 1",
+    )
+    answer = await own_api.request("GET", "/rpc/paged?limit=5&order=id.desc")
+    assert (answer.status, answer.json) == (200, "5 id.desc")
+    assert (await own_api.request("GET", "/rpc/paged?limit=5&offset=1")).status == 400
+    assert (await own_api.request("GET", "/rpc/rows_of?p_count=3&limit=5")).status == 400

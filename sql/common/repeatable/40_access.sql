@@ -10,7 +10,8 @@ AS $$ SELECT tenant_id FROM app.tenant WHERE name = p_name $$;
 -- Everything /rpc needs to know, as one document:
 --   functions: every callable function of schema api (each input argument named, no pseudo-types),
 --     `version` changes whenever the definition or the grants of a function do;
---     result: void | scalar | row (its columns are known) | record (they are not);
+--     result: void | scalar | row (its columns are known) | record (they are not); a composite
+--       type has its own columns, also where it is the type of the only result column;
 --     arguments: inputs in declared order, types spelled so that any search_path finds them;
 --   roles: whom a request may become.
 -- One json, so that a later version can tell more without a new signature.
@@ -28,11 +29,11 @@ AS $$
              'set', p.proretset,
              'result', CASE
                WHEN p.prorettype = 'void'::regtype THEN 'void'
-               WHEN coalesce(argument.columns, attribute.columns) IS NOT NULL THEN 'row'
+               WHEN coalesce(attribute.columns, argument.columns) IS NOT NULL THEN 'row'
                WHEN p.prorettype = 'record'::regtype THEN 'record'
                ELSE 'scalar'
              END,
-             'columns', coalesce(argument.columns, attribute.columns, '[]'),
+             'columns', coalesce(attribute.columns, argument.columns, '[]'),
              'arguments', coalesce(argument.inputs, '[]')
            ) AS description
     FROM pg_proc p

@@ -29,8 +29,12 @@ class Stack:
 
 
 @contextmanager
-def running_stack(**environment: str) -> Iterator[Stack]:
-    """Start it, wait until it is ready, end it."""
+def running_stack(promgres: Path = PROMGRES, **environment: str) -> Iterator[Stack]:
+    """Start it, wait until it is ready, end it.
+
+    Args:
+        promgres: the command, of this checkout or of another.
+    """
     with public_directory() as directory:
         env = {
             "PROMGRES_DATA_DIR": str(directory / "data"),
@@ -39,7 +43,7 @@ def running_stack(**environment: str) -> Iterator[Stack]:
             "PROMGRES_LOG_LEVEL": "warning",
             **environment,
         }
-        with Program(PROMGRES, "up", env=env) as program:
+        with Program(promgres, "up", env=env) as program:
             write_url = program.wait_for(r"write  (\S+)").group(1)
             read_url = program.wait_for(r"read   (\S+)").group(1)
             database_url = program.wait_for(r"^\s+(postgresql://\S+)").group(1)

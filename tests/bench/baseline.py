@@ -1,0 +1,172 @@
+"""This checkout beside another one of the same house, both running at once, asked in turns.
+
+`BENCH_BASELINE` names the other checkout, of which `make` has made the environment (`git worktree
+add … REVISION`, then `make .venv/.installed-test` in it). Ratios are this one's figure to the
+other's, of neighbours in time: above 1 is faster here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from ingest.load.requests import RequestTemplate
+from ingest.load.sender import Load, Senders
+from tests.support.remote_write import send
+from tests.support.stack import Stack, running_stack
+
+REPETITIONS = int(os.environ.get("BENCH_REPETITIONS", "6"))
+SECONDS = float(os.environ.get("BENCH_INGEST_SECONDS", "3"))
+SERIES = 16_000
+NEW_SERIES = 20_000
+READERS = 50
+READS = 2000
+CALL = "get_excluded_addresses"
+
+Measure = Callable[[Stack], Awaitable[float]]
+"""How many of something a second."""
+
+
+def run() -> dict[str, float]:
+    """Ratios of this checkout to the baseline; nothing without one."""
+    path = os.environ.get("BENCH_BASELINE")
+    if not path:
+        print("baseline: skipped, BENCH_BASELINE names no checkout to compare with")
+        return {}
+    baseline = Path(path).absolute()
+    with running_stack() as ours, running_stack(baseline / ".venv/bin/promgres") as theirs:
+        figures = asyncio.run(_stacks(ours, theirs))
+    return figures | _decoding(baseline)
+
+
+async def _stacks(ours: Stack, theirs: Stack) -> dict[str, float]:
+    kinds: dict[str, Measure] = {
+        "ingest_known": _sending(senders=8),
+        "ingest_one_sender": _sending(senders=1),
+        "ingest_v2": _sending(senders=8, protocol=2),
+        "ingest_small_requests": _sending(senders=8, samples_per_request=100),
+        "ingest_late": _sending(senders=8, start_ms=_hours_ago_ms(3), metric="late"),
+        "new_series": _new_series(),
+        "rpc": _asking,
+    }
+    rates: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    for stack in (ours, theirs):
+        for protocol in (1, 2):  # each series is sent twice, and is known from then on
+            meet = Load(stack.write_url, series=SERIES, rounds=2, senders=8, duration_seconds=60)
+            meet.protocol = protocol
+            await Senders(meet).run()
+    for repetition in range(REPETITIONS):
+        for kind, measure in kinds.items():
+            pair = [ours, theirs] if repetition % 2 else [theirs, ours]
+            measured = {id(stack): await measure(stack) for stack in pair}
+            rates[kind].append((measured[id(ours)], measured[id(theirs)]))
+    return {
+        f"{kind}_to_baseline_ratio": statistics.median(mine / other for mine, other in pairs)
+        for kind, pairs in rates.items()
+    }
+
+
+def _hours_ago_ms(hours: float) -> int:
+    return time.time_ns() // 1_000_000 - int(hours * 3_600_000)
+
+
+def _sending(
+    senders: int,
+    protocol: int = 1,
+    samples_per_request: int = 2000,
+    start_ms: int | None = None,
+    metric: str = "promgres_load",
+) -> Measure:
+    begun: dict[int, int] = {}
+
+    async def measure(stack: Stack) -> float:
+        load = Load(
+            stack.write_url,
+            series=SERIES,
+            duration_seconds=SECONDS,
+            senders=senders,
+            samples_per_request=samples_per_request,
+            metric=metric,
+        )
+        load.protocol = 2 if protocol == 2 else 1
+        if start_ms is not None:  # a second a round, and never the same one twice
+            load.start_ms, load.step_ms = begun.get(id(stack), start_ms), 1000
+        report = await Senders(load).run()
+        assert report.acknowledged == report.sent, report.last_error
+        if load.start_ms is not None:
+            rounds = report.acknowledged.samples // SERIES + 2
+            begun[id(stack)] = load.start_ms + rounds * 1000
+        return report.rate
+
+    return measure
+
+
+def _new_series() -> Measure:
+    runs: dict[int, int] = {}
+
+    async def measure(stack: Stack) -> float:
+        runs[id(stack)] = runs.get(id(stack), 0) + 1
+        metric = f"new_series_{runs[id(stack)]}"
+        now_ms = time.time_ns() // 1_000_000
+        starts = range(0, NEW_SERIES, 2000)
+        bodies = [RequestTemplate(first, 2000, metric).body(now_ms) for first in starts]
+        started = time.perf_counter()
+        answers = await asyncio.gather(
+            *[asyncio.to_thread(send, stack.write_url, body) for body in bodies]
+        )
+        assert {answer.status for answer in answers} == {204}, answers[0]
+        return NEW_SERIES / (time.perf_counter() - started)
+
+    return measure
+
+
+async def _asking(stack: Stack) -> float:
+    """A trivial function, by 50 clients."""
+    parts = urlsplit(stack.read_url)
+    url = f"{parts.scheme}://{parts.netloc}/rpc/{CALL}"
+    left = READS
+
+    async def ask(session: aiohttp.ClientSession) -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            async with session.get(url) as answer:
+                assert answer.status == 200, await answer.text()
+                await answer.read()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=READERS)) as session:
+        started = time.perf_counter()
+        await asyncio.gather(*[ask(session) for _ in range(READERS)])
+        return READS / (time.perf_counter() - started)
+
+
+def _decoding(baseline: Path) -> dict[str, float]:
+    here = Path(__file__).parents[2]
+    pairs = [(_decode(Path(sys.executable), here), _decode(baseline / ".venv/bin/python", baseline))
+             for _ in range(3)]  # fmt: skip
+    return {
+        f"{name.removesuffix('_per_second')}_to_baseline_ratio": statistics.median(
+            mine[name] / other[name] for mine, other in pairs
+        )
+        for name in pairs[0][0]
+        if name.endswith("_per_second") and name in pairs[0][1]
+    }
+
+
+def _decode(python: Path, checkout: Path) -> dict[str, float]:
+    program = "import json; from tests.bench import decode; print(json.dumps(decode._rates()))"
+    done = subprocess.run(
+        [python, "-c", program], cwd=checkout, check=True, capture_output=True, text=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures

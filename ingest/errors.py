@@ -118,11 +118,15 @@ class Unavailable(PromgresError):
     Args:
         message: what happened, for the sender's log.
         retry_after_seconds: what `Retry-After` will say.
+        blames_request: the request itself may be why, if the database takes others meanwhile.
     """
 
-    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+    def __init__(
+        self, message: str, retry_after_seconds: int = 1, blames_request: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.blames_request = blames_request
 
 
 class OverQuota(Unavailable):

@@ -173,6 +173,11 @@ class LimitSettings(Section):
     samples_per_request: Limit = Field(
         0, description="more samples, native histograms included: 400 for the whole request"
     )
+    text_bytes_per_request: Limit = Field(
+        128 * MIB,
+        description="label names and values, and texts of metadata, of new series of one request,"
+        " counted each time that it refers to them; more: 400 for the whole request",
+    )
     items_per_request: Limit = Field(
         100_000, description="measures and events of one request, more: 413"
     )

@@ -116,8 +116,18 @@ class SizeLimits:
         """
         _check("samples", samples, "samples_per_request", self.settings.samples_per_request)
 
+    def check_text(self, text_bytes: int) -> None:
+        """Take a request with so much text in new series: it may refer to one text often.
 
-UNLIMITED = SizeLimits(LimitSettings())
+        Raises:
+            BadRequest: it is too much.
+        """
+        setting = "text_bytes_per_request"
+        _check("bytes of text", text_bytes, setting, self.settings.text_bytes_per_request)
+
+
+UNLIMITED = SizeLimits(LimitSettings(text_bytes_per_request=0))
+"""For what was acknowledged: whatever the limits are by now."""
 
 
 def _too_long(labels: Labels, part: int, setting: str, most_bytes: int) -> str | None:

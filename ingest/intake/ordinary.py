@@ -33,6 +33,7 @@ from ingest.series.identity import label_key
 from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
     InvalidSeries,
+    check_length,
     checked_labels,
     checked_pairs,
     checked_text,
@@ -92,6 +93,8 @@ class OrdinaryPath:
         self._window = window
         self._sizes = sizes
         self._intake = intake
+        self._text_bytes = 0
+        self._said: set[ParsedMetadata] = set()
         self.known = KnownSamples()
 
     def take(self, position: int, parsed: ParsedSeries) -> None:
@@ -99,6 +102,9 @@ class OrdinaryPath:
 
         Args:
             position: its place in the request.
+
+        Raises:
+            BadRequest: with it, the request is too much.
         """
         sent = contents(parsed)
         _add(self._intake.sent, sent)
@@ -120,7 +126,14 @@ class OrdinaryPath:
             self._link(found)
 
     def take_metadata(self, said: ParsedMetadata) -> bool:
-        """Take what is said of a metric; whether all that is to know of it is stored already."""
+        """Take what is said of a metric; whether all that is to know of it is stored already.
+
+        Raises:
+            BadRequest: with it, the request is too much.
+        """
+        if said in self._said:
+            return False
+        self._count_text([(said.name, said.unit), (said.help, b"")])
         try:
             metadata = _checked_metadata(said, self._now_ms)
         except InvalidSeries as error:
@@ -128,6 +141,7 @@ class OrdinaryPath:
             return False
         if self._cache.knows_metadata(self._intake.tenant_id, metadata):
             return True
+        self._said.add(said)
         self._intake.add_item("metadata", self._intake.tenant_id, metadata)
         return False
 
@@ -142,10 +156,16 @@ class OrdinaryPath:
                 return _Found(place, "")
             if place != UNKNOWN:
                 return _Found(place, TARGETS[target_number(place)])
+        self._count_text(parsed.labels)
         labels = checked_labels(parsed.labels)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
         return self._locate(describe(self._router, self._intake.tenant_id, labels), key)
+
+    def _count_text(self, pairs: LabelBytes) -> None:
+        """Before any of it becomes text of its own."""
+        self._text_bytes += sum([len(name) + len(value) for name, value in pairs])
+        self._sizes.check_text(self._text_bytes)
 
     def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
         """Start time stamps that are not known to be stored."""
@@ -252,6 +272,7 @@ class OrdinaryPath:
             raise InvalidSeries("the time stamp is missing")
         if complaint := self._window.complaint("internal", exemplar.timestamp_ms):
             raise InvalidSeries(_refused_time(exemplar.timestamp_ms, complaint))
+        self._count_text(exemplar.labels)
         return Exemplar(exemplar.timestamp_ms, exemplar.value, checked_pairs(exemplar.labels))
 
     def _reject(self, labels: LabelBytes, reason: str, counts: Counts) -> None:
@@ -280,6 +301,7 @@ def _refused_time(timestamp_ms: int, complaint: str) -> str:
 
 
 def _checked_metadata(said: ParsedMetadata, seen_ms: int) -> Metadata:
+    check_length(len(said.name) + len(said.unit) + len(said.help), "name, unit and help have")
     name = checked_text(said.name, "the metric name")
     if not name:
         raise InvalidSeries("the metric name is empty")

@@ -14,7 +14,7 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series
 from ingest.storage.engine import to_datetime
-from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
 from ingest.storage.pool import AnyConnection, Pool, borrow
 from ingest.storage.staging import SAMPLE_COLUMNS, STAGING, StagingTable
 
@@ -22,6 +22,9 @@ log = get_logger("storage")
 
 CHUNK_BYTES = 256 * 1024
 RESOLVE_AT_ONCE = 10_000
+RESOLVE_BYTES = 8 * 1024 * 1024
+"""Labels, as JSON, of one message. PostgreSQL takes a message of 1 GB at most, and memory for it;
+one series has `wire.validate.LONGEST_LABELS_BYTES` at most, which JSON makes six times as long."""
 LAST_WORDS_SECONDS = 5
 """What a connection may still take to cancel and roll back after a command's time is over."""
 
@@ -72,8 +75,8 @@ class Database:
             DATABASE_ERRORS: not all of them are known to exist.
         """
         ids: dict[bytes, int] = {}
-        for start in range(0, len(series), RESOLVE_AT_ONCE):
-            ids.update(await self._resolve(series[start : start + RESOLVE_AT_ONCE]))
+        for few, labels in _messages(series):
+            ids.update(await self._resolve(few, labels))
         return ids
 
     async def find_series(self, identities: Collection[bytes]) -> dict[bytes, int]:
@@ -99,14 +102,14 @@ class Database:
             )
         return count
 
-    async def _resolve(self, series: Sequence[Series]) -> dict[bytes, int]:
+    async def _resolve(self, series: Sequence[Series], labels: Sequence[str]) -> dict[bytes, int]:
         columns = (
             [one.identity for one in series],
             [one.tenant_id for one in series],
             [one.target for one in series],
             [one.name for one in series],
             [one.schema for one in series],
-            [json.dumps(dict(one.labels), ensure_ascii=False) for one in series],
+            labels,
         )
         async with self._transaction() as connection:
             await connection.execute("SET LOCAL synchronous_commit = on")
@@ -287,9 +290,28 @@ def _is_lost(connection: AnyConnection) -> bool:
 def unavailable(error: BaseException) -> Unavailable:
     """The 503 that a sender gets for an error of the database. What the database says of it is for
     our log: it may quote a row that another tenant has sent at the same time."""
+    what = "the database is not reachable"
     if isinstance(error, asyncpg.PostgresError):
-        return Unavailable(f"the database refuses it now (SQLSTATE {error.sqlstate})")
-    return Unavailable("the database is not reachable")
+        what = f"the database refuses it now (SQLSTATE {error.sqlstate})"
+    return Unavailable(what, blames_request=blames_request(error))
+
+
+def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str]]]:
+    """Series with their labels as JSON, as many as one message should hold; each is made when it
+    is asked for."""
+    few: list[Series] = []
+    labels: list[str] = []
+    held_bytes = 0
+    for one in series:
+        text = json.dumps(dict(one.labels), ensure_ascii=False)
+        if few and (len(few) == RESOLVE_AT_ONCE or held_bytes + len(text) > RESOLVE_BYTES):
+            yield few, labels
+            few, labels, held_bytes = [], [], 0
+        few.append(one)
+        labels.append(text)
+        held_bytes += len(text)
+    if few:
+        yield few, labels
 
 
 def _telling_last(

@@ -29,8 +29,20 @@ REJECT_CLASSES = frozenset(
     {
         "22",  # data exception
         "23",  # integrity constraint violation
+        "54",  # program limit exceeded: too large for an index, for jsonb, too deep for the stack
     }
 )
+
+OUT_OF_MEMORY = "53200"
+
+LOST = (
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionResetError,
+    BrokenPipeError,
+)
+"""The server hung up on a statement, or asyncpg lost count of what it waits for."""
 
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises when there is no server, or no longer one, at the other end."""
@@ -49,6 +61,19 @@ def verdict_of(error: BaseException) -> Verdict:
     if sqlstate[:2] in REJECT_CLASSES:
         return Verdict.REJECT
     return Verdict.UNAVAILABLE
+
+
+def blames_request(error: BaseException) -> bool:
+    """Whether what was asked may be why, and not that the database is away: a server that cannot
+    work on a message, or has no memory for it, closes the connection, and the next one is fine.
+
+    Who asks looks whether the database answers others: a server that was killed hangs up as well.
+    """
+    if isinstance(error, LOST):
+        return True
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate == OUT_OF_MEMORY
+    return not isinstance(error, CONNECTION_ERRORS)  # a defect of ours, at this request
 
 
 def is_missing_partition(error: BaseException) -> bool:

@@ -12,6 +12,9 @@ METRIC_NAME = "__name__"
 LONGEST_NAME_BYTES = 2000
 """A metric name is part of B-tree keys, of which PostgreSQL takes 2,704 bytes."""
 
+LONGEST_LABELS_BYTES = 8 * 1024 * 1024
+"""All names and values of one label set together, or all text of one metadata. PostgreSQL gets them
+in one piece, of which it takes 256 MB, and control characters are six times as long in JSON."""
 _LONGEST_TEXT = 200
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -41,6 +44,7 @@ def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     Raises:
         InvalidSeries: what is wrong with which label; the series itself is not named.
     """
+    check_length(sum([len(name) + len(value) for name, value in pairs]), "the labels have")
     try:
         labels = {name.decode(): value.decode() for name, value in pairs}
     except UnicodeDecodeError:
@@ -60,9 +64,22 @@ def checked_pairs(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
     Raises:
         InvalidSeries: what is wrong with which label.
     """
+    check_length(sum([len(name) + len(value) for name, value in pairs]), "the labels have")
     if complaint := _complaint(pairs):
         raise InvalidSeries(complaint)
     return tuple(sorted([(name.decode(), value.decode()) for name, value in pairs if value]))
+
+
+def check_length(text_bytes: int, what: str) -> None:
+    """Take text that may fill one field of a row.
+
+    Raises:
+        InvalidSeries: it is longer than the database could ever take.
+    """
+    if text_bytes > LONGEST_LABELS_BYTES:
+        raise InvalidSeries(
+            f"{what} {text_bytes} bytes, more than the {LONGEST_LABELS_BYTES} that can be stored"
+        )
 
 
 def checked_text(raw: bytes, what: str) -> str:

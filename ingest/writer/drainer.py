@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from ingest.errors import PromgresError, Unavailable
 from ingest.intake.decoder import Decoder
@@ -23,9 +24,25 @@ MOST_AT_ONCE = 32
 MOST_PUSHED_BYTES = 1024 * 1024 * 1024
 """We wrote the payload ourselves; it may be longer than its request was."""
 MOST_PASSED_OVER = 8
+MOST_TRIES = 5
+"""Of a request alone at which the database fails while it answers others. The pauses between them,
+from one second on twice as long each time, are 15 seconds in all."""
 ROUND_SECONDS = 0.5
 """A round that takes longer becomes smaller: new requests wait behind it, and what waits for too
 long is spooled, so that the spool of a busy write side would never empty."""
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """A request that is tried alone.
+
+    Attributes:
+        tries: how often it failed while the database answered others.
+        due: when it is tried again, by the loop's clock.
+    """
+
+    tries: int = 0
+    due: float = 0.0
 
 
 class Drainer:
@@ -34,6 +51,10 @@ class Drainer:
     Many requests are tried together; after a failure one alone, then twice as many each time, so
     that a database that takes only little at once (a statement timeout) takes all in the end. Never
     so many that new requests have to wait for long.
+
+    A request that may itself be why the database fails (its connection breaks, while another one
+    works) is a suspect: the others are written without it, and it is tried alone, a bounded number
+    of times, then set aside.
     """
 
     def __init__(
@@ -53,6 +74,9 @@ class Drainer:
         self._passed_over = 0
         self._written: list[tuple[Entry, list[Rejection]]] = []
         self._decided: dict[int, int] = {}
+        self._suspects: dict[int, _Suspect] = {}
+        self._failed: dict[int, Unavailable] = {}
+        self._was_suspect = False
 
     async def drain(self) -> int:
         """Write the oldest requests back; how many left the spool.
@@ -63,10 +87,51 @@ class Drainer:
         Raises:
             sqlite3.Error: the spool's disk fails; what is written is removed in a later round.
         """
-        if not self._written and not self._spool.empty:
-            entries = await self._spool.first(self._at_once, self._passed_over)
-            self._written = await self._write_back(entries)
-        return await self._remove() if self._written else 0
+        if self._written or self._spool.empty:
+            return await self._remove() if self._written else 0
+        if suspects := await self._next_suspect():
+            return await self._try_alone(*suspects)
+        entries = await self._spool.first(self._at_once, self._passed_over, self._suspects)
+        self._written = await self._write_back(entries)
+        failed = [entry.id for entry in entries if entry.id in self._failed]
+        if failed and await self._writers.reach():
+            self._suspects.update((entry_id, _Suspect()) for entry_id in failed)
+        return await self._remove() if self._written else len(failed)
+
+    async def _next_suspect(self) -> list[Entry]:
+        """One whose time has come, every other time: it holds up none of the others."""
+        now = asyncio.get_running_loop().time()
+        due = [entry_id for entry_id, suspect in self._suspects.items() if suspect.due <= now]
+        self._was_suspect = bool(due) and not self._was_suspect
+        return await self._spool.one(due[0]) if self._was_suspect else []
+
+    async def _try_alone(self, entry: Entry) -> int:
+        """One try of a suspect; whether it left the spool."""
+        suspect = self._suspects.pop(entry.id)
+        rejections = await self._replay(entry)
+        if rejections is not None:
+            self._note_return()
+            self._written = [(entry, rejections)]
+            return await self._remove()
+        failure = self._failed.get(entry.id)
+        if failure is not None and await self._writers.reach():
+            suspect.tries += 1
+            if suspect.tries == MOST_TRIES:
+                await self._set_aside(entry, failure)
+                return 1
+        suspect.due = asyncio.get_running_loop().time() + 2.0 ** (suspect.tries - 1)
+        self._suspects[entry.id] = suspect
+        return 0
+
+    async def _set_aside(self, entry: Entry, failure: Unavailable) -> None:
+        """Only what nothing has become of is refused: some of it may be written."""
+        reason = f"the database failed at it {MOST_TRIES} times, and took others: {failure}"
+        samples = entry.samples - self._decided[entry.id]
+        await self._spool.set_aside(entry, samples, reason)
+        del self._decided[entry.id], self._failed[entry.id]
+        self._accounts.unspool(entry.tenant_id, samples)
+        self._accounts.settle(entry.tenant_id, "rejected", samples)
+        log.error("request set aside", id=entry.id, samples=samples, reason=reason)
 
     async def _write_back(self, entries: list[Entry]) -> list[tuple[Entry, list[Rejection]]]:
         """Requests that are decided to the last sample, and what the database rejected of them."""
@@ -105,6 +170,7 @@ class Drainer:
         await self._spool.remove([entry for entry, _ in self._written], refused)
         for entry, _ in self._written:
             self._decided.pop(entry.id, None)
+            self._failed.pop(entry.id, None)
         self._written = []
         if self._spool.empty:
             log.info("the spool is empty")
@@ -130,6 +196,10 @@ class Drainer:
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("spooled request failed", id=entry.id)
+                error = Unavailable("internal error", blames_request=True)
+            self._failed.pop(entry.id, None)
+            if error.blames_request:
+                self._failed[entry.id] = error
             self._accounts.spool(entry.tenant_id, ticket.undecided)
             self._decided[entry.id] = entry.samples - ticket.undecided
             return None

@@ -195,7 +195,7 @@ class Flusher:
             failure = unavailable(error)
             log.warning("batch not written", store=store, reason=str(failure), error=str(error))
         else:
-            failure = Unavailable("internal error")
+            failure = Unavailable("internal error", blames_request=True)
             log.error("batch failed", store=store, exc_info=error)
         for part in parts:
             part.ticket.fail(failure)

@@ -94,9 +94,27 @@ class Safekeeping:
             await asyncio.wait([attempt], timeout=self._spool_after_seconds)
             if not attempt.done() and not spool.has_room(len(payload), intake.tenant_id):
                 await asyncio.wait([attempt])
-            if attempt.done() and not isinstance(attempt.exception(), Unavailable):
+            failure = attempt.exception() if attempt.done() else None
+            if attempt.done() and not isinstance(failure, Unavailable):
                 return attempt.result()
-        return await self._spool_rest(spool, intake, ticket, received_ms, protocol, payload)
+            is_away = not await self._is_of_the_request(failure)
+        else:
+            is_away = True
+        rest = self._spool_rest(spool, intake, ticket, received_ms, protocol, payload)
+        rejections = await rest
+        if is_away and not spool.away:
+            log.warning("the database is away: spooling")
+            spool.away = True
+        return rejections
+
+    async def _is_of_the_request(self, failure: BaseException | None) -> bool:
+        """Whether the database fails at this request alone: the others need not go to the spool."""
+        if not (isinstance(failure, Unavailable) and failure.blames_request):
+            return False
+        if not await self._writers.reach():
+            return False
+        log.warning("the database fails at a request: spooled", reason=str(failure))
+        return True
 
     async def _spool_rest(
         self,
@@ -113,9 +131,6 @@ class Safekeeping:
         settled = intake.storable - rows
         entry = Entry(0, received_ms, intake.tenant_id, protocol.value, rows, settled, payload)
         await spool.append(entry)
-        if not spool.away:
-            log.warning("the database is away: spooling")
-            spool.away = True
         self._accounts.spool(intake.tenant_id, rows)
         ticket.undecided = 0
         return ticket.rejections

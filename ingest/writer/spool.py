@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -34,6 +34,11 @@ OLDEST_SECONDS = Gauge(
 )
 APPENDED = Counter("promgres_spool_appended", "Requests spooled.", registry=REGISTRY)
 DRAINED = Counter("promgres_spool_drained", "Spooled requests written back.", registry=REGISTRY)
+SET_ASIDE = Counter(
+    "promgres_spool_set_aside",
+    "Spooled requests that the database failed at while it took others; see `spool rejected`.",
+    registry=REGISTRY,
+)
 FULL = Counter("promgres_spool_full", "Requests the spool could not take.", registry=REGISTRY)
 TENANT_BYTES = Gauge(
     "promgres_spool_tenant_bytes",
@@ -113,12 +118,33 @@ class Spool:
             self._committing = asyncio.create_task(self._commit())
         await safe
 
-    async def first(self, most: int, behind: int = 0) -> list[Entry]:
-        """The oldest requests, at most so many, behind so many that are passed over."""
-        entries = await self._in_thread(lambda: self._file.first(most, behind))
-        if behind == 0:
+    async def first(self, most: int, behind: int = 0, without: Collection[int] = ()) -> list[Entry]:
+        """The oldest requests, at most so many, behind so many that are passed over, and without
+        those of these ids."""
+        entries = await self._in_thread(lambda: self._file.first(most, behind, without))
+        if behind == 0 and not without:
             self._oldest_ms = entries[0].received_ms if entries else None
         return entries
+
+    async def one(self, entry_id: int) -> list[Entry]:
+        """A request by its id, if it is still there."""
+        return await self._in_thread(lambda: self._file.one(entry_id))
+
+    async def set_aside(self, entry: Entry, samples: int, reason: str) -> None:
+        """A request waits no longer: what it holds is kept beside the list of what was refused.
+
+        Args:
+            samples: of it, those that nothing had become of.
+
+        Raises:
+            sqlite3.Error: it is still in the spool.
+        """
+        await self._in_thread(lambda: self._file.set_aside(entry, samples, reason))
+        self._hold(entry.tenant_id, -len(entry.payload))
+        self._requests -= 1
+        SET_ASIDE.inc()
+        if self.empty:
+            self._oldest_ms = None
 
     async def remove(
         self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]

@@ -7,10 +7,11 @@ crash is ignored when the file is opened again (sqlite.org/wal.html).
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -143,12 +144,25 @@ class SpoolFile:
                 [entry[1:] for entry in entries],
             )
 
-    def first(self, most: int, behind: int = 0) -> list[Entry]:
-        """The oldest requests, at most so many, behind so many that are passed over."""
+    def first(self, most: int, behind: int = 0, without: Collection[int] = ()) -> list[Entry]:
+        """The oldest requests, at most so many, behind so many that are passed over.
+
+        Args:
+            without: ids of requests that are left out.
+        """
         rows = self._connection.execute(
             "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
-            " ORDER BY id LIMIT ? OFFSET ?",
-            (most, behind),
+            " WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ? OFFSET ?",
+            (json.dumps([*without]), most, behind),
+        )
+        return [Entry(*row) for row in rows]
+
+    def one(self, entry_id: int) -> list[Entry]:
+        """A request by its id, if it is still there."""
+        rows = self._connection.execute(
+            "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
+            " WHERE id = ?",
+            (entry_id,),
         )
         return [Entry(*row) for row in rows]
 
@@ -171,6 +185,26 @@ class SpoolFile:
             self._connection.executemany(
                 "DELETE FROM entry WHERE id = ?", [(entry.id,) for entry in entries]
             )
+
+    def set_aside(self, entry: Entry, samples: int, reason: str) -> None:
+        """Let a request wait no longer: it goes to the list of what was refused, and is kept whole.
+
+        Args:
+            samples: of it, those that nothing had become of.
+        """
+        now_ms = int(time.time() * 1000)
+        with self._connection:
+            self._connection.execute(
+                "INSERT INTO aside SELECT id, ?, received_ms, tenant_id, protocol, samples,"
+                " settled, payload FROM entry WHERE id = ?",
+                (now_ms, entry.id),
+            )
+            self._connection.execute(
+                "INSERT INTO rejected (rejected_ms, received_ms, tenant_id, samples, reason)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (now_ms, entry.received_ms, entry.tenant_id, samples, reason),
+            )
+            self._connection.execute("DELETE FROM entry WHERE id = ?", (entry.id,))
 
     def standing(self) -> Standing:
         """What is in it now."""

@@ -64,7 +64,8 @@ class Ticket:
         """
         await self._done.wait()
         if self._failure is not None:
-            raise Unavailable(str(self._failure), self._failure.retry_after_seconds)
+            failure = self._failure
+            raise Unavailable(str(failure), failure.retry_after_seconds, failure.blames_request)
         return self.rejections
 
     def _close_part(self) -> None:

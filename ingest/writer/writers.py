@@ -46,6 +46,7 @@ class Writers:
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]
         self._accounts = accounts
+        self._database = database
         newcomers = Newcomers(quotas, database.count_series)
         self._resolver = Resolver(database, cache, newcomers)
         SERIES_CACHED.set_function(lambda: len(cache))
@@ -62,6 +63,10 @@ class Writers:
             lane.close()
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
+
+    async def reach(self) -> bool:
+        """Whether the database answers now: what failed, failed for another reason."""
+        return await self._database.ready()
 
     async def write(
         self, intake: Intake, ticket: Ticket, settled: int = 0, is_replay: bool = False

@@ -18,3 +18,15 @@ CREATE TABLE IF NOT EXISTS rejected (
     samples     INTEGER NOT NULL,
     reason      TEXT NOT NULL
 ) STRICT;
+
+-- Requests that the database failed at again and again while it took others: whole, as they were.
+CREATE TABLE IF NOT EXISTS aside (
+    id          INTEGER PRIMARY KEY,  -- that of the entry
+    aside_ms    INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    tenant_id   INTEGER NOT NULL,
+    protocol    INTEGER NOT NULL,
+    samples     INTEGER NOT NULL,
+    settled     INTEGER NOT NULL,
+    payload     BLOB NOT NULL
+) STRICT;

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from random import Random
 
+import cramjam
 import pytest
 
 from ingest.config import DatabaseSettings
 from ingest.storage.pool import create_pool
+from ingest.wire.pb import remote_write_v1_pb2 as pb
 from tests.support.crowd import Crowd
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
-from tests.support.processes import get, wait_until
+from tests.support.processes import PROMGRES, get, run, wait_until
 from tests.support.proxy import Proxy, running_proxy
+from tests.support.remote_write import WriteSide, series
 from tests.support.rig import Rig, running_rig
 
+NOW_MS = time.time_ns() // 1_000_000
 CUTS = 3 * int(os.environ.get("PROMGRES_FAULT_ROUNDS", "3"))
 SEED = int(os.environ.get("PROMGRES_FAULT_SEED", "20260131"))
 PATIENCE = {
@@ -131,3 +137,26 @@ async def test_the_server_is_to_notice_that_we_are_gone(postgres: FragilePostgre
     await pool.close()
     idle, interval, count = settings
     assert idle + interval * count <= 30
+
+
+def test_a_request_at_which_the_server_hangs_up(rig: Rig, proxy: Proxy) -> None:
+    """The server is not away: others go to it, around what is spooled, which is set aside whole."""
+    assert rig.program
+    side = WriteSide(rig.program, rig.address)
+    proxy.cut_upload_of(b"breaks it")
+    bad = series({"name": "bad", "why": "breaks it"}, (NOW_MS, 1.0))
+    assert side.write(bad).status == 204
+    for number in range(5):
+        assert side.write(series({"name": "other", "i": str(number)}, (NOW_MS, 1.0))).status == 204
+        assert rig.metrics.samples("written") == number + 1
+    wait_until(lambda: rig.metrics.value("promgres_spool_requests") == 0, 60)
+    rig.metrics.assert_balanced()
+    assert rig.metrics.samples("rejected") == 1
+    assert rig.metrics.value("promgres_spool_set_aside_total") == 1
+    rejected = run(PROMGRES, "spool", "rejected", "--data-dir", rig.data_dir).stdout
+    assert "the database failed at it 5 times, and took others" in rejected
+    with closing(sqlite3.connect(rig.data_dir / "spool" / "spool.sqlite")) as file:
+        [(payload,)] = file.execute("SELECT payload FROM aside").fetchall()
+    kept = pb.WriteRequest.FromString(bytes(cramjam.snappy.decompress_raw(payload)))
+    assert kept.timeseries[0] == bad
+    rig.expected = "request set aside"

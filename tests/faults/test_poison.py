@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from ingest.wire.pb import remote_write_v1_pb2 as pb
+from ingest.wire.pb import remote_write_v2_pb2 as pb2
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, run, wait_until
-from tests.support.remote_write import WriteSide, series, write_side
+from tests.support.remote_write import WriteSide, send, series, snappy, write_side
+from tests.support.requests_v2 import HEADERS as HEADERS_V2
 
 NOW_MS = time.time_ns() // 1_000_000
 GOOD = 10_000
@@ -117,3 +119,50 @@ async def test_a_series_that_the_database_refuses(side: WriteSide, postgres_db: 
     async with connect(postgres_db) as connection:
         assert await connection.fetchval(COUNT) == GOOD
     Metrics(side.address).assert_balanced()
+
+
+def shared_symbol(count: int, length: int) -> bytes:
+    """A 2.0 request whose series all have one long label value; each is a series of its own."""
+    request = pb2.Request(symbols=["", "__name__", "poison", "long", "x" * length, "i"])
+    for number in range(count):
+        request.symbols.append(str(number))
+        one = request.timeseries.add(labels_refs=[1, 2, 3, 4, 5, 5 + number + 1])
+        one.samples.add(value=1.0, timestamp=NOW_MS)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize("count", [1100, 2000])
+def test_series_that_repeat_a_long_symbol(
+    side: WriteSide, postgres_db: Database, count: int
+) -> None:
+    """More than a GB of labels, once PostgreSQL would see it: it is told at once."""
+    body = snappy(shared_symbol(count, 1024 * 1024))
+    answer = send(side.url, body, HEADERS_V2)
+    assert answer.status == 400
+    assert "limits.text_bytes_per_request" in answer.text
+    assert side.write(series({"name": "other"}, (NOW_MS, 1.0))).status == 204
+    assert Metrics(side.address).value("promgres_spool_requests") == 0
+
+
+async def test_long_labels_are_created_in_several_messages(
+    side: WriteSide, postgres_db: Database
+) -> None:
+    """As much text as a request may have."""
+    answer = send(side.url, snappy(shared_symbol(120, 1024 * 1024)), HEADERS_V2)
+    assert answer.status == 204
+    wait_until(lambda: Metrics(side.address).value("promgres_spool_requests") == 0, 120)
+    async with connect(postgres_db) as connection:
+        assert await connection.fetchval(COUNT) == 120
+
+
+def test_a_label_set_that_no_database_takes(side: WriteSide) -> None:
+    """It costs itself, not its request."""
+    request = pb2.Request.FromString(shared_symbol(1, 1024 * 1024))
+    for number in range(10):
+        request.symbols.append(f"again_{number}")
+        request.timeseries[0].labels_refs.extend([len(request.symbols) - 1, 4])
+    request.timeseries.add(labels_refs=[1, 2]).samples.add(value=1.0, timestamp=NOW_MS)
+    answer = send(side.url, snappy(request.SerializeToString()), HEADERS_V2)
+    assert answer.status == 400
+    assert answer.text.startswith("1 of 2 samples refused")
+    assert "that can be stored" in answer.text

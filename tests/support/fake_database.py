@@ -52,12 +52,14 @@ class FakeDatabase:
     Attributes:
         hanging: calls are answered only after `release`.
         most_rows: larger batches are cancelled, as by a statement timeout.
+        breaks_at: a label at which the connection breaks, each time that a series with it is asked.
         rows: what is committed, value by key.
     """
 
     mood: Fault = Fault.NONE
     hanging: bool = False
     most_rows: int = 10**9
+    breaks_at: tuple[str, str] | None = None
     faults: list[Fault] = field(default_factory=list)
     rows: dict[Sample, float] = field(default_factory=dict)
     ids: dict[bytes, int] = field(default_factory=dict)
@@ -67,6 +69,8 @@ class FakeDatabase:
     async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
         """Ids by identity; a failed call may have created some."""
         fault = await self._meet()
+        if any(self.breaks_at in one.labels for one in series):
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
         if any(POISONED in one.labels for one in series):
             raise asyncpg.CheckViolationError("violates check constraint")
         for one in series:
@@ -125,6 +129,10 @@ class FakeDatabase:
             counts.append(len(self.rows) - before)
         self._fail_after_commit(fault)
         return counts
+
+    async def ready(self) -> bool:
+        """Whether calls that nothing is planned for succeed."""
+        return self.mood is Fault.NONE and not self.hanging
 
     @property
     def calls_under_way(self) -> int:

@@ -28,6 +28,7 @@ class Proxy:
         self._links: set[_Link] = set()
         self._is_frozen = False
         self._arms: list[tuple[int, bytes]] = []
+        self._forbidden: list[bytes] = []
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -48,6 +49,10 @@ class Proxy:
     def cut_answer_to(self, words: bytes) -> None:
         """Hand these words to the server and reset the connection instead of its answer."""
         self._call(lambda: self._arms.append((0, words)))
+
+    def cut_upload_of(self, words: bytes) -> None:
+        """Reset every connection that sends these words, as a server does that cannot take them."""
+        self._call(lambda: self._forbidden.append(words))
 
     @property
     def is_armed(self) -> bool:
@@ -75,6 +80,8 @@ class Proxy:
 
     def pass_on(self, link: _Link, data: bytes, stretch: int) -> bool:
         """Whether bytes from the client may go on; else the link is to be cut."""
+        if any(words in data for words in self._forbidden):
+            return False
         for arm in self._arms:
             count, words = arm
             if count and stretch >= count:

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ingest.migrate import migrate
 from tests.support.crowd import Crowd, assert_stored
@@ -44,6 +45,11 @@ class Rig:
         if database_url:
             self._environment["PROMGRES_DATABASE_URL"] = database_url
         self.program: Program | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        """Where the write side has its spool."""
+        return Path(self._environment["PROMGRES_DATA_DIR"])
 
     @property
     def url(self) -> str:

@@ -39,6 +39,10 @@ class Disk(SpoolFile):
         self._write()
         super().remove(entries, refused)
 
+    def set_aside(self, entry: Entry, samples: int, reason: str) -> None:
+        self._write()
+        super().set_aside(entry, samples, reason)
+
     def shrink(self) -> None:
         self._write()
         super().shrink()

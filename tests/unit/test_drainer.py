@@ -94,3 +94,49 @@ def test_batches_that_the_database_takes_only_when_they_are_small(outage: Outage
     outage.database.most_rows = 4
     outage.loop.advance(60)
     assert outage.is_over()
+
+
+POISON = ("poison", "yes")
+
+
+def test_a_request_that_breaks_every_connection_is_set_aside(outage: Outage) -> None:
+    """It goes to the list of what was refused, and the others are written meanwhile."""
+    outage.database.breaks_at = POISON
+    sample = (NOW_MS, 1.0)
+    outage.side.post(snappy(payload(series({"name": "m", "poison": "yes"}, sample, sample))))
+    outage.loop.advance(0.1)
+    outage.spool(40)
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(10)
+    assert outage.disk.standing().requests == 1
+    assert len(outage.database.rows) == 80
+    outage.loop.advance(60)
+    assert outage.is_over()
+    assert outage.side.counts["rejected"] == 2
+    assert outage.disk.standing().rejected == 2
+
+
+def test_a_request_that_breaks_a_connection_sends_no_other_to_the_spool(outage: Outage) -> None:
+    outage.database.breaks_at = POISON
+    outage.database.mood = Fault.NONE
+    sample = (NOW_MS, 1.0)
+    poisoned = outage.side.post(snappy(payload(series({"name": "m", "poison": "yes"}, sample))))
+    outage.loop.advance(0.1)
+    assert poisoned.result().status == 204
+    assert outage.disk.standing().requests == 1
+    other = outage.side.post(snappy(payload(series({"name": "m"}, sample))))
+    outage.loop.advance(0.1)
+    assert other.result().status == 204
+    assert outage.disk.standing().requests == 1
+
+
+def test_a_database_that_is_away_sets_nothing_aside(outage: Outage) -> None:
+    """Connections break because the server is killed, whatever is asked of it."""
+    outage.spool(3)
+    outage.database.mood = Fault.CUT
+    outage.loop.advance(3600)
+    assert outage.disk.standing().requests == 3
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(60)
+    assert outage.is_over()
+    assert outage.side.counts["written"] == 6

@@ -34,7 +34,7 @@ from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import kill_all
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
-LAYERS = ("unit", "client", "property", "engines", "acceptance", "faults")
+LAYERS = ("unit", "client", "property", "engines", "acceptance", "faults", "attacks")
 KNOBS = (
     "PROMGRES_SOAK_SECONDS",
     "PROMGRES_EXAMPLES",

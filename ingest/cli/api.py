@@ -8,6 +8,7 @@ import click
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
+from ingest.descriptors import raise_descriptor_limit
 from ingest.readapi.server import serve
 from ingest.storage.urls import api_database_url
 
@@ -16,4 +17,5 @@ from ingest.storage.urls import api_database_url
 @with_settings
 def command(settings: Settings) -> None:
     """Serve the functions of schema api under /rpc, until Ctrl-C."""
+    raise_descriptor_limit()
     asyncio.run(serve(settings, api_database_url(settings)))

@@ -9,6 +9,7 @@ import click
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.daemon.daemon import Daemon
+from ingest.descriptors import raise_descriptor_limit
 from ingest.heap import keep_freed_memory
 from ingest.storage.urls import owner_database_url
 
@@ -17,5 +18,6 @@ from ingest.storage.urls import owner_database_url
 @with_settings
 def command(settings: Settings) -> None:
     """Take remote write until SIGINT or SIGTERM, then finish what was taken in."""
+    raise_descriptor_limit()
     keep_freed_memory()
     asyncio.run(Daemon(settings, owner_database_url(settings)).serve())

@@ -9,6 +9,7 @@ import click
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
+from ingest.descriptors import raise_descriptor_limit
 from ingest.migrate import migrate
 from ingest.supervisor import ChildRefused, up
 
@@ -20,6 +21,7 @@ def command(settings: Settings) -> None:
 
     Without a database URL, PostgreSQL is started below the data directory.
     """
+    raise_descriptor_limit()  # the children inherit it
     config_file = click.get_current_context().params.get("config")
     try:
         asyncio.run(up(settings, config_file, migrate))

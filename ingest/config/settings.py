@@ -286,6 +286,29 @@ class AuthSettings(Section):
     audit_days: Days = Field(365, description="how long rows of `app.audit` stay; 0 is for ever")
 
 
+class HttpSettings(Section):
+    """`[http]`: connections, of each port."""
+
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="at once; unset: 10,000, or what the limit of open files leaves (it is never"
+        " passed)",
+    )
+    max_connections_per_address: int | None = Field(
+        None,
+        ge=1,
+        description="at once from one address (IPv6: from one /64), but for this machine and"
+        " `auth.trusted_proxies`; unset: a quarter of all",
+    )
+    head_timeout_seconds: float = Field(
+        10, gt=0, description="for the head of a request to be complete, else 408"
+    )
+    write_timeout_seconds: float = Field(
+        30, gt=0, description="an answer of which the client takes nothing for so long is ended"
+    )
+
+
 class ApiSettings(Section):
     """`[api]`: the read side."""
 
@@ -344,6 +367,7 @@ class Settings(BaseSettings):
     spool: SpoolSettings = SpoolSettings()
     retention: RetentionSettings = RetentionSettings()
     auth: AuthSettings = AuthSettings()
+    http: HttpSettings = HttpSettings()
     api: ApiSettings = ApiSettings()
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
     value_label: list[ValueLabel] = Field(

@@ -18,6 +18,8 @@ from ingest.daemon.background import (
     repeat,
 )
 from ingest.daemon.spool import open_spool
+from ingest.http.connections import Connections
+from ingest.http.server import HttpServer
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits, SizeLimits
 from ingest.intake.push import PushDecoder
@@ -29,7 +31,7 @@ from ingest.metrics import TenantNames
 from ingest.receiver.bodies import Bodies
 from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
-from ingest.receiver.server import Server, build_app
+from ingest.receiver.server import build_app, refuse
 from ingest.receiver.write import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -39,6 +41,7 @@ from ingest.storage.pool import create_pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import TenantDatabase
 from ingest.storage.timeline import Timeline
+from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
 from ingest.writer.drainer import Drainer
@@ -53,6 +56,10 @@ LAST_BATCH_SECONDS = 5.0
 their rows are in the spool, or with senders that were told to try again."""
 GOODBYE_SECONDS = 1.0
 """How long connections may take to end in good order."""
+KEEPALIVE_SECONDS = 3630.0
+"""Longer than any sender or proxy keeps an idle connection: so none meets a closed one."""
+KEY_CONNECTIONS = 2
+"""That watch the keys."""
 
 
 class Daemon:
@@ -136,7 +143,7 @@ class Daemon:
         names: TenantNames,
         router: Router,
         limits: Limits,
-    ) -> Server:
+    ) -> HttpServer:
         """All that is asked over HTTP, and who answers it."""
         settings = self._settings
         bodies, rates = self._entrance(quotas)
@@ -164,7 +171,17 @@ class Daemon:
         gate = self._tenancy.gate
         pushed = PushedHandler(gate, reader)
         app = build_app(write, push, pushed, lambda: self._ready(database), gate)
-        return Server(app, drain_seconds=settings.receiver.answer_timeout_seconds)
+        pools = settings.database.pool_size + KEY_CONNECTIONS
+        proxies = Proxies(settings.auth.trusted_proxies)
+        return HttpServer(
+            app,
+            settings.http,
+            Connections(settings.http, pools, proxies.trusts),
+            refuse,
+            flag="--listen",
+            drain_seconds=settings.receiver.answer_timeout_seconds,
+            keepalive_seconds=KEEPALIVE_SECONDS,
+        )
 
     def _entrance(self, quotas: Quotas) -> tuple[Bodies, Rates]:
         """What remote write and pushes have to pass alike."""

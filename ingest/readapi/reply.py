@@ -6,7 +6,6 @@ import asyncio
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 import cramjam
 from aiohttp import web
@@ -17,7 +16,8 @@ from ingest.readapi.negotiate import Media, choose_encoding
 from ingest.readapi.problems import Problem
 from ingest.tenants.credentials import cache_headers
 
-PRODUCT = f"promgres/{version('promgres')}"
+PRODUCT = "promgres"
+"""What `Server` says: no version, of nothing."""
 LEAST_COMPRESSED_BYTES = 1024
 COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
 """From here on compression would hold up other requests, and is done in a thread."""

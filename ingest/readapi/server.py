@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import signal
 from collections.abc import Callable
 
-from aiohttp import web
-
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
-from ingest.errors import OperatorError
+from ingest.http.connections import Connections
+from ingest.http.server import HttpServer
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
@@ -19,16 +17,19 @@ from ingest.readapi.app import ReadApi
 from ingest.readapi.callers import Callers
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
-from ingest.readapi.forwarder import Forwarder
-from ingest.readapi.httpserver import HttpServer
+from ingest.readapi.forwarder import MOST_CONNECTIONS, Forwarder
+from ingest.readapi.httpserver import refuse
 from ingest.readapi.metrics import PoolCollector
 from ingest.readapi.pushes import Pushes
 from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
 from ingest.storage.tenants import TenantDatabase
+from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 
-LISTEN_BACKLOG = 1024
+KEEPALIVE_SECONDS = 75.0
+KEY_CONNECTIONS = 2
+"""That watch the keys."""
 
 log = get_logger("api")
 
@@ -53,10 +54,17 @@ class ReadServer:
         self._forwarder = Forwarder(settings)
         pushes = Pushes(self._database, callers, self._forwarder, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
-        self._runner = web.ServerRunner(
-            HttpServer(ReadApi(self._database, directory, callers, rpc, pushes)),
-            handle_signals=False,
-            shutdown_timeout=settings.api.statement_timeout_seconds,
+        pools = settings.api.pool_size + KEY_CONNECTIONS + MOST_CONNECTIONS
+        proxies = Proxies(settings.auth.trusted_proxies)
+        self._http = HttpServer(
+            ReadApi(self._database, directory, callers, rpc, pushes),
+            settings.http,
+            Connections(settings.http, pools, proxies.trusts),
+            refuse,
+            flag="--api-listen",
+            drain_seconds=settings.api.statement_timeout_seconds,
+            keepalive_seconds=KEEPALIVE_SECONDS,
+            handler_cancellation=True,
         )
         self.address = ""
 
@@ -69,21 +77,14 @@ class ReadServer:
         await self._database.open()
         await self._tenants.open()
         await self._forwarder.open()
-        await self._runner.setup()
-        host, _, port = self._settings.api_listen.rpartition(":")
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=LISTEN_BACKLOG)
-        try:
-            await site.start()
-        except OSError as error:
-            raise OperatorError(_why_not(self._settings.api_listen, error)) from None
+        self.address = await self._http.start(self._settings.api_listen)
         REGISTRY.register(self._collector)
-        self.address = f"{host}:{self._runner.addresses[0][1]}"
         await self._database.wait()
         await self._tenancy.start()
 
     async def stop(self) -> None:
         """Listen no longer, finish what was asked, let go of the database."""
-        await self._runner.cleanup()
+        await self._http.close()
         await self._forwarder.close()
         await self._tenancy.stop()
         await self._tenants.close()
@@ -129,9 +130,3 @@ def _warn_of_strangers(settings: Settings, address: str) -> None:
             " (auth.required is off)",
             address=address,
         )
-
-
-def _why_not(address: str, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{address} is in use: stop the other program, or choose another --api-listen"
-    return f"cannot listen on {address}: {error.strerror or error}"

@@ -1,17 +1,16 @@
-"""The HTTP server of the write side."""
+"""What the write side answers at which path."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ingest.errors import KeyRefused, OperatorError, Unavailable
+from ingest.errors import KeyRefused, Unavailable
+from ingest.http.server import HeadRefused
 from ingest.metrics import exposition
 from ingest.pushed import PUSH_PATHS
 from ingest.receiver import answers
-from ingest.receiver.httpserver import Runner
 from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.write import WriteHandler
@@ -20,8 +19,8 @@ from ingest.tenants.gate import Gate
 
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 
-LONGEST_LINE_BYTES = 32 * 1024
-"""Of the request line and of each header, as on the read side: filters of measures fit in."""
+PRODUCT = "promgres"
+"""What `Server` says: no version, of nothing."""
 
 Ready = Callable[[], Awaitable[bool]]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -52,50 +51,17 @@ def build_app(
     return app
 
 
-class Server:
-    """Listens until closed; closing lets requests that are under way finish."""
-
-    def __init__(self, app: web.Application, drain_seconds: float) -> None:
-        self._runner = Runner(
-            app,
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=drain_seconds,
-            auto_decompress=False,  # lengths are checked before anything is decompressed
-            max_line_size=LONGEST_LINE_BYTES,
-            max_field_size=LONGEST_LINE_BYTES,
-        )
-
-    async def start(self, address: str) -> str:
-        """Listen on `HOST:PORT`; return the address with the port that was really taken.
-
-        Raises:
-            OperatorError: the port is in use, or the address is not of this machine.
-        """
-        host, _, port = address.rpartition(":")
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port), backlog=1024)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise OperatorError(_why_not(address, error)) from None
-        return f"{host}:{self._runner.addresses[0][1]}"
-
-    async def close(self) -> None:
-        """Stop listening, wait for the answers of requests under way."""
-        await self._runner.cleanup()
-
-
-def _why_not(address: str, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{address} is in use; stop the other program or choose another --listen"
-    return f"cannot listen on {address}: {error.strerror or error}"
+def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
+    """The words of the write side for what is no HTTP, or what a handler let fall."""
+    text = "internal error"
+    if status < 500:
+        text = error.message if isinstance(error, HeadRefused) else "the request is no valid HTTP"
+    return web.Response(status=status, text=text + "\n", headers={"Server": PRODUCT})
 
 
 async def _tell_caches(request: web.Request, response: web.StreamResponse) -> None:
     told = cache_headers(request.headers)
-    response.headers.update(told | {"Vary": f"Accept-Encoding, {told['Vary']}"})
+    response.headers.update(told | {"Vary": f"Accept-Encoding, {told['Vary']}", "Server": PRODUCT})
 
 
 def _metrics_handler(gate: Gate) -> Handler:

@@ -1,0 +1,1 @@
+"""HTTP as both ports speak it: connections, their bounds, and what is no HTTP at all."""

@@ -1,0 +1,398 @@
+"""The HTTP server of both ports: aiohttp's, with connections that are bounded in number and in how
+long they may say nothing, and with words of ours for what is no HTTP.
+
+aiohttp quotes a line that it does not understand, to the sender and in the log, and a key may be in
+it; its listener takes more connections than there are files, and logs a traceback for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import _ErrInfo
+
+from ingest.config.addresses import split_address
+from ingest.config.settings import HttpSettings
+from ingest.errors import OperatorError
+from ingest.http.connections import Connections
+from ingest.http.metrics import HEAD, UNREAD
+from ingest.logs import get_logger
+
+LONGEST_LINE_BYTES = 32 * 1024
+"""Of the request line and of each header: filters, arguments of a GET and tokens fit in."""
+LONGEST_HEAD_BYTES = 256 * 1024
+BACKLOG = 1024
+ACCEPTED_AT_ONCE = 64
+"""Connections taken in one turn: so many more than the table holds may be open for a moment."""
+ACCEPT_AGAIN_SECONDS = 0.5
+"""After there were no files left."""
+WATCH_EVERY_SECONDS = 0.5
+TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+Refuse = Callable[[web.BaseRequest, int, BaseException | None], web.Response]
+"""The words for a request that is no HTTP (its status is below 500), or that a handler let fall."""
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+log = get_logger("http")
+
+
+class HeadRefused(HttpProcessingError):
+    """A head that is too long, or too long in coming."""
+
+
+class _Protocol(web.RequestHandler):
+    """One connection.
+
+    It waits (nothing has come yet, or the last answer is out), then has a request in hand until
+    that is answered. While it waits its head may be on the way: `_head_since` says since when.
+    """
+
+    __slots__ = (
+        "_connections",
+        "_content",
+        "_head_since",
+        "_in_hand",
+        "_moved_at",
+        "_refuse",
+        "_unsent_bytes",
+        "_wire",
+        "head_bytes",
+        "host",
+    )
+
+    def __init__(
+        self, server: web.Server, connections: Connections, refuse: Refuse, **kwargs: Any
+    ) -> None:
+        super().__init__(server, **kwargs)
+        self._connections = connections
+        self._refuse = refuse
+        self._wire: asyncio.Transport | None = None
+        self._content: StreamReader | None = None
+        self._head_since: float | None = None
+        self._in_hand = False
+        self._moved_at = 0.0
+        self._unsent_bytes = 0
+        self.head_bytes = 0
+        self.host: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
+        self._head_since = self._loop.time()
+        self._connections.open.add(self)
+        self._connections.wait(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        self._connections.busy(self)
+        self._connections.open.discard(self)
+        self.leave()
+        super().connection_lost(exc)
+
+    def leave(self) -> None:
+        """Give back the place that `host` was admitted to."""
+        if self.host is not None:
+            self._connections.leave(self.host)
+            self.host = None
+
+    def data_received(self, data: bytes) -> None:
+        in_body = self._content is not None and not self._content.is_eof()
+        super().data_received(data)
+        if self._in_hand:
+            return
+        if self._messages:
+            self._in_hand = True
+            self._connections.busy(self)
+        elif data and not in_body:
+            if self._head_since is None:
+                self._head_since = self._loop.time()
+            self._connections.head_grows(self, len(data))
+            if self.head_bytes > LONGEST_HEAD_BYTES:
+                self._end_head(431, f"the head is longer than {LONGEST_HEAD_BYTES} bytes")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._moved_at = self._loop.time()
+
+    def give_way(self) -> None:
+        """End: another connection needs the place."""
+        self.force_close()
+
+    def watch(self, now: float, head_seconds: float, write_seconds: float) -> None:
+        """End what has stood still for too long: a head, or an answer that nobody takes."""
+        if self._wire is None:
+            return
+        unsent_bytes = self._wire.get_write_buffer_size()
+        if not unsent_bytes or unsent_bytes < self._unsent_bytes:
+            self._moved_at = now
+        self._unsent_bytes = unsent_bytes
+        if unsent_bytes and now - self._moved_at >= write_seconds:
+            UNREAD.inc()
+            self._wire.abort()
+        elif (
+            not self._in_hand
+            and self._head_since is not None
+            and now - self._head_since >= head_seconds
+        ):
+            HEAD.inc()
+            if self.head_bytes:
+                self._end_head(408, f"the head did not arrive within {head_seconds:g} s")
+            else:
+                self.force_close()  # browsers connect in advance
+
+    def _end_head(self, status: int, reason: str) -> None:
+        """Have the error answered as any other that the parser finds."""
+        if self._close or self._force_close:
+            return
+        refused = _ErrInfo(status, HeadRefused(code=status, message=reason), reason)
+        self._messages.append((refused, EMPTY_PAYLOAD))
+        self._in_hand = True
+        self._connections.busy(self)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _handle_request(self, request: web.BaseRequest, *others: Any) -> Any:
+        self._content = request.content
+        try:
+            return await super()._handle_request(request, *others)
+        finally:
+            if not self._messages and self._wire is not None:
+                self._in_hand = False
+                self._head_since = None
+                self._connections.wait(self)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what cannot be parsed, or what a handler has let through."""
+        if status < 500:  # strangers send such things: no traceback for each
+            log.debug("no HTTP", sender=request.remote, status=status, kind=type(exc).__name__)
+        elif not isinstance(exc, ConnectionError):
+            log.error("a request failed", sender=request.remote, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, another one cannot follow")
+        response = self._refuse(request, status, exc)
+        response.force_close()
+        return response
+
+
+class _WebServer(web.Server):
+    """Makes such connections."""
+
+    def __init__(self, handler: Any, table: Connections, refuse: Refuse, **arguments: Any) -> None:
+        super().__init__(handler, **arguments)
+        self._table = table
+        self._refuse = refuse
+
+    def __call__(self) -> _Protocol:
+        """A protocol for a new connection."""
+        kwargs: dict[str, Any] = self._kwargs
+        return _Protocol(self, self._table, self._refuse, loop=self._loop, **kwargs)
+
+
+class HttpServer:
+    """One port: listens from `start` to `close`.
+
+    Args:
+        handler: an application, or what answers every request.
+        connections: of this port.
+        refuse: the words for what is no HTTP.
+        flag: how the address is set, for an error.
+        drain_seconds: how long requests under way may take after `close`.
+        keepalive_seconds: how long a connection may be idle between requests.
+        handler_cancellation: whether a request ends when its client is gone.
+    """
+
+    def __init__(
+        self,
+        handler: web.Application | Handler,
+        settings: HttpSettings,
+        connections: Connections,
+        refuse: Refuse,
+        *,
+        flag: str,
+        drain_seconds: float,
+        keepalive_seconds: float,
+        handler_cancellation: bool = False,
+    ) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._connections = connections
+        self._refuse = refuse
+        self._flag = flag
+        self._drain_seconds = drain_seconds
+        self._keepalive_seconds = keepalive_seconds
+        self._handler_cancellation = handler_cancellation
+        self._runner: web.ServerRunner | None = None
+        self._listeners: list[socket.socket] = []
+        self._again: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._accepting: set[asyncio.Task[Any]] = set()
+        self._watching: asyncio.TimerHandle | None = None
+
+    async def start(self, address: str) -> str:
+        """Listen on `HOST:PORT`; return the address with the port that was really taken.
+
+        Raises:
+            OperatorError: the port is in use, or the address is not of this machine.
+        """
+        host, port = split_address(address)
+        loop = asyncio.get_running_loop()
+        try:
+            self._listeners = await _listen(host, port)
+        except OSError as error:
+            raise OperatorError(_why_not(address, self._flag, error)) from None
+        self._server = await self._web_server()
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=self._drain_seconds)
+        await self._runner.setup()
+        for listener in self._listeners:
+            loop.add_reader(listener, self._accept, listener)
+        self._watch()
+        return f"{address.rpartition(':')[0]}:{self._listeners[0].getsockname()[1]}"
+
+    async def close(self) -> None:
+        """Stop listening, wait for the answers of requests under way."""
+        loop = asyncio.get_running_loop()
+        for timer in self._again.values():
+            timer.cancel()
+        for listener in self._listeners:
+            loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if isinstance(self._handler, web.Application):
+            await self._handler.cleanup()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _web_server(self) -> _WebServer:
+        handler: Any = self._handler
+        factory = None
+        if isinstance(handler, web.Application):
+            runner = web.AppRunner(handler)
+            await runner.setup()
+            assert runner.server is not None
+            handler, factory = runner.server.request_handler, runner.server.request_factory
+        return _WebServer(
+            handler,
+            self._connections,
+            self._refuse,
+            request_factory=factory,
+            handler_cancellation=self._handler_cancellation,
+            access_log=None,
+            keepalive_timeout=self._keepalive_seconds,
+            max_line_size=LONGEST_LINE_BYTES,
+            max_field_size=LONGEST_LINE_BYTES,
+            auto_decompress=False,  # lengths are checked first; what is forwarded stays as it is
+        )
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take in some of those who wait, and turn away who is one too many."""
+        loop = asyncio.get_running_loop()
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                wire, (host, *_) = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in OUT_OF_FILES:
+                    raise
+                self._pause(listener, error)
+                return
+            wire.setblocking(False)
+            if not self._connections.admit(host):
+                _turn_away(wire)
+                continue
+            protocol = self._server()
+            protocol.host = host
+            task = loop.create_task(loop.connect_accepted_socket(partial(_given, protocol), wire))
+            self._accepting.add(task)
+            task.add_done_callback(partial(self._accepted, protocol, wire))
+
+    def _accepted(self, protocol: _Protocol, wire: socket.socket, task: asyncio.Task[Any]) -> None:
+        self._accepting.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            protocol.leave()
+            wire.close()
+
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """The listener stays readable while nobody can be taken in: look again in a while."""
+        loop = asyncio.get_running_loop()
+        self._connections.say_sometimes("no connection can be taken in", reason=error.strerror)
+        self._connections.make_room()
+        loop.remove_reader(listener)
+        self._again[listener] = loop.call_later(
+            ACCEPT_AGAIN_SECONDS, loop.add_reader, listener, self._accept, listener
+        )
+
+    def _watch(self) -> None:
+        """Look after every connection, again and again."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        head, write = self._settings.head_timeout_seconds, self._settings.write_timeout_seconds
+        for connection in list(self._connections.open):
+            assert isinstance(connection, _Protocol)
+            connection.watch(now, head, write)
+        self._watching = loop.call_later(WATCH_EVERY_SECONDS, self._watch)
+
+
+async def _listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen, one for each address that `host` is; port 0 is the same for all."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, where in dict.fromkeys(found):
+            try:
+                listener = socket.socket(family, kind, protocol)
+            except OSError:  # a family that this machine has no more
+                continue
+            listeners.append(listener)
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((where[0], port, *where[2:]))
+            port = port or listener.getsockname()[1]
+            listener.listen(BACKLOG)
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _given(protocol: _Protocol) -> _Protocol:
+    return protocol
+
+
+def _turn_away(wire: socket.socket) -> None:
+    with suppress(OSError):
+        wire.send(TURNED_AWAY)
+    wire.close()
+
+
+def _why_not(address: str, flag: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use: stop the other program, or choose another {flag}"
+    return f"cannot listen on {address}: {error.strerror or error}"

@@ -12,8 +12,11 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+
+from ingest.logs import UNWRITTEN
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter
 
@@ -22,6 +25,25 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 
 # Memory, CPU, file descriptors; nothing where there is no /proc.
 ProcessCollector(registry=REGISTRY)
+
+
+class _Logs(Collector):
+    """What the log could not say; the log itself knows no metrics."""
+
+    def collect(self) -> Iterator[Family]:
+        """One counter."""
+        family = CounterMetricFamily(
+            "promgres_log_unwritten",
+            "Lines of the log that nobody sees: they could not be written (`lost`), or were like"
+            " many others within seconds (`repeated`).",
+            labels=["reason"],
+        )
+        for reason in ("lost", "repeated"):
+            family.add_metric([reason], UNWRITTEN[reason])
+        yield family
+
+
+REGISTRY.register(_Logs())
 
 
 def exposition(sees: Callable[[str], bool] = lambda _: True) -> tuple[bytes, str]:

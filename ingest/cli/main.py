@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -59,8 +60,19 @@ def cli() -> None:
 
 def main() -> None:
     """Run a command; what the operator can mend is one line on standard error and status 2."""
+    _open_standard_streams()
     try:
         cli()
     except OperatorError as error:
         click.echo(f"promgres: {error}", err=True)
         sys.exit(2)
+
+
+def _open_standard_streams() -> None:
+    """Where we were started without one (`2>&-`): the next file that is opened would get its
+    number, the spool say, and what anybody prints would be written into it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

@@ -105,6 +105,8 @@ async def _keep(name: str, service: Service) -> None:
             await service.start()
         except PromgresError as error:
             log.error(f"{name} does not start", reason=str(error))  # noqa: TRY400
+        except Exception:  # of ours, or of a full disk: the others go on, and so do the tries
+            log.exception(f"{name} does not start")
         else:
             log.info(f"{name} is back")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ingest.config import Settings
 from ingest.errors import OperatorError
-from ingest.logs import get_logger
+from ingest.logs import Output, get_logger
 from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
 from ingest.storage.urls import api_database_url, as_api_login
 from ingest.supervisor.addresses import settle_addresses
@@ -96,7 +97,7 @@ async def _run(
         await keeper.start(_sides(settings, config_file, database_url, ties))
     except ServiceEnded as error:
         raise OperatorError(f"{error}; it says why above") from None
-    print(welcome(settings, database_url if settings.embedded else None), flush=True)
+    Output(sys.stdout).write(welcome(settings, database_url if settings.embedded else None) + "\n")
     await keeper.watch()
 
 

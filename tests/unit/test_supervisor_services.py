@@ -158,3 +158,28 @@ def ready(child: Child) -> bool:
 async def until(condition: Callable[[], object]) -> None:
     """`wait_until` beside a loop that must go on turning."""
     await asyncio.to_thread(wait_until, condition, 20)
+
+
+async def test_a_defect_of_ours_does_not_end_the_keeping(
+    keeper: Keeper, tmp_path: Path, ties: Ties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a start runs into, the next one is tried."""
+    server = web_server(tmp_path, ties)
+    await keeper.start({"the server": server})
+    start, tries = server.start, 0
+
+    async def strike() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(28, "No space left on device")
+        await start()
+
+    monkeypatch.setattr(server, "start", strike)
+    watching = asyncio.ensure_future(keeper.watch())
+    os.kill(pid_of(tmp_path / "notes"), signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while tries < 2 or not await is_ready(server.address):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert not watching.done()
+    watching.cancel()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.storage.database import DATABASE_ERRORS
+from ingest.tasks import Pulse, keep
 
 log = get_logger("background")
 
@@ -17,23 +18,40 @@ DRAIN_IDLE_SECONDS = 0.5
 ROLLUP_IDLE_SECONDS = 1.0
 AUDIT_EVERY_SECONDS = 3600.0
 AUDIT_ROWS_AT_ONCE = 10_000
+LONGEST_ROUND_SECONDS = 900.0
+"""A round that takes longer hangs. Every statement of ours has an end of its own long before, but
+a rollup may be computed for minutes."""
 
 
 OUR_SURROUNDINGS = (*DATABASE_ERRORS, sqlite3.Error, Unavailable)
 """What goes wrong around us; all else is a defect of ours."""
 
 
-async def repeat(what: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+async def repeat(
+    what: str,
+    seconds: float,
+    work: Callable[[], Awaitable[object]],
+    longest_seconds: float = LONGEST_ROUND_SECONDS,
+) -> None:
     """Do it for ever: at once again while it finds work, else after so many seconds.
 
     Nothing is worth stopping for: an unreachable database, a full disk under the spool, a defect of
-    ours. The next round tries again; of rounds that fail in a row the first one is logged.
+    ours. The next round tries again; of rounds that fail in a row the first one is logged. A round
+    that hangs is cancelled and begun again.
     """
+    pulse = Pulse(longest_seconds)
+    await keep(what, lambda: _rounds(what, seconds, work, pulse), [pulse])
+
+
+async def _rounds(
+    what: str, seconds: float, work: Callable[[], Awaitable[object]], pulse: Pulse
+) -> None:
     failing = False
     while True:
         found: object = None
         try:
-            found = await work()
+            with pulse.busy():
+                found = await work()
             failing = False
         except Exception as error:
             if not failing:

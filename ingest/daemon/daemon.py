@@ -17,6 +17,7 @@ from ingest.daemon.background import (
     STAGING_EVERY_SECONDS,
     repeat,
 )
+from ingest.daemon.readiness import Readiness
 from ingest.daemon.spool import open_spool
 from ingest.http.connections import Connections
 from ingest.http.server import HttpServer
@@ -41,6 +42,7 @@ from ingest.storage.pool import create_pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import TenantDatabase
 from ingest.storage.timeline import Timeline
+from ingest.tasks import tell_now_and_then
 from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
@@ -170,7 +172,8 @@ class Daemon:
         )
         gate = self._tenancy.gate
         pushed = PushedHandler(gate, reader)
-        app = build_app(write, push, pushed, lambda: self._ready(database), gate)
+        ready = Readiness(database, self._writers.outcomes, self._spool)
+        app = build_app(write, push, pushed, ready, gate)
         pools = settings.database.pool_size + KEY_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
         return HttpServer(
@@ -212,10 +215,8 @@ class Daemon:
         if days is not None:
             drop = functools.partial(self._tenants.drop_expired_audit, days, AUDIT_ROWS_AT_ONCE)
             work.append(repeat("audit", AUDIT_EVERY_SECONDS, drop))
+        work.append(tell_now_and_then())
         self._background = [asyncio.create_task(one) for one in work]
-
-    async def _ready(self, database: Database) -> bool:
-        return await database.ready() or (self._spool is not None and self._spool.has_room(1))
 
     async def stop(self) -> None:
         """Finish the requests under way, write what was taken in, let go of the database."""

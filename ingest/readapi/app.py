@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import asyncpg
 from aiohttp import web
 
+from ingest import tasks
 from ingest.logs import get_logger
 from ingest.metrics import exposition
 from ingest.pushed import kind_of
@@ -122,7 +123,10 @@ class ReadApi:
         return Reply(200, json.dumps(document).encode(), {"Content-Type": media.value})
 
     async def _ready(self, _: Exchange) -> Reply:
-        """200 once the database answers and holds what the read side needs."""
+        """200 while the database answers as it would a read, and holds what the read side needs."""
+        trouble = tasks.trouble()
+        if trouble is not None:
+            return text_reply(trouble, 503)
         try:
             await self._directory.catalogue(time.monotonic())
         except Problem as problem:

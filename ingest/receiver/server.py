@@ -22,7 +22,8 @@ WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 PRODUCT = "promgres"
 """What `Server` says: no version, of nothing."""
 
-Ready = Callable[[], Awaitable[bool]]
+Ready = Callable[[], Awaitable[str | None]]
+"""Why a write would not be taken now; None if it would."""
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -94,8 +95,9 @@ async def _welcome(_: web.Request) -> web.Response:
 
 def _ready_handler(ready: Ready) -> Handler:
     async def handler(_: web.Request) -> web.Response:
-        if await ready():
+        why_not = await ready()
+        if why_not is None:
             return web.Response(text="ready\n")
-        return web.Response(status=503, text="the database is not reachable\n")
+        return web.Response(status=503, text=f"{why_not}\n")
 
     return handler

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -13,6 +14,7 @@ import asyncpg
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series
+from ingest.sqlfiles import sql_root
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
 from ingest.storage.pool import AnyConnection, Pool, borrow
@@ -27,6 +29,9 @@ RESOLVE_BYTES = 8 * 1024 * 1024
 one series has `wire.validate.LONGEST_LABELS_BYTES` at most, which JSON makes six times as long."""
 LAST_WORDS_SECONDS = 5
 """What a connection may still take to cancel and roll back after a command's time is over."""
+
+READY_SECONDS = 2.0
+"""What asking whether it is ready may take: whoever asks us has little patience, too."""
 
 NEEDS_STAGING = (
     asyncpg.UniqueViolationError,  # a duplicate
@@ -270,14 +275,31 @@ class Database:
                 return False
         return True
 
-    async def ready(self) -> bool:
-        """Whether a statement gets through now."""
+    async def ready(self, is_doubtful: bool = False) -> bool:
+        """Whether a batch could be committed now. Asks it of the database, and writes nothing.
+
+        Args:
+            is_doubtful: the last batch failed: look for room on the database's disk, too.
+        """
         try:
-            async with asyncio.timeout(3), borrow(self.pool, 2) as connection:
-                await connection.fetchval("SELECT 1")
+            async with asyncio.timeout(READY_SECONDS), borrow(self.pool, READY_SECONDS) as lent:
+                if is_doubtful:
+                    probing = lent.transaction()
+                    await probing.start()
+                    try:
+                        await lent.execute(_ready_sql("room"))
+                    finally:
+                        await probing.rollback()
+                async with lent.transaction():
+                    await lent.execute(_ready_sql("write"))
         except DATABASE_ERRORS:
             return False
         return True
+
+
+@cache
+def _ready_sql(name: str) -> str:
+    return (sql_root() / "ready" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _is_lost(connection: AnyConnection) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from ingest.config import AuthSettings
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
+from ingest.tasks import Pulse, keep
 from ingest.tenants.audit import Audit, Recorder
 from ingest.tenants.directory import Directory, Source
 from ingest.tenants.gate import Gate
@@ -22,6 +23,8 @@ EVERY_SECONDS = 1.0
 """How old what is known may be: a revoked key is refused within about so long."""
 
 GOODBYE_SECONDS = 1.0
+LONGEST_CALL_SECONDS = 60.0
+"""Every call to the database gives up long before."""
 
 
 class TenantStore(Source, Recorder, Notebook, Protocol):
@@ -45,8 +48,12 @@ class Tenancy:
         """Read the directory if the database is there, then keep it up to date."""
         with suppress(Unavailable):
             await self._look()
-        work = (self._look, self._audit.write, self._usage.write)
-        self._running = [asyncio.create_task(_repeat(one)) for one in work]
+        work = (
+            _repeat("keys", self._look),
+            _repeat("audit", self._audit.write),
+            _repeat("key use", self._usage.write),
+        )
+        self._running = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
         """Write what waits, if the database is there and takes it at once."""
@@ -63,13 +70,19 @@ class Tenancy:
         await self.directory.look(time.monotonic())
 
 
-async def _repeat(work: Callable[[], Awaitable[object]]) -> None:
-    """Do it every second, at once again while there is more; a database that is away is no news:
-    `Directory.look` says so."""
+async def _repeat(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Do it every second, at once again while there is more."""
+    pulse = Pulse(LONGEST_CALL_SECONDS)
+    await keep(name, lambda: _rounds(work, pulse), [pulse])
+
+
+async def _rounds(work: Callable[[], Awaitable[object]], pulse: Pulse) -> None:
+    """A database that is away is no news: `Directory.look` says so."""
     while True:
         more: object = None
         try:
-            more = await work()
+            with pulse.busy():
+                more = await work()
         except Unavailable:
             pass
         except Exception:

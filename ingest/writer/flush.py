@@ -20,6 +20,7 @@ from ingest.writer.batch import merge
 from ingest.writer.culprits import Culprit, rejections_of
 from ingest.writer.items import AnyBatch, merge_items
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
+from ingest.writer.outcomes import Outcomes
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
 
@@ -40,7 +41,8 @@ class Part:
     """Rows of one request for one store.
 
     `settled` of them were accounted for in an earlier attempt and are not counted again. Their ids
-    are from a `generation` of the series cache.
+    are from a `generation` of the series cache. It is open until its ticket has heard of it, which
+    happens once.
     """
 
     tenant_id: int
@@ -49,6 +51,7 @@ class Part:
     ticket: Ticket
     settled: int = 0
     generation: int = 0
+    is_open: bool = True
 
     @property
     def weight(self) -> int:
@@ -62,6 +65,18 @@ class Part:
             return 0
         return len(self.rows) - self.settled
 
+    def settle(self, rejections: Sequence[Rejection]) -> None:
+        """It is stored, but for what is rejected."""
+        if self.is_open:
+            self.is_open = False
+            self.ticket.settle(self.counted, rejections)
+
+    def fail(self, failure: Unavailable) -> None:
+        """It cannot be stored now."""
+        if self.is_open:
+            self.is_open = False
+            self.ticket.fail(failure)
+
 
 class Flusher:
     """Takes parts of one store to the database; every one of them gets its result."""
@@ -74,6 +89,7 @@ class Flusher:
         self._cache = cache
         self._way = Way(database)
         self._accounts = accounts
+        self.outcomes = Outcomes()
 
     async def flush(self, store: str, parts: list[Part], sent: Callable[[], None]) -> bool:
         """One transaction, a COPY for each tenant. Every ticket is told, whatever happens.
@@ -117,6 +133,7 @@ class Flusher:
                     await self._prepare(store, batch)
                 with COPY_SECONDS.labels(store).time():
                     counts = await self._way.copy(store, batches, payloads, sent)
+                self.outcomes.committed()
                 break
             except DATABASE_ERRORS as error:
                 if attempt == RETRIES or verdict_of(error) is not Verdict.RETRY:
@@ -172,7 +189,7 @@ class Flusher:
         self._accounts.settle(tenant_id, "duplicate", counted - rejected - written)
         self._note_items(parts, new_rows, len(rejections))
         for part in parts:
-            part.ticket.settle(part.counted, rejections)
+            part.settle(rejections)
 
     def _note_items(self, parts: list[Part], new_rows: int, rejected: int) -> None:
         """What is known of items that are no samples."""
@@ -191,14 +208,17 @@ class Flusher:
 
     def _fail(self, store: str, parts: list[Part], error: Exception) -> bool:
         """Tell the tickets; a defect of ours must not leave senders waiting either."""
-        if isinstance(error, DATABASE_ERRORS):
-            failure = unavailable(error)
+        is_theirs = isinstance(error, DATABASE_ERRORS)
+        failure = (
+            unavailable(error) if is_theirs else Unavailable("internal error", blames_request=True)
+        )
+        for part in parts:
+            part.fail(failure)
+        if is_theirs:
+            self.outcomes.failed()
             log.warning("batch not written", store=store, reason=str(failure), error=str(error))
         else:
-            failure = Unavailable("internal error", blames_request=True)
             log.error("batch failed", store=store, exc_info=error)
-        for part in parts:
-            part.ticket.fail(failure)
         return False
 
 

@@ -4,6 +4,8 @@ a backlog makes large batches.
 A writer has two hands, so that the database never waits for us: while it still works on what one
 of them has sent, and has the commit on disk, the other one makes and sends the next batch. They
 never send at the same time: batches would only get smaller.
+
+A hand that ends, or hangs, lets go of its batch, whose senders hear of it, and begins again.
 """
 
 from __future__ import annotations
@@ -11,13 +13,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from types import TracebackType
 
+from ingest.errors import Unavailable
 from ingest.model import STORES
+from ingest.tasks import Pulse, keep
 from ingest.writer.backlog import Backlog
 from ingest.writer.flush import Flusher, Part
 
 HANDS = 2
+LONGEST_SECONDS = 600.0
+"""No batch takes so long, and nothing waits so long for a hand: each statement of one is given up
+after `database.command_timeout_seconds`, and it takes a handful of them."""
 
 
 class Lane:
@@ -35,11 +43,14 @@ class Lane:
         self._max_batch_rows = max_batch_rows
         self._turn = asyncio.Lock()
         self._waiting: deque[Part] = deque()
+        self._queue = Pulse(LONGEST_SECONDS)
         self._wake = asyncio.Event()
         self._closing = False
 
     def put(self, part: Part) -> None:
         """Queue rows; their ticket hears of them when they are decided."""
+        if not self._waiting:
+            self._queue.beat()
         self._waiting.append(part)
         self._wake.set()
 
@@ -52,14 +63,22 @@ class Lane:
         """Write whatever waits, until closed and empty."""
         async with asyncio.TaskGroup() as hands:
             for pause in self.pauses:
-                hands.create_task(self._work(pause))
+                batch = Pulse(LONGEST_SECONDS)
+                work = partial(self._work, pause, batch)
+                hands.create_task(keep("writer", work, [batch, self._queue]))
 
-    async def _work(self, pause: asyncio.Lock) -> None:
+    async def _work(self, pause: asyncio.Lock, batch: Pulse) -> None:
         while self._waiting or not self._closing:
             async with Turn(self._turn) as turn:
                 await self._wake.wait()
                 async with pause:
-                    await self._write(self._take(), turn)
+                    parts = self._take()
+                    try:
+                        with batch.busy():
+                            await self._write(parts, turn)
+                    finally:
+                        for part in parts:  # none is left open but by a defect, or when it hung
+                            part.fail(Unavailable("internal error"))
 
     def _take(self) -> list[Part]:
         parts: list[Part] = []
@@ -69,6 +88,10 @@ class Lane:
             if parts and rows > self._max_batch_rows:
                 break
             parts.append(self._waiting.popleft())
+        if self._waiting:
+            self._queue.beat()
+        else:
+            self._queue.rest()
         if not self._waiting and not self._closing:
             self._wake.clear()
         return parts

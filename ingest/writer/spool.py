@@ -18,6 +18,7 @@ from ingest.errors import OverQuota, Unavailable
 from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
+from ingest.tasks import Pulse, keep
 from ingest.writer.spool_file import Entry, SpoolFile
 
 log = get_logger("spool")
@@ -25,6 +26,11 @@ T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 5
 SHARE_LIMIT = "spool_share"
+LONGEST_COMMIT_SECONDS = 60.0
+"""A disk that takes longer hangs."""
+READY_SECONDS = 2.0
+FRESH_SECONDS = 10.0
+"""A commit so lately says that the next one succeeds, too."""
 
 BYTES = Gauge("promgres_spool_bytes", "Payload bytes in the spool.", registry=REGISTRY)
 LIMIT_BYTES = Gauge("promgres_spool_limit_bytes", "What the spool may hold.", registry=REGISTRY)
@@ -73,6 +79,8 @@ class Spool:
         self._oldest_ms = standing.oldest_ms
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._committing: asyncio.Task[None] | None = None
+        self._committed_at: float | None = None
+        self._commit_pulse = Pulse(LONGEST_COMMIT_SECONDS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         LIMIT_BYTES.set(max_bytes)
         BYTES.set_function(lambda: self._bytes)
@@ -115,8 +123,22 @@ class Spool:
         safe: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, safe))
         if self._committing is None:
-            self._committing = asyncio.create_task(self._commit())
+            self._committing = asyncio.create_task(self._keep_committing())
         await safe
+
+    async def ready(self) -> bool:
+        """Whether a request could be appended now: if none was lately, something else is."""
+        if not self.has_room(1):
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._committed_at is not None and now - self._committed_at < FRESH_SECONDS:
+            return True
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                await self._in_thread(self._file.probe)
+        except (sqlite3.Error, TimeoutError):
+            return False
+        return True
 
     async def first(self, most: int, behind: int = 0, without: Collection[int] = ()) -> list[Entry]:
         """The oldest requests, at most so many, behind so many that are passed over, and without
@@ -171,22 +193,39 @@ class Spool:
         await self._in_thread(self._file.close)
         self._thread.shutdown()
 
+    async def _keep_committing(self) -> None:
+        """Commit what waits, until nothing does. Nobody may be left waiting, whatever happens."""
+        try:
+            while self._waiting:
+                await keep("spool commit", self._commit, [self._commit_pulse])
+        finally:
+            self._committing = None
+
     async def _commit(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting, []
-            entries = [entry for entry, _ in group]
-            try:
-                await self._in_thread(lambda entries=entries: self._file.append(entries))  # type: ignore[misc]
-            except Exception as error:  # nobody may be left waiting, whatever it is
-                self._refuse(group, error)
-                continue
-            self._requests += len(group)
-            self._oldest_ms = self._oldest_ms or entries[0].received_ms
-            APPENDED.inc(len(group))
-            for _, safe in group:
-                if not safe.done():
-                    safe.set_result(None)
-        self._committing = None
+            await self._commit_group(group)
+
+    async def _commit_group(self, group: list[tuple[Entry, asyncio.Future[None]]]) -> None:
+        entries = [entry for entry, _ in group]
+        try:
+            with self._commit_pulse.busy():
+                await self._in_thread(lambda: self._file.append(entries))
+        except Exception as error:
+            self._committed_at = None
+            self._refuse(group, error)
+            return
+        except BaseException as error:  # it hung, or we end
+            self._committed_at = None
+            self._refuse(group, error)
+            raise
+        self._committed_at = asyncio.get_running_loop().time()
+        self._requests += len(group)
+        self._oldest_ms = self._oldest_ms or entries[0].received_ms
+        APPENDED.inc(len(group))
+        for _, safe in group:
+            if not safe.done():
+                safe.set_result(None)
 
     async def _shrink(self) -> None:
         try:
@@ -195,15 +234,16 @@ class Spool:
             log.warning("cannot shrink the spool", error=str(error))
 
     def _refuse(
-        self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: Exception
+        self, group: Sequence[tuple[Entry, asyncio.Future[None]]], error: BaseException
     ) -> None:
-        log.error("cannot spool", error=str(error), requests=len(group))
-        FULL.inc(len(group))
+        why = str(error) or "its disk does not answer"
         for entry, safe in group:
             self._hold(entry.tenant_id, -len(entry.payload))
             if not safe.done():
-                reason = f"the database is away and the spool cannot be written: {error}"
+                reason = f"the database is away and the spool cannot be written: {why}"
                 safe.set_exception(Unavailable(reason, RETRY_AFTER_SECONDS))
+        FULL.inc(len(group))
+        log.error("cannot spool", error=why, requests=len(group))
 
     def _is_within_share(self, tenant_id: int, more_bytes: int) -> bool:
         most_bytes = self._quotas.spool_share(tenant_id) * self._max_bytes

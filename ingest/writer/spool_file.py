@@ -206,6 +206,18 @@ class SpoolFile:
             )
             self._connection.execute("DELETE FROM entry WHERE id = ?", (entry.id,))
 
+    def probe(self) -> None:
+        """Write something and have it on disk, as `append` does.
+
+        Raises:
+            sqlite3.Error: a request could not be appended now.
+        """
+        with self._connection:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO probe (id, at_ms, filler) VALUES (1, ?, zeroblob(4096))",
+                (int(time.time() * 1000),),
+            )
+
     def standing(self) -> Standing:
         """What is in it now."""
         return _standing(self._connection)

@@ -42,6 +42,7 @@ class Writers:
             lambda: accounts.in_flight + accounts.beside_samples, receiver.backlog_seconds
         )
         flusher = Flusher(database, engine, cache, accounts)
+        self.outcomes = flusher.outcomes
         self.lanes = [
             Lane(flusher, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)
         ]

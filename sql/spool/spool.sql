@@ -30,3 +30,10 @@ CREATE TABLE IF NOT EXISTS aside (
     settled     INTEGER NOT NULL,
     payload     BLOB NOT NULL
 ) STRICT;
+
+-- One row, written again to see whether the disk takes it.
+CREATE TABLE IF NOT EXISTS probe (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    at_ms  INTEGER NOT NULL,
+    filler BLOB NOT NULL
+) STRICT;

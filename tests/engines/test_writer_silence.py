@@ -62,7 +62,7 @@ async def test_a_silent_connection_is_given_up(silence: Silence, message: bytes)
 
 
 async def test_a_silent_server_is_not_ready(silence: Silence) -> None:
-    silence.server.silent_at = b"SELECT 1"
+    silence.server.silent_at = b"pg_logical_emit_message"
     async with asyncio.timeout(10):
         assert not await silence.database.ready()
         assert await silence.database.ready()

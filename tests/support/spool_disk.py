@@ -35,6 +35,10 @@ class Disk(SpoolFile):
         self._write()
         super().append(entries)
 
+    def probe(self) -> None:
+        self._write()
+        super().probe()
+
     def remove(self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]) -> None:
         self._write()
         super().remove(entries, refused)

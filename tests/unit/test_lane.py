@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -15,10 +15,11 @@ from ingest.storage.database import Database
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
 from ingest.writer.flush import Flusher, Part
-from ingest.writer.lane import Lane
+from ingest.writer.lane import LONGEST_SECONDS, Lane
 from ingest.writer.ticket import Ticket
 from tests.support.fake_database import POISON, FakeDatabase, FakeEngine, Fault
 from tests.support.rows import rows_of
+from tests.support.virtual_loop import VirtualLoop
 
 ROWS = 5000
 NOW_MS = 1_700_000_000_000
@@ -31,8 +32,9 @@ class Bench:
         self.database = FakeDatabase()
         accounts = Accounts(TenantNames(lambda _: "default"))
         self.backlog = Backlog(lambda: accounts.in_flight, 2.0)
-        flusher = Flusher(cast(Database, self.database), FakeEngine(), SeriesCache(10), accounts)
-        self.lane = Lane(flusher, self.backlog, 50_000)
+        cache = SeriesCache(10)
+        self.flusher = Flusher(cast(Database, self.database), FakeEngine(), cache, accounts)
+        self.lane = Lane(self.flusher, self.backlog, 50_000)
 
     async def write(self, first: float = 1.0, at_ms: int = NOW_MS) -> None:
         """Put one request's rows in, the first of them of this value, and wait for their result."""
@@ -96,3 +98,52 @@ async def test_the_next_batch_is_sent_while_the_database_works_on_the_one_before
     await asyncio.gather(*writes)
     bench.lane.close()
     await running
+
+
+async def test_a_hand_that_ends_lets_go_of_its_batch_and_begins_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever ends it: the sender hears of it at once, and the next batch is written."""
+    bench = Bench()
+    running = asyncio.create_task(bench.lane.run())
+    flush, struck = bench.flusher.flush, 0
+
+    async def strike(*arguments: Any) -> bool:
+        nonlocal struck
+        struck += 1
+        if struck <= 2:
+            raise OSError(28, "No space left on device")
+        return await flush(*arguments)
+
+    monkeypatch.setattr(bench.flusher, "flush", strike)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await bench.write()
+    await bench.write()
+    bench.lane.close()
+    await running
+
+
+def test_a_hand_that_hangs_is_begun_again() -> None:
+    """The database has forgotten an answer, and the driver its time limit."""
+    loop = VirtualLoop()
+    try:
+        bench = loop.run_until_complete(_bench())
+        bench.database.hanging = True
+        loop.create_task(bench.lane.run())
+        first = loop.create_task(bench.write())
+        loop.advance(LONGEST_SECONDS / 2)
+        assert not first.done()
+        loop.advance(LONGEST_SECONDS)
+        assert isinstance(first.exception(), Unavailable)
+        bench.database.hanging = False
+        second = loop.create_task(bench.write())
+        loop.advance(1)
+        assert second.done()
+        assert second.exception() is None
+    finally:
+        loop.abandon()
+
+
+async def _bench() -> Bench:
+    return Bench()

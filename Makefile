@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults fuzz check bench format docs proto clean
+.PHONY: help run test faults attacks fuzz check bench format docs proto clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kill
 	  PROMGRES_OUTAGE_SECONDS=$${PROMGRES_OUTAGE_SECONDS:-120} \
 	  PROMGRES_OVERLOAD_SECONDS=$${PROMGRES_OVERLOAD_SECONDS:-180} \
 	  $(BIN)/python -m pytest tests/faults
+
+attacks: $(VENV)/.installed-test ## the attacks at length, with the neighbour's p99
+	@PROMGRES_ATTACK_SECONDS=$${PROMGRES_ATTACK_SECONDS:-20} \
+	  $(BIN)/python -m pytest tests/attacks
 
 fuzz: $(VENV)/.installed-test ## a million mutated write requests (FUZZ_BODIES, FUZZ_SEED)
 	@$(BIN)/python -m tests.fuzz

@@ -3,7 +3,8 @@
 - `postgres_db`, `timescale_db`: one engine, migrated;
 - `engine_db`: both, one after the other (ids `postgres` and `timescaledb`);
 - `native_db`: TimescaleDB with background workers, on the server of PROMGRES_TEST_TIMESCALEDB_URL;
-- `empty_postgres_db`, `empty_timescale_db`, `empty_engine_db`: nothing in them;
+- `empty_postgres_db`, `empty_timescale_db`, `empty_engine_db`, `empty_spoken_db`: nothing in them;
+- `spoken_db`: `postgres_db`, and one whose server speaks German (ids `english` and `german`);
 - `cluster`: the PostgreSQL 18 under `postgres_db`, for tests of roles and of the server itself.
 
 Each is a database of that test alone: see `tests.support.databases.Database`. A folder below
@@ -26,6 +27,7 @@ import psutil
 import pytest
 
 from ingest.migrate import migrate
+from tests.support import debian
 from tests.support.databases import Database, blocking, execute
 from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
@@ -155,6 +157,50 @@ def postgres_db(
 ) -> Iterator[Database]:
     """PostgreSQL 18, migrated to engine `postgres`."""
     yield from _clone(cluster, _postgres_template, server_logs)
+
+
+@pytest.fixture(scope="session")
+def german_cluster() -> Iterator[Cluster]:
+    """Debian's PostgreSQL, whose messages are German; skips where it is not."""
+    with debian.german_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def _german_template(german_cluster: Cluster) -> str:
+    blocking(execute(german_cluster.url("postgres"), "CREATE DATABASE migrated TEMPLATE template0"))
+    _migrate(Database(german_cluster.url("migrated"), "postgres"))
+    return "migrated"
+
+
+@pytest.fixture
+def empty_german_db(german_cluster: Cluster, server_logs: ServerLogs) -> Iterator[Database]:
+    """PostgreSQL with German messages, nothing in it."""
+    yield from _clone(german_cluster, "template0", server_logs)
+
+
+@pytest.fixture
+def german_db(
+    german_cluster: Cluster, _german_template: str, server_logs: ServerLogs
+) -> Iterator[Database]:
+    """PostgreSQL with German messages, migrated to engine `postgres`."""
+    yield from _clone(german_cluster, _german_template, server_logs)
+
+
+@pytest.fixture(params=["english", "german"])
+def spoken_db(request: pytest.FixtureRequest) -> Database:
+    """A migrated PostgreSQL, once in each language: no message may decide anything."""
+    name = {"english": "postgres_db", "german": "german_db"}[request.param]
+    database: Database = request.getfixturevalue(name)
+    return database
+
+
+@pytest.fixture(params=["english", "german"])
+def empty_spoken_db(request: pytest.FixtureRequest) -> Database:
+    """The same with nothing in it."""
+    name = {"english": "empty_postgres_db", "german": "empty_german_db"}[request.param]
+    database: Database = request.getfixturevalue(name)
+    return database
 
 
 @pytest.fixture(scope="session")

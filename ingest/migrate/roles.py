@@ -11,6 +11,15 @@ from ingest.migrate.scram import scram_verifier
 from ingest.storage.pool import AnyConnection
 
 ATTEMPTS = 20
+RACES = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateObjectError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InternalServerError,  # two alter one row of a catalogue: PostgreSQL has no better code
+)
+"""What a step meets beside another one. A defect of the server shares a code with them: it is met
+again, and the last attempt tells."""
+
 T = TypeVar("T")
 
 
@@ -23,11 +32,8 @@ async def retry_role_races(step: Callable[[], Awaitable[T]]) -> T:
     for _ in range(ATTEMPTS - 1):
         try:
             return await step()
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError):
+        except RACES:
             continue  # the other transaction has committed: its roles are there now
-        except asyncpg.InternalServerError as error:
-            if "concurrently" not in str(error):
-                raise
     return await step()
 
 

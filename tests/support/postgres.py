@@ -70,6 +70,7 @@ class Home:
 
     Attributes:
         settings: of the command line.
+        environment: variables of the server beside ours.
     """
 
     directory: Path
@@ -78,6 +79,7 @@ class Home:
     identity: Identity
     settings: Mapping[str, str]
     port: int
+    environment: Mapping[str, str] | None = None
 
     @property
     def log(self) -> Path:
@@ -98,6 +100,7 @@ class Home:
                 stderr=output,
                 cwd=self.directory,
                 preexec_fn=end_with_parent,
+                env={**os.environ, **(self.environment or {})},
                 **self.identity,
             )
         cluster = Cluster(self.directory, process, self.log, self.port)
@@ -123,18 +126,20 @@ def make_home(
     tcp_port: int | None = None,
     password: str | None = None,
     data_parent: Path | None = None,
+    binaries: Path | None = None,
 ) -> Home:
     """A new cluster that is not started yet.
 
     Args:
         data_parent: make the data directory in this one; unset: beside socket and log.
+        binaries: of another PostgreSQL than the wheel's.
     """
     identity = _unprivileged()
     directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir="/tmp"))  # sockets: 107 bytes
     for each in (directory, data_parent):
         if identity and each:
             os.chown(each, identity["user"], identity["group"])
-    binaries = _reachable_binaries(directory, identity)
+    binaries = binaries or _reachable_binaries(directory, identity)
     data = (data_parent or directory) / "data"
     _make_cluster(data, binaries, identity, password)
     port = tcp_port or PORT

@@ -20,15 +20,18 @@ GRACE_SECONDS = 30.0
 """An orphan that has not ended by itself so long after its parent is ended at once."""
 
 
-def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> None:
+def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> bool:
     """Call `on_gone`, once, in `loop`, when the parent that gave us a lifeline has died.
 
     Does nothing in a process without one. `on_gone` should begin an orderly end; if the process
     still lives `GRACE_SECONDS` later, it exits with status 1.
+
+    Returns:
+        Whether there is such a parent.
     """
     descriptor = _take()
     if descriptor is None:
-        return
+        return False
 
     def cut() -> None:
         if os.read(descriptor, 1):  # nobody writes to it; if somebody did, the parent lives
@@ -39,6 +42,7 @@ def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object])
         on_gone()
 
     loop.add_reader(descriptor, cut)
+    return True
 
 
 async def unless_ended(ended: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -346,6 +346,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default_factory=default_data_dir, description="embedded database and spool"
     )
+    reserve_bytes: int = Field(
+        64 * MIB,
+        ge=0,
+        description="file in the data directory that is given up when its disk fills, so that"
+        " recovery can write; 0: none",
+    )
     listen: Address = Field("127.0.0.1:9273", description="address of the write side")
     api_listen: Address = Field("127.0.0.1:3000", description="address of the read side")
     engine: Literal["auto", "timescaledb", "postgres"] = Field(

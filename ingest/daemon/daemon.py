@@ -7,6 +7,7 @@ import contextlib
 import functools
 import signal
 
+from ingest import tasks
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.daemon.background import (
@@ -34,6 +35,7 @@ from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.server import build_app, refuse
 from ingest.receiver.write import WriteHandler
+from ingest.reserve import Reserve
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -42,7 +44,6 @@ from ingest.storage.pool import create_pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import TenantDatabase
 from ingest.storage.timeline import Timeline
-from ingest.tasks import tell_now_and_then
 from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
@@ -76,6 +77,7 @@ class Daemon:
         self._background: list[asyncio.Task[None]] = []
         self._tenants = TenantDatabase(database_url, settings.database, "promgres ingest")
         self._tenancy = Tenancy(self._tenants, settings.auth)
+        self._has_parent = False
         self.address = ""
 
     async def start(self) -> None:
@@ -202,20 +204,24 @@ class Daemon:
     def _start_background(
         self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts
     ) -> None:
+        settings = self._settings
         pauses = [pause for lane in self._writers.lanes for pause in lane.pauses]
         work = [
             repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
             repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
         ]
         if self._spool is not None:
-            limit_bytes = self._settings.receiver.max_decompressed_bytes
+            limit_bytes = settings.receiver.max_decompressed_bytes
             drainer = Drainer(self._spool, decoder, self._writers, accounts, limit_bytes)
             work.append(repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain))
-        days = self._settings.auth.audit_days
+        days = settings.auth.audit_days
         if days is not None:
             drop = functools.partial(self._tenants.drop_expired_audit, days, AUDIT_ROWS_AT_ONCE)
             work.append(repeat("audit", AUDIT_EVERY_SECONDS, drop))
-        work.append(tell_now_and_then())
+        reserve = Reserve(settings.data_dir.expanduser(), settings.reserve_bytes)
+        if self._spool is not None and not self._has_parent:  # else the parent keeps it
+            work.append(tasks.keep("reserve", reserve.keep))
+        work.append(tasks.tell_now_and_then())
         self._background = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:
@@ -248,7 +254,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        watch_parent(loop, ended.set)
+        self._has_parent = watch_parent(loop, ended.set)
         if not await unless_ended(ended, self.start()):
             return  # while waiting for a database that recovers
         await ended.wait()

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest import tasks
 from ingest.config import Settings
 from ingest.errors import OperatorError
 from ingest.logs import Output, get_logger
+from ingest.reserve import Reserve
 from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
 from ingest.storage.urls import api_database_url, as_api_login
 from ingest.supervisor.addresses import settle_addresses
@@ -50,13 +52,21 @@ async def up(settings: Settings, config_file: Path | None, migrate: Migrate) -> 
         api_database_url(settings)  # refuses early
     settings = settings.model_copy(update={"data_dir": prepare_data_dir(settings.data_dir)})
     with _hold(settings.data_dir) as ties:
+        reserve = Reserve(settings.data_dir, settings.reserve_bytes)
+        reserve.look()  # where the disk is full, the database needs it now
         keeper, signals = Keeper(), Signals()
+        background = [
+            asyncio.ensure_future(tasks.keep("reserve", reserve.keep)),
+            asyncio.ensure_future(tasks.tell_now_and_then()),
+        ]
         work = asyncio.ensure_future(_run(settings, config_file, migrate, keeper, ties))
         asked = asyncio.ensure_future(signals.stop.wait())
         try:
             await asyncio.wait([work, asked], return_when=asyncio.FIRST_COMPLETED)
         finally:
             asked.cancel()
+            for task in background:
+                task.cancel()
             await _end(work, keeper, signals)
 
 

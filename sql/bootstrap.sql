@@ -78,6 +78,19 @@ BEGIN
 END
 $bootstrap$;
 
+-- TimescaleDB logs each range that is refreshed, in four lines. Jobs may hush that where a superuser
+-- lets them; nobody else can.
+DO $bootstrap$
+BEGIN
+    IF current_setting('promgres.engine') = 'timescaledb'
+        AND NOT has_parameter_privilege('promgres_owner', 'log_min_messages', 'SET')
+        AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+    THEN
+        GRANT SET ON PARAMETER log_min_messages TO promgres_owner;
+    END IF;
+END
+$bootstrap$;
+
 SET LOCAL ROLE promgres_owner;
 
 -- Functions are callable by their owner alone, unless a grant says otherwise.

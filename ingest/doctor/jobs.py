@@ -10,22 +10,20 @@ from ingest.storage.inspection import Row
 JOBS, ROLLUPS, COMPRESSION = "jobs", "rollups", "compression"
 
 WAKE_SCHEDULER = "SELECT _timescaledb_functions.start_background_workers()"
+MAKE_MISSING = "SELECT internal.ensure_jobs()"
 
 
 async def check_jobs(case: Case) -> list[Finding]:
     """Jobs that are missing, switched off, failing, or not started."""
     jobs = await case.rows("jobs")
-    findings = [
-        problem(
-            JOBS, f"there is no job for {row['job']}", case.prescribe.sql_as_owner(row["statement"])
-        )
-        for row in await case.rows("missing_jobs")
-    ]
-    findings += [finding for job in jobs if (finding := _check_job(case, job))]
+    findings = [finding for job in jobs if (finding := _check_job(case, job))]
     return findings or ok(JOBS, f"{len(jobs)} jobs, none failing")
 
 
 def _check_job(case: Case, job: Row) -> Finding | None:
+    if job["job_id"] is None:
+        what = f"there is no job for {job['job']}"
+        return problem(JOBS, what, case.prescribe.sql_as_owner(MAKE_MISSING))
     name = f"job {job['job_id']} ({job['job']})"
     limits = case.thresholds
     if not job["scheduled"]:
@@ -49,7 +47,7 @@ def _check_job(case: Case, job: Row) -> Finding | None:
 async def check_refresh(case: Case) -> list[Finding]:
     """When rollups were stored for the last time."""
     for job in await case.rows("jobs"):
-        if job["is_refresh"]:
+        if job["is_refresh"] and job["job_id"] is not None:
             return _check_refresh(case, job)
     return []  # `check_jobs` says that it is missing
 
@@ -70,11 +68,16 @@ async def check_compression(case: Case) -> list[Finding]:
     if not late:
         return ok(COMPRESSION, "no chunk is late")
     what = ", ".join(f"{row['uncompressed']} of {row['relation']}" for row in late)
-    jobs = await case.rows("jobs")
-    names = {f"compression of {row['relation']}" for row in late}
-    runs = [f"CALL public.run_job({job['job_id']})" for job in jobs if job["job"] in names]
-    todo = case.prescribe.sql(*runs) if runs else "see jobs: the policy is missing"
+    todo = await run_jobs(case, {row["compressed_by"] for row in late})
     return [warning(COMPRESSION, f"chunks that should be compressed and are not: {what}", todo)]
+
+
+async def run_jobs(case: Case, names: set[str]) -> str:
+    """What to type so that these of `internal.job` run now."""
+    jobs = [job["job_id"] for job in await case.rows("jobs") if job["job"] in names]
+    if None in jobs or not jobs:
+        return "see jobs: one is missing"
+    return case.prescribe.sql(*(f"CALL public.run_job({job})" for job in jobs))
 
 
 def _run(case: Case, job: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ingest.doctor.case import Case
 from ingest.doctor.finding import Finding, ok, problem, warning
+from ingest.doctor.jobs import run_jobs
 from ingest.doctor.words import size, span
 from ingest.storage.inspection import Row
 from ingest.writer.staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
@@ -83,10 +84,7 @@ async def check_retention(case: Case) -> list[Finding]:
 
 async def _drop(case: Case, late: list[Row]) -> str:
     if case.engine == "timescaledb":
-        names = {f"retention of {row['relation']}" for row in late}
-        jobs = [job["job_id"] for job in await case.rows("jobs") if job["job"] in names]
-        calls = [f"CALL public.run_job({job})" for job in jobs]
-        return case.prescribe.sql(*calls) if calls else "see jobs: the policy is missing"
+        return await run_jobs(case, {row["dropped_by"] for row in late})
     drops = [f"SELECT internal.drop_expired_partitions('{row['store']}', 100)" for row in late]
     return f"{case.prescribe.sql(*drops)}; if it says 0, see rollups: they must be stored first"
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 
 from ingest.doctor import Level
+from ingest.migrate import migrate
 from tests.support.databases import Database, execute
 from tests.support.doctoring import FRESH_JOBS, diagnose, heals, statements
 from tests.support.sql_samples import samples_of
@@ -83,29 +84,50 @@ async def test_a_backfill_is_being_stored(postgres_db: Database) -> None:
         assert found.what.startswith("being stored: 29 marks of internal")
 
 
-@pytest.mark.parametrize("job", ["refresh_rollups", "policy_compression", "policy_retention"])
-async def test_a_job_is_missing(timescale_db: Database, job: str) -> None:
-    await execute(
-        timescale_db.url,
-        f"SELECT public.delete_job(job_id) FROM timescaledb_information.jobs"
-        f" WHERE proc_name = '{job}' AND hypertable_schema IS DISTINCT FROM 'geo'"
-        " AND hypertable_name IS DISTINCT FROM 'parts_1m'",
-    )
-    found = await diagnose(timescale_db)
-    assert all(each.what.startswith("there is no job for") for each in found.of("jobs"))
+OF_THE_LIST = (
+    ("internal.refresh_rollups", "proc_name = 'refresh_rollups'"),
+    ("internal.drop_expired", "proc_name = 'drop_expired'"),
+    ("internal.compress_rollups", "proc_name = 'compress_rollups'"),
+    (
+        "compression of internal.sample",
+        "hypertable_name = 'sample' AND hypertable_schema = 'internal'",
+    ),
+    ("compression of app.event", "hypertable_name = 'event'"),
+)
+
+
+@pytest.mark.parametrize(("name", "which"), OF_THE_LIST)
+async def test_a_job_is_missing_or_off_or_fails(
+    timescale_db: Database, name: str, which: str
+) -> None:
+    job = f"SELECT job_id FROM timescaledb_information.jobs WHERE {which}"
+    await execute(timescale_db.url, FRESH_JOBS, f"SELECT public.delete_job(({job}))")
+    found = (await diagnose(timescale_db)).only("jobs")
+    assert (found.level, found.what) == (Level.PROBLEM, f"there is no job for {name}")
     await heals(timescale_db, "jobs")
 
-
-async def test_a_job_is_switched_off(timescale_db: Database) -> None:
-    await execute(
-        timescale_db.url,
-        "SELECT public.alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
-        " WHERE proc_name = 'refresh_rollups'",
-    )
+    await execute(timescale_db.url, f"SELECT public.alter_job(({job}), scheduled => false)")
     found = (await diagnose(timescale_db)).only("jobs")
     assert found.level == Level.PROBLEM
-    assert "(internal.refresh_rollups) is switched off" in found.what
+    assert f"({name}) is switched off" in found.what
     await heals(timescale_db, "jobs")
+
+    failed = ran("%", success="1 hour", ok=False).replace("proc_name = '%'", f"id = ({job})")
+    await execute(timescale_db.url, failed)
+    found = (await diagnose(timescale_db)).only("jobs")
+    assert found.level == Level.PROBLEM
+    assert f"({name}) fails" in found.what
+
+
+async def test_migrate_brings_back_jobs(timescale_db: Database) -> None:
+    await execute(
+        timescale_db.url,
+        "SELECT public.delete_job(job_id) FROM timescaledb_information.jobs"
+        " WHERE hypertable_schema IS NOT NULL OR proc_schema = 'internal'",
+    )
+    assert len((await diagnose(timescale_db)).of("jobs")) == 3 + 7
+    await migrate(timescale_db.url, timescale_db.settings())
+    assert (await diagnose(timescale_db)).level("jobs") == Level.OK
 
 
 async def test_a_job_fails(timescale_db: Database) -> None:
@@ -145,7 +167,8 @@ async def test_a_job_has_not_succeeded_for_long(timescale_db: Database) -> None:
         FRESH_JOBS,
     )
     found = await diagnose(timescale_db)
-    assert len(found.of("jobs")) == 5  # samples of three targets, exemplars, histograms
+    # Samples of three targets, exemplars, histograms, measures, events.
+    assert len(found.of("jobs")) == 7
     assert "succeeded 3 d ago for the last time" in found.of("jobs")[0].what
     assert found.of("jobs")[0].level == Level.WARNING
 

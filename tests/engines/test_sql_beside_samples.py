@@ -20,7 +20,7 @@ from ingest.storage.engine import load_engine, to_ms
 from tests.support.databases import Database, connect
 from tests.support.native import CUSTOM, Native, copy, store
 from tests.support.sql_api import Api, Sample
-from tests.support.sql_samples import samples_of
+from tests.support.sql_samples import drop_expired, samples_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -205,12 +205,7 @@ async def test_retention_drops_whole_days(engine_db: Database) -> None:
             await copy(api, "exemplar", [exemplar(time, series, 1.0)])
         await keep(engine_db, 30)
         if engine_db.engine == "timescaledb":
-            jobs = await samples.connection.fetch(
-                "SELECT job_id FROM timescaledb_information.jobs"
-                " WHERE proc_name = 'policy_retention'"
-            )
-            for job in jobs:
-                await samples.connection.execute(f"CALL run_job({job['job_id']})")
+            await drop_expired(samples.connection)
         await samples.engine.work(samples.pool)
         for table in ("exemplar", "histogram"):
             times = await samples.connection.fetch(f"SELECT time FROM internal.{table}")

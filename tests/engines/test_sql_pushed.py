@@ -7,15 +7,13 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-import asyncpg
-
 from ingest.config import RetentionSettings
 from ingest.migrate import migrate
 from ingest.storage.engine import load_engine, to_ms
 from tests.support.databases import Database, connect
 from tests.support.pushed import Event, Measure, copy, item, make_room, page, push, text
 from tests.support.sql_api import Api
-from tests.support.sql_samples import samples_of
+from tests.support.sql_samples import drop_expired, samples_of
 
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 SECOND, MINUTE, HOUR, DAY = (
@@ -134,22 +132,13 @@ async def test_retention_is_their_own(engine_db: Database) -> None:
         for _ in range(5):  # eight partitions a round
             await engine.work(samples.pool)
         if engine.name == "timescaledb":
-            await run_retention(samples.connection)
+            await drop_expired(samples.connection)
         api = Api(engine_db, samples.connection)
         kept = [text(today - n * DAY) for n in days if n <= 30]
         for store in ("event", "measure"):
             (items, _) = await page(api, store)
             assert [one["time"] for one in items] == kept
         assert await count(api, "idempotency") == 0
-
-
-async def run_retention(connection: asyncpg.Connection) -> None:
-    """TimescaleDB: the retention jobs, now."""
-    jobs = await connection.fetch(
-        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
-    )
-    for job in jobs:
-        await connection.execute(f"CALL run_job({job['job_id']})")
 
 
 async def test_late_items_reach_compressed_chunks(timescale_db: Database) -> None:

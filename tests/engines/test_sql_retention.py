@@ -13,6 +13,7 @@ from ingest.migrate import migrate
 from ingest.storage.engine import Horizon, load_engine, to_ms
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import Samples, samples_of
+from tests.support.sql_samples import drop_expired as run_retention_job
 
 DAY = timedelta(days=1)
 
@@ -31,19 +32,10 @@ async def keep(database: Database, days: int | None) -> None:
     await migrate(database.url, database.settings(retention=retention))
 
 
-async def run_policies(connection: asyncpg.Connection) -> None:
-    """TimescaleDB: every retention job, now."""
-    jobs = await connection.fetch(
-        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
-    )
-    for job in jobs:
-        await connection.execute(f"CALL run_job({job['job_id']})")
-
-
 async def drop_expired(samples: Samples) -> None:
     """What the database or the daemon does about old raw samples by itself."""
     if samples.engine.name == "timescaledb":
-        await run_policies(samples.connection)
+        await run_retention_job(samples.connection)
         return
     worker = await load_engine(samples.connection, samples.database.settings())
     for _ in range(40):  # eight partitions a round

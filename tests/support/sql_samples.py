@@ -24,6 +24,19 @@ REFRESH_JOB = """
 """
 
 
+SETTINGS_ARE_KNOWN = "UPDATE internal.setting SET changed_at = now() - interval '1 hour'"
+"""TimescaleDB: every write side has learnt the retention, so that what is past it may go."""
+
+
+async def drop_expired(connection: asyncpg.Connection) -> None:
+    """TimescaleDB: the job of retention, now."""
+    await connection.execute(SETTINGS_ARE_KNOWN)
+    job = await connection.fetchval(
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'drop_expired'"
+    )
+    await connection.execute(f"CALL run_job({job})")
+
+
 @dataclass(frozen=True)
 class Samples:
     """A migrated database, and one connection to it."""

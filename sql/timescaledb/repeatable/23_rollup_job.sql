@@ -1,44 +1,85 @@
 -- One job refreshes everything, in order: three policies of their own would add up their delays.
 
-CREATE OR REPLACE FUNCTION internal.refresh_start(p_target text)
-RETURNS timestamptz
+CREATE OR REPLACE FUNCTION internal.rollup_lock()
+RETURNS bigint
 LANGUAGE sql
-STABLE
+IMMUTABLE
 SET search_path = pg_catalog, pg_temp
-SET timezone = 'UTC'
 AS $function$
-    -- A day's chunk less than retention reaches: a refresh never sees the gap of a dropped chunk,
-    -- which it would take for a deletion.
-    SELECT greatest(
-        dropped_before,
-        date_trunc('day', now()) - make_interval(days => internal.retention_days(p_target) - 1)
-    )
-    FROM internal.target WHERE target = p_target
+    SELECT hashtextextended('promgres: rollups', 0)
 $function$;
-COMMENT ON FUNCTION internal.refresh_start IS
-    'Samples and rollups of a target before this are never refreshed; -infinity where all is kept';
+COMMENT ON FUNCTION internal.rollup_lock IS
+    'Advisory lock of the session that refreshes, compresses or drops rollups: one at a time, since the extension refuses overlapping refreshes and drops chunks under a running one';
+
+CREATE OR REPLACE PROCEDURE internal.refresh_parts(
+    p_parts regclass, p_from timestamptz, p_to timestamptz, p_force boolean DEFAULT false
+)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_log_level text := current_setting('log_min_messages');
+BEGIN
+    -- The extension logs four lines for each range, whoever refreshes. Errors are kept for jobs.
+    IF has_parameter_privilege('log_min_messages', 'SET') THEN
+        PERFORM set_config('log_min_messages', 'fatal', false);
+    END IF;
+    -- Since 2.28 a refresh is cut into transactions of ten buckets, newest first, unless it is told
+    -- otherwise: slow, and readers would meet half of it. Before 2.21 it cannot be told, and is not
+    -- cut. (The branch that is not taken is never looked up.)
+    IF EXISTS (
+        SELECT FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND proname = 'refresh_continuous_aggregate'
+            AND 'options' = ANY (proargnames)
+    ) THEN
+        CALL public.refresh_continuous_aggregate(
+            p_parts, p_from, p_to, p_force, options => '{"buckets_per_batch": 0}');
+    ELSE
+        CALL public.refresh_continuous_aggregate(p_parts, p_from, p_to, p_force);
+    END IF;
+    IF v_log_level <> current_setting('log_min_messages') THEN
+        PERFORM set_config('log_min_messages', v_log_level, false);
+    END IF;
+    COMMIT;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.refresh_parts IS
+    'Stores all that changed in a period of one continuous aggregate, in one transaction';
+
+CREATE OR REPLACE PROCEDURE internal.refresh_target(p_target text)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    -- A refresh must not see the gap of a dropped chunk, which it would take for a deletion.
+    v_from  timestamptz := (
+        SELECT nullif(dropped_before, '-infinity') FROM internal.target WHERE target = p_target);
+    -- One end for all: no hour is stored whose last minute is not. The bucket that is not over
+    -- stays computed from what it consists of.
+    v_to    timestamptz := now();
+    v_width text;
+BEGIN
+    FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
+        CALL internal.refresh_parts(format('%I.parts_%s', p_target, v_width)::regclass, v_from, v_to);
+    END LOOP;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.refresh_target IS
+    'Brings minutes, then hours, then days of a target up to date with new and late samples';
 
 CREATE OR REPLACE PROCEDURE internal.refresh_rollups(job_id int, config jsonb)
 LANGUAGE plpgsql
 AS $procedure$
 DECLARE
     v_target text;
-    v_width  text;
-    v_start  timestamptz;
 BEGIN
+    PERFORM pg_advisory_lock(internal.rollup_lock());
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        v_start := nullif(internal.refresh_start(v_target), '-infinity');
-        FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
-            -- Up to now: the bucket that is not over stays computed from what it consists of.
-            CALL public.refresh_continuous_aggregate(
-                format('%I.parts_%s', v_target, v_width)::regclass, v_start, now());
-            COMMIT;
-        END LOOP;
+        COMMIT;  -- now(), and what is known of drops, is as of the beginning of a transaction
+        CALL internal.refresh_target(v_target);
     END LOOP;
+    PERFORM pg_advisory_unlock(internal.rollup_lock());
 END
 $procedure$;
-COMMENT ON PROCEDURE internal.refresh_rollups IS
-    'The job that brings minutes, then hours, then days up to date with new and late samples';
+COMMENT ON PROCEDURE internal.refresh_rollups IS 'The job that stores rollups of every target';
 
 CREATE OR REPLACE PROCEDURE internal.refresh_period(
     p_target text, p_from timestamptz, p_to timestamptz
@@ -46,21 +87,23 @@ CREATE OR REPLACE PROCEDURE internal.refresh_period(
 LANGUAGE plpgsql
 AS $procedure$
 DECLARE
-    v_from  timestamptz := greatest(p_from, internal.refresh_start(p_target));
+    v_from  timestamptz;
     v_to    timestamptz;
     v_parts record;
 BEGIN
+    PERFORM pg_advisory_lock(internal.rollup_lock());
+    COMMIT;  -- what was dropped while we waited is dropped
+    v_from := (SELECT greatest(p_from, dropped_before) FROM internal.target WHERE target = p_target);
     FOR v_parts IN
-        SELECT * FROM (VALUES ('parts_1m', '1 minute'), ('parts_1h', '1 hour'), ('parts_1d', '1 day'))
+        SELECT * FROM (VALUES ('parts_1m', '1 minute'), ('parts_1h', '1 hour'), ('parts_1d', '24 hours'))
             AS parts (name, width)
     LOOP
         -- Buckets that are not over stay with the job: stored ones would hide newer samples.
         v_to := least(p_to, date_bin(v_parts.width::interval, now(), '2000-01-03 00:00+00'));
         CONTINUE WHEN v_to < v_from + v_parts.width::interval;
-        CALL public.refresh_continuous_aggregate(
-            format('%I.%I', p_target, v_parts.name)::regclass, v_from, v_to, force => true);
-        COMMIT;
+        CALL internal.refresh_parts(format('%I.%I', p_target, v_parts.name)::regclass, v_from, v_to, true);
     END LOOP;
+    PERFORM pg_advisory_unlock(internal.rollup_lock());
 END
 $procedure$;
 COMMENT ON PROCEDURE internal.refresh_period IS
@@ -77,14 +120,3 @@ AS $function$
     WHERE hypertable_schema = p_target AND hypertable_name = 'sample'
 $function$;
 COMMENT ON FUNCTION internal.raw_start IS 'No raw sample of the target is older; null if it has none';
-
-DO $schedule$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM timescaledb_information.jobs
-        WHERE proc_schema = 'internal' AND proc_name = 'refresh_rollups'
-    ) THEN
-        PERFORM public.add_job('internal.refresh_rollups', INTERVAL '20 seconds');
-    END IF;
-END
-$schedule$;

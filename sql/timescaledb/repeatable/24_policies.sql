@@ -1,50 +1,158 @@
--- Policies of engine timescaledb: retention and compression, as internal.setting says.
+-- Retention and compression on engine timescaledb, as internal.setting says.
 
-CREATE OR REPLACE FUNCTION internal.apply_retention(p_target text)
-RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
+CREATE OR REPLACE FUNCTION internal.has_rollups(p_target text)
+RETURNS boolean
+LANGUAGE sql
+IMMUTABLE
+SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-    v_relation text;
-    v_after    interval := make_interval(days => internal.retention_days(p_target));
-BEGIN
-    FOR v_relation IN
-        SELECT format('%I.%I', target, name) FROM internal.store WHERE target = p_target
+    SELECT p_target IN ('internal', 'cumsum')
+$function$;
+COMMENT ON FUNCTION internal.has_rollups IS 'Whether samples of the target are aggregated';
+
+CREATE OR REPLACE FUNCTION internal.waits_for_refresh(
+    p_target text, p_from timestamptz, p_to timestamptz
+)
+RETURNS boolean
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- What was written is first noted by hypertable, samples and minutes and hours alike, and by
+    -- the next refresh of one of its aggregates handed on to each of them.
+    WITH rollup AS (
+        SELECT mat_hypertable_id, raw_hypertable_id FROM _timescaledb_catalog.continuous_agg
+        WHERE user_view_schema = p_target
+    ),
+    note AS (
+        SELECT lowest_modified_value, greatest_modified_value
+        FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log
+        WHERE hypertable_id IN (SELECT raw_hypertable_id FROM rollup)
         UNION ALL
-        SELECT format('%I.parts_1m', p_target) WHERE p_target IN ('internal', 'cumsum')
-    LOOP
-        PERFORM remove_retention_policy(v_relation, if_exists => true);
-        IF v_after IS NOT NULL THEN
-            PERFORM add_retention_policy(v_relation, v_after);
-        END IF;
-    END LOOP;
-END
+        SELECT lowest_modified_value, greatest_modified_value
+        FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
+        WHERE materialization_id IN (SELECT mat_hypertable_id FROM rollup)
+    )
+    SELECT EXISTS (
+        SELECT FROM note
+        WHERE lowest_modified_value < _timescaledb_functions.to_unix_microseconds(p_to)
+            AND greatest_modified_value >= _timescaledb_functions.to_unix_microseconds(
+                greatest(p_from, '4714-11-24 00:00+00 BC'))  -- no sample is older
+    )
 $function$;
-COMMENT ON FUNCTION internal.apply_retention IS
-    'Gives raw data and minutes of a target the retention of the settings; hours and days stay';
+COMMENT ON FUNCTION internal.waits_for_refresh IS
+    'Whether samples of a period are in the target''s table and not yet in each of its rollups';
 
-CREATE OR REPLACE FUNCTION internal.apply_compression(p_target text)
-RETURNS void
+CREATE OR REPLACE PROCEDURE internal.give_up_before(p_target text, p_before timestamptz)
 LANGUAGE plpgsql
-SET search_path = pg_catalog, public, pg_temp
-AS $function$
+AS $procedure$
 DECLARE
-    v_relation text;
-    v_after    interval := internal.compress_after();
+    v_tries int := 3;
+    v_done  boolean := NOT internal.has_rollups(p_target);
 BEGIN
-    FOR v_relation IN
-        SELECT format('%I.%I', target, name) FROM internal.store WHERE target = p_target
+    WHILE NOT v_done AND v_tries > 0 LOOP
+        v_tries := v_tries - 1;
+        COMMIT;
+        CALL internal.refresh_target(p_target);
+        -- Nobody writes while this is looked up, else a late sample could come in between.
+        SET LOCAL lock_timeout = '500ms';
+        BEGIN
+            EXECUTE format('LOCK TABLE ONLY %I.sample IN SHARE MODE', p_target);
+            v_done := NOT internal.waits_for_refresh(
+                p_target,
+                (SELECT dropped_before FROM internal.target WHERE target = p_target), p_before);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            v_done := false;
+        END;
+    END LOOP;
+    IF v_done THEN
+        UPDATE internal.target SET dropped_before = p_before
+        WHERE target = p_target AND dropped_before < p_before;
+    END IF;
+    COMMIT;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.give_up_before IS
+    'Has nothing accepted or recomputed before a moment any more, once all before it is in every rollup; if it cannot be now, leaves all as it is';
+
+CREATE OR REPLACE PROCEDURE internal.drop_chunks_before(p_relation regclass, p_before timestamptz)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_end timestamptz;
+BEGIN
     LOOP
-        PERFORM remove_compression_policy(v_relation, if_exists => true);
-        IF v_after IS NOT NULL THEN
-            PERFORM add_compression_policy(v_relation, v_after);
+        -- So many at once that their locks fit. Who reads a chunk, or dumps it, is not waited for.
+        v_end := (
+            SELECT max(range_end) FROM (
+                SELECT c.range_end
+                FROM public.show_chunks(p_relation, older_than => p_before) AS chunk
+                JOIN timescaledb_information.chunks c
+                    ON format('%I.%I', c.chunk_schema, c.chunk_name)::regclass = chunk
+                ORDER BY c.range_end
+                LIMIT 30
+            ) AS oldest);
+        EXIT WHEN v_end IS NULL;
+        SET LOCAL lock_timeout = '500ms';
+        BEGIN
+            PERFORM public.drop_chunks(p_relation, older_than => v_end);
+        EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+            EXIT;
+        END;
+        COMMIT;
+    END LOOP;
+    COMMIT;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.drop_chunks_before IS
+    'Drops chunks that end before a moment; those that somebody holds stay for the next time';
+
+CREATE OR REPLACE PROCEDURE internal.drop_expired(job_id int, config jsonb)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_target   record;
+    v_relation regclass;
+    v_before   timestamptz;
+BEGIN
+    FOR v_target IN
+        SELECT t.target,
+            date_bin('1 day', now(), '2000-01-03 00:00+00') - make_interval(hours => 24 * s.value::int)
+                AS before
+        FROM internal.target t
+        JOIN internal.setting s ON s.key = 'retention.' || t.target || '_days' AND s.value <> ''
+        -- Until then a write side may accept what a shorter retention refuses.
+        WHERE s.changed_at < now() - interval '5 minutes'
+        ORDER BY t.target
+    LOOP
+        PERFORM pg_advisory_lock(internal.rollup_lock());
+        COMMIT;
+        IF EXISTS (
+            SELECT FROM internal.store s,
+                public.show_chunks(format('%I.%I', s.target, s.name)::regclass, older_than => v_target.before)
+            WHERE s.target = v_target.target
+        ) THEN
+            CALL internal.give_up_before(v_target.target, v_target.before);
         END IF;
+        FOR v_relation IN
+            SELECT format('%I.%I', target, name) FROM internal.store WHERE target = v_target.target
+            UNION ALL
+            SELECT format('%I.parts_1m', v_target.target) WHERE internal.has_rollups(v_target.target)
+        LOOP
+            v_before := (
+                SELECT least(dropped_before, v_target.before)
+                FROM internal.target WHERE target = v_target.target);
+            IF v_before > '-infinity' THEN
+                CALL internal.drop_chunks_before(v_relation, v_before);
+            END IF;
+        END LOOP;
+        PERFORM pg_advisory_unlock(internal.rollup_lock());
+        COMMIT;
     END LOOP;
 END
-$function$;
-COMMENT ON FUNCTION internal.apply_compression IS
-    'Compresses chunks of a target after the days of the settings';
+$procedure$;
+COMMENT ON PROCEDURE internal.drop_expired IS
+    'The job that drops raw data and minutes past their retention, once they are in hours and days, which stay';
 
 CREATE OR REPLACE FUNCTION internal.compress_after()
 RETURNS interval
@@ -71,8 +179,13 @@ BEGIN
                 format('%I.parts_1m', v_target)::regclass, older_than => internal.compress_after())
             WHERE internal.compress_after() IS NOT NULL
         LOOP
-            PERFORM public.compress_chunk(v_chunk, if_not_compressed => true);
+            -- Between two chunks a refresh has its turn.
+            PERFORM pg_advisory_lock(internal.rollup_lock());
+            IF EXISTS (SELECT FROM pg_class WHERE oid = v_chunk) THEN
+                PERFORM public.compress_chunk(v_chunk, if_not_compressed => true);
+            END IF;
             COMMIT;
+            PERFORM pg_advisory_unlock(internal.rollup_lock());
         END LOOP;
     END LOOP;
 END
@@ -80,76 +193,71 @@ $procedure$;
 COMMENT ON PROCEDURE internal.compress_rollups IS
     'The job that compresses old minutes: seven times smaller. Late samples still reach them';
 
-DO $schedule$
+-- The extension's jobs for us, in one list: from it they are made, brought back and examined.
+CREATE OR REPLACE VIEW internal.job (job, proc_name, sql_schema, relation, every, compress_after) AS
+SELECT 'internal.' || proc_name, proc_name, NULL::text, NULL::text, every, NULL::interval
+FROM (VALUES
+    ('refresh_rollups', interval '20 seconds'),
+    ('drop_expired', interval '1 hour'),
+    ('compress_rollups', interval '12 hours')
+) AS of_ours (proc_name, every)
+UNION ALL
+SELECT format('compression of %s.%s', target, name), 'policy_compression', target, name,
+    interval '12 hours', internal.compress_after()
+FROM internal.store
+WHERE internal.compress_after() IS NOT NULL;
+COMMENT ON VIEW internal.job IS
+    'Jobs that the settings ask for: procedures of ours, and the extension''s policies of a relation';
+
+CREATE OR REPLACE FUNCTION internal.ensure_jobs()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, public, pg_temp
+AS $function$
+DECLARE
+    v_job record;
 BEGIN
-    IF NOT EXISTS (
-        SELECT FROM timescaledb_information.jobs
-        WHERE proc_schema = 'internal' AND proc_name = 'compress_rollups'
-    ) THEN
-        PERFORM public.add_job('internal.compress_rollups', INTERVAL '12 hours');
-    END IF;
+    -- One that is there stays untouched: replacing it ends what is running for it.
+    FOR v_job IN
+        SELECT w.* FROM internal.job w
+        WHERE NOT EXISTS (
+            SELECT FROM timescaledb_information.jobs j
+            WHERE j.proc_name = w.proc_name
+                AND j.hypertable_schema IS NOT DISTINCT FROM w.sql_schema
+                AND j.hypertable_name IS NOT DISTINCT FROM w.relation)
+    LOOP
+        IF v_job.proc_name = 'policy_compression' THEN
+            PERFORM add_compression_policy(
+                format('%I.%I', v_job.sql_schema, v_job.relation)::regclass, v_job.compress_after,
+                schedule_interval => v_job.every);
+        ELSE
+            PERFORM add_job(format('internal.%I', v_job.proc_name)::regproc, v_job.every);
+        END IF;
+    END LOOP;
 END
-$schedule$;
+$function$;
+COMMENT ON FUNCTION internal.ensure_jobs IS 'Makes those of internal.job that are not there';
 
 CREATE OR REPLACE FUNCTION internal.apply_policies(p_keys text[], p_values text[])
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET timezone = 'UTC'
 AS $function$
 DECLARE
-    v_target text;
+    v_compress_after interval := internal.compress_after();
 BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo'] LOOP
-        -- What was dropped under the old retention stays dropped under a longer one.
-        UPDATE internal.target
-        SET dropped_before = internal.refresh_start(v_target)
-        WHERE target = v_target
-            AND internal.retention_days(v_target) IS DISTINCT FROM (
-                SELECT nullif(v, '')::int FROM unnest(p_keys, p_values) AS given (k, v)
-                WHERE k = 'retention.' || v_target || '_days');
-    END LOOP;
-
-    INSERT INTO internal.setting (key, value)
-    SELECT * FROM unnest(p_keys, p_values)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    INSERT INTO internal.setting (key, value, changed_at)
+    SELECT k, v, now() FROM unnest(p_keys, p_values) AS given (k, v)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value, changed_at = excluded.changed_at
     WHERE setting.value <> excluded.value;
-    -- Policies in force stay untouched: replacing one ends the job that is running for it.
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
 
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum', 'geo', 'app'] LOOP
-        PERFORM internal.apply_retention(v_target);
-        PERFORM internal.apply_compression(v_target);
-    END LOOP;
+    IF internal.compress_after() IS DISTINCT FROM v_compress_after THEN
+        PERFORM public.remove_compression_policy(
+            format('%I.%I', target, name)::regclass, if_exists => true)
+        FROM internal.store;
+    END IF;
+    PERFORM internal.ensure_jobs();
 END
 $function$;
 COMMENT ON FUNCTION internal.apply_policies IS
-    'Records the policies of the settings (empty is "never") and puts them in force';
-
--- Tables that are younger than the policies of the last migrate get theirs now.
-DO $policies$
-DECLARE
-    v_young text;
-BEGIN
-    FOR v_young IN
-        SELECT DISTINCT target FROM internal.store
-        WHERE internal.retention_days(target) IS NOT NULL AND NOT EXISTS (
-            SELECT FROM timescaledb_information.jobs
-            WHERE proc_name = 'policy_retention'
-                AND (hypertable_schema, hypertable_name) = (target, name))
-    LOOP
-        PERFORM internal.apply_retention(v_young);
-    END LOOP;
-    FOR v_young IN
-        SELECT DISTINCT target FROM internal.store
-        WHERE internal.compress_after() IS NOT NULL AND NOT EXISTS (
-            SELECT FROM timescaledb_information.jobs
-            WHERE proc_name = 'policy_compression'
-                AND (hypertable_schema, hypertable_name) = (target, name))
-    LOOP
-        PERFORM internal.apply_compression(v_young);
-    END LOOP;
-END
-$policies$;
+    'Records the policies of the settings (empty is "never") and puts them in force, whatever is missing of them';

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.doctor.words import size, span
+from ingest.writer.spool_damage import set_aside
 from ingest.writer.spool_file import (
     FOLDER,
     Rejected,
@@ -36,12 +38,16 @@ def command() -> None:
 def status(settings: Settings, as_json: bool) -> None:
     """Say how much waits in the spool, since when, and what the database refused of it."""
     standing = read_standing(settings.data_dir.expanduser())
+    damaged = set_aside(settings.data_dir.expanduser() / FOLDER)
     if as_json:
-        _print_json(settings, standing)
-    elif standing is None:
+        _print_json(settings, standing, damaged)
+        return
+    if standing is None:
         _say_none(settings)
     else:
         _print_standing(settings, standing)
+    for file in damaged:
+        click.echo(f"damaged, and set aside: {file}")
 
 
 @command.command("rejected")
@@ -66,7 +72,7 @@ def _say_none(settings: Settings) -> None:
     click.echo(f"no spool in {where}: {why}, or the write side uses another --data-dir")
 
 
-def _print_json(settings: Settings, standing: Standing | None) -> None:
+def _print_json(settings: Settings, standing: Standing | None, damaged: list[Path]) -> None:
     found = standing or Standing({}, 0)
     document = {
         "exists": standing is not None,
@@ -76,6 +82,7 @@ def _print_json(settings: Settings, standing: Standing | None) -> None:
         "limit_bytes": settings.spool.max_bytes,
         "oldest_seconds": _oldest_seconds(found),
         "rejected": found.rejected,
+        "damaged_files": [str(file) for file in damaged],
         "tenants": [
             {
                 "tenant_id": tenant_id,

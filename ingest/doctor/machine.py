@@ -10,7 +10,8 @@ from ingest.doctor.case import Case, Site
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.words import count, size, span
 from ingest.errors import OperatorError
-from ingest.writer.spool_file import Standing, read_standing
+from ingest.writer.spool_damage import set_aside
+from ingest.writer.spool_file import FOLDER, Standing, read_standing
 
 DISK, CLOCK, SPOOL = "disk", "clock", "spool"
 
@@ -86,6 +87,10 @@ def check_spool(site: Site, is_drained: bool) -> list[Finding]:
     if standing.rejected:
         what = f"the database refused {count(standing.rejected, 'acknowledged sample')}"
         findings.append(warning(SPOOL, what, site.prescribe.promgres("spool", "rejected")))
+    if files := set_aside(site.settings.data_dir.expanduser() / FOLDER):
+        what = f"{count(len(files), 'damaged file')} set aside, the last {files[-1]}"
+        todo = "check the disk; what is left in it: sqlite3 FILE .recover (docs/operations.md)"
+        findings.append(warning(SPOOL, what, todo))
     return findings or ok(SPOOL, "empty")
 
 

@@ -91,7 +91,10 @@ class Drainer:
             return await self._remove() if self._written else 0
         if suspects := await self._next_suspect():
             return await self._try_alone(*suspects)
-        entries = await self._spool.first(self._at_once, self._passed_over, self._suspects)
+        found = await self._spool.first(self._at_once, self._passed_over, self._suspects)
+        entries = await self._without_damaged(found)
+        if found and not entries:
+            return len(found)
         self._written = await self._write_back(entries)
         failed = [entry.id for entry in entries if entry.id in self._failed]
         if failed and await self._writers.reach():
@@ -103,7 +106,9 @@ class Drainer:
         now = asyncio.get_running_loop().time()
         due = [entry_id for entry_id, suspect in self._suspects.items() if suspect.due <= now]
         self._was_suspect = bool(due) and not self._was_suspect
-        return await self._spool.one(due[0]) if self._was_suspect else []
+        return (
+            await self._without_damaged(await self._spool.one(due[0])) if self._was_suspect else []
+        )
 
     async def _try_alone(self, entry: Entry) -> int:
         """One try of a suspect; whether it left the spool."""
@@ -117,18 +122,26 @@ class Drainer:
         if failure is not None and await self._writers.reach():
             suspect.tries += 1
             if suspect.tries == MOST_TRIES:
-                await self._set_aside(entry, failure)
+                reason = f"the database failed at it {MOST_TRIES} times, and took others: {failure}"
+                await self._set_aside(entry, reason)
                 return 1
         suspect.due = asyncio.get_running_loop().time() + 2.0 ** (suspect.tries - 1)
         self._suspects[entry.id] = suspect
         return 0
 
-    async def _set_aside(self, entry: Entry, failure: Unavailable) -> None:
+    async def _without_damaged(self, entries: list[Entry]) -> list[Entry]:
+        """Those that are as they were written; the others would be stored as something else."""
+        for entry in entries:
+            if not entry.is_sound:
+                await self._set_aside(entry, "the disk has changed it: its checksum is wrong")
+        return [entry for entry in entries if entry.is_sound]
+
+    async def _set_aside(self, entry: Entry, reason: str) -> None:
         """Only what nothing has become of is refused: some of it may be written."""
-        reason = f"the database failed at it {MOST_TRIES} times, and took others: {failure}"
-        samples = entry.samples - self._decided[entry.id]
+        samples = max(0, entry.samples - self._decided.get(entry.id, 0))
         await self._spool.set_aside(entry, samples, reason)
-        del self._decided[entry.id], self._failed[entry.id]
+        self._decided.pop(entry.id, None)
+        self._failed.pop(entry.id, None)
         self._accounts.unspool(entry.tenant_id, samples)
         self._accounts.settle(entry.tenant_id, "rejected", samples)
         log.error("request set aside", id=entry.id, samples=samples, reason=reason)

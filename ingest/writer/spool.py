@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge
 
+from ingest import tasks
 from ingest.errors import OverQuota, Unavailable
 from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
@@ -256,7 +257,13 @@ class Spool:
         TENANT_BYTES.labels(self._quotas.names(tenant_id)).inc(more_bytes)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            if self._file.note_damage(error):
+                log.critical("the spool is damaged", error=str(error))
+                tasks.end_process("spool")  # and the next one finds in it what can be read
+            raise
 
     def _oldest_seconds(self) -> float:
         return 0.0 if self._oldest_ms is None else time.time() - self._oldest_ms / 1000

@@ -17,6 +17,18 @@ from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
 from ingest.sqlfiles import sql_root
+from ingest.writer.spool_damage import (
+    Damage,
+    Row,
+    checksum_of,
+    damage_in,
+    finish,
+    is_sound,
+    mark,
+    marked,
+    renew,
+    schema,
+)
 
 FOLDER = "spool"
 FILE = "spool.sqlite"
@@ -36,6 +48,7 @@ class Entry(NamedTuple):
         samples: samples that nobody had accounted for when it was spooled.
         settled: samples of it that were accounted for before it was spooled.
         payload: the message as a snappy block.
+        is_sound: False if the disk has changed it since it was written.
     """
 
     id: int
@@ -45,6 +58,7 @@ class Entry(NamedTuple):
     samples: int
     settled: int
     payload: bytes
+    is_sound: bool = True
 
 
 class Share(NamedTuple):
@@ -115,7 +129,8 @@ class SpoolFile:
         data_dir: the spool's folder is made below it.
 
     Raises:
-        OperatorError: the file is damaged or in use, or the folder cannot be made.
+        OperatorError: the file is in use or cannot be read, or the folder cannot be made. One that
+            is damaged is set aside.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -124,7 +139,7 @@ class SpoolFile:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(folder)
             self.path = folder / FILE
-            self._connection = _open(self.path)
+            self._connection = _open_or_renew(self.path)
         except (OSError, sqlite3.Error) as error:
             raise OperatorError(
                 f"the spool in {folder} cannot be opened: {error}; give another --data-dir, or set"
@@ -139,9 +154,8 @@ class SpoolFile:
         """
         with self._connection:
             self._connection.executemany(
-                "INSERT INTO entry (received_ms, tenant_id, protocol, samples, settled, payload)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [entry[1:] for entry in entries],
+                "INSERT INTO entry VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+                [(*entry[1:7], checksum_of(*entry[1:7])) for entry in entries],
             )
 
     def first(self, most: int, behind: int = 0, without: Collection[int] = ()) -> list[Entry]:
@@ -151,20 +165,16 @@ class SpoolFile:
             without: ids of requests that are left out.
         """
         rows = self._connection.execute(
-            "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
-            " WHERE id NOT IN (SELECT value FROM json_each(?)) ORDER BY id LIMIT ? OFFSET ?",
+            "SELECT * FROM entry WHERE id NOT IN (SELECT value FROM json_each(?))"
+            " ORDER BY id LIMIT ? OFFSET ?",
             (json.dumps([*without]), most, behind),
         )
-        return [Entry(*row) for row in rows]
+        return [_entry(Row(*row)) for row in rows]
 
     def one(self, entry_id: int) -> list[Entry]:
         """A request by its id, if it is still there."""
-        rows = self._connection.execute(
-            "SELECT id, received_ms, tenant_id, protocol, samples, settled, payload FROM entry"
-            " WHERE id = ?",
-            (entry_id,),
-        )
-        return [Entry(*row) for row in rows]
+        rows = self._connection.execute("SELECT * FROM entry WHERE id = ?", (entry_id,))
+        return [_entry(Row(*row)) for row in rows]
 
     def remove(self, entries: Sequence[Entry], refused: Sequence[tuple[Entry, str, int]]) -> None:
         """Forget requests that are written back; keep what the database refused of them.
@@ -217,6 +227,13 @@ class SpoolFile:
                 "INSERT OR REPLACE INTO probe (id, at_ms, filler) VALUES (1, ?, zeroblob(4096))",
                 (int(time.time() * 1000),),
             )
+
+    def note_damage(self, error: BaseException) -> bool:
+        """Whether an error says that the file is damaged; if so the next `SpoolFile` renews it."""
+        why = damage_in(error)
+        if why is not None:
+            mark(self.path.parent, why)
+        return why is not None
 
     def standing(self) -> Standing:
         """What is in it now."""
@@ -298,9 +315,50 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
+def _open_or_renew(path: Path) -> sqlite3.Connection:
+    finish(path)
+    why = marked(path.parent) if path.exists() else None
+    if why is None:
+        try:
+            return _open(path)
+        except (sqlite3.Error, Damage) as error:
+            why = damage_in(error)
+            if why is None:
+                raise
+    renew(path, why)
+    return _open(path)
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.executescript((sql_root() / "spool" / "spool.sql").read_text(encoding="utf-8"))
+    try:
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(schema())
+        if "checksum" not in {row[1] for row in connection.execute("PRAGMA table_info(entry)")}:
+            connection.executescript(_sql("checksums"))
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raise what says so if the file is damaged, as far as that shows without reading payloads."""
+    if connection.execute(_sql("sane")).fetchone() != (0,):
+        raise Damage("malformed")
+    _standing(connection)
+
+
+def _sql(name: str) -> str:
+    return (sql_root() / "spool" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _entry(row: Row) -> Entry:
+    """An entry that can be handled, whatever it is."""
+    sound = is_sound(row)
+    payload = row.payload if isinstance(row.payload, bytes) else b""
+    first, second, third, fourth, fifth = (e if type(e) is int else 0 for e in row[1:6])
+    return Entry(row.id, first, second, third, fourth, fifth, payload, sound)

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS entry (
     protocol    INTEGER NOT NULL,  -- major version of remote write; 3: measures and events
     samples     INTEGER NOT NULL,  -- samples that nobody had accounted for when it was spooled
     settled     INTEGER NOT NULL,  -- samples of it that were accounted for before it was spooled
-    payload     BLOB NOT NULL      -- the decompressed message as a snappy block
+    payload     BLOB NOT NULL,     -- the decompressed message as a snappy block
+    checksum    INTEGER            -- of all but id; null in those of before there were any
 ) STRICT;
 
 CREATE TABLE IF NOT EXISTS rejected (

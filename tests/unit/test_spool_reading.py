@@ -83,6 +83,7 @@ def test_status_as_json(tmp_path: Path, spool: SpoolFile) -> None:
         "bytes": 1200,
         "limit_bytes": 2**30,
         "rejected": 3,
+        "damaged_files": [],
     }
 
 

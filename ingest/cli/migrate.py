@@ -1,4 +1,4 @@
-"""`promgres migrate [up|status]`."""
+"""`promgres migrate [up|status|repair]`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from ingest.storage.urls import owner_database_url
 
 
 @click.command("migrate", short_help="bring the database to this version")
-@click.argument("action", type=click.Choice(["up", "status"]), default="up")
+@click.argument("action", type=click.Choice(["up", "status", "repair"]), default="up")
 @with_settings
 def command(settings: Settings, action: str) -> None:
     """Bring the database to this version (up, the default), or say where it stands (status).
 
+    Both up and repair bring back functions, views, triggers and jobs that are gone; repair makes
+    all of them again, as after somebody changed one.
+
     Safe to run from several places at once. `promgres up` does it by itself.
     """
     url = owner_database_url(settings)
-    if action == "up":
-        _up(url, settings)
-    else:
+    if action == "status":
         _status(url, settings)
+    else:
+        _up(url, settings, repair=action == "repair")
 
 
-def _up(url: str, settings: Settings) -> None:
-    report = asyncio.run(migrate(url, settings))
+def _up(url: str, settings: Settings, repair: bool) -> None:
+    report = asyncio.run(migrate(url, settings, repair=repair))
     for path in report.applied:
         click.echo(f"applied {path}")
     click.echo(f"engine {report.engine}: the database is up to date")

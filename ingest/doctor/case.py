@@ -41,6 +41,8 @@ class Thresholds:
     disk_share_warning: float = 0.10
     disk_share_problem: float = 0.03
     disk_bytes_problem: int = GIB
+    inode_share_warning: float = 0.10
+    inode_share_problem: float = 0.01
     clock_warning: float = 2.0
     clock_problem: float = MINUTE
     """Minutes are taken for ended, and time stamps for being in the future, by two clocks."""

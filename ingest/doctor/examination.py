@@ -41,8 +41,10 @@ from ingest.doctor.server import (
     DATABASE,
     ENGINE,
     MIGRATIONS,
+    OBJECTS,
     check_engine,
     check_migrations,
+    check_objects,
     check_server,
     not_migrated,
 )
@@ -72,6 +74,7 @@ Check = Callable[[Case], Awaitable[list[Finding]]]
 FOUNDATIONS: dict[str, Check] = {
     ENGINE: check_engine,
     MIGRATIONS: check_migrations,
+    OBJECTS: check_objects,
     ROLES: check_roles,
     GRANTS: check_grants,
     READ_LOGIN: check_read_login,

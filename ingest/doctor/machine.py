@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -47,6 +48,13 @@ def _check_disk(site: Site, place: Path) -> Finding:
     todo = f"make room: du -xh {place} | sort -h | tail"
     if share < limits.disk_share_problem or usage.free < limits.disk_bytes_problem:
         return problem(DISK, what, todo)
+    inodes = os.statvfs(place)
+    # Some file systems have no fixed number of them, and say 0.
+    inode_share = inodes.f_favail / inodes.f_files if inodes.f_files else 1.0
+    if inode_share < limits.inode_share_warning:
+        complain = problem if inode_share < limits.inode_share_problem else warning
+        few = f"{inodes.f_favail} of {inodes.f_files} inodes free at {place}: no room for files"
+        return complain(DISK, few, f"remove files: du --inodes -x {place} | sort -n | tail")
     if share < limits.disk_share_warning:
         return warning(DISK, what, todo)
     if usage.free < site.settings.spool.max_bytes:

@@ -11,7 +11,8 @@ from ingest.errors import DatabaseUnreachable, MigrationError
 from ingest.migrate import status
 from ingest.storage.inspection import Row
 
-DATABASE, ENGINE, MIGRATIONS = "database", "engine", "migrations"
+DATABASE, ENGINE, MIGRATIONS, OBJECTS = "database", "engine", "migrations", "objects"
+MOST_NAMED = 5
 
 OLDEST_POSTGRES = 15
 OLDEST_TIMESCALEDB = (2, 19)
@@ -32,6 +33,10 @@ def check_server(site: Site, server: Row) -> list[Finding]:
     if server["is_standby"]:
         what = f"{version} is a standby: nothing can be written to it"
         return [problem(DATABASE, what, "give the primary's address in PROMGRES_DATABASE_URL")]
+    if server["encoding"] != "UTF8":
+        what = f"the database is encoded in {server['encoding']}: it cannot hold all text"
+        todo = "dump it, restore it into one made with ENCODING 'UTF8' TEMPLATE template0"
+        return [problem(DATABASE, what, f"{todo}: docs/operations.md, Backup")]
     if server["is_read_only"]:
         what = "transactions are read-only: a provider does this when the disk is full"
         database = identifier(server["database"])
@@ -117,6 +122,17 @@ async def check_migrations(case: Case) -> list[Finding]:
         what = f"not applied yet: {found.pending[0]}{rest}"
         return [problem(MIGRATIONS, what, case.prescribe.migrate)]
     return ok(MIGRATIONS, f"up to date, {len(found.applied)} files")
+
+
+async def check_objects(case: Case) -> list[Finding]:
+    """Functions, views and triggers of ours: none is gone, no trigger is off."""
+    rows = await case.rows("missing_objects")
+    if not rows:
+        return ok(OBJECTS, "every function, view and trigger is there")
+    named = ", ".join(f"{row['kind']} {row['name']}" for row in rows[:MOST_NAMED])
+    rest = f" and {len(rows) - MOST_NAMED} more" if len(rows) > MOST_NAMED else ""
+    repair = case.prescribe.promgres("migrate", "repair")
+    return [problem(OBJECTS, f"gone or switched off: {named}{rest}", repair)]
 
 
 def not_migrated(site: Site) -> Finding:

@@ -29,7 +29,8 @@ async def _check_staging(case: Case, row: Row) -> list[Finding]:
     if not row["is_moved_on"]:
         what = f"the trigger of {table} is off or gone: what is copied there stays there"
         enable = f"ALTER TABLE {table} ENABLE TRIGGER USER"
-        todo = f"{case.prescribe.sql(enable)}; if it is gone, {case.prescribe.migrate}"
+        repair = case.prescribe.promgres("migrate", "repair")
+        todo = f"{case.prescribe.sql(enable)}; if it is gone, {repair}"
         findings.append(problem(STAGING, what, todo))
     if row["size_bytes"] > EMPTY_ABOVE_BYTES:
         findings.append(await _not_emptied(case, table, row["size_bytes"]))

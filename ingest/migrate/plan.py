@@ -62,6 +62,11 @@ def read_bootstrap() -> str:
     return (sql_root() / "bootstrap.sql").read_text(encoding="utf-8")
 
 
+def read_recorder() -> str:
+    """The statement that comes after each repeatable file, $1, and notes what it made."""
+    return (sql_root() / "record_objects.sql").read_text(encoding="utf-8")
+
+
 def _read(kind: str, engine: EngineName) -> tuple[SqlFile, ...]:
     files = [
         _read_file(path)

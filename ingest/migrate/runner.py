@@ -17,7 +17,7 @@ from ingest.errors import MigrationError
 from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
-from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan
+from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
 from ingest.migrate.roles import retry_role_races, set_api_password
 from ingest.model import RETAINED
 from ingest.storage.pool import AnyConnection, Pool, create_pool
@@ -53,10 +53,14 @@ class MigrationStatus:
     pending: list[str] = field(default_factory=list)
 
 
-async def migrate(url: str, settings: Settings) -> MigrationReport:
-    """Bring the database at `url` to this version.
+async def migrate(url: str, settings: Settings, *, repair: bool = False) -> MigrationReport:
+    """Bring the database at `url` to this version, and back what is gone of functions, views,
+    triggers and jobs.
 
     The user of the URL is a superuser, or may create roles, and schemas in the database.
+
+    Args:
+        repair: make functions, views and triggers again though none seems to be gone.
 
     Raises:
         DatabaseUnreachable: no server, or it refuses the login.
@@ -65,17 +69,17 @@ async def migrate(url: str, settings: Settings) -> MigrationReport:
     async with _pool(url, settings) as pool:
         chosen = await choose_engine(pool, settings.engine)
         async with pool.acquire() as connection:
-            return await _migrate(connection, chosen, settings)
+            return await _migrate(connection, chosen, settings, repair)
 
 
 async def _migrate(
-    connection: AnyConnection, chosen: EngineName, settings: Settings
+    connection: AnyConnection, chosen: EngineName, settings: Settings, repair: bool
 ) -> MigrationReport:
     engine = await retry_role_races(lambda: _bootstrap(connection, chosen, settings.engine))
     await _check_owner(connection, engine)
     plan = read_plan(engine)
     applied = await _apply_migrations(connection, plan)
-    applied += await _apply_repeatables(connection, plan)
+    applied += await _apply_repeatables(connection, plan, repair)
     await _apply_policies(connection, settings)
     if settings.api_password is not None:
         password = settings.api_password.get_secret_value()
@@ -170,16 +174,33 @@ async def _apply_migrations(connection: AnyConnection, plan: Plan) -> list[str]:
     return applied
 
 
-async def _apply_repeatables(connection: AnyConnection, plan: Plan) -> list[str]:
-    """Apply the first one that changed and all after it, at once: later ones may stand on it."""
+async def _apply_repeatables(connection: AnyConnection, plan: Plan, everything: bool) -> list[str]:
+    """Apply the first one that changed and all after it, at once: later ones may stand on it. All
+    of them, where something is gone that they made."""
     async with locked(connection):
+        await connection.execute("SET LOCAL ROLE promgres_owner")
         record = await _read_record(connection)
         changed = [record.get(file.path) != file.checksum for file in plan.repeatables]
-        if not any(changed):
-            return []
-        files = plan.repeatables[changed.index(True) :]
-        await _apply(connection, files)
+        first = (
+            0 if everything or await _misses_objects(connection) else [*changed, True].index(True)
+        )
+        files = plan.repeatables[first:]
+        if files:
+            kept = [file.path for file in plan.repeatables[:first]]
+            await connection.execute("DELETE FROM internal.object WHERE file <> ALL ($1)", kept)
+        recorder = read_recorder()
+        for file in files:
+            await _apply(connection, [file])
+            if "CREATE OR REPLACE" in file.text:  # else it alters or grants, others' objects too
+                await connection.execute(recorder, file.path)
         return [file.path for file in files]
+
+
+async def _misses_objects(connection: AnyConnection) -> bool:
+    if await connection.fetchval("SELECT to_regclass('internal.missing_object')") is None:
+        return True
+    missing: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM internal.missing_object)")
+    return missing
 
 
 async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:

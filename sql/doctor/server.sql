@@ -2,6 +2,7 @@
 SELECT current_setting('server_version') AS version,
     current_setting('server_version_num')::int AS version_number,
     current_database()::text AS database,
+    current_setting('server_encoding') AS encoding,
     current_user::text AS login,
     pg_is_in_recovery() AS is_standby,
     current_setting('default_transaction_read_only')::bool AS is_read_only,

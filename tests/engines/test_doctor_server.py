@@ -7,6 +7,7 @@ import time
 from ingest.doctor import Level
 from tests.support.databases import Database, execute
 from tests.support.doctoring import diagnose, heals
+from tests.support.postgres import Cluster
 
 VIEWS = "common/repeatable/30_old_stack_views.sql"
 CATALOGUE = "common/migrations/0001_catalogue.sql"
@@ -81,6 +82,17 @@ async def test_a_provider_made_it_read_only(postgres_db: Database) -> None:
         f"ALTER DATABASE test_{name} SET default_transaction_read_only = off",
     )
     assert (await diagnose(postgres_db)).level("database") == Level.OK
+
+
+async def test_the_encoding_cannot_hold_all_text(cluster: Cluster) -> None:
+    url = cluster.url("postgres")
+    await execute(url, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        found = (await diagnose(Database(cluster.url("ascii"), "postgres"))).only("database")
+        assert found.level == Level.PROBLEM
+        assert found.what == "the database is encoded in SQL_ASCII: it cannot hold all text"
+    finally:
+        await execute(url, "DROP DATABASE ascii WITH (FORCE)")
 
 
 async def test_the_clocks_differ(engine_db: Database) -> None:

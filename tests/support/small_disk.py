@@ -35,10 +35,22 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(megabytes: int) -> Iterator[SmallDisk]:
-    """Mount one; without the right to do that the test skips."""
+def small_disk(megabytes: int, inodes: int = 0) -> Iterator[SmallDisk]:
+    """Mount one; without the right to do that the test skips.
+
+    Args:
+        inodes: how many files it can hold; 0: as many as fit.
+    """
     with public_directory() as directory:
-        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(directory)]
+        command = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={megabytes}m,nr_inodes={inodes}",
+            "none",
+            str(directory),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"only root can mount a small disk: {done.stderr.strip()}")

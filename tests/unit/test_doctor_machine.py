@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ingest.config.settings import SpoolSettings
 from ingest.doctor import Finding, Level, Site
 from ingest.doctor.machine import check_disk, check_spool
 from ingest.writer.spool_file import FILE, FOLDER, Entry, SpoolFile
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture
@@ -120,6 +122,23 @@ def test_a_disk_that_cannot_hold_the_spool(tmp_path: Path) -> None:
     (found,) = check_disk(site(tmp_path, 2**60, **ROOMY))
     assert found.level == Level.WARNING
     assert "the spool may take" in found.what
+
+
+def test_a_disk_without_inodes() -> None:
+    with small_disk(20, inodes=100) as disk:
+        (found,) = check_disk(site(disk.path, **ROOMY))
+        assert found.level == Level.OK
+        for number in range(93):
+            (disk.path / f"file_{number}").touch()
+        (found,) = check_disk(site(disk.path, **ROOMY))
+        assert found.level == Level.WARNING
+        assert f"of 100 inodes free at {disk.path}" in found.what
+        with suppress(OSError):
+            for number in range(93, 101):
+                (disk.path / f"file_{number}").touch()
+        (found,) = check_disk(site(disk.path, **ROOMY))
+        assert found.level == Level.PROBLEM
+        assert f"0 of 100 inodes free at {disk.path}" in found.what
 
 
 def test_a_data_directory_that_is_not_there_yet(tmp_path: Path) -> None:

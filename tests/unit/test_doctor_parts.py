@@ -28,6 +28,7 @@ SERVER = {
     "version_number": 170005,
     "database": "metrics",
     "login": "me",
+    "encoding": "UTF8",
     "is_standby": False,
     "is_read_only": False,
 }
@@ -40,6 +41,7 @@ SERVER = {
         ({"version": "14.2", "version_number": 140002}, Level.PROBLEM, "14.2 is too old"),
         ({"is_standby": True}, Level.PROBLEM, "standby"),
         ({"is_read_only": True}, Level.PROBLEM, "read-only"),
+        ({"encoding": "LATIN1"}, Level.PROBLEM, "encoded in LATIN1"),
     ],
 )
 def test_servers(change: dict[str, Any], level: Level, word: str) -> None:

@@ -15,7 +15,8 @@ log = get_logger("background")
 
 STAGING_EVERY_SECONDS = 5.0
 DRAIN_IDLE_SECONDS = 0.5
-ROLLUP_IDLE_SECONDS = 1.0
+ROLLUP_IDLE_SECONDS = 10.0
+"""Between two looks for late data: a minute that still fills is recomputed so often at most."""
 AUDIT_EVERY_SECONDS = 3600.0
 AUDIT_ROWS_AT_ONCE = 10_000
 LONGEST_ROUND_SECONDS = 900.0

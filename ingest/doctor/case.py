@@ -25,7 +25,7 @@ class Thresholds:
 
     rollup_lag: float = 5 * MINUTE
     """Rollups are stored a minute or so after a bucket has ended."""
-    rollup_patience: float = 5.0
+    rollup_patience: float = 15.0
     """How long to watch whether the worker takes what waits for it."""
     job_overdue: float = 10 * MINUTE
     """The extension's scheduler starts a job within seconds of its time."""

@@ -53,11 +53,13 @@ class Touched(NamedTuple):
 
     Attributes:
         minutes_ms: starts of the minutes with samples.
-        series_ids: of whom they are; None where few minutes tell enough.
+        series_ids: of whom they are; None where it does not matter, as with current samples.
+        recent_minutes_ms: further minutes, where it does not matter whose they are.
     """
 
     minutes_ms: Sequence[int]
     series_ids: Sequence[int] | None
+    recent_minutes_ms: Sequence[int] = ()
 
 
 class Database:
@@ -196,14 +198,17 @@ class Database:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
-        minutes = [to_datetime(minute_ms) for minute_ms in touched.minutes_ms]
-        mark = "internal.mark_samples($1, $2, $3)"
+        marks = [(touched.minutes_ms, touched.series_ids), (touched.recent_minutes_ms, None)]
         table = StagingTable(target, "sample", SAMPLE_COLUMNS)
         try:
             async with self._transaction() as connection:
                 for payload, told in _telling_last(payloads, sent):
                     await self._copy(connection, table, payload, told)
-                await self._finish(connection, mark, target, minutes, touched.series_ids)
+                for minutes_ms, series_ids in marks:
+                    if minutes_ms:
+                        minutes = [to_datetime(minute_ms) for minute_ms in minutes_ms]
+                        mark = "internal.mark_samples($1, $2, $3)"
+                        await self._finish(connection, mark, target, minutes, series_ids)
         except NEEDS_STAGING:
             return False
         return True

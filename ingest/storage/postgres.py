@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import asyncpg
 
@@ -31,9 +32,26 @@ ROUND_SECONDS = 0.5
 PREPARE_SECONDS, WORK_SECONDS = 60, 600
 """The longest that making partitions, and one piece of background work, may take."""
 
+PASS_SECONDS = 10.0
+"""No hour is taken again before so much time has passed: minutes that ended long ago and still fill
+(late data) are recomputed so often and not with every batch, while what is new is never far behind.
+Readers compute what waits."""
+
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
 EXPIRED_PARTITIONS_AT_ONCE = 8
+
+
+class RollupPass(NamedTuple):
+    """One way through the marked hours, from the newest to the oldest.
+
+    Attributes:
+        began: monotonic seconds.
+        oldest: the oldest hour that was taken; None at the beginning.
+    """
+
+    began: float
+    oldest: datetime | None = None
 
 
 class PostgresEngine:
@@ -45,6 +63,7 @@ class PostgresEngine:
         self._horizons = horizons
         self._prepared: dict[str, set[int]] = {store: set() for store in STORES}
         self._windows = dict.fromkeys(ROLLUP_TARGETS, timedelta(hours=1))
+        self._passes: dict[str, RollupPass] = {}
         self._housekeeping_due = 0.0
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
@@ -79,6 +98,8 @@ class PostgresEngine:
         for target in ROLLUP_TARGETS:
             async with borrow(pool, WORK_SECONDS) as connection:
                 marks += await self._store_rollups(connection, target)
+        if not marks:
+            self._passes.clear()
         if time.monotonic() >= self._housekeeping_due:
             async with borrow(pool, WORK_SECONDS) as connection:
                 finished = await self._drop_expired(connection)
@@ -89,7 +110,18 @@ class PostgresEngine:
     async def _store_rollups(self, connection: AnyConnection, target: str) -> int:
         window = self._windows[target]
         began = time.monotonic()
-        marks: int = await connection.fetchval(f"SELECT {target}.rollup_work($1)", window)
+        under_way = self._passes.get(target)
+        if under_way is None or began > under_way.began + PASS_SECONDS:
+            under_way = RollupPass(began)
+        round_ = f"{target}.rollup_round($1::interval, now() - interval '70 s', $2::timestamptz)"
+        row = await connection.fetchrow(
+            f"SELECT marks, oldest FROM {round_}",  # noqa: S608
+            window,
+            under_way.oldest,
+        )
+        assert row is not None
+        marks: int = row["marks"]
+        self._passes[target] = under_way._replace(oldest=row["oldest"] or under_way.oldest)
         elapsed = time.monotonic() - began
         if elapsed > ROUND_SECONDS:
             self._windows[target] = max(window / 2, SHORTEST_WINDOW)
@@ -145,5 +177,6 @@ class PostgresEngine:
         self, connection: AnyConnection, target: str, start: datetime, end: datetime
     ) -> None:
         while await connection.fetchval(f"SELECT {target}.has_work($1, $2)", start, end):
+            self._passes.pop(target, None)
             if not await self._store_rollups(connection, target):
                 await asyncio.sleep(0.1)  # another process is at work on them

@@ -3,24 +3,31 @@
 Samples that are all new go straight into the sample table. A batch with a duplicate is refused
 there; it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each
 time that the short way fails, until it works again. A failed attempt leaves dead rows behind, so
-with duplicates in every batch only one in 65 tries. Items always go through staging; its triggers,
-too, have a short way, which they are told to try as long as the batch before had no duplicate.
+with duplicates in every batch only one in 65 tries. A batch of late samples, each series at times
+of its own, goes through staging because the trigger marks it exactly. Items always go through
+staging; its triggers, too, have a short way, which they are told to try as long as the batch before
+had no duplicate.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ingest.model import ITEM_STORES, TARGETS
+from ingest.model import ITEM_STORES, TARGETS, Int64s
 from ingest.storage.database import Database, Touched
 from ingest.writer.items import AnyBatch
 from ingest.writer.metrics import BATCHES
 
 MINUTE_MS = 60_000
-MARKED_BY_MINUTE = 60
-"""Up to so many minutes of a batch are marked one by one; beyond, hours and series are."""
+HOUR_MS = 3_600_000
+LATE_MS = 5 * MINUTE_MS
+"""Of older samples rollups are told whose they are: one metric's are no other's business."""
+MOST_MARKED_FOR_NOTHING = 4
+"""Each series of a late batch is taken to have samples in each of its hours, unless that makes so
+many times more pairs than there are samples."""
 LONGEST_DETOUR = 64
 
 
@@ -55,9 +62,12 @@ class Way:
             )
             self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
             return counts
+        touched = touched_by(batches, time.time_ns() // 1_000_000)
+        if touched is None:
+            return await self._through_staging(store, payloads, sent, expect_duplicates=False)
         if self._left[store]:
             self._left[store] -= 1
-        elif await self._database.append_samples(store, payloads, touched_by(batches), sent):
+        elif await self._database.append_samples(store, payloads, touched, sent):
             self._detour[store] = 1
             BATCHES.labels(store, "direct").inc()
             return [len(batch) for batch in batches]
@@ -77,11 +87,21 @@ class Way:
         return await self._database.copy_to_staging(store, payloads, expect_duplicates, sent)
 
 
-def touched_by(batches: Sequence[AnyBatch]) -> Touched:
-    """Minutes, and series where there are many minutes, of the batches."""
+def touched_by(batches: Sequence[AnyBatch], now_ms: int) -> Touched | None:
+    """What of the batches rollups have to know; None if only the rows themselves can tell."""
     timestamps = np.concatenate([batch.timestamp_ms for batch in batches])
-    minutes = np.unique(timestamps // MINUTE_MS) * MINUTE_MS
-    if len(minutes) <= MARKED_BY_MINUTE:
-        return Touched(minutes.tolist(), None)
-    series_ids = np.unique(np.concatenate([batch.owner_ids for batch in batches]))
-    return Touched(minutes.tolist(), series_ids.tolist())
+    late = timestamps < now_ms - LATE_MS
+    if not late.any():
+        return Touched(_minutes_of(timestamps), None)
+    owners = np.concatenate([np.asarray(batch.owner_ids, np.int64) for batch in batches])[late]
+    series_ids = np.unique(owners)
+    hours = np.unique(timestamps[late] // HOUR_MS)
+    if len(series_ids) * len(hours) > MOST_MARKED_FOR_NOTHING * len(owners):
+        return None
+    recent = _minutes_of(timestamps[~late])
+    return Touched(_minutes_of(timestamps[late]), series_ids.tolist(), recent)
+
+
+def _minutes_of(timestamps: Int64s) -> list[int]:
+    minutes: list[int] = (np.unique(timestamps // MINUTE_MS) * MINUTE_MS).tolist()
+    return minutes

@@ -5,7 +5,7 @@ SELECT s.store, format('%I.%I', s.target, s.name) AS relation, s.name = 'sample'
     coalesce(bool_or(p.bounds @> now()), false) AS has_today,
     extract(epoch FROM now() - max(upper(p.bounds)))::float8 AS since_newest,
     count(*) FILTER (
-        WHERE upper(p.bounds) <= now() - make_interval(days => internal.retention_days(s.target), secs => $1)
+        WHERE upper(p.bounds) <= now() - make_interval(hours => 24 * internal.retention_days(s.target), secs => $1)
     )::int AS expired
 FROM internal.store s
 LEFT JOIN LATERAL internal.partitions_of(s.store) AS p ON true

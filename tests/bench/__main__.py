@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 BENCHMARKS = (
-    "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "staging", "disk",
-    "push", "keys", "baseline",
+    "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
+    "disk", "push", "keys", "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -28,6 +28,10 @@ TARGETS = {
     "backfill_in_order_slowest_to_median_ratio": "<= 10",
     "backfill_shuffled_slowest_to_median_ratio": "<= 10",
     "year_by_day_ms": "<= 20",
+    "settled_read_beside_marks_ratio": "<= 2",
+    "year_by_day_of_what_waits_ms": "<= 1000",
+    "late_to_current_ingest_ratio": ">= 0.9",
+    "worker_samples_per_second": ">= 330,000",
     "timescaledb_bytes_per_sample": "<= 4",
     "push_events_per_second": ">= 16,667",
     "push_over_kill_events_per_second": ">= 16,667",

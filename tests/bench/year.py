@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
 from datetime import UTC, datetime, timedelta
@@ -15,14 +16,14 @@ from ingest.writer.copy import encode_rows
 from tests.bench.raw import copy_payload
 from tests.support.stack import Stack, running_stack
 
-DAYS = 364
+DAYS = int(os.environ.get("BENCH_YEAR_DAYS", "364"))
 SAMPLES_A_DAY = 1440
 METRICS = 20
 REPETITIONS = 20
 DAY_MS = 86_400_000
 
 QUERY = """
-SELECT * FROM api.get_agg_metric('year_0', 'common', '1 day', $1, $2)
+SELECT * FROM api.get_agg_metric($3, 'common', '1 day', $1, $2)
 """
 WAIT = "SELECT count(*) FROM internal.rollup_mark WHERE hour < now() - interval '2 hours'"
 ENSURE = "SELECT internal.ensure_partitions('internal', $1, $2)"
@@ -49,12 +50,38 @@ async def _measure(stack: Stack) -> dict[str, float]:
         await connection.execute("VACUUM ANALYZE")
         whole = await _median_ms(connection, start, end)
         odd = timedelta(minutes=17, seconds=23)
-        return {
+        figures = {
             "year_by_day_ms": whole,
             "year_by_day_odd_edges_ms": await _median_ms(connection, start + odd, end - odd),
         }
+        return figures | await _beside_marks(connection, start, end)
     finally:
         await connection.close()
+
+
+async def _beside_marks(
+    connection: asyncpg.Connection, start: datetime, end: datetime
+) -> dict[str, float]:
+    """The same question while a year of another metric waits for the worker, and when it has come
+    to it, in turns of one run; and the question for that other metric."""
+    [row] = await connection.fetch(RESOLVE, [bytes(15) + b"!"], 1, ["backfilled"])
+    first_ms, hours = int(start.timestamp() * 1000), DAYS * 24
+    times = first_ms + np.arange(hours) * 3_600_000
+    series_id = np.full(hours, row["series_id"])
+    payload = encode_rows(Rows(series_id, times, np.arange(hours, dtype=np.float64)))
+    async with connection.transaction():
+        await connection.execute("SELECT FROM internal.target FOR NO KEY UPDATE")  # no worker
+        await copy_payload(connection, payload, "staging_internal", "sample")
+        waiting = await _median_ms(connection, start, end)
+        live = await _median_ms(connection, start, end, "backfilled")
+        while await connection.fetchval("SELECT internal.rollup_work('1 day')"):
+            pass
+        settled = await _median_ms(connection, start, end)
+    return {
+        "settled_read_beside_marks_ratio": waiting / settled,
+        "year_by_day_beside_marks_ms": waiting,
+        "year_by_day_of_what_waits_ms": live,
+    }
 
 
 async def _rolled_up(connection: asyncpg.Connection) -> None:
@@ -80,11 +107,13 @@ async def _fill(connection: asyncpg.Connection, start: datetime, end: datetime) 
         await copy_payload(connection, payload, "staging_internal", "sample")
 
 
-async def _median_ms(connection: asyncpg.Connection, start: datetime, end: datetime) -> float:
+async def _median_ms(
+    connection: asyncpg.Connection, start: datetime, end: datetime, metric: str = "year_0"
+) -> float:
     times = []
     for _ in range(REPETITIONS):
         began = time.perf_counter()
-        rows = await connection.fetch(QUERY, start, end)
+        rows = await connection.fetch(QUERY, start, end, metric)
         times.append((time.perf_counter() - began) * 1000)
         assert len(rows) >= DAYS
     return statistics.median(times)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import struct
 from collections.abc import AsyncIterator
@@ -244,6 +245,122 @@ async def test_a_year_at_a_days_step_reads_stored_days(postgres_db: Database) ->
         plan = await samples.connection.fetch(f"EXPLAIN {query}", "common", "m")
         assert not any("sample" in row[0] and "Scan" in row[0] for row in plan), plan
         assert len(await samples.connection.fetch(query, "common", "m")) in (361, 362)
+
+
+RAW_ROWS_READ = """
+    SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int
+    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^sample_p'
+"""
+RAW_SCANS = """
+    SELECT sum(seq_scan + coalesce(idx_scan, 0))::int
+    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^sample_p'
+"""
+YEAR = "api.get_agg_metric($1, 'common', '24 hours', $2, $3)"
+
+
+async def _cost(samples: Samples, name: str, days: int = 360) -> tuple[int, int, int]:
+    """Of a question by the day: its rows, the raw rows it reads, and the pages it touches."""
+    asked = (name, TODAY - timedelta(days=days), TODAY)
+    connection = samples.connection
+    await connection.fetch(f"SELECT * FROM {YEAR}", *asked)  # what a session learns once
+    async with connection.transaction():
+        rows = len(await connection.fetch(f"SELECT * FROM {YEAR}", *asked))
+        raw_rows = await connection.fetchval(RAW_ROWS_READ)
+    explained = await connection.fetchval(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {YEAR}", *asked
+    )
+    plan = json.loads(explained)[0]["Plan"]
+    return rows, raw_rows, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def test_a_backfill_of_one_metric_costs_the_others_nothing(postgres_db: Database) -> None:
+    async with samples_of(postgres_db) as samples:
+        settled, late = await samples.series("settled"), await samples.series("late")
+        hours = [TODAY - timedelta(hours=n) for n in range(1, 24 * 360 + 1)]
+        await samples.copy([(hour, settled, 1.0, None) for hour in hours])
+        await samples.settle()
+        await samples.connection.execute("VACUUM ANALYZE")
+        rows, raw_rows, pages = await _cost(samples, "settled")
+        assert (rows, raw_rows) == (360, 0)
+        for start in range(0, len(hours), 2000):
+            await samples.copy([(hour, late, 1.0, None) for hour in hours[start : start + 2000]])
+        beside = await _cost(samples, "settled")
+        assert beside[:2] == (360, 0)
+        assert beside[2] <= 2 * pages, (pages, beside)
+
+
+async def test_live_buckets_are_read_in_one_pass(postgres_db: Database) -> None:
+    """One scan of each day's partition, not one a bucket."""
+    async with samples_of(postgres_db) as samples:
+        live, other = await samples.series("live"), await samples.series("other")
+        minutes = [TODAY - timedelta(minutes=n) for n in range(1, 24 * 60 * 3 + 1)]
+        await samples.copy([(minute, other, 1.0, None) for minute in minutes])
+        await samples.settle()
+        await samples.copy([(minute, live, 1.0, None) for minute in minutes])
+        for width in (timedelta(hours=1), timedelta(days=1)):
+            async with samples.connection.transaction():
+                asked = ("live", width, TODAY - timedelta(days=3), TODAY)
+                rows = await samples.connection.fetch(
+                    "SELECT * FROM api.get_agg_metric($1, 'common', $2, $3, $4)", *asked
+                )
+                assert len(rows) == timedelta(days=3) // width
+                # The planner's own look at both ends of an index counts, too.
+                assert await samples.connection.fetchval(RAW_SCANS) <= 2 * 3
+                assert await samples.connection.fetchval(RAW_ROWS_READ) <= 2 * len(minutes)
+
+
+async def test_the_worker_takes_a_mark_for_its_metric_alone(postgres_db: Database) -> None:
+    """And stores an hour whose other metric is still marked."""
+    async with samples_of(postgres_db) as samples:
+        for name in ("one", "two"):
+            series = await samples.series(name)
+            await samples.copy([(at(n), series, 1.0, None) for n in range(60, 120)])
+        await samples.settle()
+        await samples.connection.execute("UPDATE internal.stored_1m SET samples = 7")
+        await samples.copy([(at(59), await samples.series("one"), 1.0, None)])
+        assert await samples.engine.work(samples.pool) == 1
+        assert plain(await samples.rollup("1d", "one"), "samples") == [(8,)]
+        assert plain(await samples.rollup("1d", "two"), "samples") == [(60,)]
+        assert await samples.connection.fetchval("SELECT count(*) FROM internal.stored_1d") == 2
+
+
+async def test_marks_of_an_earlier_version_are_about_all_metrics(postgres_db: Database) -> None:
+    """Of a minute, of a whole hour, of a whole hour of some metrics: until they are worked off."""
+    async with samples_of(postgres_db) as samples:
+        both = [await samples.series("one"), await samples.series("two")]
+        await samples.copy([(at(3600 * n), one, 1.0, None) for one in both for n in range(3)])
+        await samples.settle()
+        await samples.connection.executemany(
+            "INSERT INTO internal.sample VALUES ($1, $2, 1, NULL)",  # as if nobody had marked it
+            [(at(3600 * n + 60), one) for one in both for n in range(3)],
+        )
+        assert plain(await samples.rollup("1d", "two"), "samples") == [(3,)]
+        await samples.connection.executemany(
+            "INSERT INTO internal.rollup_mark (hour, minute, metrics) VALUES ($1, $2, $3)",
+            [(at(0), at(60), None), (at(3600), None, None), (at(7200), None, [1])],
+        )
+        for _ in range(2):
+            for name in ("one", "two"):
+                for width, buckets in zip(WIDTHS, (6, 3, 1), strict=True):
+                    rows = await samples.rollup(width, name)
+                    assert (len(rows), sum(row["samples"] for row in rows)) == (buckets, 6)
+            await samples.settle()
+        assert await samples.connection.fetchval("SELECT count(*) FROM internal.rollup_mark") == 0
+
+
+async def test_a_minute_that_still_fills_is_stored_once_a_pass(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not with every batch; what is in none of them yet is read all the same."""
+    monkeypatch.setattr("ingest.storage.postgres.PASS_SECONDS", 3600.0)
+    async with samples_of(postgres_db) as samples:
+        series = await samples.series("m")
+        for n, taken in ((1, 1), (2, 0)):
+            await samples.copy([(at(n), series, 1.0, None)])
+            assert await samples.engine.work(samples.pool) == taken
+            for width in WIDTHS:
+                assert plain(await samples.rollup(width, "m"), "samples") == [(n,)], width
+        assert await samples.engine.work(samples.pool) == 1, "the next pass"
 
 
 async def test_rollups_may_be_read_within_a_serializable_snapshot(postgres_db: Database) -> None:

@@ -120,7 +120,7 @@ AS $function$
         DELETE FROM app.idempotency
         WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM app.idempotency
-            WHERE time < now() - interval '7 days'
+            WHERE time < now() - interval '168 hours'
             ORDER BY time
             LIMIT p_limit
         ))

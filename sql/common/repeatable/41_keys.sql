@@ -157,6 +157,7 @@ CREATE OR REPLACE FUNCTION app.rotate_key(
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'  -- where a day of the overlap is 24 hours
 AS $function$
 DECLARE
     v_old app.api_key := internal.locked_key(key_id);

@@ -45,7 +45,7 @@ BEGIN
     DELETE FROM app.audit
     WHERE audit_id IN (
         SELECT audit_id FROM app.audit
-        WHERE at < now() - make_interval(days => p_days)
+        WHERE at < now() - make_interval(hours => 24 * p_days)
         ORDER BY at
         LIMIT p_limit
         FOR UPDATE SKIP LOCKED

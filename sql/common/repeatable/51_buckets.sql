@@ -2,6 +2,9 @@
 --
 -- Buckets are counted in UTC from Monday 2000-01-03 (months from 2000-01-01), whatever the
 -- session's time zone. Everything here is plain arithmetic and touches no table.
+--
+-- A day is '24 hours', here and wherever time is counted: a timestamptz and '1 day' make 23 or 25
+-- hours where the session's time zone changes its clocks. (To date_bin alone they are the same.)
 
 -- How many months an interval has; 0 for one of days, hours and seconds.
 CREATE OR REPLACE FUNCTION internal.interval_months(p_interval interval) RETURNS int
@@ -102,7 +105,7 @@ AS $$
     SELECT part.*
     FROM internal.whole_units('1 minute', p_interval, p_from, p_to) AS m,
         internal.whole_units('1 hour', p_interval, m.lo, m.hi) AS h,
-        internal.whole_units('1 day', p_interval, h.lo, h.hi) AS d,
+        internal.whole_units('24 hours', p_interval, h.lo, h.hi) AS d,
         LATERAL (
             VALUES
                 ('rollup_raw', p_from, m.lo),

@@ -17,6 +17,19 @@ JOIN internal.series s USING (series_id)
 WHERE s.target = %1$L AND x.value <> 'NaN';
 COMMENT ON VIEW %1$I.rollup_raw IS
     'Samples of target %1$s as buckets of their own: what rollup_1m has, without the minutes';
+
+CREATE OR REPLACE FUNCTION %1$I.rollup_raw_between(
+    p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
+)
+RETURNS SETOF %1$I.rollup_raw
+LANGUAGE sql STABLE
+AS $function$
+    SELECT * FROM %1$I.rollup_raw AS r
+    WHERE r.tenant_id = p_tenant_id AND r.schema = ANY (p_schemas) AND r.name = ANY (p_names)
+        AND r.bucket >= p_from AND r.bucket < p_to
+$function$;
+COMMENT ON FUNCTION %1$I.rollup_raw_between IS
+    'Rows of rollup_raw of some metrics with p_from <= bucket < p_to; the planner sees through it';
         $view$, v_target);
     END LOOP;
 END
@@ -97,11 +110,9 @@ BEGIN
         RETURN QUERY EXECUTE format(
             'SELECT internal.bucket_start($1, r.bucket), r.name,
                     CASE WHEN $2 THEN sum(r.sum) END, max(r.max), max(r.exact_max)
-             FROM %I.%I AS r
-             WHERE r.tenant_id = $3 AND r.schema = ANY ($4) AND r.name = ANY ($5)
-               AND r.bucket >= $6 AND r.bucket < $7
+             FROM %I.%I($3, $4, $5, $6, $7) AS r
              GROUP BY 1, 2',
-            p_target, v_part.source
+            p_target, v_part.source || '_between'
         ) USING p_interval, p_target = 'cumsum', internal.current_tenant_id(), p_schemas, p_names,
                 v_part.lo, v_part.hi;
     END LOOP;

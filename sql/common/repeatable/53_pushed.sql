@@ -16,7 +16,7 @@ CREATE OR REPLACE FUNCTION internal.pushed_rows(
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    v_day   timestamptz := least(p_to, p_before_time, now()) - interval '1 day';
+    v_day   timestamptz := least(p_to, p_before_time, now()) - interval '24 hours';
     v_part  record;
     v_left  int := p_limit;
     v_found int;

@@ -19,7 +19,8 @@ AS $$
     FROM edge
     CROSS JOIN internal.read_plan('1 day', '-infinity', edge.old) AS p
     JOIN (
-        VALUES ('rollup_1m', interval '1 minute'), ('rollup_1h', '1 hour'), ('rollup_1d', '1 day')
+        VALUES ('rollup_1m', interval '1 minute'), ('rollup_1h', '1 hour'),
+            ('rollup_1d', '24 hours')
     ) AS w (source, width) USING (source)
     ORDER BY 3 DESC
 $$;
@@ -36,9 +37,9 @@ AS $$
 DECLARE
     v_minute text := CASE WHEN p_width > interval '1 minute' THEN format(
         '(SELECT max(r.bucket)
-          FROM %I.rollup_1m AS r
-          WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = newest.name
-            AND r.bucket >= newest.bucket AND r.bucket < newest.bucket + $1)', p_target) END;
+          FROM %I.rollup_1m_between(
+              $2, $3, ARRAY[newest.name], newest.bucket, newest.bucket + $1) AS r)',
+        p_target) END;
 BEGIN
     RETURN QUERY EXECUTE format(
         'SELECT coalesce(%s, newest.bucket), newest.name, newest.value
@@ -46,12 +47,10 @@ BEGIN
              SELECT DISTINCT ON (r.name)
                     date_bin($1, r.bucket, ''2000-01-03 00:00+00'') AS bucket, r.name,
                     coalesce(r.exact_last, r.last::text::numeric) AS value
-             FROM %I.%I AS r
-             WHERE r.tenant_id = $2 AND r.schema = ANY ($3) AND r.name = ANY ($4)
-               AND r.bucket >= $5 AND r.bucket < $6
+             FROM %I.%I($2, $3, $4, $5, $6) AS r
              ORDER BY r.name, 1 DESC, r.exact_last IS NULL, r.bucket DESC, r.%I DESC
          ) AS newest',
-        coalesce(v_minute, 'NULL'), p_target, p_source,
+        coalesce(v_minute, 'NULL'), p_target, p_source || '_between',
         CASE p_source WHEN 'rollup_raw' THEN 'series_id' ELSE 'schema' END
     ) USING p_width, internal.current_tenant_id(), p_schemas, p_names, p_lo, p_hi;
 END

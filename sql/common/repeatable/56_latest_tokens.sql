@@ -31,7 +31,7 @@ AS $$
         SELECT internal.newest_minute(p_schema, 'manifest_tokenomics_total_supply')
     ) AS newest (minute)
     CROSS JOIN internal.token_values(
-        p_schema, '1 minute', greatest(newest.minute, now() - interval '1 day'),
+        p_schema, '1 minute', greatest(newest.minute, now() - interval '24 hours'),
         newest.minute + interval '1 minute'
     ) AS v
     ORDER BY v.bucket DESC
@@ -47,7 +47,7 @@ AS $$
     SELECT s.bucket, internal.decimal_text(s.circulating)
     FROM internal.newest_supply_minute(p_schema) AS minute
     CROSS JOIN internal.token_supplies(
-        p_schema, '1 minute', greatest(minute, now() - interval '1 day'),
+        p_schema, '1 minute', greatest(minute, now() - interval '24 hours'),
         minute + interval '1 minute'
     ) AS s
 $$;
@@ -63,7 +63,7 @@ AS $$
     FROM internal.newest_minute(p_schema, 'total_mfx_burned') AS minute
     CROSS JOIN internal.metric_maxima(
         ARRAY[p_schema], ARRAY['total_mfx_burned'], '1 minute',
-        greatest(minute, now() - interval '1 day'), minute + interval '1 minute'
+        greatest(minute, now() - interval '24 hours'), minute + interval '1 minute'
     ) AS m
 $$;
 
@@ -77,7 +77,7 @@ AS $$
     SELECT v.bucket, internal.decimal_text(v.fdv)
     FROM internal.newest_minute(p_schema, 'manifest_tokenomics_total_supply') AS minute
     CROSS JOIN internal.token_values(
-        p_schema, '1 minute', greatest(minute, now() - interval '1 day'),
+        p_schema, '1 minute', greatest(minute, now() - interval '24 hours'),
         minute + interval '1 minute'
     ) AS v
     WHERE v.fdv IS NOT NULL
@@ -93,7 +93,7 @@ AS $$
     SELECT v.bucket, internal.decimal_text(v.market_cap)
     FROM internal.newest_supply_minute(p_schema) AS minute
     CROSS JOIN internal.token_values(
-        p_schema, '1 minute', greatest(minute, now() - interval '1 day'),
+        p_schema, '1 minute', greatest(minute, now() - interval '24 hours'),
         minute + interval '1 minute'
     ) AS v
 $$;

@@ -22,12 +22,22 @@ BEGIN
         v_mark := CASE WHEN v_way.name = 'sample' AND v_way.target <> 'geo' THEN $mark$
     IF v_new > 0 THEN
         SELECT array_agg(DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00'))
-        INTO v_minutes FROM new_rows;
-        PERFORM internal.mark_samples(
-            '@target@', v_minutes,
-            CASE WHEN cardinality(v_minutes) > 60
-                THEN ARRAY(SELECT DISTINCT series_id FROM new_rows) END
-        );
+                FILTER (WHERE time >= v_late_before),
+            bool_or(time < v_late_before)
+        INTO v_minutes, v_is_late FROM new_rows;
+        PERFORM internal.mark_samples('@target@', v_minutes, NULL);
+        IF v_is_late THEN
+            INSERT INTO @target@.rollup_mark (hour, minute, metric_id, minutes)
+            SELECT date_bin('1 hour', r.minute, '2000-01-03 00:00+00'), max(r.minute),
+                s.metric_id, bit_or(internal.minute_bit(r.minute))
+            FROM (
+                SELECT DISTINCT date_bin('1 minute', time, '2000-01-03 00:00+00') AS minute,
+                    series_id
+                FROM new_rows WHERE time < v_late_before
+            ) AS r
+            JOIN internal.series AS s USING (series_id)
+            GROUP BY 1, 3;
+        END IF;
     END IF;$mark$ ELSE '' END;
 
         EXECUTE replace(replace(replace(replace(replace(replace($template$
@@ -38,8 +48,10 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    v_new     bigint;
-    v_minutes timestamptz[];
+    v_new         bigint;
+    v_late_before timestamptz := internal.late_before();
+    v_minutes     timestamptz[];
+    v_is_late     boolean;
 BEGIN
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
         BEGIN

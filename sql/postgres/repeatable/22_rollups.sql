@@ -1,15 +1,16 @@
 -- Rollups of engine postgres, for the targets internal and cumsum (@target@ below).
 --
--- A bucket with a mark in it is live: whoever reads it computes it. All other buckets are stored.
--- parts_1m, parts_1h and parts_1d put the two together; the worker turns live ones into stored ones.
+-- A metric's bucket with a mark in it is live: whoever reads it computes it. All other buckets are
+-- stored. parts_1m, parts_1h and parts_1d put the two together, and so do rollup_1m_between and its
+-- like, which know the period that is wanted; the worker turns live ones into stored ones.
 --
---   sample ──live_1m──► parts_1m    sample + stored_1m ──live_1h──► parts_1h ──live_1d──► parts_1d
---      └─────worker────► stored_1m ─────worker────► stored_1h ────worker────► stored_1d
+--   sample ───live───► marked minutes ─┐
+--   stored_1m ────► other minutes of marked hours ─┤ live hours
+--   stored_1h ────────► other hours of marked days ─┤ live days
 --
--- Live values come from functions, not from joins: planning a query over hundreds of partitions
--- costs more than the query, and a function is planned for the one partition that it needs.
---
--- last_key and exact_last_key are {seconds since 2000-01-03, series_id, value}, see migration 0002.
+-- Live values come from a function, not from joins: planning a query over hundreds of partitions
+-- costs more than the query, and the function is planned for one day's partition at a time, which
+-- it reads once, for all buckets and metrics that are live there.
 
 DO $create$
 DECLARE
@@ -18,186 +19,252 @@ BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
         EXECUTE replace($template$
 
-CREATE OR REPLACE FUNCTION @target@.live_samples(
-    p_metric_id int, p_bucket timestamptz, p_from timestamptz, p_to timestamptz,
-    p_minutes timestamptz[] DEFAULT NULL
+CREATE OR REPLACE VIEW @target@.sample_parts AS
+SELECT time, series_id, value, exact,
+    coalesce(exact, CASE WHEN abs(value) < 'Infinity' THEN value::text::numeric END) AS decimal,
+    ARRAY[date_part('epoch', time - '2000-01-03 00:00+00'), series_id, value] AS last_key,
+    CASE WHEN exact IS NOT NULL THEN
+        ARRAY[extract(epoch FROM time - '2000-01-03 00:00+00'), series_id, exact]
+    END AS exact_last_key
+FROM @target@.sample
+WHERE value <> 'NaN';
+COMMENT ON VIEW @target@.sample_parts IS
+    'What a sample is to an aggregate, see migration 0002: NaN enters none, infinities no sum';
+
+CREATE OR REPLACE FUNCTION @target@.raw_parts(
+    p_width interval, p_metrics int[], p_hours timestamptz[], p_minutes bigint[],
+    p_from timestamptz DEFAULT '-infinity', p_to timestamptz DEFAULT 'infinity'
 )
 RETURNS SETOF internal.stored_1m
 LANGUAGE plpgsql
 STABLE
 SECURITY DEFINER
-ROWS 1
+ROWS 1000
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET extra_float_digits = 1
+-- New partitions have no statistics, and nobody knows how many samples a minute has. A look-up a
+-- sample, or sorting them, is what many samples cannot afford; for few it makes no difference.
+SET enable_nestloop = off
+SET enable_sort = off
+SET work_mem = '32MB'
+SET max_parallel_workers_per_gather = 0
 AS $function$
 DECLARE
-    v_series bigint[] := ARRAY(
-        SELECT series_id FROM internal.series WHERE metric_id = p_metric_id);
+    v_series bigint[];
+    v_lo     timestamptz;
+    v_hi     timestamptz;
 BEGIN
-    RETURN QUERY
-    SELECT p_metric_id, p_bucket, count(*),
-        sum(coalesce(exact, CASE WHEN abs(value) < 'Infinity' THEN value::text::numeric END)),
-        min(value), max(value),
-        max(ARRAY[date_part('epoch', time - '2000-01-03 00:00+00'), series_id, value]),
-        max(exact),
-        max(ARRAY[extract(epoch FROM time - '2000-01-03 00:00+00'), series_id, exact])
-            FILTER (WHERE exact IS NOT NULL)
-    FROM @target@.sample
-    WHERE series_id = ANY (v_series) AND time >= p_from AND time < p_to AND value <> 'NaN'
-        AND (p_minutes IS NULL
-            OR date_bin('1 minute', time, '2000-01-03 00:00+00') = ANY (p_minutes))
-    HAVING count(*) > 0;
-END
-$function$;
-COMMENT ON FUNCTION @target@.live_samples IS
-    'One metric''s raw samples of a period (of some minutes of it) as one row, labelled p_bucket; no row if there are none but NaN';
-
-CREATE OR REPLACE VIEW @target@.parts_1m AS
-SELECT r.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM internal.metric m
-JOIN @target@.stored_1m r USING (metric_id)
-WHERE NOT EXISTS (
-    SELECT FROM @target@.rollup_mark k
-    WHERE k.hour = date_bin('1 hour', r.bucket, '2000-01-03 00:00+00')
-        AND (k.minute = r.bucket OR k.minute IS NULL)
-)
-UNION ALL
-SELECT k.minute, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM (
-    SELECT minute FROM @target@.rollup_mark WHERE minute IS NOT NULL
-    UNION
-    SELECT minute
-    FROM (SELECT DISTINCT hour FROM @target@.rollup_mark WHERE minute IS NULL) AS whole,
-        generate_series(hour, hour + interval '59 minutes', interval '1 minute') AS minute
-) k
-CROSS JOIN internal.metric m
-CROSS JOIN LATERAL @target@.live_samples(
-    m.metric_id, k.minute, k.minute, k.minute + interval '1 minute') r
-WHERE m.target = '@target@';
-COMMENT ON VIEW @target@.parts_1m IS 'Stored and live minutes, as parts that combine to hours';
-
-CREATE OR REPLACE FUNCTION @target@.live_1h(p_metric_id int, p_bucket timestamptz)
-RETURNS SETOF internal.stored_1m
-LANGUAGE plpgsql
-STABLE
-SECURITY DEFINER
-ROWS 1
-SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    v_end   timestamptz := p_bucket + interval '1 hour';
-    v_whole boolean;
-    v_from  timestamptz;
-    v_to    timestamptz;
-    v_live  timestamptz[];
-BEGIN
-    SELECT bool_or(minute IS NULL), array_agg(DISTINCT minute), min(minute),
-        max(minute) + interval '1 minute'
-    INTO v_whole, v_live, v_from, v_to
-    FROM @target@.rollup_mark WHERE hour = p_bucket;
-
-    IF v_whole THEN
-        RETURN QUERY SELECT * FROM @target@.live_samples(p_metric_id, p_bucket, p_bucket, v_end);
-        RETURN;
+    SELECT greatest(lo, p_from), least(hi, p_to) INTO v_lo, v_hi
+    FROM internal.marked_period(p_hours, p_minutes);
+    IF p_metrics IS NOT NULL THEN
+        v_series := ARRAY(
+            SELECT series_id FROM internal.series WHERE metric_id = ANY (p_metrics));
     END IF;
     RETURN QUERY
-    SELECT p_metric_id, p_bucket, sum(samples)::bigint, sum(sum), min(min), max(max),
-        max(last_key), max(exact_max), max(exact_last_key)
-    FROM (
-        SELECT * FROM @target@.stored_1m
-        WHERE metric_id = p_metric_id AND bucket >= p_bucket AND bucket < v_end
-            AND bucket <> ALL (v_live)
-        UNION ALL
-        SELECT * FROM @target@.live_samples(p_metric_id, p_bucket, v_from, v_to, v_live)
-    ) AS parts
-    HAVING count(*) > 0;
+    SELECT s.metric_id, date_bin(p_width, x.time, '2000-01-03 00:00+00'), count(*),
+        sum(x.decimal), min(x.value), max(x.value), max(x.last_key), max(x.exact),
+        max(x.exact_last_key)
+    FROM @target@.sample_parts AS x
+    JOIN internal.series AS s USING (series_id)
+    JOIN unnest(p_metrics, p_hours, p_minutes) AS k (metric_id, hour, minutes)
+        ON k.hour = date_bin('1 hour', x.time, '2000-01-03 00:00+00')
+        AND (p_metrics IS NULL OR k.metric_id = s.metric_id)
+        AND k.minutes & internal.minute_bit(
+            date_bin('1 minute', x.time, '2000-01-03 00:00+00')) <> 0
+    WHERE x.time >= v_lo AND x.time < v_hi
+        AND (p_metrics IS NULL
+            OR x.series_id = ANY (v_series) AND s.series_id = ANY (v_series))
+    GROUP BY 1, 2;
 END
 $function$;
-COMMENT ON FUNCTION @target@.live_1h IS
-    'Rollup of one metric''s hour that has marks: stored minutes, and raw samples of marked ones';
+COMMENT ON FUNCTION @target@.raw_parts IS
+    'Aggregates of raw samples in marked minutes, from p_from to before p_to: the parallel arrays say which metric (null instead of the array: all), hour and minutes, hours of one day';
 
-CREATE OR REPLACE VIEW @target@.parts_1h AS
-SELECT r.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM internal.metric m
-JOIN @target@.stored_1h r USING (metric_id)
-WHERE NOT EXISTS (SELECT FROM @target@.rollup_mark k WHERE k.hour = r.bucket)
-UNION ALL
-SELECT k.hour, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM (SELECT DISTINCT hour FROM @target@.rollup_mark) k
-CROSS JOIN internal.metric m
-CROSS JOIN LATERAL @target@.live_1h(m.metric_id, k.hour) r
-WHERE m.target = '@target@';
-COMMENT ON VIEW @target@.parts_1h IS 'Stored and live hours, as parts that combine to days';
-
-CREATE OR REPLACE FUNCTION @target@.live_1d(p_metric_id int, p_bucket timestamptz)
+CREATE OR REPLACE FUNCTION @target@.live(
+    p_width interval, p_metrics int[], p_from timestamptz, p_to timestamptz
+)
 RETURNS SETOF internal.stored_1m
 LANGUAGE plpgsql
 STABLE
 SECURITY DEFINER
-ROWS 1
+ROWS 100
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
-    v_end timestamptz := p_bucket + interval '1 day';
+    v_day record;
 BEGIN
-    RETURN QUERY
-    SELECT p_metric_id, p_bucket, sum(samples)::bigint, sum(sum), min(min), max(max),
-        max(last_key), max(exact_max), max(exact_last_key)
-    FROM @target@.parts_1h
-    WHERE metric_id = p_metric_id AND bucket >= p_bucket AND bucket < v_end
-    HAVING count(*) > 0;
+    FOR v_day IN
+        SELECT date_bin('24 hours', k.hour, '2000-01-03 00:00+00') AS start,
+            array_agg(k.metric_id) AS metrics, array_agg(k.hour) AS hours,
+            array_agg(k.minutes) AS minutes
+        FROM @target@.marks_of(
+            p_metrics, date_bin('1 hour', p_from, '2000-01-03 00:00+00'), p_to) AS k
+        GROUP BY 1
+    LOOP
+        RETURN QUERY
+        SELECT part.metric_id, part.bucket, sum(part.samples)::bigint, sum(part.sum),
+            min(part.min), max(part.max), max(part.last_key), max(part.exact_max),
+            max(part.exact_last_key)
+        FROM (
+            SELECT * FROM @target@.raw_parts(
+                p_width, v_day.metrics, v_day.hours, v_day.minutes, p_from, p_to)
+            UNION ALL
+            SELECT r.metric_id, date_bin(p_width, r.bucket, '2000-01-03 00:00+00'), r.samples,
+                r.sum, r.min, r.max, r.last_key, r.exact_max, r.exact_last_key
+            FROM @target@.stored_1m AS r
+            JOIN unnest(v_day.metrics, v_day.hours, v_day.minutes) AS k (metric_id, hour, minutes)
+                ON k.metric_id = r.metric_id
+                AND k.hour = date_bin('1 hour', r.bucket, '2000-01-03 00:00+00')
+                AND k.minutes & internal.minute_bit(r.bucket) = 0
+            WHERE p_width > '1 minute' AND r.metric_id = ANY (v_day.metrics)
+                AND r.bucket >= v_day.start AND r.bucket < v_day.start + interval '24 hours'
+            UNION ALL
+            SELECT r.metric_id, v_day.start, r.samples, r.sum, r.min, r.max, r.last_key,
+                r.exact_max, r.exact_last_key
+            FROM @target@.stored_1h AS r
+            WHERE p_width > '1 hour' AND r.metric_id = ANY (v_day.metrics)
+                AND r.bucket >= v_day.start AND r.bucket < v_day.start + interval '24 hours'
+                AND NOT EXISTS (
+                    SELECT FROM unnest(v_day.metrics, v_day.hours) AS k (metric_id, hour)
+                    WHERE (k.metric_id, k.hour) = (r.metric_id, r.bucket))
+        ) AS part (metric_id, bucket, samples, sum, min, max, last_key, exact_max, exact_last_key)
+        GROUP BY 1, 2;
+    END LOOP;
 END
 $function$;
-COMMENT ON FUNCTION @target@.live_1d IS 'Rollup of one metric''s day, from stored and live hours';
+COMMENT ON FUNCTION @target@.live IS
+    'Live buckets of some metrics, from raw samples of marked minutes and stored parts of all else; p_width is 1 minute, 1 hour or 24 hours, p_from and p_to are starts of such buckets';
 
-CREATE OR REPLACE VIEW @target@.parts_1d AS
-SELECT r.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM internal.metric m
-JOIN @target@.stored_1d r USING (metric_id)
-WHERE NOT EXISTS (
-    SELECT FROM @target@.rollup_mark k
-    WHERE date_bin('1 day', k.hour, '2000-01-03 00:00+00') = r.bucket
-)
-UNION ALL
-SELECT k.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM (
-    SELECT DISTINCT date_bin('1 day', hour, '2000-01-03 00:00+00') AS bucket
-    FROM @target@.rollup_mark
-) k
-CROSS JOIN internal.metric m
-CROSS JOIN LATERAL @target@.live_1d(m.metric_id, k.bucket) r
+CREATE OR REPLACE VIEW @target@.live_day AS
+SELECT m.metric_id, m.tenant_id, m.schema, m.name, k.day
+FROM internal.metric AS m
+CROSS JOIN LATERAL (
+    SELECT date_bin('24 hours', hour, '2000-01-03 00:00+00') AS day
+    FROM @target@.rollup_mark WHERE metric_id = m.metric_id
+    UNION
+    SELECT date_bin('24 hours', hour, '2000-01-03 00:00+00')
+    FROM @target@.rollup_mark WHERE metric_id IS NULL
+) AS k
 WHERE m.target = '@target@';
-COMMENT ON VIEW @target@.parts_1d IS 'Stored and live days';
+COMMENT ON VIEW @target@.live_day IS 'Days in UTC of each metric that have a mark in them';
 
         $template$, '@target@', v_target);
     END LOOP;
 END
 $create$;
 
--- What readers use.
+-- Minutes, hours and days are the same statements with other names.
 DO $create$
 DECLARE
     v_target text;
-    v_width  text;
+    v_width  record;
+    v_sql    text;
 BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
-            EXECUTE format($view$
-CREATE OR REPLACE VIEW %1$I.rollup_%2$s AS
+    FOR v_width IN
+        SELECT * FROM (VALUES
+            ('1m', '1 minute', 'AND k.hour = date_bin(''1 hour'', r.bucket, ''2000-01-03 00:00+00'')'
+                ' AND k.minutes & internal.minute_bit(r.bucket) <> 0'),
+            ('1h', '1 hour', 'AND k.hour = r.bucket'),
+            ('1d', '24 hours',
+                'AND date_bin(''24 hours'', k.hour, ''2000-01-03 00:00+00'') = r.bucket')
+        ) AS width (name, step, is_live)
+    LOOP
+        FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+            v_sql := $template$
+
+CREATE OR REPLACE VIEW @target@.parts_@width@ AS
+SELECT r.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
+    r.last_key, r.exact_max, r.exact_last_key
+FROM internal.metric m
+JOIN @target@.stored_@width@ r USING (metric_id)
+WHERE NOT EXISTS (
+        SELECT FROM @target@.mark AS k WHERE k.metric_id = r.metric_id @is_live@)
+    AND NOT EXISTS (
+        SELECT FROM @target@.mark AS k WHERE k.metric_id IS NULL @is_live@)
+UNION ALL
+SELECT r.bucket, k.metric_id, k.tenant_id, k.schema, k.name, r.samples, r.sum, r.min, r.max,
+    r.last_key, r.exact_max, r.exact_last_key
+FROM @target@.live_day AS k
+CROSS JOIN LATERAL @target@.live(
+    '@step@', ARRAY[k.metric_id], k.day, k.day + interval '24 hours') AS r;
+COMMENT ON VIEW @target@.parts_@width@ IS
+    'Stored and live buckets of @step@, as parts that combine to longer ones';
+
+CREATE OR REPLACE VIEW @target@.rollup_@width@ AS
 SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last_key[3] AS last,
     exact_max, exact_last_key[3] AS exact_last
-FROM %1$I.parts_%2$s;
-COMMENT ON VIEW %1$I.rollup_%2$s IS
-    'Aggregates of every committed sample of target %1$s, NaN left out; filter by tenant_id';
-            $view$, v_target, v_width);
+FROM @target@.parts_@width@;
+COMMENT ON VIEW @target@.rollup_@width@ IS
+    'Aggregates of every committed sample of target @target@, NaN left out; filter by tenant_id';
+
+CREATE OR REPLACE FUNCTION @target@.rollup_@width@_between(
+    p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
+)
+RETURNS SETOF @target@.rollup_@width@
+LANGUAGE plpgsql
+STABLE
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_metrics int[] := ARRAY(
+        SELECT m.metric_id FROM internal.metric AS m
+        WHERE m.tenant_id = p_tenant_id AND m.target = '@target@' AND m.schema = ANY (p_schemas)
+            AND m.name = ANY (p_names));
+    v_live    record;
+BEGIN
+    SELECT array_agg(k.metric_id) AS metrics, array_agg(k.hour) AS hours,
+        array_agg(k.minutes) AS minutes
+    INTO v_live
+    FROM @target@.marks_of(
+        v_metrics, date_bin('1 hour', p_from, '2000-01-03 00:00+00'), p_to) AS k;
+
+    RETURN QUERY
+    SELECT r.bucket, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
+        r.last_key[3], r.exact_max, r.exact_last_key[3]
+    FROM @target@.stored_@width@ AS r
+    JOIN internal.metric AS m USING (metric_id)
+    WHERE r.metric_id = ANY (v_metrics) AND r.bucket >= p_from AND r.bucket < p_to
+        AND NOT EXISTS (
+            SELECT FROM unnest(v_live.metrics, v_live.hours, v_live.minutes)
+                AS k (metric_id, hour, minutes)
+            WHERE k.metric_id = r.metric_id @is_live@);
+
+    IF v_live.metrics IS NOT NULL THEN
+        RETURN QUERY
+        SELECT r.bucket, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
+            r.last_key[3], r.exact_max, r.exact_last_key[3]
+        FROM @target@.live('@step@', v_metrics, p_from, p_to) AS r
+        JOIN internal.metric AS m USING (metric_id);
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION @target@.rollup_@width@_between IS
+    'Rows of rollup_@width@ of some metrics with p_from <= bucket < p_to, both starts of buckets: raw samples are read once, whatever waits for the worker';
+
+            $template$;
+            v_sql := replace(v_sql, '@is_live@', v_width.is_live);
+            v_sql := replace(v_sql, '@width@', v_width.name);
+            v_sql := replace(v_sql, '@step@', v_width.step);
+            EXECUTE replace(v_sql, '@target@', v_target);
         END LOOP;
     END LOOP;
 END
 $create$;
+
+-- What the views of earlier versions called.
+DO $drop$
+DECLARE
+    v_target text;
+BEGIN
+    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+        EXECUTE replace($template$
+DROP FUNCTION IF EXISTS @target@.live_1d(int, timestamptz);
+DROP FUNCTION IF EXISTS @target@.live_1h(int, timestamptz);
+DROP FUNCTION IF EXISTS @target@.live_samples(
+    int, timestamptz, timestamptz, timestamptz, timestamptz[]);
+        $template$, '@target@', v_target);
+    END LOOP;
+END
+$drop$;

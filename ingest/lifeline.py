@@ -16,8 +16,9 @@ from typing import Any
 ENVIRONMENT = "PROMGRES_LIFELINE_FD"
 """Names the read end's descriptor to the child."""
 
-GRACE_SECONDS = 30.0
-"""An orphan that has not ended by itself so long after its parent is ended at once."""
+GRACE_SECONDS = 5.0
+"""An orphan that has not ended by itself so long after its parent is ended at once: the next parent
+waits for it. What it acknowledged is committed or in the spool."""
 
 
 def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object]) -> bool:

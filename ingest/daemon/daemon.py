@@ -54,9 +54,16 @@ from ingest.writer.writers import Writers
 
 log = get_logger("ingest")
 
-LAST_BATCH_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
+"""How long requests under way may take once we are asked to end. What the database has not
+confirmed by half of it is spooled; a body that does not come is not waited for."""
+ORPHANS_DRAIN_SECONDS = 1.0
+"""The same when our parent is gone: the next one waits for us, and for what we hold."""
+LAST_BATCH_SECONDS = 1.0
 """How long batches may take once every request has its answer. Nothing is owed for them any more:
 their rows are in the spool, or with senders that were told to try again."""
+STOP_SECONDS = 10.0
+"""However much hangs, we have ended by then."""
 GOODBYE_SECONDS = 1.0
 """How long connections may take to end in good order."""
 KEEPALIVE_SECONDS = 3630.0
@@ -78,6 +85,7 @@ class Daemon:
         self._tenants = TenantDatabase(database_url, settings.database, "promgres ingest")
         self._tenancy = Tenancy(self._tenants, settings.auth)
         self._has_parent = False
+        self._is_orphan = False
         self.address = ""
 
     async def start(self) -> None:
@@ -184,7 +192,7 @@ class Daemon:
             Connections(settings.http, pools, proxies.trusts),
             refuse,
             flag="--listen",
-            drain_seconds=settings.receiver.answer_timeout_seconds,
+            drain_seconds=DRAIN_SECONDS,
             keepalive_seconds=KEEPALIVE_SECONDS,
         )
 
@@ -226,7 +234,9 @@ class Daemon:
 
     async def stop(self) -> None:
         """Finish the requests under way, write what was taken in, let go of the database."""
-        await self._server.close()
+        drain_seconds = ORPHANS_DRAIN_SECONDS if self._is_orphan else DRAIN_SECONDS
+        self._safekeeping.hurry(drain_seconds / 2)
+        await self._server.close(drain_seconds)
         await self._stop_background()
         await self._safekeeping.close(LAST_BATCH_SECONDS)
         await self._writers.close(LAST_BATCH_SECONDS)
@@ -254,13 +264,17 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, ended.set)
-        self._has_parent = watch_parent(loop, ended.set)
+        self._has_parent = watch_parent(loop, lambda: self._be_orphaned(ended))
         if not await unless_ended(ended, self.start()):
             return  # while waiting for a database that recovers
         await ended.wait()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.receiver.answer_timeout_seconds + 5):
+            async with asyncio.timeout(STOP_SECONDS):
                 await self.stop()
+
+    def _be_orphaned(self, ended: asyncio.Event) -> None:
+        self._is_orphan = True
+        ended.set()
 
     def _warn_of_strangers(self) -> None:
         if not is_loopback(self._settings.listen) and not self._settings.auth.required:

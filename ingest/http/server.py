@@ -33,6 +33,12 @@ LONGEST_HEAD_BYTES = 256 * 1024
 BACKLOG = 1024
 ACCEPTED_AT_ONCE = 64
 """Connections taken in one turn: so many more than the table holds may be open for a moment."""
+BODY_SECONDS = 2.0
+"""How long the rest of a body may take once the server ends."""
+GOODBYE_SECONDS = 1.0
+"""How long answers that are cut short may take to be sent."""
+LINGER_SECONDS = 0.3
+"""How long a body that nobody wants any more is read, so that its sender sees the answer."""
 ACCEPT_AGAIN_SECONDS = 0.5
 """After there were no files left."""
 WATCH_EVERY_SECONDS = 0.5
@@ -53,6 +59,12 @@ class HeadRefused(HttpProcessingError):
     """A head that is too long, or too long in coming."""
 
 
+class Ending(HttpProcessingError):
+    """The server ends before a request does: it has to be sent again."""
+
+    code = 503
+
+
 class _Protocol(web.RequestHandler):
     """One connection.
 
@@ -63,12 +75,15 @@ class _Protocol(web.RequestHandler):
     __slots__ = (
         "_connections",
         "_content",
+        "_cut",
+        "_ending",
         "_head_since",
         "_in_hand",
         "_moved_at",
         "_refuse",
         "_unsent_bytes",
         "_wire",
+        "_working",
         "head_bytes",
         "host",
     )
@@ -83,6 +98,9 @@ class _Protocol(web.RequestHandler):
         self._content: StreamReader | None = None
         self._head_since: float | None = None
         self._in_hand = False
+        self._working: asyncio.Task[Any] | None = None
+        self._ending = False
+        self._cut: Ending | None = None
         self._moved_at = 0.0
         self._unsent_bytes = 0
         self.head_bytes = 0
@@ -165,15 +183,59 @@ class _Protocol(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _handle_request(self, request: web.BaseRequest, *others: Any) -> Any:
+    def end(self) -> asyncio.Future[Any] | None:
+        """Take no further request, and end at once unless one is in hand: its body is read on, and
+        it is answered. Unlike aiohttp's `close`, which throws away what arrives from then on.
+
+        Returns:
+            Done when that is answered.
+        """
+        self._ending = True
+        if not self._in_hand:
+            self.force_close()
+            return None
+        return self._task_handler
+
+    def cut_short(self, reason: str, only_bodies: bool) -> None:
+        """Answer 503 instead of what a request waits for.
+
+        Args:
+            only_bodies: if it is the rest of its own body.
+        """
+        waits_for_body = self._content is not None and not self._content.is_eof()
+        if self._working is not None and (waits_for_body or not only_bodies):
+            self._cut = Ending(message=reason)
+            self._lingering_time = LINGER_SECONDS
+            self._working.cancel()
+
+    async def _handle_request(
+        self, request: web.BaseRequest, start_time: float | None, *others: Any
+    ) -> Any:
         self._content = request.content
+        self._working = asyncio.current_task()
         try:
-            return await super()._handle_request(request, *others)
+            return await super()._handle_request(request, start_time, *others)
+        except asyncio.CancelledError:
+            if self._cut is None or self._wire is None or request.writer.output_size > 0:
+                raise
+            assert self._working is not None
+            self._working.uncancel()
+            response = self._refuse(request, self._cut.code, self._cut)
+            response.headers["Retry-After"] = "1"
+            return await self.finish_response(request, response, start_time)
         finally:
+            self._working = None
             if not self._messages and self._wire is not None:
                 self._in_hand = False
                 self._head_since = None
                 self._connections.wait(self)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Any:
+        if self._ending and isinstance(resp, web.StreamResponse) and not resp.prepared:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,
@@ -216,7 +278,7 @@ class HttpServer:
         connections: of this port.
         refuse: the words for what is no HTTP.
         flag: how the address is set, for an error.
-        drain_seconds: how long requests under way may take after `close`.
+        drain_seconds: how long requests under way may take after `close`; then they are cut short.
         keepalive_seconds: how long a connection may be idle between requests.
         handler_cancellation: whether a request ends when its client is gone.
     """
@@ -260,15 +322,20 @@ class HttpServer:
         except OSError as error:
             raise OperatorError(_why_not(address, self._flag, error)) from None
         self._server = await self._web_server()
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=self._drain_seconds)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=GOODBYE_SECONDS)
         await self._runner.setup()
         for listener in self._listeners:
             loop.add_reader(listener, self._accept, listener)
         self._watch()
         return f"{address.rpartition(':')[0]}:{self._listeners[0].getsockname()[1]}"
 
-    async def close(self) -> None:
-        """Stop listening, wait for the answers of requests under way."""
+    async def close(self, drain_seconds: float | None = None) -> None:
+        """Stop listening, and answer every request whose head has come: in good order if its body
+        and what it asks for come in time, else with 503.
+
+        Args:
+            drain_seconds: less patience than usual.
+        """
         loop = asyncio.get_running_loop()
         for timer in self._again.values():
             timer.cancel()
@@ -279,11 +346,28 @@ class HttpServer:
         if self._accepting:
             await asyncio.wait(self._accepting)
         if self._runner is not None:
+            await self._drain(self._drain_seconds if drain_seconds is None else drain_seconds)
             await self._runner.cleanup()
         if isinstance(self._handler, web.Application):
             await self._handler.cleanup()
         if self._watching is not None:
             self._watching.cancel()
+
+    async def _drain(self, seconds: float) -> None:
+        """Wait until every request is answered: for bodies, for answers, for those cut short."""
+        connections = [one for one in self._connections.open if isinstance(one, _Protocol)]
+        answering = {done for one in connections if (done := one.end()) is not None}
+        body_seconds = min(BODY_SECONDS, seconds)
+        for patience, reason, only_bodies in (
+            (body_seconds, "the server ends, and the body has not arrived", True),
+            (seconds - body_seconds, "the server ends", False),
+            (GOODBYE_SECONDS, "", False),
+        ):
+            if answering:
+                _, answering = await asyncio.wait(answering, timeout=patience)
+            if answering and reason:
+                for one in connections:
+                    one.cut_short(f"{reason}; try again", only_bodies)
 
     async def _web_server(self) -> _WebServer:
         handler: Any = self._handler

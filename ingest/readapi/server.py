@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
@@ -30,6 +31,13 @@ from ingest.tenants.tenancy import Tenancy
 KEEPALIVE_SECONDS = 75.0
 KEY_CONNECTIONS = 2
 """That watch the keys."""
+
+DRAIN_SECONDS = 3.0
+"""How long questions under way may take once we are asked to end."""
+STOP_SECONDS = 10.0
+"""However much hangs, we have ended by then."""
+ORPHANS_DRAIN_SECONDS = 1.0
+"""The same when our parent is gone: the next one waits for us."""
 
 log = get_logger("api")
 
@@ -62,7 +70,7 @@ class ReadServer:
             Connections(settings.http, pools, proxies.trusts),
             refuse,
             flag="--api-listen",
-            drain_seconds=settings.api.statement_timeout_seconds,
+            drain_seconds=DRAIN_SECONDS,
             keepalive_seconds=KEEPALIVE_SECONDS,
             handler_cancellation=True,
         )
@@ -82,9 +90,9 @@ class ReadServer:
         await self._database.wait()
         await self._tenancy.start()
 
-    async def stop(self) -> None:
+    async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Listen no longer, finish what was asked, let go of the database."""
-        await self._http.close()
+        await self._http.close(drain_seconds)
         await self._forwarder.close()
         await self._tenancy.stop()
         await self._tenants.close()
@@ -108,7 +116,13 @@ async def serve(
     ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    watch_parent(loop, ended.set)
+    orphaned = asyncio.Event()
+
+    def be_orphaned() -> None:
+        orphaned.set()
+        ended.set()
+
+    watch_parent(loop, be_orphaned)
     server = ReadServer(settings, database_url)
     try:
         if not await unless_ended(ended, server.start()):
@@ -120,7 +134,9 @@ async def serve(
         await ended.wait()
         log.info("stopping")
     finally:
-        await server.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await server.stop(ORPHANS_DRAIN_SECONDS if orphaned.is_set() else DRAIN_SECONDS)
 
 
 def _warn_of_strangers(settings: Settings, address: str) -> None:

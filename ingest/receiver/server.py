@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ingest.errors import KeyRefused, Unavailable
-from ingest.http.server import HeadRefused
+from ingest.http.server import Ending, HeadRefused
 from ingest.metrics import exposition
 from ingest.pushed import PUSH_PATHS
 from ingest.receiver import answers
@@ -57,6 +57,8 @@ def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.
     text = "internal error"
     if status < 500:
         text = error.message if isinstance(error, HeadRefused) else "the request is no valid HTTP"
+    elif isinstance(error, Ending):
+        text = error.message
     return web.Response(status=status, text=text + "\n", headers={"Server": PRODUCT})
 
 

@@ -22,8 +22,8 @@ REFUSED = 2
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 5.0
 SAY_SO_EVERY_SECONDS = 10.0
-GOODBYE_SECONDS = 30.0
-"""How long a child may take to end: longer than its longest answer (25 s)."""
+GOODBYE_SECONDS = 15.0
+"""How long a child may take to end; it gives up by itself after 10."""
 
 
 class ChildRefused(PromgresError):

@@ -39,6 +39,7 @@ class Safekeeping:
         self._spool = spool
         self._spool_after_seconds = spool_after_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._patience: set[asyncio.Future[None]] = set()
 
     async def wait_for_room(self) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
@@ -66,6 +67,13 @@ class Safekeeping:
         self._accounts.beside_samples += intake.beside_samples
         return await asyncio.shield(self._run(self._keep(intake, received_ms, protocol, payload)))
 
+    def hurry(self, seconds: float) -> None:
+        """The process ends: from now on the database has so long to confirm what it was given, then
+        that is spooled."""
+        self._spool_after_seconds = min(self._spool_after_seconds, seconds)
+        for over in self._patience:
+            asyncio.get_running_loop().call_later(seconds, _end, over)
+
     async def close(self, seconds: float) -> None:
         """Finish what was begun, as far as that takes no longer."""
         if self._tasks:
@@ -83,6 +91,19 @@ class Safekeeping:
         finally:
             self._accounts.beside_samples -= intake.beside_samples
 
+    async def _wait_for(self, attempt: asyncio.Task[list[Rejection]]) -> None:
+        """Return when it is done, or patience with the database is at its end."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        self._patience.add(over)
+        timer = loop.call_later(self._spool_after_seconds, _end, over)
+        try:
+            both: list[asyncio.Future[Any]] = [attempt, over]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            self._patience.discard(over)
+
     async def _commit_or_spool(
         self, intake: Intake, ticket: Ticket, received_ms: int, protocol: Protocol, payload: bytes
     ) -> list[Rejection]:
@@ -91,7 +112,7 @@ class Safekeeping:
             return await self._writers.write(intake, ticket)
         if not spool.away:
             attempt = self._run(self._writers.write(intake, ticket))
-            await asyncio.wait([attempt], timeout=self._spool_after_seconds)
+            await self._wait_for(attempt)
             if not attempt.done() and not spool.has_room(len(payload), intake.tenant_id):
                 await asyncio.wait([attempt])
             failure = attempt.exception() if attempt.done() else None
@@ -151,3 +172,8 @@ class Safekeeping:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -299,3 +299,109 @@ def test_ipv6_addresses_are_counted_by_network() -> None:
     assert room._counted_as("::ffff:192.0.2.1") == ("192.0.2.1", False)
     assert room._counted_as("::ffff:127.0.0.1")[1]
     assert room._counted_as("fe80::1%eth0") == room._counted_as("fe80::1")
+
+
+class Gatherer:
+    """A handler that reads the body, waits until it may go on, and answers what it read."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.began = asyncio.Event()
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        self.began.set()
+        body = await request.read()
+        await self.may_answer.wait()
+        return web.Response(body=body)
+
+
+HALF_A_BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf"
+
+
+@asynccontextmanager
+async def _closing(handler: Gatherer) -> AsyncIterator[tuple[HttpServer, str]]:
+    """A server that the test closes."""
+    bounds = HttpSettings()
+
+    def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
+        return web.Response(status=status, text=str(getattr(error, "message", "")))
+
+    server = HttpServer(
+        handler,
+        bounds,
+        Connections(bounds, 0, lambda _: False),
+        refuse,
+        flag="--listen",
+        drain_seconds=60,
+        keepalive_seconds=60,
+    )
+    address = await server.start("127.0.0.1:0")
+    yield server, address
+
+
+async def _ask(address: str, text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(text)
+    return reader, writer
+
+
+async def test_a_body_that_is_on_its_way_when_the_server_ends_is_read_and_answered() -> None:
+    """What arrives from then on was thrown away, and the request heard 503 after 25 s."""
+    gatherer = Gatherer()
+    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+        reader, writer = await _ask(address, HALF_A_BODY)
+        idle, _ = await _ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        await idle.readuntil(b"\r\n\r\n")
+        await gatherer.began.wait()
+        closing = asyncio.create_task(server.close())
+        assert await idle.read() == b"", "a connection without a request is closed at once"
+        with pytest.raises(ConnectionError):
+            await _ask(address, b"")
+        writer.write(b"next")
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"halfnext")
+        assert b"Connection: close" in answer
+        await closing
+
+
+async def test_a_body_that_does_not_come_when_the_server_ends_is_503() -> None:
+    """Within seconds, whatever patience there is with answers."""
+    gatherer = Gatherer()
+    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+        reader, _ = await _ask(address, HALF_A_BODY)
+        await gatherer.began.wait()
+        closing = asyncio.create_task(server.close())
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1" in answer
+        assert b"the body has not arrived" in answer
+        await closing
+
+
+async def test_an_answer_that_does_not_come_when_the_server_ends_is_503() -> None:
+    gatherer = Gatherer()
+    gatherer.may_answer.clear()
+    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+        reader, _ = await _ask(address, HALF_A_BODY + b"more")
+        await gatherer.began.wait()
+        closing = asyncio.create_task(server.close(drain_seconds=0.5))
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"Connection: close" in answer
+        await closing
+
+
+async def test_an_answer_that_comes_in_time_is_waited_for() -> None:
+    gatherer = Gatherer()
+    gatherer.may_answer.clear()
+    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+        reader, _ = await _ask(address, HALF_A_BODY + b"more")
+        await gatherer.began.wait()
+        closing = asyncio.create_task(server.close())
+        await asyncio.sleep(0)
+        gatherer.may_answer.set()
+        assert (await reader.read()).endswith(b"halfmore")
+        await closing

@@ -317,8 +317,35 @@ class ApiSettings(Section):
         10, gt=0, description="wait for a free connection, else 504"
     )
     pool_size: int = Field(
-        4, ge=1, le=100, description="connections for reads, besides two for keys"
+        4,
+        ge=1,
+        le=100,
+        description="connections for questions, besides one for each two processors for dear ones,"
+        " two for measures and events, two for keys and one for the catalogue",
     )
+    quick_seconds: float = Field(
+        0.25,
+        gt=0,
+        description="a question that takes longer is ended, and asked again where it holds up no"
+        " other (unless `pool_size` is 1)",
+    )
+    stream_timeout_seconds: float = Field(
+        30, gt=0, description="how long a client may take to read an answer of more than 4 MiB"
+    )
+    questions_per_caller: int = Field(
+        200,
+        ge=1,
+        description="that one key (without one: a role of a tenant) may have under way, more: 503",
+    )
+    max_buckets: int = Field(
+        1_000_000,
+        ge=1,
+        description="buckets from `p_from` to `p_to` that a function may be asked for, more: 400",
+    )
+    max_answer_bytes: int = Field(
+        256 * MIB, ge=1, description="a longer answer, before compression: 400"
+    )
+    slow_seconds: float = Field(1, gt=0, description="a question that takes longer is logged")
     max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")
     write_url: str | None = Field(None, description="write side that pushes are forwarded to")
 

@@ -65,7 +65,7 @@ class ReadApi:
         started = time.monotonic()
         exchange = Exchange(request)
         reply = await self._answer(exchange)
-        response = await http_response(reply, request.method, request.headers)
+        response = reply.sent or await http_response(reply, request.method, request.headers)
         seconds = time.monotonic() - started
         REQUESTS.labels(exchange.function, str(reply.status)).inc()
         SECONDS.labels(exchange.function).observe(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -32,8 +33,13 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     raise Problem(415, "PGRST102", "Only gzip and deflate are taken as Content-Encoding")
 
 
-async def read_as_sent(request: web.BaseRequest, limit: int) -> bytes:
+async def read_as_sent(
+    request: web.BaseRequest, limit: int, grow: Callable[[int], None] = lambda _: None
+) -> bytes:
     """The whole body, compressed as it may be.
+
+    Args:
+        grow: called with the length of each part that has come; it may raise.
 
     Raises:
         Problem: 413, longer than `limit` bytes; 408, too slow.
@@ -43,7 +49,7 @@ async def read_as_sent(request: web.BaseRequest, limit: int) -> bytes:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await _invite(request)
-            return await _read(request, limit)
+            return await _read(request, limit, grow)
     except TimeoutError:
         message = f"The body did not arrive within {BODY_SECONDS:.0f} s"
         raise Problem(408, "PGRST102", message, headers={"Connection": "close"}) from None
@@ -58,12 +64,13 @@ async def _invite(request: web.BaseRequest) -> None:
         request.writer.output_size = 0  # the answer itself has not begun
 
 
-async def _read(request: web.BaseRequest, limit: int) -> bytes:
+async def _read(request: web.BaseRequest, limit: int, grow: Callable[[int], None]) -> bytes:
     parts, length = [], 0
     async for part in request.content.iter_any():
         length += len(part)
         if length > limit:
             raise _too_large(limit)
+        grow(len(part))
         parts.append(part)
     return b"".join(parts)
 

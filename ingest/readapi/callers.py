@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -29,11 +29,23 @@ class Caller:
         tenant_id: whose data is seen.
         role: which functions may be called.
         claims: of the token; of a key, the same in its words.
+        key_id: of the key, if there is one.
     """
 
     tenant_id: int
     role: str
     claims: Claims
+    key_id: str | None = None
+
+    @property
+    def counted_as(self) -> Hashable:
+        """Who is meant where each has their share: the key, else the role of a tenant."""
+        return self.key_id or (self.tenant_id, self.role)
+
+    @property
+    def tenant(self) -> str:
+        """The tenant's name, as key or token say it."""
+        return str(self.claims.values.get("tenant", DEFAULT_TENANT))
 
 
 class Callers:
@@ -136,7 +148,8 @@ def _with_access(access: Access) -> Caller:
     values = {} if access.tenant == DEFAULT_TENANT else {"tenant": access.tenant}
     if access.key_id:
         values = {"tenant": access.tenant, "role": role}
-    return Caller(access.tenant_id, role, Claims(values, authenticated=access.key_id is not None))
+    claims = Claims(values, authenticated=access.key_id is not None)
+    return Caller(access.tenant_id, role, claims, access.key_id)
 
 
 def _refused(refusal: KeyRefused) -> Problem:

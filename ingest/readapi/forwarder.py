@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict, MultiMapping
@@ -12,6 +9,7 @@ from multidict import CIMultiDict, MultiMapping
 from ingest.config import Settings
 from ingest.logs import get_logger
 from ingest.readapi.body import read_as_sent
+from ingest.readapi.lanes import Memory
 from ingest.readapi.problems import Problem
 from ingest.readapi.reply import Reply
 
@@ -29,7 +27,7 @@ RETURNED = ("Content-Type", "Retry-After", "WWW-Authenticate", "Allow")
 
 MOST_CONNECTIONS = 32
 MOST_BODY_BYTES = 128 * 1024 * 1024
-"""Of bodies in memory at once."""
+"""Of bodies in memory at once, as they come: what is announced and never sent takes no room."""
 CONNECT_SECONDS = 5.0
 SLACK_SECONDS = 3.0
 """How much longer than the write side may take for an answer we wait for it."""
@@ -50,7 +48,7 @@ class Forwarder:
             total=settings.receiver.answer_timeout_seconds + SLACK_SECONDS,
             sock_connect=CONNECT_SECONDS,
         )
-        self._body_bytes = 0
+        self._memory = Memory(MOST_BODY_BYTES)
         self._is_away = False
         self._session: aiohttp.ClientSession | None = None
 
@@ -68,11 +66,12 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, request: web.BaseRequest, path: str) -> Reply:
+    async def forward(self, request: web.BaseRequest, path: str, tenant_id: int) -> Reply:
         """The write side's answer to this push: its status, body and `Retry-After`.
 
         Args:
             path: of the write side.
+            tenant_id: who has half of the memory at most.
 
         Raises:
             Problem: 408, 413, the body; 503, there is no write side, it is away, or too much is
@@ -80,12 +79,21 @@ class Forwarder:
         """
         if not self._url or self._session is None:
             raise _unavailable("Pushes are not taken here: no write side is known (api.write_url)")
-        with self._room_for(request.content_length):
-            body = await read_as_sent(request, self._longest_body_bytes)
-            try:
-                reply = await self._send(self._session, path, _headers(request.headers), body)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise self._lost(error) from None
+        held_bytes = 0
+
+        def grow(length: int) -> None:
+            nonlocal held_bytes
+            if not self._memory.take(tenant_id, length):
+                raise _unavailable("Too many pushes are under way")
+            held_bytes += length
+
+        try:
+            body = await read_as_sent(request, self._longest_body_bytes, grow)
+            reply = await self._send(self._session, path, _headers(request.headers), body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._lost(error) from None
+        finally:
+            self._memory.give(tenant_id, held_bytes)
         if self._is_away:
             self._is_away = False
             log.info("the write side is back")
@@ -103,19 +111,6 @@ class Forwarder:
         ) as answer:
             returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
             return Reply(answer.status, await answer.read(), returned)
-
-    @contextmanager
-    def _room_for(self, length: int | None) -> Iterator[None]:
-        """Count a body while it is in memory, one of unknown length as the longest."""
-        expected = self._longest_body_bytes if length is None else length
-        expected = min(expected, self._longest_body_bytes)
-        if self._body_bytes and self._body_bytes + expected > MOST_BODY_BYTES:
-            raise _unavailable("Too many pushes are under way")
-        self._body_bytes += expected
-        try:
-            yield
-        finally:
-            self._body_bytes -= expected
 
     def _lost(self, error: BaseException) -> Problem:
         """What the client is told; why, and only once, is for the log."""

@@ -19,12 +19,13 @@ Result = Literal["void", "scalar", "row", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """An input argument; `sql_type` is spelled as SQL."""
+    """An input argument; `sql_type`, and `default` if it has one, are spelled as SQL."""
 
     name: str
     sql_type: str
     required: bool
     variadic: bool
+    default: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,13 @@ def _parse_function(described: dict[str, Any]) -> Function:
         result=described["result"],
         columns=tuple(described["columns"]),
         arguments=tuple(
-            Argument(each["name"], each["type"], each["required"], each["variadic"])
+            Argument(
+                each["name"],
+                each["type"],
+                each["required"],
+                each["variadic"],
+                each.get("default"),
+            )
             for each in described["arguments"]
         ),
     )

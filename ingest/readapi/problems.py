@@ -87,6 +87,17 @@ def database_away(code: str = "PGRST000") -> Problem:
     return Problem(503, code, message)
 
 
+def too_long(length: int, most: int) -> Problem:
+    """An answer that is longer than we give; nothing of it was sent."""
+    return Problem(
+        400,
+        "PGRSTX03",
+        f"The answer has {length:,} bytes; {most:,} at most are given (api.max_answer_bytes)",
+        None,
+        "Ask for less at once",
+    )
+
+
 def not_migrated() -> Problem:
     """The database answers, but what the read side needs is not in it."""
     return Problem(

@@ -28,6 +28,9 @@ from ingest.readapi.reply import Reply, text_reply
 from ingest.tenants.access import READ, WRITE
 from ingest.tenants.credentials import is_older
 
+LONGEST_PAGE_BYTES = 32 * 1024 * 1024
+"""Of a page, which is in memory as a whole: attributes may be long."""
+
 METHODS = "OPTIONS,GET,HEAD,POST"
 
 
@@ -40,8 +43,7 @@ class Pushes:
         self._database = database
         self._callers = callers
         self._forwarder = forwarder
-        timeout_ms = max(1, round(settings.api.statement_timeout_seconds * 1000))
-        self._constant_settings = {"statement_timeout": str(timeout_ms), "TimeZone": "UTC"}
+        self._most_bytes = min(settings.api.max_answer_bytes, LONGEST_PAGE_BYTES)
 
     async def __call__(self, exchange: Exchange, kind: Kind) -> Reply:
         """Answer one request.
@@ -81,17 +83,23 @@ class Pushes:
         return Reply(200, page.body, page_headers(query, page))
 
     async def _page(self, query: PushedQuery, tenant_id: int) -> Page:
-        settings = {**self._constant_settings, "promgres.tenant_id": str(tenant_id)}
+        settings = {"TimeZone": "UTC", "promgres.tenant_id": str(tenant_id)}
         try:
-            return await self._database.pushed(statement_of(query), settings)
+            page = await self._database.pushed(statement_of(query), settings, self._most_bytes)
         except asyncpg.PostgresError as error:
             ours = problem_of(error, authenticated=True)
             raise refused_by_database(query, error.sqlstate) or ours from error
+        if page is None:
+            raise BadRequest(
+                f"the answer would be longer than {self._most_bytes} bytes: ask for fewer (limit)"
+            )
+        return page
 
     async def _write(self, exchange: Exchange, kind: Kind) -> Reply:
         """The key is checked here too: the write side would not know from where it came."""
-        await self._callers.caller_of(exchange.request, WRITE)
-        return await self._forwarder.forward(exchange.request, f"/api/v1/{kind}")
+        caller = await self._callers.caller_of(exchange.request, WRITE)
+        path = f"/api/v1/{kind}"
+        return await self._forwarder.forward(exchange.request, path, caller.tenant_id)
 
 
 def _push_reply(problem: Problem) -> Reply:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import asyncpg
 
 from ingest.config import Settings
+from ingest.logs import get_logger
 from ingest.readapi.body import read_body
+from ingest.readapi.buckets import bucket_check
 from ingest.readapi.callers import Caller, Callers
-from ingest.readapi.database import Answer, ReadDatabase
+from ingest.readapi.database import Answer, ReadDatabase, TakesLong
 from ingest.readapi.directory import Directory
 from ingest.readapi.exchange import Exchange
 from ingest.readapi.functions import SCHEMA, Function
-from ingest.readapi.negotiate import RESULT_MEDIA, Media, choose_media
+from ingest.readapi.lanes import Memory
+from ingest.readapi.negotiate import RESULT_MEDIA, Media, choose_encoding, choose_media
 from ingest.readapi.pgproblems import problem_of
-from ingest.readapi.problems import Problem
-from ingest.readapi.reply import Reply
+from ingest.readapi.problems import Problem, too_long
+from ingest.readapi.reply import ClientGone, Reply, Sending, compress
 from ingest.readapi.request import (
     METHODS,
     Arguments,
@@ -30,7 +36,7 @@ from ingest.readapi.request import (
     query_arguments,
     shaping_names,
 )
-from ingest.readapi.statement import call_statement, csv_header
+from ingest.readapi.statement import call_statement
 from ingest.tenants.access import READ
 
 SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
@@ -42,6 +48,17 @@ CHANGED = frozenset({"25006", "42725", "42704", "42883"})
 overload, a type or the function itself."""
 
 MOST_TRIES = 3
+
+
+QUERY_CANCELED = "57014"
+
+SMALL_BYTES = 64 * 1024
+"""An answer up to here is what a connection keeps for its client anyway."""
+MOST_BUFFERED_BYTES = 64 * 1024 * 1024
+"""Of answers that are longer, but come at once: whoever reads them slowly holds no connection of
+the database."""
+
+log = get_logger("api")
 
 
 class _Changed(Exception):
@@ -69,11 +86,11 @@ class Rpc:
         self._database = database
         self._directory = directory
         self._callers = callers
-        self._max_body_bytes = settings.api.max_body_bytes
-        timeout_ms = max(1, round(settings.api.statement_timeout_seconds * 1000))
+        self._settings = settings.api
+        self._under_way: Counter[Hashable] = Counter()
+        self._memory = Memory(MOST_BUFFERED_BYTES)
         self._constant_settings = {
             "search_path": SEARCH_PATH,
-            "statement_timeout": str(timeout_ms),
             "TimeZone": "UTC",
         }
 
@@ -89,11 +106,11 @@ class Rpc:
         if exchange.method == "OPTIONS":
             return await self._options(exchange, name)
         ask = await self._read(exchange, name)
-        try:
-            function, answer = await self._call(exchange, ask, self._settings_of(exchange, caller))
-        except asyncpg.PostgresError as error:
-            raise problem_of(error, caller.claims.authenticated) from error
-        return _reply(ask, function, answer)
+        with self._watched(exchange, caller), self._one_more(caller):
+            try:
+                return await self._call(exchange, ask, caller)
+            except asyncpg.PostgresError as error:
+                raise problem_of(error, caller.claims.authenticated) from error
 
     async def _options(self, exchange: Exchange, name: str) -> Reply:
         overloads = await self._directory.overloads(name)
@@ -109,7 +126,7 @@ class Rpc:
         arguments: Arguments
         if exchange.method == "POST":
             check_post_query(query)
-            body = await read_body(request, self._max_body_bytes)
+            body = await read_body(request, self._settings.max_body_bytes)
             arguments = body_arguments(headers.get("Content-Type"), body)
         else:
             shaping = shaping_names(query)
@@ -137,9 +154,52 @@ class Rpc:
             "role": caller.role,
         }
 
-    async def _call(
-        self, exchange: Exchange, ask: Ask, settings: Mapping[str, str]
-    ) -> tuple[Function, Answer]:
+    @contextmanager
+    def _one_more(self, caller: Caller) -> Iterator[None]:
+        """Count what a caller has under way, running or waiting.
+
+        Raises:
+            Problem: 503, it is too much.
+        """
+        who = caller.counted_as
+        if self._under_way[who] >= self._settings.questions_per_caller:
+            message = "Too many questions of this key or role are under way"
+            raise Problem(503, "PGRST003", message, "The limit is api.questions_per_caller")
+        self._under_way[who] += 1
+        try:
+            yield
+        finally:
+            self._under_way[who] -= 1
+            if not self._under_way[who]:
+                del self._under_way[who]
+
+    @contextmanager
+    def _watched(self, exchange: Exchange, caller: Caller) -> Iterator[None]:
+        """Say which questions were slow or ended by their time, and who asked; never with what
+        arguments: there may be secrets among them."""
+        started = time.monotonic()
+        event, is_ended = "a slow question", False
+        try:
+            yield
+        except asyncio.CancelledError:
+            event = "a question was abandoned by its client"
+            raise
+        except Problem as problem:
+            is_ended = problem.code == QUERY_CANCELED or problem.status == 504
+            event = "a question was ended by its time" if is_ended else event
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            if is_ended or seconds >= self._settings.slow_seconds:
+                log.warning(
+                    event,
+                    function=exchange.function,
+                    role=caller.role,
+                    tenant=caller.tenant,
+                    seconds=round(seconds, 2),
+                )
+
+    async def _call(self, exchange: Exchange, ask: Ask, caller: Caller) -> Reply:
         """Find and call; if the function turns out to be another one by now, find it again."""
         known: Function | None = None
         not_before: float | None = None
@@ -150,7 +210,10 @@ class Rpc:
             exchange.function = function.name
             not_before = time.monotonic()
             try:
-                return function, await self._execute(ask, function, settings)
+                try:
+                    return await self._execute(exchange, ask, function, caller, dear=False)
+                except TakesLong:
+                    return await self._execute(exchange, ask, function, caller, dear=True)
             except _Changed:
                 continue
             except asyncpg.PostgresError as error:
@@ -159,18 +222,79 @@ class Rpc:
                 known = function
         raise Problem(503, "PGRST002", f"The function {SCHEMA}.{ask.name} is being changed")
 
-    async def _execute(self, ask: Ask, function: Function, settings: Mapping[str, str]) -> Answer:
-        statement = call_statement(function, ask.arguments, ask.media)
-        read_only = not (ask.posted and function.volatile)
-        async with self._database.call(statement, settings, read_only) as answer:
-            if answer.version != function.version:
-                raise _Changed
-            if ask.media is Media.OBJECT and function.returns_set and answer.rows != 1:
-                raise _not_single(answer.rows)
-        return answer
+    async def _execute(
+        self, exchange: Exchange, ask: Ask, function: Function, caller: Caller, dear: bool
+    ) -> Reply:
+        """Ask the database. A short answer is made known to the caller, a longer one is sent: from
+        memory as long as there is room, so that its connection is free, else while it comes.
+
+        Raises:
+            TakesLong: this is not for the quick lane.
+        """
+        sending: Sending | None = None
+        who, held_bytes = caller.counted_as, 0
+        try:
+            async with self._database.call(
+                call_statement(function, ask.arguments, ask.media),
+                bucket_check(function, ask.arguments, self._settings.max_buckets),
+                self._settings_of(exchange, caller),
+                not (ask.posted and function.volatile),
+                who,
+                dear,
+            ) as answer:
+                self._check(ask, function, answer)
+                reply = _reply(ask, function, answer)
+                if reply.body is None or exchange.method == "HEAD":
+                    return reply
+                if answer.length <= SMALL_BYTES:
+                    reply.body = await answer.whole()
+                    return reply
+                if answer.is_whole and self._memory.take(who, answer.length):
+                    held_bytes = answer.length
+                    reply.body = await answer.whole()
+                else:
+                    parts = answer.stream()
+                    encoding = choose_encoding(exchange.header("Accept-Encoding"))
+                    sending = await Sending.begin(exchange.request, reply, answer.length, encoding)
+                    async for part in parts:
+                        await self._send(sending, part, answer.until)
+            if sending is None:
+                await compress(reply, exchange.request.headers)
+                sending = await Sending.begin(exchange.request, reply, len(reply.body), None)
+                until = time.monotonic() + self._settings.stream_timeout_seconds
+                await self._send(sending, reply.body, until)
+            await sending.end()
+        except Exception as error:
+            if sending is None:
+                raise
+            sending.cut()
+            reason = str(error.__cause__ or error) or type(error).__name__
+            log.info("an answer was cut", function=function.name, reason=reason)
+        finally:
+            self._memory.give(who, held_bytes)
+        assert sending is not None
+        reply.sent = sending.response
+        return reply
+
+    def _check(self, ask: Ask, function: Function, answer: Answer) -> None:
+        """Whether the answer is the one that was asked for, and short enough."""
+        if answer.version != function.version:
+            raise _Changed
+        if ask.media is Media.OBJECT and function.returns_set and answer.rows != 1:
+            raise _not_single(answer.rows)
+        if answer.length > self._settings.max_answer_bytes:
+            raise too_long(answer.length, self._settings.max_answer_bytes)
+
+    async def _send(self, sending: Sending, part: bytes, until: float) -> None:
+        try:
+            async with asyncio.timeout(until - time.monotonic()):
+                await sending.write(part)
+        except TimeoutError:
+            raise ClientGone("its client took too long to read it") from None
 
 
 def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
+    """The answer without its body: None if it has none, empty if it is still to come."""
     headers = {"Content-Range": _content_range(answer.rows, ask.count)}
     if ask.count:
         headers["Preference-Applied"] = f"count={ask.count}"
@@ -179,11 +303,7 @@ def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
     if function.result == "void":
         return Reply(204, None, headers)
     headers["Content-Type"] = ask.media.value
-    body = answer.body or b""
-    if ask.media is Media.CSV:
-        header = csv_header(function).encode() if answer.rows else b""
-        body = header + b"\n" + body
-    return Reply(200, body, headers)
+    return Reply(200, b"", headers)
 
 
 def _content_range(rows: int, count: str | None) -> str:

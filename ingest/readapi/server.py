@@ -62,7 +62,7 @@ class ReadServer:
         self._forwarder = Forwarder(settings)
         pushes = Pushes(self._database, callers, self._forwarder, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
-        pools = settings.api.pool_size + KEY_CONNECTIONS + MOST_CONNECTIONS
+        pools = self._database.most_connections + KEY_CONNECTIONS + MOST_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
         self._http = HttpServer(
             ReadApi(self._database, directory, callers, rpc, pushes),

@@ -24,12 +24,35 @@ SCALAR_COLUMN = "pgrst_scalar"
 Parameter = str | list[str]
 
 
+WHOLE_BYTES = 4 * 1024 * 1024
+"""An answer up to here comes at once, as it is in memory anyway."""
+PIECE_BYTES = 16 * 1024
+"""A longer row comes in pieces, so that a number of pieces is also a bound of bytes."""
+ROW_ENDS = b"+"[0]
+"""The first byte of a piece that goes on where the one before ended; it is not part of the body."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL that returns one row: `body bytea` (NULL for void), `rows bigint`, `version text`."""
+    """SQL whose first row is about the whole answer, and whose others are the answer.
+
+    The columns are `piece bytea, rows bigint, bytes bigint, version text`. The first row has all of
+    a short answer as its `piece`, and no other follows; the rows of a longer one have nothing but a
+    piece. Each row of the result is preceded by what stands between it and the one before.
+
+    Attributes:
+        opening: what stands before the first piece.
+        skipped: so many bytes of the first piece are not part of the body: nothing is before it.
+        closing: what stands after the last.
+        empty: the whole body where there is no row.
+    """
 
     sql: str
     parameters: tuple[Parameter, ...]
+    opening: bytes = b""
+    skipped: int = 0
+    closing: bytes = b""
+    empty: bytes = b"null"
 
 
 def call_statement(function: Function, arguments: Arguments, media: Media) -> Statement:
@@ -39,13 +62,39 @@ def call_statement(function: Function, arguments: Arguments, media: Media) -> St
         source, call, parameters = _from_text(function, given, arguments)
     else:
         source, call, parameters = _from_json(function, given, arguments)
-    body, rows = _body(function, media)
-    sql = (
-        f"SELECT {body} AS body, {rows} AS rows,"  # noqa: S608
-        f" (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = {function.oid}) AS version"
-        f" FROM ({_result(function, source, call)}) AS t"
+    between, row = _row(function, media)
+    sql = f"""
+WITH _promgres_answer AS MATERIALIZED (
+  SELECT {between} || {row} AS body FROM ({_result(function, source, call)}) AS t
+), _promgres_about AS MATERIALIZED (
+  SELECT pg_catalog.count(*) AS rows,
+    coalesce(pg_catalog.sum(pg_catalog.octet_length(body)), 0)::bigint AS bytes,
+    pg_catalog.max(pg_catalog.octet_length(body)) AS longest
+  FROM _promgres_answer
+)
+SELECT CASE WHEN bytes <= {WHOLE_BYTES} THEN
+    (SELECT {_utf8("pg_catalog.string_agg(body, '')")} FROM _promgres_answer)
+  END AS piece, rows, bytes,
+  (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = {function.oid}) AS version
+FROM _promgres_about
+UNION ALL
+SELECT {_utf8("body")}, NULL, NULL, NULL
+FROM _promgres_answer
+WHERE (SELECT bytes > {WHOLE_BYTES} AND longest <= {PIECE_BYTES} FROM _promgres_about)
+UNION ALL
+SELECT pg_catalog.unnest(
+    ARRAY(
+      SELECT CASE WHEN k = 1 THEN '' ELSE '+' END::bytea || pg_catalog.substr(b, k, {PIECE_BYTES})
+      FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), {PIECE_BYTES}) AS k
     )
-    return Statement(sql, parameters)
+  ), NULL, NULL, NULL
+FROM (SELECT {_utf8("body")} AS b FROM _promgres_answer OFFSET 0) AS a
+WHERE (SELECT bytes > {WHOLE_BYTES} AND longest > {PIECE_BYTES} FROM _promgres_about)"""  # noqa: S608
+    if media is Media.CSV:
+        return Statement(sql, parameters, csv_header(function).encode(), empty=b"\n")
+    if function.returns_set and media is not Media.OBJECT:
+        return Statement(sql, parameters, b"[", _length(between), b"]", b"[]")
+    return Statement(sql, parameters, b"", _length(between))
 
 
 def csv_header(function: Function) -> str:
@@ -101,19 +150,19 @@ def _result(function: Function, source: str, call: str) -> str:
     return f"SELECT {call} AS value" + (f" FROM {source}" if source else "")  # noqa: S608
 
 
-def _body(function: Function, media: Media) -> tuple[str, str]:
-    """Expressions over the result `t` for the body and for the number of rows."""
-    count = "pg_catalog.count(*)"
+def _row(function: Function, media: Media) -> tuple[str, str]:
+    """Two SQL texts: what stands between two rows of the body, and a row of the result `t`."""
     if function.result == "void":
-        return "NULL::bytea", "pg_catalog.count(coalesce(t.value::text, ''))"
-    row = "t.*" if function.result == "row" else "t.value"
+        return "', '", "coalesce(t.value::text, '')"
     if media is Media.CSV:
-        return _utf8(f"pg_catalog.string_agg({_csv_row(function)}, E'\\n')"), count
-    if not function.returns_set:
-        return _utf8(f"coalesce(pg_catalog.to_json({row})::text, 'null')"), "1::bigint"
-    if media is Media.OBJECT:
-        return _utf8(f"coalesce((pg_catalog.json_agg({row}) -> 0)::text, 'null')"), count
-    return _utf8(f"coalesce(pg_catalog.json_agg({row})::text, '[]')"), count
+        return "E'\\n'", _csv_row(function)
+    row = "t.*" if function.result == "row" else "t.value"
+    between = "', '" if function.result == "scalar" else "E', \\n '"
+    return between, f"coalesce(pg_catalog.to_json({row})::text, 'null')"
+
+
+def _length(between: str) -> int:
+    return len(between.removeprefix("E").strip("'").replace("\\n", "\n"))
 
 
 def _utf8(text: str) -> str:

@@ -12,7 +12,8 @@ AS $$ SELECT tenant_id FROM app.tenant WHERE name = p_name $$;
 --     `version` changes whenever the definition or the grants of a function do;
 --     result: void | scalar | row (its columns are known) | record (they are not); a composite
 --       type has its own columns, also where it is the type of the only result column;
---     arguments: inputs in declared order, types spelled so that any search_path finds them;
+--     arguments: inputs in declared order, types and defaults spelled so that any search_path finds
+--       them;
 --   roles: whom a request may become.
 -- One json, so that a later version can tell more without a new signature.
 CREATE OR REPLACE FUNCTION internal.api_catalogue() RETURNS json
@@ -45,7 +46,8 @@ AS $$
                'name', a.name,
                'type', format_type(a.type, NULL),
                'required', a.number <= p.pronargs - p.pronargdefaults,
-               'variadic', a.mode = 'v'
+               'variadic', a.mode = 'v',
+               'default', pg_get_function_arg_default(p.oid, a.position::int)
              ) ORDER BY a.position) FILTER (WHERE a.is_input) AS inputs,
              json_agg(a.name ORDER BY a.position) FILTER (WHERE a.mode IN ('o', 'b', 't')) AS columns,
              coalesce(bool_and(a.name <> '' AND a.kind <> 'p') FILTER (WHERE a.is_input), true)

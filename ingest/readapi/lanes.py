@@ -1,0 +1,88 @@
+"""Who gets a connection, and when: cheap questions never wait behind dear ones, nor anybody behind
+one who asks a lot.
+
+Every question that only reads starts in the quick lane, with a short time. What takes longer is
+ended there and asked again in the dear lane, which has few connections: nobody has to know
+beforehand what is dear. A question that writes cannot be asked twice: of these, only a few are in
+the quick lane at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, deque
+from collections.abc import Hashable
+
+
+class Turns:
+    """So many may pass at once; of those who wait, every caller has its turn.
+
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    async def take(self, caller: Hashable = None) -> None:
+        """Wait for a turn; give it back with `give`."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give()  # it came too late
+            raise
+
+    def give(self) -> None:
+        """Let the next caller have the turn; who had the last one waits longest."""
+        while self._waiting:
+            caller = next(iter(self._waiting))
+            turns = self._waiting.pop(caller)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[caller] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Memory:
+    """Room for bodies that are under way; nobody has more than half of it.
+
+    Args:
+        most: bytes of all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._most_each = most // 2
+        self._held: Counter[Hashable] = Counter()
+
+    def take(self, who: Hashable, length: int) -> bool:
+        """Hold so many bytes; False if there is no room for them."""
+        if length > self._free or self._held[who] + length > self._most_each:
+            return False
+        self._free -= length
+        self._held[who] += length
+        return True
+
+    def give(self, who: Hashable, length: int) -> None:
+        """They are gone."""
+        self._free += length
+        self._held[who] -= length
+        if not self._held[who]:
+            del self._held[who]
+
+
+def dear_connections(pool_size: int) -> int:
+    """How many connections answer dear questions, besides a pool of this size: half of the
+    processors are for others. 0 where one connection is all that there may be."""
+    return max(1, (os.cpu_count() or 2) // 2) if pool_size > 1 else 0

@@ -269,6 +269,7 @@ class Intake:
         exemplars_dropped: exemplars of series that a rule drops.
         undecimal_value_labels: series whose value label is no decimal and stayed a label.
         generation: of the series cache that the ids of `known` are from.
+        memory_bytes: what all of it takes until it is stored, about.
     """
 
     tenant_id: int = DEFAULT_TENANT_ID
@@ -281,6 +282,7 @@ class Intake:
     exemplars_dropped: int = 0
     undecimal_value_labels: int = 0
     generation: int = 0
+    memory_bytes: int = 0
 
     @property
     def received(self) -> int:

@@ -169,9 +169,16 @@ class LimitSettings(Section):
     labels_per_series: Limit = Field(0, description="a series with more labels: 400 for it")
     label_name_bytes: Limit = Field(0, description="a series with a longer label name: 400 for it")
     label_value_bytes: Limit = Field(0, description="a series with a longer value: 400 for it")
-    series_per_request: Limit = Field(0, description="more series: 400 for the whole request")
+    series_per_request: Limit = Field(250_000, description="more series: 400 for the whole request")
     samples_per_request: Limit = Field(
-        0, description="more samples, native histograms included: 400 for the whole request"
+        1_000_000,
+        description="more samples, native histograms included: 400 for the whole request",
+    )
+    memory_bytes_per_request: Limit = Field(
+        384 * MIB,
+        description="memory that new series, samples, buckets, metadata and all else of one request"
+        " take once they are decoded, as counted from their number; more: 400 for the whole"
+        " request",
     )
     text_bytes_per_request: Limit = Field(
         128 * MIB,
@@ -188,7 +195,14 @@ class LimitSettings(Section):
         0,
         description="series that each of a tenant's metrics may get within any hour, each process",
     )
-    concurrent_requests: Limit = Field(0, description="more requests at once: 503")
+    concurrent_requests: Limit = Field(1000, description="more requests at once: 503")
+    tenant_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="part of the requests at once, of their memory and of the rows that wait for a"
+        " writer that one tenant may have while others send too; then 503",
+    )
     items_per_second: float = Field(
         0,
         ge=0,

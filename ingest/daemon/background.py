@@ -6,8 +6,11 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Gauge
+
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
+from ingest.metrics import REGISTRY
 from ingest.storage.database import DATABASE_ERRORS
 from ingest.tasks import Pulse, keep
 
@@ -24,8 +27,31 @@ LONGEST_ROUND_SECONDS = 900.0
 a rollup may be computed for minutes."""
 
 
+LOOK_EVERY_SECONDS = 0.05
+WINDOW_SECONDS = 60.0
+LONGEST_BLOCK = Gauge(
+    "promgres_event_loop_block_seconds",
+    "The longest time within the last minute or two for which nobody had a turn: because of what"
+    " one request needed, or because the machine was busy.",
+    registry=REGISTRY,
+)
+
 OUR_SURROUNDINGS = (*DATABASE_ERRORS, sqlite3.Error, Unavailable)
 """What goes wrong around us; all else is a defect of ours."""
+
+
+async def watch_loop() -> None:
+    """Measure for ever how late a sleeper is woken."""
+    clock = asyncio.get_running_loop().time
+    blocks, began = [0.0, 0.0], clock()
+    LONGEST_BLOCK.set_function(lambda: max(blocks))
+    while True:
+        asleep = clock()
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        now = clock()
+        if now > began + WINDOW_SECONDS:
+            blocks[:], began = [0.0, blocks[0]], now
+        blocks[0] = max(blocks[0], now - asleep - LOOK_EVERY_SECONDS)
 
 
 async def repeat(

@@ -17,6 +17,7 @@ from ingest.daemon.background import (
     ROLLUP_IDLE_SECONDS,
     STAGING_EVERY_SECONDS,
     repeat,
+    watch_loop,
 )
 from ingest.daemon.readiness import Readiness
 from ingest.daemon.spool import open_spool
@@ -204,7 +205,6 @@ class Daemon:
             rates,
             self._writers.backlog,
             receiver.max_body_bytes,
-            self._settings.limits.concurrent_requests,
             receiver.answer_timeout_seconds,
         )
         return bodies, rates
@@ -230,6 +230,7 @@ class Daemon:
         if self._spool is not None and not self._has_parent:  # else the parent keeps it
             work.append(tasks.keep("reserve", reserve.keep))
         work.append(tasks.tell_now_and_then())
+        work.append(tasks.keep("loop", watch_loop))
         self._background = [asyncio.create_task(one) for one in work]
 
     async def stop(self) -> None:

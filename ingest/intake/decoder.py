@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 
 from ingest.intake.limits import UNLIMITED, Limits, SizeLimits, Window
-from ingest.intake.ordinary import OrdinaryPath
-from ingest.intake.rows import KnownColumns, rows_by_target
+from ingest.intake.ordinary import METADATA_BYTES, SAMPLE_BYTES, OrdinaryPath
+from ingest.intake.rows import KnownColumns, joined, rows_by_target
+from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Int64s, Intake
 from ingest.routing import Router
 from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
+from ingest.wire.fields import count_fields
 from ingest.wire.negotiate import Protocol
-from ingest.wire.request import Request, read_request
+from ingest.wire.request import Request, parse_in_pieces, parts_of, read_request
 
-SERIES_BEFORE_A_PAUSE = 500
-"""Of series that are read one by one: some 10 to 20 ms."""
+SCANNED_BYTES = 2 * 1024 * 1024
+"""A shorter message is taken apart at once: it has a million elements at most."""
+READ_BYTES = 3
+"""Memory of a message, for each of its bytes, until its series are decoded."""
 
 
 class Decoder:
@@ -54,35 +58,67 @@ class Decoder:
         Raises:
             BadRequest: `payload` is no protobuf, or too much; nothing of it counts as received.
         """
-        *_, intake = self.steps(protocol, payload, tenant_id, now_ms)
-        return intake
+        return complete(self.steps(protocol, payload, tenant_id, now_ms))
 
-    def steps(
-        self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int
-    ) -> Iterator[Intake]:
-        """As `decode`, with a pause now and then: many series that are new take seconds.
-
-        Yields:
-            The intake at each pause, and once more when it is complete.
-        """
+    def steps(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Steps:
+        """As `decode`, with a pause now and then: many series that are new take seconds."""
+        if len(payload) > SCANNED_BYTES:
+            fields = yield from count_fields(payload, self._sizes.most_fields)
+            self._sizes.check_fields(fields)
         request = read_request(protocol, payload)
         self._sizes.check_series(len(request.series))
+        self._sizes.check_memory(METADATA_BYTES * request.metadata_count)
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
+        intake.memory_bytes = READ_BYTES * len(payload)
         window = self._limits.window(now_ms)
-        ordinary = OrdinaryPath(self._router, self._cache, window, self._sizes, intake, now_ms)
+        ordinary = OrdinaryPath(
+            self._router,
+            self._cache,
+            window,
+            self._sizes,
+            intake,
+            now_ms,
+            request.label_bytes,
+            request.layout.refers,
+        )
+        pace = Pace()
         for said in request.metadata():
             ordinary.take_metadata(said)
+            if pace.is_due:
+                yield intake.memory_bytes + ordinary.memory_bytes
         if request.series:
-            for _ in self._decode_series(request, window, intake, ordinary):
-                yield intake
+            yield from self._decode_series(request, len(payload), window, intake, ordinary, pace)
         self._sizes.check_samples(intake.received)
-        yield intake
+        intake.memory_bytes = ordinary.memory_bytes + SAMPLE_BYTES * intake.received
+        return intake
 
     def _decode_series(
-        self, request: Request, window: Window, intake: Intake, ordinary: OrdinaryPath
-    ) -> Iterator[None]:
-        tails = request.tails
-        places = self._places(request, intake.tenant_id)
+        self,
+        request: Request,
+        payload_bytes: int,
+        window: Window,
+        intake: Intake,
+        ordinary: OrdinaryPath,
+        pace: Pace,
+    ) -> Generator[int, None, None]:
+        fast = []
+        for part in parts_of(request, payload_bytes):
+            taken, left = self._known(part, window, intake)
+            fast.append(taken)
+            for position in left.tolist():
+                for parsed in parse_in_pieces(part, position, self._sizes.most_fields):
+                    if parsed is not None:
+                        ordinary.take(part.first + position, parsed)
+                    if pace.is_due:
+                        yield intake.memory_bytes + ordinary.memory_bytes
+            if pace.is_due:
+                yield intake.memory_bytes + ordinary.memory_bytes
+        intake.known = rows_by_target(joined(fast), ordinary.known)
+
+    def _known(self, part: Request, window: Window, intake: Intake) -> tuple[KnownColumns, Int64s]:
+        """Samples of known series, and where the other series are in the part."""
+        tails = part.tails
+        places = self._places(part, intake.tenant_id)
         known = np.flatnonzero(places >= 0)
         in_time = window.holds(target_numbers(places[known]), tails.timestamp_ms[known])
         # A time stamp that is refused takes the ordinary path too: it finds the words.
@@ -91,15 +127,11 @@ class Decoder:
         dropped = len(places) - int(is_left.sum())
         intake.dropped += dropped
         intake.sent.samples += dropped + len(taken)
-
         is_left[taken] = False
-        for count, position in enumerate(np.flatnonzero(is_left).tolist(), 1):
-            ordinary.take(position, request.parse(position))
-            if count % SERIES_BEFORE_A_PAUSE == 0:
-                yield
-
-        fast = KnownColumns(taken, places[taken], tails.timestamp_ms[taken], tails.value[taken])
-        intake.known = rows_by_target(fast, ordinary.known)
+        columns = KnownColumns(
+            taken + part.first, places[taken], tails.timestamp_ms[taken], tails.value[taken]
+        )
+        return columns, np.flatnonzero(is_left)
 
     def _places(self, request: Request, tenant_id: int) -> Int64s:
         """The place of each series, UNKNOWN where the fast path cannot tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -125,8 +126,48 @@ class SizeLimits:
         setting = "text_bytes_per_request"
         _check("bytes of text", text_bytes, setting, self.settings.text_bytes_per_request)
 
+    @property
+    def most_fields(self) -> int:
+        """Fields of a message, or of one series, beyond which nobody looks into them."""
+        limits = self.settings
+        bounds = (limits.memory_bytes_per_request // _FIELD_BYTES, limits.samples_per_request)
+        return max(bounds) if all(bounds) else sys.maxsize
 
-UNLIMITED = SizeLimits(LimitSettings(text_bytes_per_request=0))
+    def check_fields(self, fields: int) -> None:
+        """Take a message of so many fields: series, symbols, metadata.
+
+        Raises:
+            BadRequest: they are too many.
+        """
+        most = self.most_fields
+        if fields > most:
+            over_limit("memory_bytes_per_request")
+            raise BadRequest(
+                f"the request has more than {most} series, symbols and metadata, which is what"
+                " limits.memory_bytes_per_request allows: nothing of it is stored"
+            )
+
+    def check_memory(self, memory_bytes: int) -> None:
+        """Take a request that, as far as it is decoded, takes so much memory.
+
+        Raises:
+            BadRequest: it is too much.
+        """
+        setting = "memory_bytes_per_request"
+        _check("bytes once decoded", memory_bytes, setting, self.settings.memory_bytes_per_request)
+
+
+_FIELD_BYTES = 300
+"""Memory of a field at the top of a message, of whatever it is, at least."""
+
+UNLIMITED = SizeLimits(
+    LimitSettings(
+        series_per_request=0,
+        samples_per_request=0,
+        text_bytes_per_request=0,
+        memory_bytes_per_request=0,
+    )
+)
 """For what was acknowledged: whatever the limits are by now."""
 
 

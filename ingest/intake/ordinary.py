@@ -30,6 +30,7 @@ from ingest.series.cache import (
     target_number,
 )
 from ingest.series.identity import label_key
+from ingest.wire.fields import MOST_LABELS, TOO_MANY_LABELS
 from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
     InvalidSeries,
@@ -41,8 +42,19 @@ from ingest.wire.validate import (
     time_text,
 )
 
+SERIES_BYTES, SAMPLE_BYTES, START_BYTES = 700, 80, 100
+EXEMPLAR_BYTES, HISTOGRAM_BYTES, BUCKET_BYTES, METADATA_BYTES = 300, 900, 80, 500
+"""Memory of each, once it is decoded and until it is stored, measured."""
 MOST_REASONS = 100
 """Reasons kept of one request: 32 MiB can hold 16 million invalid series."""
+
+
+class _Texts(dict[bytes, str]):
+    """The text of bytes that come again and again in a request, made once."""
+
+    def __missing__(self, raw: bytes) -> str:
+        self[raw] = text = raw.decode()
+        return text
 
 
 @dataclass(slots=True)
@@ -73,9 +85,12 @@ class OrdinaryPath:
     Args:
         intake: receives what becomes of everything, except samples of known series.
         now_ms: when the request came.
+        label_bytes: memory of a label.
+        shares_texts: labels refer to texts, and many to the same.
 
     Attributes:
         known: samples of known series.
+        memory_bytes: what all that was taken needs.
     """
 
     def __init__(
@@ -86,6 +101,8 @@ class OrdinaryPath:
         sizes: SizeLimits,
         intake: Intake,
         now_ms: int,
+        label_bytes: int = 0,
+        shares_texts: bool = False,
     ) -> None:
         self._now_ms = now_ms
         self._router = router
@@ -93,7 +110,11 @@ class OrdinaryPath:
         self._window = window
         self._sizes = sizes
         self._intake = intake
+        self._label_bytes = label_bytes
+        self._text_of = _Texts().__getitem__
+        self._value_of = self._text_of if shares_texts else bytes.decode
         self._text_bytes = 0
+        self.memory_bytes = 0
         self._said: set[ParsedMetadata] = set()
         self.known = KnownSamples()
 
@@ -142,6 +163,7 @@ class OrdinaryPath:
         if self._cache.knows_metadata(self._intake.tenant_id, metadata):
             return True
         self._said.add(said)
+        self._take_memory(METADATA_BYTES + len(said.help))
         self._intake.add_item("metadata", self._intake.tenant_id, metadata)
         return False
 
@@ -156,8 +178,10 @@ class OrdinaryPath:
                 return _Found(place, "")
             if place != UNKNOWN:
                 return _Found(place, TARGETS[target_number(place)])
+        if len(parsed.labels) > MOST_LABELS:
+            raise InvalidSeries(TOO_MANY_LABELS)
         self._count_text(parsed.labels)
-        labels = checked_labels(parsed.labels)
+        labels = checked_labels(parsed.labels, self._text_of, self._value_of)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
         return self._locate(describe(self._router, self._intake.tenant_id, labels), key)
@@ -166,6 +190,22 @@ class OrdinaryPath:
         """Before any of it becomes text of its own."""
         self._text_bytes += sum([len(name) + len(value) for name, value in pairs])
         self._sizes.check_text(self._text_bytes)
+
+    def _take_memory(self, more_bytes: int) -> None:
+        self.memory_bytes += more_bytes
+        self._sizes.check_memory(self.memory_bytes)
+
+    def _memory_of(
+        self, samples: int, histograms: list[Histogram], exemplars: list[Exemplar]
+    ) -> int:
+        memory_bytes = SAMPLE_BYTES * samples
+        for histogram in histograms:
+            buckets = len(histogram.positive.indexes) + len(histogram.negative.indexes)
+            buckets += len(histogram.custom_bounds or ())
+            memory_bytes += HISTOGRAM_BYTES + BUCKET_BYTES * buckets
+        for exemplar in exemplars:
+            memory_bytes += EXEMPLAR_BYTES + (self._label_bytes + 50) * len(exemplar.labels)
+        return memory_bytes
 
     def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
         """Start time stamps that are not known to be stored."""
@@ -198,8 +238,11 @@ class OrdinaryPath:
         exemplars = self._acceptable_exemplars(parsed)
         if not (timestamps or histograms or exemplars):
             return
+        self._take_memory(self._memory_of(len(timestamps), histograms, exemplars))
         if found.place == UNKNOWN:
             assert found.series is not None
+            labels = len(found.series.labels)
+            self._take_memory(SERIES_BYTES + self._label_bytes * labels)
             self._intake.new.append(
                 NewSamples(
                     found.series,
@@ -272,6 +315,8 @@ class OrdinaryPath:
             raise InvalidSeries("the time stamp is missing")
         if complaint := self._window.complaint("internal", exemplar.timestamp_ms):
             raise InvalidSeries(_refused_time(exemplar.timestamp_ms, complaint))
+        if len(exemplar.labels) > MOST_LABELS:
+            raise InvalidSeries(TOO_MANY_LABELS)
         self._count_text(exemplar.labels)
         return Exemplar(exemplar.timestamp_ms, exemplar.value, checked_pairs(exemplar.labels))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest.config import LimitSettings
 from ingest.intake.limits import Limits, over_limit
+from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Event, Intake, Items, Measure, PushKind
 from ingest.routing.router import Decision, Router, lower_name
 from ingest.wire.push import (
@@ -22,8 +23,8 @@ from ingest.wire.push import (
 from ingest.wire.push_spool import read_spooled
 from ingest.wire.validate import METRIC_NAME, InvalidItem, time_text
 
-ITEMS_BEFORE_A_PAUSE = 2000
-"""Some 10 ms of work."""
+ITEM_BYTES, BODY_BYTES = 900, 2
+"""Memory of an item until it is stored, besides its text; and that, which is spooled as well."""
 ITEM_ID_BYTES = 16
 MOST_ROUTES = 10_000
 
@@ -56,20 +57,22 @@ class PushDecoder:
             BadRequest: nothing of it is stored; PushRefused if it is for some of its items.
             PayloadTooLarge: it has too many items.
         """
-        *_, intake = self.steps(body, kind, manner, tenant_id, now_us)
-        return intake
+        return complete(self.steps(body, kind, manner, tenant_id, now_us))
 
     def steps(
         self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int, now_us: int
-    ) -> Iterator[Intake]:
-        """As `decode`, with a pause now and then: the last intake is complete."""
+    ) -> Steps:
+        """As `decode`, with a pause now and then."""
         reception = _Reception(self._routes, self._limits, tenant_id, now_us)
-        for count, item in enumerate(read_items(body, kind, manner, self._sizes), 1):
+        pace = Pace()
+        for item in read_items(body, kind, manner, self._sizes):
             reception.take(item)
-            if count % ITEMS_BEFORE_A_PAUSE == 0:
-                yield reception.intake
+            if pace.is_due:
+                yield None
         reception.check()
-        yield reception.intake
+        intake = reception.intake
+        intake.memory_bytes = BODY_BYTES * len(body) + ITEM_BYTES * intake.received
+        return intake
 
 
 def spooled_intake(payload: bytes, tenant_id: int) -> Intake:

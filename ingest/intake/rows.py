@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,13 @@ def rows_by_target(fast: KnownColumns, ordinary: KnownSamples) -> dict[str, Rows
         if len(chosen):
             rows[target] = _rows(columns, exact, chosen)
     return rows
+
+
+def joined(parts: Sequence[KnownColumns]) -> KnownColumns:
+    """All of them, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return KnownColumns(*[np.concatenate(columns) for columns in zip(*parts, strict=True)])
 
 
 def _joined(fast: KnownColumns, ordinary: KnownSamples) -> tuple[KnownColumns, dict[int, str]]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import cramjam
 import numpy as np
 import numpy.typing as npt
+import snappy
 
 from ingest.load.amounts import Amounts
 from ingest.load.drafts import Draft, field
@@ -76,7 +76,7 @@ class HistogramTemplate:
 
     def body(self, timestamp_ms: int) -> bytes:
         """The same, as a snappy block."""
-        return bytes(cramjam.snappy.compress_raw(self.payload(timestamp_ms)))
+        return bytes(snappy.compress(self.payload(timestamp_ms)))
 
     def _write(self, timestamp_ms: int) -> None:
         """Bring all messages up to date."""

@@ -6,9 +6,9 @@ protocols carry the same series, samples and exemplars at the same time stamps.
 
 from __future__ import annotations
 
-import cramjam
 import numpy as np
 import numpy.typing as npt
+import snappy
 
 from ingest.load.amounts import Amounts
 from ingest.load.drafts import Blank, Bytes, Form, varint
@@ -79,7 +79,7 @@ class RequestTemplate:
 
     def body(self, timestamp_ms: int) -> bytes:
         """The same, as a snappy block."""
-        return bytes(cramjam.snappy.compress_raw(self.payload(timestamp_ms)))
+        return bytes(snappy.compress(self.payload(timestamp_ms)))
 
 
 def labels_of(metric: str, number: int) -> LabelPairs:

@@ -6,27 +6,41 @@ Remote write and pushes share these limits: they share the memory and the databa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from ingest.errors import PayloadTooLarge, Unavailable
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import Rates
+from ingest.intake.steps import Steps
 from ingest.model import Intake
 from ingest.receiver.metrics import BODY_BYTES
 from ingest.tenants.access import WRITE, Access
 from ingest.tenants.gate import Gate
-from ingest.writer.backlog import Backlog
+from ingest.wire.zstd import LongerThanSaid
+from ingest.writer.backlog import Backlog, Hold
+from ingest.writer.fairness import Turns
+
+LARGE_BYTES = 1024 * 1024
+"""A message, once decompressed, that waits for its turn: only one of them is being decoded."""
+READ_BYTES = 3
+"""Memory of a message for each of its bytes, from its decompression until it is decoded."""
 
 
-class Body(NamedTuple):
-    """The content of a request as it was sent, and who sent it."""
+@dataclass(slots=True)
+class Body:
+    """The content of a request as it was sent, and who sent it.
+
+    Attributes:
+        hold: the memory that the request is reckoned to take.
+    """
 
     access: Access
     content: bytes
+    hold: Hold
 
 
 class Bodies:
@@ -34,7 +48,6 @@ class Bodies:
 
     Args:
         most_bytes: of one body, as sent.
-        most_at_once: requests under way; 0 is no limit.
         answer_within_seconds: every request has its answer by then, from its first byte on.
     """
 
@@ -44,17 +57,14 @@ class Bodies:
         rates: Rates,
         backlog: Backlog,
         most_bytes: int,
-        most_at_once: int,
         answer_within_seconds: float,
     ) -> None:
-        self._large = asyncio.Lock()
+        self._large = Turns()
         self._gate = gate
         self._rates = rates
         self._backlog = backlog
         self._most_bytes = most_bytes
-        self._most_at_once = most_at_once
         self._answer_within_seconds = answer_within_seconds
-        self._under_way = 0
 
     @asynccontextmanager
     async def take(self, request: web.Request) -> AsyncIterator[Body]:
@@ -69,52 +79,69 @@ class Bodies:
         try:
             async with asyncio.timeout(self._answer_within_seconds):
                 access = await self._gate.admit(request.headers, request.remote, WRITE)
-                with self._one_more():
-                    self._rates.check(access.tenant_id)
-                    with self._backlog.body(self._expected_bytes(request)):
-                        yield Body(access, await self._read(request))
+                self._rates.check(access.tenant_id)
+                with self._backlog.hold(access.tenant_id) as hold:
+                    yield Body(access, await self._read(request, hold), hold)
         except TimeoutError:
             raise Unavailable("the time for an answer is over; try again") from None
 
-    async def decode(self, steps: Iterator[Intake]) -> Intake:
-        """Decode a large message, and let others have their turn meanwhile. One at a time: what is
-        admitted counts only once it is decoded.
+    async def decode(
+        self, body: Body, length_bytes: int, most_bytes: int, steps: Callable[[int], Steps]
+    ) -> Intake:
+        """Decompress and decode a message. A long one waits for its turn, one tenant after the
+        other, before it takes any memory; one that takes long lets others have theirs meanwhile.
 
         Args:
-            steps: the intake, again and again; the last one is complete.
+            length_bytes: what is to be expected after decompression.
+            most_bytes: and what is taken.
+            steps: decompresses to so many bytes and decodes.
+
+        Raises:
+            Unavailable: there is no memory for it beside the others.
+            RequestError: as `steps` does.
         """
-        async with self._large:
-            for intake in steps:  # noqa: B007 (the last one is complete)
-                await asyncio.sleep(0)
+        try:
+            intake = await self._decode(body, length_bytes, steps(length_bytes))
+        except LongerThanSaid:
+            intake = await self._decode(body, most_bytes, steps(most_bytes))
+        body.hold.set(len(body.content) + intake.memory_bytes)
         return intake
 
-    @contextmanager
-    def _one_more(self) -> Iterator[None]:
-        """Whoever is not admitted counts for nothing."""
-        self._under_way += 1
-        try:
-            if 0 < self._most_at_once < self._under_way:
-                over_limit("concurrent_requests")
-                raise Unavailable("too many requests at once (limits.concurrent_requests)")
-            yield
-        finally:
-            self._under_way -= 1
+    async def _decode(self, body: Body, length_bytes: int, work: Steps) -> Intake:
+        memory_bytes = len(body.content) + READ_BYTES * length_bytes
+        if length_bytes <= LARGE_BYTES:
+            body.hold.set(memory_bytes)
+            try:
+                next(work)
+            except StopIteration as done:
+                intake: Intake = done.value
+                return intake
+        async with self._large.of(body.access.tenant_id):
+            body.hold.set(memory_bytes)
+            return await self._finish(body, work)
 
-    def _expected_bytes(self, request: web.Request) -> int:
-        length_bytes = request.content_length
-        if length_bytes is None:
-            return self._most_bytes
-        if length_bytes > self._most_bytes:
+    async def _finish(self, body: Body, steps: Steps) -> Intake:
+        while True:
+            await asyncio.sleep(0)
+            try:
+                memory_bytes = next(steps)
+            except StopIteration as done:
+                intake: Intake = done.value
+                return intake
+            if memory_bytes is not None:
+                body.hold.set(len(body.content) + memory_bytes)
+
+    async def _read(self, request: web.Request, hold: Hold) -> bytes:
+        """What has come is held, not what may come."""
+        if (request.content_length or 0) > self._most_bytes:
             raise self._too_large()
-        return length_bytes
-
-    async def _read(self, request: web.Request) -> bytes:
         chunks = []
         total_bytes = 0
         async for chunk in request.content.iter_any():
             total_bytes += len(chunk)
             if total_bytes > self._most_bytes:
                 raise self._too_large()
+            hold.set(total_bytes)
             chunks.append(chunk)
         BODY_BYTES.inc(total_bytes)
         return b"".join(chunks)

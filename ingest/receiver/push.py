@@ -13,26 +13,30 @@ from aiohttp import web
 from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
 from ingest.intake.push import PushDecoder
 from ingest.intake.rates import Rates
+from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
 from ingest.model import PUSHED_STORES, Intake, PushKind, Rejection
 from ingest.pushed import kind_of
 from ingest.receiver import push_answers
-from ingest.receiver.bodies import Bodies
+from ingest.receiver.bodies import Bodies, Body
 from ingest.receiver.metrics import DECODE_SECONDS, PUSH_REQUESTS, PUSHED, SECONDS
 from ingest.tenants.credentials import is_older
 from ingest.wire.compression import compress_snappy
 from ingest.wire.negotiate import Protocol
 from ingest.wire.push import Manner, PushRefused
-from ingest.wire.push_negotiate import check_json, decompressed, push_encoding
+from ingest.wire.push_negotiate import (
+    PushEncoding,
+    check_json,
+    decompressed,
+    expected_bytes,
+    push_encoding,
+)
 from ingest.wire.push_spool import write_spooled
 from ingest.writer.accounts import Accounts
 from ingest.writer.safekeeping import Safekeeping
 
 log = get_logger("receiver")
-
-LARGE_BYTES = 256 * 1024
-"""A body of which decoding may take some 10 ms and more."""
 
 
 class PushHandler:
@@ -88,19 +92,19 @@ class PushHandler:
         encoding = push_encoding(request.headers)
         if manner == "today":
             check_json(request.headers)  # the older API did not care
-        async with self._bodies.take(request) as (access, content):
+        async with self._bodies.take(request) as body:
             with SECONDS.time():
-                await self._safekeeping.wait_for_room()
-                body = decompressed(encoding, content, self._max_decompressed_bytes)
-                return await self._take(body, kind, manner, access.tenant_id)
+                await self._safekeeping.wait_for_room(body.access.tenant_id)
+                return await self._take(body, encoding, kind, manner)
 
     async def _take(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int
+        self, body: Body, encoding: PushEncoding, kind: PushKind, manner: Manner
     ) -> web.Response:
+        tenant_id = body.access.tenant_id
         started = time.perf_counter()
         now_us = time.time_ns() // 1000
-        intake = await self._decode(body, kind, manner, tenant_id, now_us)
-        del body
+        intake = await self._decode(body, encoding, kind, manner, now_us)
+        body.content = b""
         self._rates.take(tenant_id, intake.received)
         self._accounts.receive(intake)
         self._count(intake)
@@ -122,14 +126,17 @@ class PushHandler:
         return await self._safekeeping.keep(intake, received_ms, Protocol.PUSH, payload)
 
     async def _decode(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int, now_us: int
+        self, body: Body, encoding: PushEncoding, kind: PushKind, manner: Manner, now_us: int
     ) -> Intake:
+        tenant_id, most_bytes = body.access.tenant_id, self._max_decompressed_bytes
+
+        def steps(length_bytes: int) -> Steps:
+            text = decompressed(encoding, body.content, most_bytes, length_bytes)
+            return (yield from self._decoder.steps(text, kind, manner, tenant_id, now_us))
+
+        length_bytes = expected_bytes(encoding, body.content, most_bytes)
         try:
-            if len(body) <= LARGE_BYTES:
-                return self._decoder.decode(body, kind, manner, tenant_id, now_us)
-            return await self._bodies.decode(
-                self._decoder.steps(body, kind, manner, tenant_id, now_us)
-            )
+            return await self._bodies.decode(body, length_bytes, most_bytes, steps)
         except PushRefused as error:
             PUSHED.labels(self._names(tenant_id), kind, "refused").inc(error.items)
             raise

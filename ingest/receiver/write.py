@@ -14,12 +14,13 @@ from aiohttp import web
 from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
 from ingest.intake.decoder import Decoder
 from ingest.intake.rates import Rates
+from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.model import Counts, Rejection
 from ingest.receiver import answers
-from ingest.receiver.bodies import Bodies
+from ingest.receiver.bodies import Bodies, Body
 from ingest.receiver.metrics import DECODE_SECONDS, REQUESTS, SECONDS
-from ingest.wire.compression import compress_snappy, decompress
+from ingest.wire.compression import compress_snappy, decompress, expected_bytes
 from ingest.wire.negotiate import Encoding, Negotiated, Protocol, negotiate
 from ingest.writer.accounts import Accounts
 from ingest.writer.safekeeping import Safekeeping
@@ -27,8 +28,6 @@ from ingest.writer.safekeeping import Safekeeping
 log = get_logger("receiver")
 
 PROBE = "get_vm_proto_version"
-LARGE_BYTES = 4 * 1024 * 1024
-"""A message of which decoding may take half a second and more."""
 
 
 class WriteHandler:
@@ -72,9 +71,9 @@ class WriteHandler:
         """Answer a request of a kind that is taken. From here on 2.0 hears what was written."""
         written = Counts()
         try:
-            async with self._bodies.take(request) as (access, body):
+            async with self._bodies.take(request) as body:
                 with SECONDS.time():
-                    response, written = await self._take(body, negotiated, access.tenant_id)
+                    response, written = await self._take(body, negotiated)
         except RequestError as error:
             response = _refused(request, error)
         except Unavailable as error:
@@ -94,29 +93,35 @@ class WriteHandler:
             return web.Response(text="1")
         raise MethodNotAllowed(f"{request.method} is not taken here: senders POST")
 
-    async def _take(
-        self, body: bytes, negotiated: Negotiated, tenant_id: int
-    ) -> tuple[web.Response, Counts]:
-        await self._safekeeping.wait_for_room()
+    async def _take(self, body: Body, negotiated: Negotiated) -> tuple[web.Response, Counts]:
+        tenant_id = body.access.tenant_id
+        await self._safekeeping.wait_for_room(tenant_id)
         started = time.perf_counter()
         received_ms = time.time_ns() // 1_000_000
         protocol, encoding = negotiated
-        payload = decompress(encoding, body, self._max_decompressed_bytes)
-        if len(payload) > LARGE_BYTES:
-            intake = await self._bodies.decode(
-                self._decoder.steps(protocol, payload, tenant_id, received_ms)
-            )
-        else:
-            intake = self._decoder.decode(protocol, payload, tenant_id, received_ms)
+        most_bytes = self._max_decompressed_bytes
+        block = b""
+
+        def steps(length_bytes: int) -> Steps:
+            """The message, which is forgotten when it is decoded but for what the spool keeps."""
+            nonlocal block
+            payload = decompress(encoding, body.content, most_bytes, length_bytes)
+            intake = yield from self._decoder.steps(protocol, payload, tenant_id, received_ms)
+            if encoding is Encoding.SNAPPY:
+                block = body.content
+            elif not intake.is_empty:
+                block = compress_snappy(payload)
+            return intake
+
+        length_bytes = expected_bytes(encoding, body.content, most_bytes)
+        intake = await self._bodies.decode(body, length_bytes, most_bytes, steps)
+        body.content = b""
         self._rates.take(intake.tenant_id, intake.received)
         self._accounts.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
-        if encoding is not Encoding.SNAPPY:
-            body = compress_snappy(payload)
-        del payload
         rejections = intake.rejections
         if not intake.is_empty:
-            kept = self._safekeeping.keep(intake, received_ms, protocol, body)
+            kept = self._safekeeping.keep(intake, received_ms, protocol, block)
             rejections = rejections + await kept
         written = intake.written(rejections)
         if rejections:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cramjam import DecompressionError, snappy
+import snappy
 
 from ingest.errors import BadRequest
 from ingest.wire.negotiate import Encoding
-from ingest.wire.zstd import decompress_zstd
+from ingest.wire.zstd import decompress_zstd, expected_zstd_bytes
 
 _MOST_EXPANSION = 32
 """No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""
@@ -15,20 +15,38 @@ _FRAMED = b"\xff\x06\x00\x00sNaPpY"
 """How a snappy stream of the framed format begins; no valid block does."""
 
 
-def decompress(encoding: Encoding, body: bytes, max_bytes: int) -> bytes:
+def decompress(
+    encoding: Encoding, body: bytes, most_bytes: int, expected_bytes: int | None = None
+) -> bytes:
     """The content of a body in one of the encodings that are taken.
 
+    Args:
+        expected_bytes: as the function of that name says; more memory is not taken.
+
     Raises:
-        BadRequest: empty, corrupt, or more than `max_bytes` after decompression.
+        BadRequest: empty, corrupt, or more than `most_bytes` after decompression.
+        LongerThanSaid: more than `expected_bytes`.
     """
     if encoding is Encoding.ZSTD:
-        return decompress_zstd(body, max_bytes)
-    return decompress_snappy(body, max_bytes)
+        return decompress_zstd(body, most_bytes, expected_bytes)
+    return decompress_snappy(body, most_bytes)
+
+
+def expected_bytes(encoding: Encoding, body: bytes, most_bytes: int) -> int:
+    """How much a body has after decompression; a guess where it does not say.
+
+    Raises:
+        BadRequest: empty, corrupt, or more than `most_bytes`.
+    """
+    if encoding is Encoding.ZSTD:
+        return expected_zstd_bytes(body, most_bytes)
+    return _snappy_bytes(body, most_bytes)
 
 
 def compress_snappy(content: bytes) -> bytes:
     """A snappy block, as in the body of a request."""
-    return bytes(snappy.compress_raw(content))
+    block: bytes = snappy.compress(content)
+    return block
 
 
 def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
@@ -41,6 +59,16 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     Raises:
         BadRequest: empty, corrupt, framed, or it declares more than `max_bytes`.
     """
+    _snappy_bytes(body, max_bytes)
+    try:
+        content: bytes = snappy.uncompress(body)
+    except snappy.UncompressError as error:
+        raise _corrupt(str(error.__cause__ or error)) from None
+    return content
+
+
+def _snappy_bytes(body: bytes, max_bytes: int) -> int:
+    """What a snappy block declares."""
     if not body:
         raise BadRequest("the body is empty; an empty request is the snappy block of nothing, 0x00")
     if body.startswith(_FRAMED):
@@ -55,20 +83,21 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
         raise BadRequest(
             f"the body is corrupt snappy: {len(body)} bytes cannot hold the {declared} it declares"
         )
-    try:
-        return bytes(snappy.decompress_raw(body))
-    except DecompressionError as error:
-        raise _corrupt(error) from None
+    return declared
 
 
 def _declared_length(body: bytes) -> int:
-    try:
-        length: int = snappy.decompress_raw_len(body)
-    except DecompressionError as error:
-        raise _corrupt(error) from None
-    return length
+    """The varint that a block begins with: of 32 bits, the lowest seven first."""
+    length = 0
+    for place, byte in enumerate(body[:5]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if length >= 2**32:
+                break
+            return length
+    raise _corrupt("invalid header")
 
 
-def _corrupt(error: DecompressionError) -> BadRequest:
-    reason = str(error).removeprefix("snappy: ").removeprefix("corrupt input ").strip("()")
+def _corrupt(reason: str) -> BadRequest:
+    reason = reason.removeprefix("snappy: ").removeprefix("corrupt input ").strip("()")
     return BadRequest(f"the body is no snappy block: {reason}")

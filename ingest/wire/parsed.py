@@ -7,6 +7,11 @@ from typing import NamedTuple
 
 from ingest.model import Histogram
 
+PAIR_BYTES = 72
+"""Memory of a label in a label set, besides its texts."""
+TEXT_BYTES = 56
+"""Memory of a text, besides its bytes."""
+
 LabelBytes = list[tuple[bytes, bytes]]
 """Names and values as sent, in the order sent; their text is not yet checked."""
 

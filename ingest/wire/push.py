@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from ingest.errors import BadRequest, PayloadTooLarge
 from ingest.model import PushKind
 from ingest.wire.jsonb import decode_exact, syntax_error
+from ingest.wire.push_count import count_items
 from ingest.wire.push_fields import checked_key, checked_name, number_of, timestamp_us_of
 from ingest.wire.push_split import explain, split
 from ingest.wire.validate import InvalidItem
@@ -111,8 +112,6 @@ class _Decoders:
 
 
 _DECODERS: dict[Manner, _Decoders] = {"today": _Decoders(_Today), "older": _Decoders(_Older)}
-_raw_sequence = msgspec.json.Decoder(Raw).decode_lines
-_raw_array = msgspec.json.Decoder(list[Raw]).decode
 
 
 class PushLimits(NamedTuple):
@@ -158,13 +157,9 @@ def _check_count(body: bytes, most: int) -> None:
     """Before all of them are made. Every item has a brace, and most bodies few enough of them."""
     if not 0 < most < body.count(b"{"):
         return
-    try:
-        count = len(_raw_array(body) if _is_array(body) else _raw_sequence(body))
-    except _JSON_ERRORS:
-        return  # found again, and told
-    if count > most:
+    if (count := count_items(body, most)) > most:
         raise PayloadTooLarge(
-            f"the request has {count} items, more than the {most} that are taken"
+            f"the request has at least {count} items, more than the {most} that are taken"
             " (limits.items_per_request)"
         )
 

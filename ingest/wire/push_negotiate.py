@@ -13,7 +13,12 @@ from enum import Enum
 
 from ingest.errors import BadRequest, UnsupportedMedia
 from ingest.wire.inflate import GZIP, TooLong, inflate
-from ingest.wire.zstd import decompress_zstd
+from ingest.wire.zstd import (
+    GUESS_BYTES,
+    LongerThanSaid,
+    decompress_zstd,
+    expected_zstd_bytes,
+)
 
 _NO_JSON_KINDS = ("multipart", "image", "audio", "video")
 _NO_JSON_FORMATS = ("protobuf", "xml", "msgpack", "cbor")
@@ -63,30 +68,51 @@ def check_json(headers: Mapping[str, str]) -> None:
         )
 
 
-def decompressed(encoding: PushEncoding, body: bytes, max_bytes: int) -> bytes:
-    """The JSON text of a body.
+def expected_bytes(encoding: PushEncoding, body: bytes, most_bytes: int) -> int:
+    """How much a body has after decompression; a guess where it does not say.
 
     Raises:
-        BadRequest: corrupt, or more than `max_bytes` after decompression.
+        BadRequest: empty, corrupt, or more than `most_bytes`.
+    """
+    if encoding is PushEncoding.ZSTD:
+        return expected_zstd_bytes(body, most_bytes)
+    if encoding is PushEncoding.GZIP:  # its last four bytes say so, of the last member
+        return min(most_bytes, max(GUESS_BYTES, int.from_bytes(body[-4:], "little")))
+    return min(most_bytes, len(body))
+
+
+def decompressed(
+    encoding: PushEncoding, body: bytes, most_bytes: int, expected_bytes: int | None = None
+) -> bytes:
+    """The JSON text of a body.
+
+    Args:
+        expected_bytes: as the function of that name says; more memory is not taken.
+
+    Raises:
+        BadRequest: corrupt, or more than `most_bytes` after decompression.
+        LongerThanSaid: more than `expected_bytes`.
     """
     if encoding is PushEncoding.GZIP:
-        return _gunzip(body, max_bytes)
+        return _gunzip(body, most_bytes, most_bytes if expected_bytes is None else expected_bytes)
     if encoding is PushEncoding.ZSTD:
-        return decompress_zstd(body, max_bytes)
-    if len(body) > max_bytes:
-        raise _too_long(max_bytes)
+        return decompress_zstd(body, most_bytes, expected_bytes)
+    if len(body) > most_bytes:
+        raise _too_long(most_bytes)
     return body
 
 
-def _gunzip(body: bytes, max_bytes: int) -> bytes:
+def _gunzip(body: bytes, most_bytes: int, expected_bytes: int) -> bytes:
     try:
-        return inflate(body, max_bytes, GZIP)
+        return inflate(body, expected_bytes, GZIP)
     except zlib.error as error:
         raise BadRequest(f"the body is no gzip: {error}") from None
     except EOFError:
         raise BadRequest("the body is gzip that is cut") from None
     except TooLong:
-        raise _too_long(max_bytes) from None
+        if expected_bytes < most_bytes:
+            raise LongerThanSaid from None
+        raise _too_long(most_bytes) from None
 
 
 def _too_long(max_bytes: int) -> BadRequest:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 
+import numpy as np
+
+from ingest.errors import BadRequest
 from ingest.wire import v1, v2
+from ingest.wire.fields import LONG_BYTES, Layout, NoMessage, split_series
 from ingest.wire.negotiate import Protocol
 from ingest.wire.parsed import ParsedMetadata, ParsedSeries
 from ingest.wire.tails import Tails
@@ -15,10 +19,19 @@ class Request(typing.Protocol):
     """A decompressed request, read as far as known series need it.
 
     Attributes:
+        layout: of its series.
+        label_bytes: memory of a label that is read, besides the bytes of its texts.
         series: the bytes of every TimeSeries message, in the order of the request.
+        first: place of the first of them in the whole request.
     """
 
+    layout: Layout
+    label_bytes: int
     series: list[bytes]
+    first: int
+
+    def part(self, start: int, end: int) -> Request:
+        """The same with some of the series only, and without metadata."""
 
     @property
     def tails(self) -> Tails:
@@ -38,7 +51,14 @@ class Request(typing.Protocol):
             BadRequest: it is no protobuf, so nothing in the request can be trusted.
         """
 
-    def metadata(self) -> list[ParsedMetadata]:
+    def parse_bytes(self, raw: bytes, position: int) -> ParsedSeries:
+        """The same of bytes that are a piece of that series."""
+
+    @property
+    def metadata_count(self) -> int:
+        """How many metadata there are beside series."""
+
+    def metadata(self) -> Iterator[ParsedMetadata]:
         """What the request says of metrics beside its series (1.0).
 
         Raises:
@@ -53,3 +73,54 @@ def read_request(protocol: Protocol, payload: bytes) -> Request:
         BadRequest: `payload` is no protobuf.
     """
     return v1.read_request(payload) if protocol is Protocol.V1 else v2.read_request(payload)
+
+
+PART_BYTES = 1024 * 1024
+"""Of series that are read at once: numpy takes some hundred bytes of memory for one of theirs."""
+
+
+def parts_of(request: Request, payload_bytes: int) -> Iterator[Request]:
+    """The request in parts of a bounded size; nearly all have one."""
+    if payload_bytes <= PART_BYTES:
+        yield request
+        return
+    series = request.series
+    ends = np.cumsum(np.fromiter(map(len, series), np.int64, len(series)) + 1)
+    start = 0
+    while start < len(series):
+        before = int(ends[start - 1]) if start else 0
+        end = max(start + 1, int(np.searchsorted(ends, before + PART_BYTES, "right")))
+        yield request.part(start, end)
+        start = end
+
+
+def parse_in_pieces(
+    request: Request, position: int, most_fields: int
+) -> Generator[ParsedSeries | None, None, None]:
+    """Read one series in full, a long one in pieces that each have its labels.
+
+    Args:
+        most_fields: of one series.
+
+    Yields:
+        A piece, or None for a pause.
+
+    Raises:
+        BadRequest: it is no protobuf, or has more fields; nothing in the request can be taken.
+    """
+    raw = request.series[position]
+    if len(raw) <= LONG_BYTES:
+        yield request.parse(position)
+        return
+    try:
+        pieces = yield from split_series(raw, request.layout, most_fields)
+    except NoMessage:
+        place = request.first + position
+        raise BadRequest(f"timeseries {place} of the payload is no protobuf message") from None
+    if pieces.complaint is not None:
+        parsed = request.parse_bytes(pieces.head, position)
+        parsed.complaint = pieces.complaint
+        yield parsed
+        return
+    for part in pieces.parts:
+        yield request.parse_bytes(pieces.head + part, position)

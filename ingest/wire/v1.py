@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +10,15 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ingest.errors import BadRequest
+from ingest.wire.fields import Layout
 from ingest.wire.histogram import InvalidHistogram, parse_histogram, read_histogram
-from ingest.wire.parsed import ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.parsed import (
+    PAIR_BYTES,
+    TEXT_BYTES,
+    ParsedExemplar,
+    ParsedMetadata,
+    ParsedSeries,
+)
 from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
 from ingest.wire.tails import Tails, read_tails
 
@@ -27,10 +34,19 @@ class RequestV1:
 
     Attributes:
         series: the bytes of every TimeSeries message, in the order of the request.
+        first: place of the first of them in the whole request.
     """
+
+    layout = Layout(exemplars=3, histograms=4, refers=False)
+    label_bytes = 2 * TEXT_BYTES + PAIR_BYTES
 
     series: list[bytes]
     _metadata: Sequence[bytes]
+    first: int = 0
+
+    def part(self, start: int, end: int) -> RequestV1:
+        """See `Request`."""
+        return RequestV1(self.series[start:end], (), self.first + start)
 
     @cached_property
     def tails(self) -> Tails:
@@ -46,11 +62,20 @@ class RequestV1:
 
     def parse(self, position: int) -> ParsedSeries:
         """See `Request`."""
-        return parse_series(self.series[position], position)
+        return self.parse_bytes(self.series[position], position)
 
-    def metadata(self) -> list[ParsedMetadata]:
+    def parse_bytes(self, raw: bytes, position: int) -> ParsedSeries:
         """See `Request`."""
-        return [_metadata(raw, number) for number, raw in enumerate(self._metadata)]
+        return parse_series(raw, self.first + position)
+
+    @property
+    def metadata_count(self) -> int:
+        """See `Request`."""
+        return len(self._metadata)
+
+    def metadata(self) -> Iterator[ParsedMetadata]:
+        """See `Request`."""
+        return (_metadata(raw, number) for number, raw in enumerate(self._metadata))
 
 
 def read_request(payload: bytes) -> RequestV1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import repeat
 from secrets import randbits
@@ -18,8 +18,15 @@ from ingest.wire.columns import (
     start_digest,
     type_digest,
 )
+from ingest.wire.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
 from ingest.wire.histogram import InvalidHistogram, read_histogram, valid_start
-from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.parsed import (
+    PAIR_BYTES,
+    LabelBytes,
+    ParsedExemplar,
+    ParsedMetadata,
+    ParsedSeries,
+)
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.tails import Tails
 from ingest.wire.v1 import metric_type
@@ -38,11 +45,30 @@ class RequestV2:
     Attributes:
         symbols: the texts that series refer to.
         series: the bytes of every TimeSeries message, in the order of the request.
+        first: place of the first of them in the whole request.
     """
 
-    def __init__(self, symbols: list[bytes], series: list[bytes]) -> None:
+    layout = Layout(exemplars=4, histograms=3, refers=True)
+    label_bytes = PAIR_BYTES
+    metadata_count = 0
+
+    def __init__(
+        self,
+        symbols: list[bytes],
+        series: list[bytes],
+        first: int = 0,
+        digests: bytes | None = None,
+    ) -> None:
         self.symbols = symbols
         self.series = series
+        self.first = first
+        if digests is not None:
+            self._digests = digests
+
+    def part(self, start: int, end: int) -> RequestV2:
+        """See `Request`: symbols are shared."""
+        series = self.series[start:end]
+        return RequestV2(self.symbols, series, self.first + start, self._digests)
 
     @property
     def tails(self) -> Tails:
@@ -55,11 +81,15 @@ class RequestV2:
 
     def parse(self, position: int) -> ParsedSeries:
         """See `Request`."""
+        return self.parse_bytes(self.series[position], position)
+
+    def parse_bytes(self, raw: bytes, position: int) -> ParsedSeries:
+        """See `Request`."""
         try:
-            message = pb.SeriesFields.FromString(self.series[position])
+            message = pb.SeriesFields.FromString(raw)
         except DecodeError:
             raise BadRequest(
-                f"timeseries {position} of the payload is no protobuf message"
+                f"timeseries {self.first + position} of the payload is no protobuf message"
             ) from None
         labels, complaint = self._labels(message.labels_refs)
         parsed = ParsedSeries(labels, complaint=complaint)
@@ -78,9 +108,9 @@ class RequestV2:
             self._describe(parsed, message)
         return parsed
 
-    def metadata(self) -> list[ParsedMetadata]:
+    def metadata(self) -> Iterator[ParsedMetadata]:
         """See `Request`: series carry their own."""
-        return []
+        return iter(())
 
     @cached_property
     def _columns(self) -> Columns:
@@ -92,6 +122,8 @@ class RequestV2:
         return b"".join(map(xxh3_64_digest, self.symbols, repeat(_SEED)))
 
     def _labels(self, refs: Sequence[int]) -> tuple[LabelBytes, str | None]:
+        if len(refs) > 2 * MOST_LABELS:
+            return [], TOO_MANY_LABELS
         if len(refs) % 2:
             return [], f"labels_refs has {len(refs)} entries, which are no pairs"
         if refs and max(refs) >= len(self.symbols):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from ingest.errors import BadRequest
 from ingest.model import Labels
@@ -35,18 +36,25 @@ class InvalidItem(BadRequest):
         self.limit = limit
 
 
-def checked_labels(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
+def checked_labels(
+    pairs: Sequence[tuple[bytes, bytes]],
+    name_of: Callable[[bytes], str] = bytes.decode,
+    value_of: Callable[[bytes], str] = bytes.decode,
+) -> Labels:
     """Labels as text, sorted by the UTF-8 bytes of their names.
 
     Any order and any UTF-8 but U+0000 (which PostgreSQL's text cannot hold) is taken. A label with
     an empty value is the same as no label, as in Prometheus, and is left out.
+
+    Args:
+        name_of, value_of: the text of bytes, or UnicodeDecodeError; for whoever knows it already.
 
     Raises:
         InvalidSeries: what is wrong with which label; the series itself is not named.
     """
     check_length(sum([len(name) + len(value) for name, value in pairs]), "the labels have")
     try:
-        labels = {name.decode(): value.decode() for name, value in pairs}
+        labels = {name_of(name): value_of(value) for name, value in pairs}
     except UnicodeDecodeError:
         labels = {}  # which is told below
     is_complete = len(labels) == len(pairs) and "" not in labels and labels.get(METRIC_NAME)
@@ -126,7 +134,7 @@ def _text_complaint(raw: bytes) -> str | None:
 def series_text(pairs: Iterable[tuple[bytes, bytes]]) -> str:
     """A series for people's eyes: `name{a="b"}` or `name`, on one line, cut when long."""
     name, others = "", []
-    for label, value in pairs:
+    for label, value in islice(pairs, _LONGEST_TEXT):
         if label == METRIC_NAME.encode() and not name:
             name = _shown(value)
         else:
@@ -140,7 +148,7 @@ def _quoted(raw: bytes) -> str:
 
 
 def _shown(raw: bytes) -> str:
-    text = raw.decode(errors="backslashreplace")
+    text = raw[: 4 * _LONGEST_TEXT].decode(errors="backslashreplace")  # the rest is cut anyway
     if text.isprintable():
         return text
     return "".join(

@@ -60,6 +60,7 @@ class Accounts:
         self._name = names
         self.in_flight = 0
         self.beside_samples = 0
+        self._in_flight_of: dict[int, int] = {}
         default = names(DEFAULT_TENANT_ID)
         IN_FLIGHT.labels(default)
         SPOOLED.labels(default)
@@ -79,6 +80,10 @@ class Accounts:
         EXEMPLARS.labels(name, "dropped").inc(intake.exemplars_dropped)
         if intake.undecimal_value_labels:
             NOT_DECIMAL.labels(name).inc(intake.undecimal_value_labels)
+
+    def in_flight_of(self, tenant_id: int) -> int:
+        """Samples of one tenant without a result yet."""
+        return self._in_flight_of.get(tenant_id, 0)
 
     def settle(self, tenant_id: int, result: str, samples: int) -> None:
         """Samples in flight have got their result."""
@@ -113,4 +118,7 @@ class Accounts:
 
     def _fly(self, tenant_id: int, samples: int) -> None:
         self.in_flight += samples
+        mine = self._in_flight_of.pop(tenant_id, 0) + samples
+        if mine:
+            self._in_flight_of[tenant_id] = mine
         IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)

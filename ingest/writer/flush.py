@@ -21,6 +21,7 @@ from ingest.writer.culprits import Culprit, rejections_of
 from ingest.writer.items import AnyBatch, merge_items
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.outcomes import Outcomes
+from ingest.writer.parts import ITEM_WEIGHT
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
 
@@ -28,8 +29,6 @@ log = get_logger("writer")
 
 RETRIES = 5
 DAY_MS = 86_400_000
-ITEM_WEIGHT = 10
-"""Encoding an item takes the time of so many samples and more; nothing else happens meanwhile."""
 COUNTED = (*TARGETS, *COUNTED_ITEMS)
 """Stores whose rows the accounts call samples."""
 REMEMBERED = ("metadata", "start")

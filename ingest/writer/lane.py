@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from functools import partial
 from types import TracebackType
 
@@ -20,6 +19,7 @@ from ingest.errors import Unavailable
 from ingest.model import STORES
 from ingest.tasks import Pulse, keep
 from ingest.writer.backlog import Backlog
+from ingest.writer.fairness import RoundRobin
 from ingest.writer.flush import Flusher, Part
 
 HANDS = 2
@@ -29,7 +29,7 @@ after `database.command_timeout_seconds`, and it takes a handful of them."""
 
 
 class Lane:
-    """A queue of parts and the hands that write them.
+    """A queue of parts, tenants by turns, and the hands that write them.
 
     Attributes:
         pauses: one is held while a hand writes a batch: who holds them all knows that this writer
@@ -42,7 +42,7 @@ class Lane:
         self._backlog = backlog
         self._max_batch_rows = max_batch_rows
         self._turn = asyncio.Lock()
-        self._waiting: deque[Part] = deque()
+        self._waiting: RoundRobin[Part] = RoundRobin()
         self._queue = Pulse(LONGEST_SECONDS)
         self._wake = asyncio.Event()
         self._closing = False
@@ -51,7 +51,7 @@ class Lane:
         """Queue rows; their ticket hears of them when they are decided."""
         if not self._waiting:
             self._queue.beat()
-        self._waiting.append(part)
+        self._waiting.put(part.tenant_id, part)
         self._wake.set()
 
     def close(self) -> None:
@@ -84,10 +84,12 @@ class Lane:
         parts: list[Part] = []
         rows = 0
         while self._waiting:
-            rows += self._waiting[0].weight
+            part = self._waiting.peek()
+            rows += part.weight
             if parts and rows > self._max_batch_rows:
                 break
-            parts.append(self._waiting.popleft())
+            self._waiting.pop()
+            parts.append(part)
         if self._waiting:
             self._queue.beat()
         else:

@@ -10,6 +10,8 @@ from ingest.model import Event, Int64s, Intake, Item, Items, Measure, NewSamples
 from ingest.writer.batch import concatenate, select
 
 Share = Rows | Items
+ITEM_WEIGHT = 10
+"""Encoding an item takes the time of so many samples and more; nothing else happens meanwhile."""
 
 
 def rows_by_store(intake: Intake, ids: dict[bytes, int]) -> dict[str, Share]:
@@ -33,6 +35,16 @@ def parted(rows: Share, parts: int) -> list[tuple[int, Share]]:
     number = _numbers(rows) % parts
     chosen = [(index, np.flatnonzero(number == index)) for index in range(parts)]
     return [(index, _selected(rows, positions)) for index, positions in chosen if len(positions)]
+
+
+def in_pieces(rows: Share, most_rows: int) -> list[Share]:
+    """The same as several batches, if it is much more than one should be: others have their turn
+    in between."""
+    most = most_rows if isinstance(rows, Rows) else max(1, most_rows // ITEM_WEIGHT)
+    if len(rows) <= 2 * most:
+        return [rows]
+    everything = np.arange(len(rows))
+    return [_selected(rows, everything[at : at + most]) for at in range(0, len(rows), most)]
 
 
 def _numbers(rows: Share) -> Int64s:

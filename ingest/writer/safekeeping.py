@@ -41,14 +41,14 @@ class Safekeeping:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._patience: set[asyncio.Future[None]] = set()
 
-    async def wait_for_room(self) -> None:
+    async def wait_for_room(self, tenant_id: int) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
 
         Raises:
             Unavailable: the database is there and cannot keep up.
         """
         if self._spool is None or not self._spool.away:
-            await self._writers.backlog.wait_for_room()
+            await self._writers.backlog.wait_for_room(tenant_id)
 
     async def keep(
         self, intake: Intake, received_ms: int, protocol: Protocol, payload: bytes

@@ -16,7 +16,7 @@ from ingest.writer.flush import COUNTED, Flusher, Part
 from ingest.writer.lane import Lane
 from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
 from ingest.writer.newcomers import Newcomers
-from ingest.writer.parts import parted, rows_by_store
+from ingest.writer.parts import in_pieces, parted, rows_by_store
 from ingest.writer.resolver import Resolver
 from ingest.writer.ticket import Ticket
 
@@ -38,9 +38,15 @@ class Writers:
         receiver: ReceiverSettings,
         quotas: Quotas,
     ) -> None:
+        limits = quotas.settings
         self.backlog = Backlog(
-            lambda: accounts.in_flight + accounts.beside_samples, receiver.backlog_seconds
+            lambda: accounts.in_flight + accounts.beside_samples,
+            receiver.backlog_seconds,
+            accounts.in_flight_of,
+            limits.tenant_share,
+            limits.concurrent_requests,
         )
+        self._max_batch_rows = settings.max_batch_rows
         flusher = Flusher(database, engine, cache, accounts)
         self.outcomes = flusher.outcomes
         self.lanes = [
@@ -92,7 +98,8 @@ class Writers:
         parts = [
             (lane, Part(intake.tenant_id, store, share, ticket, generation=intake.generation))
             for store, rows in rows_by_store(intake, ids).items()
-            for lane, share in parted(rows, len(self.lanes))
+            for lane, mine in parted(rows, len(self.lanes))
+            for share in in_pieces(mine, self._max_batch_rows)
         ]
         for _, part in parts:
             if part.store in COUNTED:

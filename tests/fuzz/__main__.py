@@ -36,6 +36,7 @@ async def main() -> None:
         cluster.stop()
     _report(campaign, bodies)
     campaign.assert_flat()
+    campaign.assert_responsive()
 
 
 def _report(campaign: Campaign, bodies: int) -> None:
@@ -49,6 +50,7 @@ def _report(campaign: Campaign, bodies: int) -> None:
         f"daemon's memory: {rss[0]} MiB after the first chunk, {max(rss)} MiB at most,"
         f" {rss[-1]} MiB at the end"
     )
+    print(f"longest block of its loop: {max(campaign.block_seconds):.3f} s")
 
 
 if __name__ == "__main__":

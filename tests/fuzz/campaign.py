@@ -27,6 +27,7 @@ from tests.support.remote_write import WriteSide
 
 CONNECTIONS = 128
 CHUNK = 20_000
+LONGEST_BLOCK_SECONDS = 1.0
 STATUSES = {204, 400, 413, 415}
 PARTLY = b"refused, the others are stored"
 SETTINGS = {
@@ -81,6 +82,7 @@ class Campaign:
     Attributes:
         statuses: answers by status.
         rss_bytes: the daemon's memory after each chunk.
+        block_seconds: for which the daemon's loop stood still, as it said after each chunk.
         stored: requests of which something is stored.
     """
 
@@ -89,6 +91,7 @@ class Campaign:
     seed: str
     statuses: Counter[int] = field(default_factory=Counter)
     rss_bytes: list[int] = field(default_factory=list)
+    block_seconds: list[float] = field(default_factory=list)
     stored: int = 0
     seconds: float = 0.0
     _answers: dict[str, tuple[int, Fuzzed, Answer]] = field(default_factory=dict)
@@ -132,6 +135,8 @@ class Campaign:
         wait_until(lambda: Metrics(self.side.address).at_rest, 60, what=self._said)
         assert "spooling" not in self._said, self._said
         self.rss_bytes.append(psutil.Process(self.side.program.pid).memory_info().rss)
+        block = Metrics(self.side.address).value("promgres_event_loop_block_seconds")
+        self.block_seconds.append(block)
         async with connect(self.database) as connection:
             rows = await connection.fetch(ROWS, self._newest_id)
             self._newest_id = await connection.fetchval(
@@ -179,6 +184,10 @@ class Campaign:
         early = self.rss_bytes[len(self.rss_bytes) // 5]
         late = max(self.rss_bytes[-3:])
         assert late <= early * 1.15 + (16 << 20), self.rss_bytes
+
+    def assert_responsive(self) -> None:
+        """No request took the daemon's loop for itself."""
+        assert max(self.block_seconds) < LONGEST_BLOCK_SECONDS, self.block_seconds
 
 
 def _exemplars(metrics: Metrics, result: str) -> int:

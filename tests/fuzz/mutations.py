@@ -12,6 +12,7 @@ import cramjam
 
 from tests.fuzz.fields import change_one
 from tests.support import cases_data, cases_histograms, cases_wire
+from tests.support.amplified import FAMILIES_V1, FAMILIES_V2
 from tests.support.cases import HEADERS, Case
 from tests.support.remote_write import snappy
 from tests.support.sent import encode
@@ -22,6 +23,9 @@ MARKER = "fz0123456789abcdefxx"
 MOST_BYTES = 65_536
 """Of a body, as the daemon is set for this."""
 UNTOUCHED = 0.02
+AMPLIFIED = 0.0005
+MOST_AMPLIFIED_BYTES = 1_000_000
+"""After decompression; the daemon is set for a little more."""
 LONGEST_TEMPLATE = 3000
 NUMBERS = (0, 1, 2, 127, 128, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
 DOUBLES = (0.0, -1.0, 1e308, float("inf"), float("-inf"), float("nan"), cases_data.STALE)
@@ -79,6 +83,8 @@ def fuzzed(seed: str, number: int) -> Fuzzed:
     """Request `number` of a campaign: the same every time."""
     random = Random(f"{seed}:{number}")
     version = random.choice((1, 2))
+    if random.random() < AMPLIFIED:
+        return amplified(random, version)
     template = random.choice(templates(version))
     message, is_untouched = template.message, random.random() < UNTOUCHED and template.status
     if not is_untouched:
@@ -99,6 +105,15 @@ def fuzzed(seed: str, number: int) -> Fuzzed:
     if random.random() < 0.02:
         random.choice(HEADER_MUTATIONS)(random, headers)
     return Fuzzed(version, marker, headers, body, None)
+
+
+def amplified(random: Random, version: int) -> Fuzzed:
+    """Few bytes that want to become many objects."""
+    families = FAMILIES_V1 if version == 1 else FAMILIES_V2
+    message = families[random.choice(list(families))](random.randint(0, MOST_AMPLIFIED_BYTES))
+    headers = {**HEADERS[version], "Content-Encoding": "zstd"}
+    marker = f"fz{random.getrandbits(64):016x}xx"
+    return Fuzzed(version, marker, headers, bytes(cramjam.zstd.compress(message, 3)), None)
 
 
 def flip_bits(random: Random, data: bytes, _version: int) -> bytes:

@@ -6,6 +6,7 @@ import struct
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from cramjam import snappy
 from google.protobuf.message import DecodeError
 from hypothesis import example, given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS, TARGETS, Intake
 from ingest.series.identity import identity_of
+from ingest.wire import fields, request
 from ingest.wire.compression import decompress_snappy
 from ingest.wire.negotiate import Protocol
 from ingest.wire.pb.remote_write_v1_pb2 import WriteRequest
@@ -176,6 +178,33 @@ def test_a_cold_decoder_stores_the_same(request_: tuple[list[bytes], list[bytes]
     ]
     assert sorted(rows, key=repr) == sorted(stored(known), key=repr)
     assert (new.dropped, new.rejected) == (known.dropped, known.rejected)
+
+
+@given(requests(), st.integers(1, 3))
+def test_series_in_pieces_say_the_same(
+    request_: tuple[list[bytes], list[bytes]], piece_fields: int
+) -> None:
+    """As if each of them were long."""
+    pool, series = request_
+    daemon = warmed(pool, series, {})
+    try:
+        whole = daemon.decode(*series)
+    except BadRequest:
+        whole = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(request, "LONG_BYTES", 0)
+        patch.setattr(fields, "_PIECE_FIELDS", piece_fields)
+        patch.setattr(request, "PART_BYTES", 40)
+        try:
+            pieces = daemon.decode(*series)
+        except BadRequest:
+            pieces = None
+    assert (whole is None) == (pieces is None)
+    if whole and pieces:
+        assert stored(pieces) == stored(whole)
+        assert (pieces.received, pieces.dropped) == (whole.received, whole.dropped)
+        assert pieces.rejected == whole.rejected
+        assert pieces.new == whole.new == []
 
 
 @given(st.binary(max_size=60))

@@ -33,6 +33,8 @@ PAUSE_SECONDS = 0.02
 ANSWERS_MEANWHILE = 3
 CALM_P99_SECONDS, TIMES_CALM = 1.0, 10
 """The neighbour's p99 under attack: below the first, or so many times its own without attack."""
+LONGEST_BLOCK_SECONDS = 2.0
+"""Of the write side's loop, on a machine that the attacker uses as well."""
 WRITES = frozenset({200, 201, 204, *range(400, 429), *range(430, 500), 503})
 """What a write may hear: 429 would have Prometheus drop it."""
 _names = count(1)
@@ -169,6 +171,7 @@ class Siege:
                 report.statuses.update(attack())
                 report.rounds += 1
                 report.ended = time.monotonic()
+        report.block_seconds = self.metrics.value("promgres_event_loop_block_seconds")
         report.calm = [one for one in neighbour.answers if one.ended < report.began]
         report.meanwhile = neighbour.within(report.began, report.ended)
         for side in sides:
@@ -207,6 +210,7 @@ class Report:
         statuses: what the attacker heard.
         meanwhile, calm: answers to the neighbour during the attack, and before.
         peak_bytes: resident memory by process.
+        block_seconds: for which the write side's loop stood still at most.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -216,6 +220,7 @@ class Report:
     meanwhile: list[Answered] = field(default_factory=list)
     calm: list[Answered] = field(default_factory=list)
     peak_bytes: dict[str, int] = field(default_factory=dict)
+    block_seconds: float = 0.0
 
     def __str__(self) -> str:
         mib = {name: f"{size >> 20} MiB" for name, size in self.peak_bytes.items()}
@@ -223,12 +228,14 @@ class Report:
         return (
             f"{self.rounds} rounds in {self.ended - self.began:.1f} s, heard {dict(self.statuses)};"
             f" neighbour heard {dict(heard)}, p99 {p99(self.meanwhile):.3f} s,"
-            f" calm {p99(self.calm):.3f} s; peak {mib}"
+            f" calm {p99(self.calm):.3f} s; peak {mib},"
+            f" longest block of the loop {self.block_seconds:.3f} s"
         )
 
     def assert_quick(self) -> None:
         """The neighbour's p99 is what it is promised."""
         print(self)
+        assert self.block_seconds < LONGEST_BLOCK_SECONDS, self
         assert p99(self.meanwhile) < max(CALM_P99_SECONDS, TIMES_CALM * p99(self.calm)), self
 
 

@@ -87,7 +87,7 @@ class WriteSide:
         self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0)
         rates, within = Rates(UNLIMITED), receiver.answer_timeout_seconds
         backlog = self._writers.backlog
-        bodies = Bodies(open_gate(), rates, backlog, MAX_BYTES, 0, within)
+        bodies = Bodies(open_gate(), rates, backlog, MAX_BYTES, within)
         decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
         self.handler = WriteHandler(
             decoder, self._safekeeping, self.accounts, bodies, rates, MAX_BYTES

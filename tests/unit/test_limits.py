@@ -6,17 +6,27 @@ import pytest
 
 from ingest.config import LimitSettings
 from ingest.errors import BadRequest
-from ingest.intake.limits import SizeLimits
+from ingest.intake.limits import UNLIMITED, SizeLimits
 from ingest.model import Labels
 
 LABELS = (("__name__", "up"), ("job", "ünï"))
 
 
-def test_nothing_is_limited_by_default() -> None:
+def test_no_series_is_limited_by_default() -> None:
+    """A request is: far beyond what senders send, and before it takes all memory."""
     limits = SizeLimits(LimitSettings())
     assert limits.complaint((("n" * 10_000, "v" * 10_000),) * 1000) is None
-    limits.check_series(10**9)
-    limits.check_samples(10**9)
+    limits.check_series(200_000)
+    limits.check_samples(1_000_000)
+    limits.check_text(100 * 1024 * 1024)
+
+
+def test_what_was_acknowledged_is_not_limited() -> None:
+    UNLIMITED.check_fields(10**9)
+    UNLIMITED.check_series(10**9)
+    UNLIMITED.check_samples(10**9)
+    UNLIMITED.check_text(10**12)
+    UNLIMITED.check_memory(10**12)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def handler(accounts: Accounts) -> WriteHandler:
         Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
         Safekeeping(writers, accounts, None, LONG_SECONDS),
         accounts,
-        Bodies(open_gate(), rates, writers.backlog, 1000, 0, SHORT_SECONDS),
+        Bodies(open_gate(), rates, writers.backlog, 1000, SHORT_SECONDS),
         rates,
         1000,
     )

@@ -1,0 +1,43 @@
+"""Work on one request that pauses now and then, so that others have their turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+
+from ingest.model import Intake
+
+PAUSE_AFTER_SECONDS = 0.01
+
+Steps = Generator[int | None, None, Intake]
+"""Decoding: what it yields at a pause is the memory that the request takes so far, in bytes, if it
+knows; what it returns is complete."""
+
+
+class Pace:
+    """Tells when a pause is due."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so much time went by since the last pause that another one is due, now."""
+        now = time.perf_counter()
+        if self._until is None:  # the first work, or the first after a pause
+            self._until = now + PAUSE_AFTER_SECONDS
+            return False
+        if now < self._until:
+            return False
+        self._until = None
+        return True
+
+
+def complete(steps: Steps) -> Intake:
+    """All of it at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            intake: Intake = done.value
+            return intake

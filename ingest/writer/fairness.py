@@ -1,0 +1,91 @@
+"""Whose turn it is: tenants one after the other, whatever each of them has waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class RoundRobin(Generic[T]):
+    """A queue of which each tenant has one of its own: who has much in it waits for itself."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, deque[T]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
+    def __contains__(self, tenant_id: int) -> bool:
+        """Whether something of a tenant waits."""
+        return tenant_id in self._queues
+
+    def __len__(self) -> int:
+        """Tenants of which something waits."""
+        return len(self._queues)
+
+    def put(self, tenant_id: int, item: T) -> None:
+        """Behind all of the tenant."""
+        self._queues.setdefault(tenant_id, deque()).append(item)
+
+    def peek(self) -> T:
+        """What `pop` would return."""
+        return next(iter(self._queues.values()))[0]
+
+    def pop(self, may: Callable[[int], bool] = lambda _: True) -> T | None:
+        """The oldest of the tenant whose turn it is, of those that may; None if nobody may."""
+        for tenant_id in self._queues:
+            if may(tenant_id):
+                queue = self._queues.pop(tenant_id)
+                item = queue.popleft()
+                if queue:
+                    self._queues[tenant_id] = queue  # behind the others
+                return item
+        return None
+
+    def remove(self, tenant_id: int, item: T) -> None:
+        """It waits no longer, if it does."""
+        queue = self._queues.get(tenant_id)
+        if queue and item in queue:
+            queue.remove(item)
+            if not queue:
+                del self._queues[tenant_id]
+
+
+class Turns:
+    """A lock that tenants get by turns."""
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
+
+    @asynccontextmanager
+    async def of(self, tenant_id: int) -> AsyncIterator[None]:
+        """Hold it, for one tenant."""
+        if self._is_taken:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.put(tenant_id, turn)
+            try:
+                await turn
+            except BaseException:
+                self._waiting.remove(tenant_id, turn)
+                if turn.done() and not turn.cancelled():
+                    self._pass_on()
+                raise
+        self._is_taken = True
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """To the next one, which holds it from now on: nobody gets in between."""
+        while (turn := self._waiting.pop()) is not None:
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._is_taken = False

@@ -24,7 +24,7 @@ def no_content() -> web.Response:
 def rejected(rejections: Sequence[Rejection], sent: Counts) -> web.Response:
     """Some of it can never be stored; the rest is. Prometheus logs the first 1024 bytes."""
     reasons = Counter(rejection.reason for rejection in rejections)
-    lines = [f"{_refused(rejections, sent)} refused, the others are stored:"]
+    lines = [_refused(rejections, sent)]
     for reason, times in reasons.most_common(REASONS_SHOWN):
         shown = reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + "…"
         lines.append(f"{shown} ({times} times)" if times > 1 else shown)
@@ -34,13 +34,16 @@ def rejected(rejections: Sequence[Rejection], sent: Counts) -> web.Response:
 
 
 def _refused(rejections: Sequence[Rejection], sent: Counts) -> str:
-    """How many of how many samples, and of whatever else was refused."""
+    """How many of how many samples, and of whatever else was refused; of what carries nothing that
+    is counted (metadata, a series without samples) that it was."""
+    if not (sent.samples or sent.histograms or sent.exemplars):
+        return "series without samples, or metadata, refused:"
     parts = []
     for kind in ("samples", "histograms", "exemplars"):
         refused = sum(getattr(rejection, kind) for rejection in rejections)
         if refused or kind == "samples":
             parts.append(f"{refused} of {getattr(sent, kind)} {kind}")
-    return ", ".join(parts)
+    return f"{', '.join(parts)} refused, the others are stored:"
 
 
 def add_written(response: web.Response, written: Counts) -> None:

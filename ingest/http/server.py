@@ -110,7 +110,7 @@ class _Protocol(web.RequestHandler):
         super().connection_made(transport)
         assert isinstance(transport, asyncio.Transport)
         self._wire = transport
-        self._head_since = self._loop.time()
+        self._head_since = self._moved_at = self._loop.time()
         self._connections.open.add(self)
         self._connections.wait(self)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from ingest.config.settings import HttpSettings
 from ingest.http import connections as room
 from ingest.http.connections import Connections
-from ingest.http.server import LONGEST_HEAD_BYTES, HttpServer
+from ingest.http.server import LONGEST_HEAD_BYTES, WATCH_EVERY_SECONDS, HttpServer
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET / HTTP/1.1\r\nHost:"
@@ -274,6 +274,24 @@ async def test_an_answer_that_is_read_slowly_is_not() -> None:
             got += len(await peer.reader.readexactly(length // 16))
             await asyncio.wait([asyncio.create_task(asyncio.Event().wait())], timeout=0.2)
         assert got == length
+
+
+async def test_an_answer_that_is_not_read_at_once_is_whole() -> None:
+    """The first look at a new connection finds an answer that waits for its client."""
+    length = 32 << 20
+
+    async def much(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(length))
+
+    async with _serving(much, write_timeout_seconds=30) as port:
+        peer = await port.peer(ASK)
+        peer.writer.transport.pause_reading()
+        looks = asyncio.Event()
+        asyncio.get_running_loop().call_later(2 * WATCH_EVERY_SECONDS, looks.set)
+        await looks.wait()
+        peer.writer.transport.resume_reading()
+        assert await peer.status() == 200
+        assert len(await peer.reader.readexactly(length)) == length
 
 
 async def test_answers_that_end_their_connection_are_bounded_too() -> None:

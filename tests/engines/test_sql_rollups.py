@@ -13,6 +13,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from ingest.migrate import migrate
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import Row, Samples, plain, samples_of
 
@@ -346,6 +347,30 @@ async def test_marks_of_an_earlier_version_are_about_all_metrics(postgres_db: Da
                     assert (len(rows), sum(row["samples"] for row in rows)) == (buckets, 6)
             await samples.settle()
         assert await samples.connection.fetchval("SELECT count(*) FROM internal.rollup_mark") == 0
+
+
+OF_EARLIER_VERSIONS = (
+    "take_marks(interval, timestamptz)",
+    "store_minutes(timestamptz[], int[])",
+    "store_1h(timestamptz[])",
+    "store_1d(timestamptz[])",
+    "live_1h(int, timestamptz)",
+    "live_1d(int, timestamptz)",
+)
+
+
+async def test_functions_of_an_earlier_version_give_way(postgres_db: Database) -> None:
+    """Those with other arguments, which CREATE OR REPLACE leaves beside the new ones."""
+    async with connect(postgres_db) as connection:
+        for function in OF_EARLIER_VERSIONS:
+            await connection.execute(
+                f"CREATE FUNCTION cumsum.{function} RETURNS void LANGUAGE sql AS ''"
+            )
+        await connection.execute("DELETE FROM internal.migration WHERE file LIKE '%/repeatable/%'")
+        await migrate(postgres_db.url, postgres_db.settings())
+        for function in OF_EARLIER_VERSIONS:
+            found = await connection.fetchval(f"SELECT to_regprocedure('cumsum.{function}')")
+            assert found is None, function
 
 
 async def test_a_minute_that_still_fills_is_stored_once_a_pass(

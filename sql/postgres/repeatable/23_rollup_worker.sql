@@ -10,6 +10,12 @@ BEGIN
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
         EXECUTE replace($template$
 
+-- Those of earlier versions have other arguments.
+DROP FUNCTION IF EXISTS @target@.take_marks(interval, timestamptz);
+DROP FUNCTION IF EXISTS @target@.store_minutes(timestamptz[], int[]);
+DROP FUNCTION IF EXISTS @target@.store_1h(timestamptz[]);
+DROP FUNCTION IF EXISTS @target@.store_1d(timestamptz[]);
+
 CREATE OR REPLACE FUNCTION @target@.take_marks(
     p_window interval, p_before timestamptz, p_below timestamptz,
     OUT marks int, OUT oldest timestamptz,
@@ -311,12 +317,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION @target@.drop_expired_minutes IS
     'Deletes up to p_limit minutes whose raw samples were dropped; hours and days stay';
-
--- Of earlier versions.
-DROP FUNCTION IF EXISTS @target@.take_marks(interval, timestamptz);
-DROP FUNCTION IF EXISTS @target@.store_minutes(timestamptz[], int[]);
-DROP FUNCTION IF EXISTS @target@.store_1h(timestamptz[]);
-DROP FUNCTION IF EXISTS @target@.store_1d(timestamptz[]);
 
         $template$, '@target@', v_target);
     END LOOP;

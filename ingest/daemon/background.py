@@ -17,6 +17,7 @@ from ingest.tasks import Pulse, keep
 log = get_logger("background")
 
 STAGING_EVERY_SECONDS = 5.0
+CLOCK_EVERY_SECONDS = 10.0
 DRAIN_IDLE_SECONDS = 0.5
 ROLLUP_IDLE_SECONDS = 10.0
 """Between two looks for late data: a minute that still fills is recomputed so often at most."""

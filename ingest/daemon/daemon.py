@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import signal
+from collections.abc import Callable
 
 from ingest import tasks
 from ingest.config import Settings
@@ -13,6 +14,7 @@ from ingest.config.addresses import is_loopback
 from ingest.daemon.background import (
     AUDIT_EVERY_SECONDS,
     AUDIT_ROWS_AT_ONCE,
+    CLOCK_EVERY_SECONDS,
     DRAIN_IDLE_SECONDS,
     ROLLUP_IDLE_SECONDS,
     STAGING_EVERY_SECONDS,
@@ -39,6 +41,7 @@ from ingest.receiver.write import WriteHandler
 from ingest.reserve import Reserve
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
+from ingest.storage.clock import DatabaseClock
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine, load_engine
 from ingest.storage.pool import create_pool, forget_lost_answers
@@ -141,12 +144,13 @@ class Daemon:
             self._spool,
             settings.spool.after,
         )
-        router, limits = Router(settings), _limits(settings, engine)
-        # What was acknowledged is written back whatever the limits of sizes are by now.
-        replayer = Decoder(router, self._cache, limits)
+        router, clock = Router(settings), DatabaseClock(self._pool)
+        limits = _limits(settings, engine, clock.ahead_ms)
+        # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
+        replayer = Decoder(router, self._cache, _limits(settings, engine, lambda: 0))
         self._server = self._build_server(database, accounts, quotas, names, router, limits)
         self._writers.start()
-        self._start_background(engine, database, replayer, accounts)
+        self._start_background(engine, database, replayer, accounts, clock)
 
     def _build_server(
         self,
@@ -210,13 +214,19 @@ class Daemon:
         return bodies, rates
 
     def _start_background(
-        self, engine: Engine, database: Database, decoder: Decoder, accounts: Accounts
+        self,
+        engine: Engine,
+        database: Database,
+        decoder: Decoder,
+        accounts: Accounts,
+        clock: DatabaseClock,
     ) -> None:
         settings = self._settings
         pauses = [pause for lane in self._writers.lanes for pause in lane.pauses]
         work = [
             repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
             repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
+            repeat("clock", CLOCK_EVERY_SECONDS, clock.look),
         ]
         if self._spool is not None:
             limit_bytes = settings.receiver.max_decompressed_bytes
@@ -285,11 +295,15 @@ class Daemon:
             )
 
 
-def _limits(settings: Settings, engine: Engine) -> Limits:
-    """Which time stamps are taken: none before the configured one, none that rollups would miss."""
+def _limits(settings: Settings, engine: Engine, ahead_ms: Callable[[], int]) -> Limits:
+    """Which time stamps are taken: none before the configured one, none that rollups would miss.
+
+    Args:
+        ahead_ms: by how much the database's clock is ahead.
+    """
     configured_ms = int(settings.receiver.oldest_timestamp.timestamp() * 1000)
 
     def oldest_ms(target: str, now_ms: int) -> int:
         return max(configured_ms, engine.accepted_since_ms(target, now_ms))
 
-    return Limits(oldest_ms, int(settings.receiver.max_future_seconds * 1000))
+    return Limits(oldest_ms, int(settings.receiver.max_future_seconds * 1000), ahead_ms)

@@ -11,10 +11,13 @@ import numpy.typing as npt
 from prometheus_client import Counter
 
 from ingest.config import LimitSettings
-from ingest.errors import BadRequest
+from ingest.errors import BadRequest, Unavailable
+from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.model import TARGETS, Int64s, Labels
 from ingest.wire.validate import time_text
+
+log = get_logger("intake")
 
 LIMIT_REFUSALS = Counter(
     "promgres_limit_refusals",
@@ -36,23 +39,46 @@ class Limits:
     Attributes:
         oldest_ms: from a target and the present (ms) to the oldest time stamp (ms) it takes.
         max_future_ms: how far ahead of the present a time stamp may be.
+        ahead_ms: by how much the database's clock is ahead of this one, now.
     """
 
     oldest_ms: Callable[[str, int], int]
     max_future_ms: int
+    ahead_ms: Callable[[], int] = lambda: 0
 
     def window(self, now_ms: int) -> Window:
-        """The rule at one moment."""
+        """The rule at one moment, by this clock."""
         oldest = np.array([self.oldest_ms(target, now_ms) for target in TARGETS], np.int64)
-        return Window(oldest, now_ms + self.max_future_ms)
+        return Window(oldest, *self.newest_ms(now_ms))
+
+    def newest_ms(self, now_ms: int) -> tuple[int, int]:
+        """The newest time stamp that is taken, and the newest that is not refused for good: by the
+        earlier of the two clocks, and by the later."""
+        ahead_ms, newest_ms = self.ahead_ms(), now_ms + self.max_future_ms
+        return newest_ms + min(0, ahead_ms), newest_ms + max(0, ahead_ms)
+
+
+def between_clocks(timestamp_ms: int) -> Unavailable:
+    """What a sender hears, and our log, of a time stamp that one clock takes for the present, and
+    the other one for the future."""
+    log.warning(
+        "this machine's clock and the database's disagree: set them; until then 503",
+        sample=time_text(timestamp_ms),
+    )
+    return Unavailable(
+        f"the time stamp {time_text(timestamp_ms)} is too far in the future by one of our clocks"
+        " and not by the other; try again"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Time stamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`."""
+    """Time stamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`; up to
+    `doubtful_ms` it is the clocks' fault."""
 
     oldest_ms: Int64s
     newest_ms: int
+    doubtful_ms: int = 0
 
     def holds(self, targets: Int64s, timestamp_ms: Int64s) -> npt.NDArray[np.bool_]:
         """Which samples are in it.
@@ -67,14 +93,20 @@ class Window:
         """What is wrong with one time stamp, for the sender; None if nothing is.
 
         Samples of one series with the same kind of complaint get the same text.
+
+        Raises:
+            Unavailable: that depends on which of two clocks is right.
         """
         oldest = int(self.oldest_ms[TARGETS.index(target)])
         if timestamp_ms < oldest:
             over_limit("oldest_timestamp")
             return f"before {time_text(oldest)}, the oldest that target {target} takes"
         if timestamp_ms > self.newest_ms:
+            if timestamp_ms <= self.doubtful_ms:
+                raise between_clocks(timestamp_ms)
             over_limit("max_future_seconds")
-            return f"after {time_text(self.newest_ms)}, which is too far in the future"
+            newest_ms = max(self.newest_ms, self.doubtful_ms)
+            return f"after {time_text(newest_ms)}, which is too far in the future"
         return None
 
 

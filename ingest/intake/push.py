@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ingest.config import LimitSettings
-from ingest.intake.limits import Limits, over_limit
+from ingest.intake.limits import Limits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Event, Intake, Items, Measure, PushKind
 from ingest.routing.router import Decision, Router, lower_name
@@ -20,7 +20,7 @@ from ingest.wire.push import (
     PushRefused,
     read_items,
 )
-from ingest.wire.push_spool import read_spooled
+from ingest.wire.push_spool import spooled_items
 from ingest.wire.validate import METRIC_NAME, InvalidItem, time_text
 
 ITEM_BYTES, BODY_BYTES = 900, 2
@@ -81,8 +81,20 @@ def spooled_intake(payload: bytes, tenant_id: int) -> Intake:
     Raises:
         BadRequest: it cannot be read.
     """
+    return complete(spooled_steps(payload, tenant_id))
+
+
+def spooled_steps(payload: bytes, tenant_id: int) -> Steps:
+    """As `spooled_intake`, with a pause now and then.
+
+    Raises:
+        BadRequest: it cannot be read.
+    """
     intake = Intake(tenant_id=tenant_id)
-    for item in read_spooled(payload):
+    pace = Pace()
+    for item in spooled_items(payload):
+        if pace.is_due:
+            yield None
         intake.add_item("measure" if isinstance(item, Measure) else "event", tenant_id, item)
         intake.sent.samples += 1
     return intake
@@ -100,7 +112,9 @@ class _Reception:
         self.intake = Intake(tenant_id=tenant_id)
         self._now_us = now_us
         self._oldest_us = limits.oldest_ms("measure", now_ms) * 1000
-        self._newest_us = now_us + limits.max_future_ms * 1000
+        newest_ms, doubtful_ms = limits.newest_ms(now_ms)
+        self._newest_us = newest_ms * 1000 + now_us % 1000
+        self._doubtful_us = doubtful_ms * 1000
         self._route = routes.of
         self._items: dict[PushKind, Items] = {"measure": Items(), "event": Items()}
         self._random_ids = _random_ids()
@@ -145,7 +159,9 @@ class _Reception:
                 f"the time {moment} is before {oldest}, the oldest that is taken",
                 "oldest_timestamp",
             )
-        newest = time_text(self._newest_us // 1000)
+        if timestamp_us <= self._doubtful_us:
+            raise between_clocks(timestamp_us // 1000)
+        newest = time_text(max(self._newest_us, self._doubtful_us) // 1000)
         return InvalidItem(
             f"the time {moment} is after {newest}, which is too far in the future",
             "max_future_seconds",

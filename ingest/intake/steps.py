@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from ingest.model import Intake
 
@@ -41,3 +42,20 @@ def complete(steps: Steps) -> Intake:
         except StopIteration as done:
             intake: Intake = done.value
             return intake
+
+
+async def in_turns(steps: Steps, tell: Callable[[int], None] = lambda _: None) -> Intake:
+    """All of it, others having their turn in between.
+
+    Args:
+        tell: is told at pauses how many bytes of memory it takes so far; what it raises ends it.
+    """
+    while True:
+        try:
+            memory_bytes = next(steps)
+        except StopIteration as done:
+            intake: Intake = done.value
+            return intake
+        if memory_bytes is not None:
+            tell(memory_bytes)
+        await asyncio.sleep(0)

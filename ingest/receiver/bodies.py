@@ -15,7 +15,7 @@ from aiohttp import web
 from ingest.errors import PayloadTooLarge, Unavailable
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import Rates
-from ingest.intake.steps import Steps
+from ingest.intake.steps import Steps, in_turns
 from ingest.model import Intake
 from ingest.receiver.metrics import BODY_BYTES
 from ingest.tenants.access import WRITE, Access
@@ -118,18 +118,8 @@ class Bodies:
                 return intake
         async with self._large.of(body.access.tenant_id):
             body.hold.set(memory_bytes)
-            return await self._finish(body, work)
-
-    async def _finish(self, body: Body, steps: Steps) -> Intake:
-        while True:
-            await asyncio.sleep(0)
-            try:
-                memory_bytes = next(steps)
-            except StopIteration as done:
-                intake: Intake = done.value
-                return intake
-            if memory_bytes is not None:
-                body.hold.set(len(body.content) + memory_bytes)
+            sent_bytes = len(body.content)
+            return await in_turns(work, lambda more: body.hold.set(sent_bytes + more))
 
     async def _read(self, request: web.Request, hold: Hold) -> bytes:
         """What has come is held, not what may come."""

@@ -8,7 +8,7 @@ measure also `v` the value (shortest decimal), `x` its exact text or null, `r` t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -38,13 +38,19 @@ def write_spooled(items: Iterable[Measure | Event]) -> bytes:
 
 
 def read_spooled(payload: bytes) -> Sequence[Measure | Event]:
-    """The items of such a payload.
+    """The items of such a payload; raises what `spooled_items` raises."""
+    return [*spooled_items(payload)]
+
+
+def spooled_items(payload: bytes) -> Iterator[Measure | Event]:
+    """The items of such a payload, each made when it is asked for.
 
     Raises:
         BadRequest: it is none.
     """
     try:
-        return [_item(line) for line in _read(payload)]
+        for line in _read(payload):
+            yield _item(line)
     except (msgspec.DecodeError, ValueError) as error:
         raise BadRequest(f"these are no measures and events: {error}") from None
 

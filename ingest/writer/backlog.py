@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from prometheus_client import Gauge
 
 from ingest.errors import Unavailable
+from ingest.intake.limits import over_limit
 from ingest.metrics import REGISTRY
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.writer.fairness import RoundRobin
@@ -103,6 +104,7 @@ class Backlog:
         self._note(tenant_id)
         mine, most = self._requests.get(tenant_id, 0), self._most_requests
         if 0 < most <= sum(self._requests.values()) or 0 < self._part(tenant_id, most) <= mine:
+            over_limit("concurrent_requests")
             raise Unavailable("too many requests at once (limits.concurrent_requests)")
         self._requests[tenant_id] = mine + 1
         held = Hold(self, tenant_id)

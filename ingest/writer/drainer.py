@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ingest.errors import PromgresError, Unavailable
+from ingest.errors import BadRequest, PromgresError, Unavailable
 from ingest.intake.decoder import Decoder
-from ingest.intake.push import spooled_intake
+from ingest.intake.push import spooled_steps
+from ingest.intake.steps import in_turns
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
-from ingest.wire.compression import decompress_snappy
-from ingest.wire.negotiate import Protocol
+from ingest.wire.compression import decompress_snappy, expected_bytes
+from ingest.wire.negotiate import Encoding, Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry
@@ -23,6 +25,8 @@ log = get_logger("spool")
 MOST_AT_ONCE = 32
 MOST_PUSHED_BYTES = 1024 * 1024 * 1024
 """We wrote the payload ourselves; it may be longer than its request was."""
+MOST_AT_ONCE_BYTES = 32 * 1024 * 1024
+"""After decompression; one alone may have more. What they become takes ten times as much memory."""
 MOST_PASSED_OVER = 8
 MOST_TRIES = 5
 """Of a request alone at which the database fails while it answers others. The pauses between them,
@@ -76,6 +80,7 @@ class Drainer:
         self._decided: dict[int, int] = {}
         self._suspects: dict[int, _Suspect] = {}
         self._failed: dict[int, Unavailable] = {}
+        self._decoding = asyncio.Lock()
         self._was_suspect = False
 
     async def drain(self) -> int:
@@ -92,7 +97,7 @@ class Drainer:
         if suspects := await self._next_suspect():
             return await self._try_alone(*suspects)
         found = await self._spool.first(self._at_once, self._passed_over, self._suspects)
-        entries = await self._without_damaged(found)
+        entries = affordable(await self._without_damaged(found))
         if found and not entries:
             return len(found)
         self._written = await self._write_back(entries)
@@ -106,9 +111,12 @@ class Drainer:
         now = asyncio.get_running_loop().time()
         due = [entry_id for entry_id, suspect in self._suspects.items() if suspect.due <= now]
         self._was_suspect = bool(due) and not self._was_suspect
-        return (
-            await self._without_damaged(await self._spool.one(due[0])) if self._was_suspect else []
-        )
+        if not self._was_suspect:
+            return []
+        found = await self._without_damaged(await self._spool.one(due[0]))
+        if not found:
+            del self._suspects[due[0]]
+        return found
 
     async def _try_alone(self, entry: Entry) -> int:
         """One try of a suspect; whether it left the spool."""
@@ -223,7 +231,8 @@ class Drainer:
         """Decode as at the time of the request, then write. Routing rules may have changed since:
         what they drop now stays undecided."""
         try:
-            intake = self._decode(entry)
+            async with self._decoding:
+                intake = await self._decode(entry)
         except (PromgresError, ValueError) as error:
             undecided, ticket.undecided = ticket.undecided, 0
             self._accounts.settle(entry.tenant_id, "rejected", undecided)
@@ -235,11 +244,21 @@ class Drainer:
             is_replay=True,
         )
 
-    def _decode(self, entry: Entry) -> Intake:
-        protocol = Protocol(entry.protocol)
+    async def _decode(self, entry: Entry) -> Intake:
+        protocol, tenant_id = Protocol(entry.protocol), entry.tenant_id
         if protocol is Protocol.PUSH:
-            return spooled_intake(
-                decompress_snappy(entry.payload, MOST_PUSHED_BYTES), entry.tenant_id
-            )
+            text = decompress_snappy(entry.payload, MOST_PUSHED_BYTES)
+            return await in_turns(spooled_steps(text, tenant_id))
         payload = decompress_snappy(entry.payload, self._max_payload_bytes)
-        return self._decoder.decode(protocol, payload, entry.tenant_id, entry.received_ms)
+        return await in_turns(self._decoder.steps(protocol, payload, tenant_id, entry.received_ms))
+
+
+def affordable(entries: list[Entry]) -> list[Entry]:
+    """The first of them, as many as may be decoded at once, and one at least."""
+    left_bytes = MOST_AT_ONCE_BYTES
+    for number, entry in enumerate(entries):
+        with suppress(BadRequest):  # which is told when it is decoded
+            left_bytes -= expected_bytes(Encoding.SNAPPY, entry.payload, MOST_PUSHED_BYTES)
+        if left_bytes < 0:
+            return entries[: max(1, number)]
+    return entries

@@ -33,6 +33,7 @@ from ingest.writer.spool_damage import (
 FOLDER = "spool"
 FILE = "spool.sqlite"
 LOCK = "spool.lock"
+READ_AT_ONCE_BYTES = 16 * 1024 * 1024
 SHRINK_ABOVE_BYTES = 64 * 1024 * 1024
 
 T = TypeVar("T")
@@ -159,7 +160,8 @@ class SpoolFile:
             )
 
     def first(self, most: int, behind: int = 0, without: Collection[int] = ()) -> list[Entry]:
-        """The oldest requests, at most so many, behind so many that are passed over.
+        """The oldest requests, at most so many, and of a bounded size together, behind so many that
+        are passed over.
 
         Args:
             without: ids of requests that are left out.
@@ -169,7 +171,14 @@ class SpoolFile:
             " ORDER BY id LIMIT ? OFFSET ?",
             (json.dumps([*without]), most, behind),
         )
-        return [_entry(Row(*row)) for row in rows]
+        entries: list[Entry] = []
+        held_bytes = 0
+        for row in rows:  # each is read only now
+            entries.append(_entry(Row(*row)))
+            held_bytes += len(entries[-1].payload)
+            if held_bytes > READ_AT_ONCE_BYTES:
+                break
+        return entries
 
     def one(self, entry_id: int) -> list[Entry]:
         """A request by its id, if it is still there."""

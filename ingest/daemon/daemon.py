@@ -8,6 +8,8 @@ import functools
 import signal
 from collections.abc import Callable
 
+from aiohttp import web
+
 from ingest import tasks
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
@@ -21,10 +23,11 @@ from ingest.daemon.background import (
     repeat,
     watch_loop,
 )
+from ingest.daemon.memory import Memory
 from ingest.daemon.readiness import Readiness
 from ingest.daemon.spool import open_spool
 from ingest.http.connections import Connections
-from ingest.http.server import HttpServer
+from ingest.http.server import Handler, HttpServer
 from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits, SizeLimits
 from ingest.intake.push import PushDecoder
@@ -36,18 +39,17 @@ from ingest.metrics import TenantNames
 from ingest.receiver.bodies import Bodies
 from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
-from ingest.receiver.server import build_app, refuse
+from ingest.receiver.server import build_app, come_again, refuse
 from ingest.receiver.write import WriteHandler
 from ingest.reserve import Reserve
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.clock import DatabaseClock
 from ingest.storage.database import Database
-from ingest.storage.engine import Engine, load_engine
-from ingest.storage.pool import create_pool, forget_lost_answers
+from ingest.storage.engine import Engine
+from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import TenantDatabase
-from ingest.storage.timeline import Timeline
 from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
@@ -72,6 +74,7 @@ GOODBYE_SECONDS = 1.0
 """How long connections may take to end in good order."""
 KEEPALIVE_SECONDS = 3630.0
 """Longer than any sender or proxy keeps an idle connection: so none meets a closed one."""
+REMEMBER_EVERY_SECONDS = 5.0
 KEY_CONNECTIONS = 2
 """That watch the keys."""
 
@@ -101,25 +104,40 @@ class Daemon:
         settings = self._settings
         forget_lost_answers(asyncio.get_running_loop())
         self._cache = SeriesCache(settings.writer.max_cached_series)
-        self._pool = await create_pool(
-            self._database_url,
-            settings.database,
-            "promgres ingest",
-            on_connect=Timeline(self._cache).check,
-        )
+        memory = Memory(settings, self._database_url, self._cache)
+        waiting = None if memory.known else self._http_server(come_again)
+        pool: Pool | None = None
         try:
-            async with self._pool.acquire() as connection:
-                engine = await load_engine(connection, settings)
+            if waiting is not None:
+                self.address = await waiting.start(settings.listen)
+                log.info("waiting for the database", address=self.address)
+            pool, engine = await memory.meet()
+            self._pool = pool
             await self._tenants.open()
-            await self._tenancy.start()
+            await self._tenancy.start(memory.known.directory if memory.known else None)
             await self._assemble(engine)
-            self.address = await self._server.start(settings.listen)
+            self._background.append(asyncio.create_task(self._remember(memory, engine)))
+            self.address = await self._server.start(
+                self.address or settings.listen, waiting.release() if waiting else ()
+            )
         except BaseException:
-            self._pool.terminate()
+            if pool is not None:
+                pool.terminate()
             await self._stop_tenancy()
             raise
+        finally:
+            if waiting is not None:
+                await waiting.close(0)
         log.info("listening", address=self.address, engine=engine.name)
         self._warn_of_strangers()
+
+    async def _remember(self, memory: Memory, engine: Engine) -> None:
+        """Keep what is known for the next process, as soon as the database has said it."""
+
+        async def note() -> None:
+            await asyncio.to_thread(memory.note, engine, self._tenancy.directory.document)
+
+        await repeat("known", REMEMBER_EVERY_SECONDS, note)
 
     async def _assemble(self, engine: Engine) -> None:
         settings = self._settings
@@ -189,10 +207,15 @@ class Daemon:
         pushed = PushedHandler(gate, reader)
         ready = Readiness(database, self._writers.outcomes, self._spool)
         app = build_app(write, push, pushed, ready, gate)
+        return self._http_server(app)
+
+    def _http_server(self, handler: web.Application | Handler) -> HttpServer:
+        """Our port, and what answers there."""
+        settings = self._settings
         pools = settings.database.pool_size + KEY_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
         return HttpServer(
-            app,
+            handler,
             settings.http,
             Connections(settings.http, pools, proxies.trusts),
             refuse,

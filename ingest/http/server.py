@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -309,8 +309,11 @@ class HttpServer:
         self._accepting: set[asyncio.Task[Any]] = set()
         self._watching: asyncio.TimerHandle | None = None
 
-    async def start(self, address: str) -> str:
+    async def start(self, address: str, listeners: Sequence[socket.socket] = ()) -> str:
         """Listen on `HOST:PORT`; return the address with the port that was really taken.
+
+        Args:
+            listeners: sockets that listen there already: see `release`.
 
         Raises:
             OperatorError: the port is in use, or the address is not of this machine.
@@ -318,7 +321,7 @@ class HttpServer:
         host, port = split_address(address)
         loop = asyncio.get_running_loop()
         try:
-            self._listeners = await _listen(host, port)
+            self._listeners = [*listeners] or await _listen(host, port)
         except OSError as error:
             raise OperatorError(_why_not(address, self._flag, error)) from None
         self._server = await self._web_server()
@@ -328,6 +331,16 @@ class HttpServer:
             loop.add_reader(listener, self._accept, listener)
         self._watch()
         return f"{address.rpartition(':')[0]}:{self._listeners[0].getsockname()[1]}"
+
+    def release(self) -> list[socket.socket]:
+        """Take in nobody any more, and hand the listening sockets to another server."""
+        loop = asyncio.get_running_loop()
+        for timer in self._again.values():
+            timer.cancel()
+        released, self._listeners = self._listeners, []
+        for listener in released:
+            loop.remove_reader(listener)
+        return released
 
     async def close(self, drain_seconds: float | None = None) -> None:
         """Stop listening, and answer every request whose head has come: in good order if its body

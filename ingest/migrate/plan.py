@@ -57,6 +57,13 @@ def read_plan(engine: EngineName) -> Plan:
     return Plan(_read("migrations", engine), _read("repeatable", engine))
 
 
+def plan_digest(engine: EngineName) -> str:
+    """Tells this version's files from another version's."""
+    plan = read_plan(engine)
+    sums = [f"{file.path} {file.checksum}" for file in (*plan.migrations, *plan.repeatables)]
+    return hashlib.sha256("\n".join(sums).encode()).hexdigest()
+
+
 def read_bootstrap() -> str:
     """Statements that come before all files: roles, schemas, the record itself."""
     return (sql_root() / "bootstrap.sql").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ from ingest.receiver.write import WriteHandler
 from ingest.tenants.credentials import cache_headers
 from ingest.tenants.gate import Gate
 
+COME_AGAIN_SECONDS = 2
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
 
 PRODUCT = "promgres"
@@ -60,6 +61,17 @@ def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.
     elif isinstance(error, Ending):
         text = error.message
     return web.Response(status=status, text=text + "\n", headers={"Server": PRODUCT})
+
+
+async def come_again(request: web.BaseRequest) -> web.Response:
+    """The answer to everything before the database was met for the first time."""
+    if request.path in ("/-/healthy", "/healthz"):
+        return web.Response(text="ok\n")
+    text = "the database has not been reached yet; try again\n"
+    headers = {"Server": PRODUCT, "Retry-After": str(COME_AGAIN_SECONDS)}
+    response = web.Response(status=503, text=text, headers=headers)
+    response.force_close()
+    return response
 
 
 async def _tell_caches(request: web.Request, response: web.StreamResponse) -> None:

@@ -30,7 +30,7 @@ one series has `wire.validate.LONGEST_LABELS_BYTES` at most, which JSON makes si
 LAST_WORDS_SECONDS = 5
 """What a connection may still take to cancel and roll back after a command's time is over."""
 
-READY_SECONDS = 2.0
+READY_SECONDS = 1.5
 """What asking whether it is ready may take: whoever asks us has little patience, too."""
 
 NEEDS_STAGING = (

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -36,6 +36,11 @@ HORIZON_SECONDS = 60.0
 
 ASKING_SECONDS = 10
 """The longest that asking for it may take."""
+
+IDENTITY = (
+    "SELECT concat_ws(' ', system_identifier, oid) FROM pg_control_system(), pg_database"
+    " WHERE datname = current_database()"
+)
 
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all."""
@@ -77,6 +82,17 @@ class Horizons:
         """Older rows are refused; what comes beside samples follows those of `internal`."""
         return self._known[_retained_as(store)].start_ms(now_ms)
 
+    @property
+    def kept(self) -> dict[str, tuple[int | None, int]]:
+        """What is known, by store, for a process to come."""
+        return {
+            store: (one.retention_days, one.dropped_before_ms) for store, one in self._known.items()
+        }
+
+    def restore(self, kept: Mapping[str, tuple[int | None, int]]) -> None:
+        """What an earlier process knew, until the database is asked."""
+        self._known = {store: Horizon(*kept[store]) for store in RETAINED}
+
     async def keep_fresh(self, pool: Pool) -> None:
         """Ask again what is kept, unless the last answer is young.
 
@@ -107,6 +123,7 @@ class Engine(Protocol):
     """One way to keep samples and rollups in a database."""
 
     name: str
+    horizons: Horizons
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Make room for rows of this period, in transactions of their own.
@@ -151,15 +168,42 @@ async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
     Raises:
         MigrationError: the database is not migrated yet, or not to this version.
     """
-    from ingest.storage.postgres import PostgresEngine
-    from ingest.storage.timescaledb import TimescaleEngine
-
     horizons = Horizons(to_ms(settings.receiver.oldest_timestamp))
     try:
         await horizons.read(connection)
     except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
         raise MigrationError("the database is not migrated: promgres migrate") from None
-    name = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
+    return _engine(await engine_name(connection), horizons)
+
+
+def recalled_engine(
+    name: str, kept: Mapping[str, tuple[int | None, int]], settings: Settings
+) -> Engine:
+    """The engine of a database that was met before, and need not be there now."""
+    horizons = Horizons(to_ms(settings.receiver.oldest_timestamp))
+    horizons.restore(kept)
+    return _engine(name, horizons)
+
+
+async def engine_name(connection: AnyConnection) -> str:
+    """Which engine a migrated database has."""
+    name: str = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
+    return name
+
+
+async def identity_of(connection: AnyConnection) -> str | None:
+    """What tells a database from its copies; None where we may not know it."""
+    try:
+        identity: str = await connection.fetchval(IDENTITY)
+    except asyncpg.PostgresError:
+        return None
+    return identity
+
+
+def _engine(name: str, horizons: Horizons) -> Engine:
+    from ingest.storage.postgres import PostgresEngine
+    from ingest.storage.timescaledb import TimescaleEngine
+
     return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
 
 

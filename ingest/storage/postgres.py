@@ -60,7 +60,7 @@ class PostgresEngine:
     name = "postgres"
 
     def __init__(self, horizons: Horizons) -> None:
-        self._horizons = horizons
+        self.horizons = horizons
         self._prepared: dict[str, set[int]] = {store: set() for store in STORES}
         self._windows = dict.fromkeys(ROLLUP_TARGETS, timedelta(hours=1))
         self._passes: dict[str, RollupPass] = {}
@@ -89,11 +89,11 @@ class PostgresEngine:
 
     def accepted_since_ms(self, store: str, now_ms: int) -> int:
         """See `Engine`; before this partitions are dropped, and never made again."""
-        return self._horizons.start_ms(store, now_ms)
+        return self.horizons.start_ms(store, now_ms)
 
     async def work(self, pool: Pool) -> int:
         """See `Engine`: a window of marked minutes a target; partitions now and then."""
-        await self._horizons.keep_fresh(pool)
+        await self.horizons.keep_fresh(pool)
         marks = 0
         for target in ROLLUP_TARGETS:
             async with borrow(pool, WORK_SECONDS) as connection:

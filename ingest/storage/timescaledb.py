@@ -27,7 +27,7 @@ class TimescaleEngine:
     name = "timescaledb"
 
     def __init__(self, horizons: Horizons) -> None:
-        self._horizons = horizons
+        self.horizons = horizons
         self._housekeeping_due = 0.0
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
@@ -38,11 +38,11 @@ class TimescaleEngine:
 
     def accepted_since_ms(self, store: str, now_ms: int) -> int:
         """See `Engine`; a sample before this would never be refreshed into a rollup."""
-        return self._horizons.start_ms(store, now_ms)
+        return self.horizons.start_ms(store, now_ms)
 
     async def work(self, pool: Pool) -> int:
         """Jobs of the database do it, but for old idempotency keys, which are no hypertable."""
-        await self._horizons.keep_fresh(pool)
+        await self.horizons.keep_fresh(pool)
         if time.monotonic() >= self._housekeeping_due:
             async with borrow(pool, WORK_SECONDS) as connection:
                 finished = await drop_expired_keys(connection)

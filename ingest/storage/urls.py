@@ -72,6 +72,15 @@ def as_api_login(owner_url: str, password: SecretStr | None) -> str:
     )
 
 
+def place_of(url: str) -> str:
+    """Which database a URL means, whoever asks for it: host, port and name."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    hosts = parts.netloc.rpartition("@")[2]
+    named = [query.get(name, "") for name in ("host", "port", "dbname", "database")]
+    return " ".join([hosts, parts.path, *named]).strip()
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)

@@ -44,16 +44,19 @@ class Keeper:
     """Starts services, starts again whichever ends, and ends them all in reverse order."""
 
     def __init__(self) -> None:
-        self._stages: list[dict[str, Service]] = []
+        self._stages: dict[int, dict[str, Service]] = {}
         self._keeping: list[asyncio.Task[None]] = []
 
-    async def start(self, services: dict[str, Service]) -> None:
+    async def start(self, services: dict[str, Service], stage: int = 0) -> None:
         """Start some services at the same time, by name; from then on they are kept running.
+
+        Args:
+            stage: those of the highest are ended first, whenever they were started.
 
         Raises:
             PromgresError: one of them does not start.
         """
-        self._stages.append(services)
+        self._stages.setdefault(stage, {}).update(services)
         starting = [asyncio.ensure_future(_start_first(*each)) for each in services.items()]
         try:
             await asyncio.gather(*starting)
@@ -70,12 +73,13 @@ class Keeper:
         await asyncio.gather(*self._keeping)
 
     async def stop(self, hurry: asyncio.Event) -> None:
-        """End everything, the last started first; once `hurry` is set, at once."""
+        """End everything, the highest stage first; once `hurry` is set, at once."""
         for task in self._keeping:
             task.cancel()
         await asyncio.gather(*self._keeping, return_exceptions=True)
-        for stage in reversed(self._stages):
-            await asyncio.gather(*(_stop(service, hurry) for service in stage.values()))
+        for stage in sorted(self._stages, reverse=True):
+            services = self._stages[stage].values()
+            await asyncio.gather(*(_stop(service, hurry) for service in services))
 
 
 async def _start_first(name: str, service: Service) -> None:

@@ -6,14 +6,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ingest import tasks
 from ingest.config import Settings
 from ingest.errors import OperatorError
+from ingest.known import recall
 from ingest.logs import Output, get_logger
+from ingest.migrate.known import is_of
 from ingest.reserve import Reserve
 from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
 from ingest.storage.urls import api_database_url, as_api_login
@@ -27,9 +30,11 @@ from ingest.supervisor.environment import (
 from ingest.supervisor.locks import family_lock, parent_lock, wait_for_family
 from ingest.supervisor.services import Keeper, Service, ServiceEnded
 from ingest.supervisor.welcome import welcome
+from ingest.writer.spool_file import FOLDER
 
 log = get_logger("up")
 
+WRITE_SIDE, READ_SIDE = "the write side", "the read side"
 SAME_REQUEST_SECONDS = 2.0
 """Signals so close to the first are the same request (a terminal and `make` may both send one);
 a later one asks to hurry."""
@@ -101,28 +106,61 @@ async def _run(
     """Start everything, then watch over it until cancelled."""
     await wait_for_family(ties.family_lock)
     settings = _with_settled_addresses(settings)
-    database_url = await _database(settings, keeper)
-    await migrate(database_url, settings)
+    database = _embedded(settings)
+    url = _database_url(settings, database)
+    known = recall(settings.data_dir / FOLDER)
+
+    async def have_database() -> str:
+        if database is not None:
+            await keeper.start({"the database": database})
+        await migrate(_database_url(settings, database), settings)
+        return _database_url(settings, database)
+
     try:
-        await keeper.start(_sides(settings, config_file, database_url, ties))
+        if known is not None and settings.spool.max_bytes and is_of(known, url):
+            # The write side spools meanwhile: it knows this database, and the schema is this one.
+            write = _sides(settings, config_file, url, ties)[WRITE_SIDE]
+            await _together(have_database(), keeper.start({WRITE_SIDE: write}, stage=1))
+            sides = {READ_SIDE: _sides(settings, config_file, url, ties)[READ_SIDE]}
+        else:
+            url = await have_database()
+            sides = _sides(settings, config_file, url, ties)
+        await keeper.start(sides, stage=1)
     except ServiceEnded as error:
         raise OperatorError(f"{error}; it says why above") from None
-    Output(sys.stdout).write(welcome(settings, database_url if settings.embedded else None) + "\n")
+    Output(sys.stdout).write(welcome(settings, url if settings.embedded else None) + "\n")
     await keeper.watch()
 
 
-async def _database(settings: Settings, keeper: Keeper) -> str:
-    """The owner's URL of the database, started first if it is ours to start."""
+async def _together(*work: Coroutine[Any, Any, object]) -> None:
+    """Do both; if one fails the other is given up."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _embedded(settings: Settings) -> EmbeddedPostgres | None:
+    """The database, if it is ours to start."""
     if settings.database_url:
-        return settings.database_url.get_secret_value()
+        return None
     password = settings.database.password
-    server = EmbeddedPostgres(
+    return EmbeddedPostgres(
         settings.data_dir,
         settings.database.listen,
         password.get_secret_value() if password else None,
     )
-    await keeper.start({"the database": server})
-    return server.url
+
+
+def _database_url(settings: Settings, database: EmbeddedPostgres | None) -> str:
+    """The owner's URL."""
+    if database is not None:
+        return database.url
+    assert settings.database_url
+    return settings.database_url.get_secret_value()
 
 
 def _sides(
@@ -133,13 +171,13 @@ def _sides(
         given.get_secret_value() if given else as_api_login(database_url, settings.api_password)
     )
     return {
-        "the write side": Child(
+        WRITE_SIDE: Child(
             promgres_command("ingest"),
             write_side_environment(settings, config_file, database_url),
             settings.listen,
             ties,
         ),
-        "the read side": Child(
+        READ_SIDE: Child(
             promgres_command("api"),
             read_side_environment(settings, config_file, api_url),
             settings.api_listen,

@@ -44,9 +44,13 @@ class Directory:
 
     Args:
         clock: seconds since 1970, by which keys expire.
+
+    Attributes:
+        document: what the source said last, for a process to come; None before it said anything.
     """
 
     def __init__(self, source: Source, clock: Callable[[], float] = time.time) -> None:
+        self.document: str | None = None
         self._source = source
         self._clock = clock
         self._snapshot = Snapshot()
@@ -55,6 +59,10 @@ class Directory:
         self._known_at = float("-inf")
         self._read_whole = float("-inf")
         self._is_away = False
+
+    def restore(self, document: str) -> None:
+        """Go by what an earlier process knew until the source can be asked."""
+        self._snapshot = parse_snapshot(document)
 
     def name_of(self, tenant_id: int) -> str:
         """A tenant's name; the number of one that is not known."""
@@ -150,5 +158,7 @@ class Directory:
         version = await self._source.directory_version()
         is_due = self._began - self._read_whole >= WHOLE_SECONDS
         if is_due or version != self._snapshot.version:
-            self._snapshot = parse_snapshot(await self._source.key_directory())
+            document = await self._source.key_directory()
+            self._snapshot = parse_snapshot(document)
+            self.document = document
             self._read_whole = self._began

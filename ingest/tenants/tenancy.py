@@ -23,6 +23,7 @@ EVERY_SECONDS = 1.0
 """How old what is known may be: a revoked key is refused within about so long."""
 
 GOODBYE_SECONDS = 1.0
+SOON_SECONDS = 0.5
 LONGEST_CALL_SECONDS = 60.0
 """Every call to the database gives up long before."""
 
@@ -44,10 +45,18 @@ class Tenancy:
         self.gate = Gate(self.directory, self._audit, self._usage, settings)
         self._running: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
-        """Read the directory if the database is there, then keep it up to date."""
-        with suppress(Unavailable):
-            await self._look()
+    async def start(self, known: str | None = None) -> None:
+        """Read the directory if the database is there, then keep it up to date.
+
+        Args:
+            known: what an earlier process knew of it: what the database does not say soon is not
+                waited for.
+        """
+        if known is not None:
+            self.directory.restore(known)
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(None if known is None else SOON_SECONDS):
+                await self._look()
         work = (
             _repeat("keys", self._look),
             _repeat("audit", self._audit.write),

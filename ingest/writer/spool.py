@@ -29,7 +29,7 @@ RETRY_AFTER_SECONDS = 5
 SHARE_LIMIT = "spool_share"
 LONGEST_COMMIT_SECONDS = 60.0
 """A disk that takes longer hangs."""
-READY_SECONDS = 2.0
+READY_SECONDS = 1.0
 FRESH_SECONDS = 10.0
 """A commit so lately says that the next one succeeds, too."""
 

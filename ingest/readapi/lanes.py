@@ -13,6 +13,11 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import Hashable
+from time import monotonic
+
+DEAR_SECONDS = 60.0
+MOST_DEAR = 10_000
+"""Questions that are remembered, and how long."""
 
 
 class Turns:
@@ -52,6 +57,27 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Dear:
+    """Questions that took too long for the quick lane a short while ago: the same question, asked
+    again as dashboards do, does not have to show it once more."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def knows(self, question: Hashable) -> bool:
+        """Whether it was dear not long ago. Two questions may share what is kept of them."""
+        since = self._since.get(hash(question))
+        return since is not None and monotonic() < since + DEAR_SECONDS
+
+    def note(self, question: Hashable) -> None:
+        """It was dear just now."""
+        key = hash(question)
+        self._since.pop(key, None)
+        self._since[key] = monotonic()
+        if len(self._since) > MOST_DEAR:
+            del self._since[next(iter(self._since))]
 
 
 class Memory:

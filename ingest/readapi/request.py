@@ -45,6 +45,9 @@ class TextArguments:
         """Names given."""
         return frozenset(self.values)
 
+    def __hash__(self) -> int:
+        return hash(frozenset(self.values.items()))
+
 
 @dataclass(frozen=True, slots=True)
 class JsonArguments:

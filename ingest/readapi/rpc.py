@@ -21,7 +21,7 @@ from ingest.readapi.database import Answer, ReadDatabase, TakesLong
 from ingest.readapi.directory import Directory
 from ingest.readapi.exchange import Exchange
 from ingest.readapi.functions import SCHEMA, Function
-from ingest.readapi.lanes import Memory
+from ingest.readapi.lanes import Dear, Memory
 from ingest.readapi.negotiate import RESULT_MEDIA, Media, choose_encoding, choose_media
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, too_long
@@ -89,6 +89,7 @@ class Rpc:
         self._settings = settings.api
         self._under_way: Counter[Hashable] = Counter()
         self._memory = Memory(MOST_BUFFERED_BYTES)
+        self._dear = Dear()
         self._constant_settings = {
             "search_path": SEARCH_PATH,
             "TimeZone": "UTC",
@@ -210,10 +211,13 @@ class Rpc:
             exchange.function = function.name
             not_before = time.monotonic()
             try:
-                try:
-                    return await self._execute(exchange, ask, function, caller, dear=False)
-                except TakesLong:
-                    return await self._execute(exchange, ask, function, caller, dear=True)
+                question = (function.oid, ask.arguments)
+                if not self._dear.knows(question):
+                    try:
+                        return await self._execute(exchange, ask, function, caller, dear=False)
+                    except TakesLong:
+                        self._dear.note(question)
+                return await self._execute(exchange, ask, function, caller, dear=True)
             except _Changed:
                 continue
             except asyncpg.PostgresError as error:

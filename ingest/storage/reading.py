@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import asyncpg
 
-NICENESS = 10
-"""Of a backend that answers dear questions: it gets a tenth of what one that writes gets."""
+QUICK_NICENESS, DEAR_NICENESS = 5, 10
+"""Of backends that answer questions: they get a third and a tenth of what one that writes gets."""
 
 
 class Batch(NamedTuple):
@@ -50,7 +50,7 @@ async def next_batch(connection: Any, more: Any, rows: int) -> Batch:
     return Batch(found, None if is_complete else more)
 
 
-def make_nicer(connection: Any) -> None:
+def make_nicer(connection: Any, niceness: int) -> None:
     """Give the backend of a connection less of the processors, where it is a process of this
     machine that we may touch: embedded PostgreSQL, run by the same user."""
     backend = connection.get_server_pid()
@@ -58,6 +58,6 @@ def make_nicer(connection: Any) -> None:
         return
     try:
         if Path(f"/proc/{backend}/cmdline").read_bytes().startswith(b"postgres:"):
-            os.setpriority(os.PRIO_PROCESS, backend, NICENESS)
+            os.setpriority(os.PRIO_PROCESS, backend, niceness)
     except OSError:  # another system, another container, another user
         return

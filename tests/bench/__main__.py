@@ -15,7 +15,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "baseline",
+    "disk", "push", "keys", "readers", "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -32,6 +32,7 @@ TARGETS = {
     "year_by_day_of_what_waits_ms": "<= 1000",
     "late_to_current_ingest_ratio": ">= 0.9",
     "worker_samples_per_second": ">= 330,000",
+    "ingest_beside_heavy_readers_ratio": ">= 0.8",
     "timescaledb_bytes_per_sample": "<= 4",
     "push_events_per_second": ">= 16,667",
     "push_over_kill_events_per_second": ">= 16,667",

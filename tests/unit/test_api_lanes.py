@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from ingest.readapi.lanes import Memory, Turns, dear_connections
+from ingest.readapi import lanes
+from ingest.readapi.lanes import Dear, Memory, Turns, dear_connections
+from ingest.readapi.request import TextArguments
 
 
 async def _settle() -> None:
@@ -44,6 +46,20 @@ async def test_no_turn_is_lost_by_who_goes_away() -> None:
     await _settle()
     turns.give()
     await turns.take()
+
+
+def test_a_question_that_was_dear_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MOST_DEAR", 2)
+    dear = Dear()
+    questions = [(7, TextArguments({"p_n": (str(number),)})) for number in range(4)]
+    for question in questions[:3]:
+        assert not dear.knows(question)
+        dear.note(question)
+    assert [dear.knows(question) for question in questions] == [False, True, True, False]
+    assert dear.knows((7, TextArguments({"p_n": ("2",)})))
+    assert not dear.knows((8, TextArguments({"p_n": ("2",)})))
+    monkeypatch.setattr(lanes, "DEAR_SECONDS", 0.0)
+    assert not dear.knows(questions[2])
 
 
 def test_nobody_has_more_than_half_of_the_room() -> None:

@@ -173,7 +173,7 @@ class Database:
                 await self._copy(connection, table, payload, told)
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
-                    raise asyncpg.InterfaceError(
+                    raise asyncpg.ObjectNotInPrerequisiteStateError(
                         f"{table.name} moves no rows: is its trigger disabled?"
                     )
                 counts.append(new_rows)

@@ -41,10 +41,12 @@ class _Suspect:
     """A request that is tried alone.
 
     Attributes:
-        tries: how often it failed while the database answered others.
+        tries: how often it failed while the database took others.
+        commits: batches committed when it was first suspected, and what it committed itself since.
         due: when it is tried again, by the loop's clock.
     """
 
+    commits: int
     tries: int = 0
     due: float = 0.0
 
@@ -58,7 +60,7 @@ class Drainer:
 
     A request that may itself be why the database fails (its connection breaks, while another one
     works) is a suspect: the others are written without it, and it is tried alone, a bounded number
-    of times, then set aside.
+    of times after the database has taken others, then set aside. While it takes nobody's, none is.
     """
 
     def __init__(
@@ -103,7 +105,8 @@ class Drainer:
         self._written = await self._write_back(entries)
         failed = [entry.id for entry in entries if entry.id in self._failed]
         if failed and await self._writers.reach():
-            self._suspects.update((entry_id, _Suspect()) for entry_id in failed)
+            commits = self._writers.outcomes.commits
+            self._suspects.update((entry_id, _Suspect(commits)) for entry_id in failed)
         return await self._remove() if self._written else len(failed)
 
     async def _next_suspect(self) -> list[Entry]:
@@ -120,20 +123,23 @@ class Drainer:
 
     async def _try_alone(self, entry: Entry) -> int:
         """One try of a suspect; whether it left the spool."""
-        suspect = self._suspects.pop(entry.id)
+        suspect, outcomes = self._suspects.pop(entry.id), self._writers.outcomes
+        before = outcomes.commits
         rejections = await self._replay(entry)
+        suspect.commits += outcomes.commits - before
         if rejections is not None:
             self._note_return()
             self._written = [(entry, rejections)]
             return await self._remove()
         failure = self._failed.get(entry.id)
-        if failure is not None and await self._writers.reach():
+        takes_others = outcomes.commits > suspect.commits
+        if failure is not None and takes_others and await self._writers.reach():
             suspect.tries += 1
             if suspect.tries == MOST_TRIES:
                 reason = f"the database failed at it {MOST_TRIES} times, and took others: {failure}"
                 await self._set_aside(entry, reason)
                 return 1
-        suspect.due = asyncio.get_running_loop().time() + 2.0 ** (suspect.tries - 1)
+        suspect.due = asyncio.get_running_loop().time() + 2.0 ** max(0, suspect.tries - 1)
         self._suspects[entry.id] = suspect
         return 0
 

@@ -13,15 +13,18 @@ class Outcomes:
 
     Attributes:
         is_doubtful: the last one failed.
+        commits: how many were committed.
     """
 
     def __init__(self) -> None:
         self.is_doubtful = False
+        self.commits = 0
         self._committed_at: float | None = None
 
     def committed(self) -> None:
         """A batch is committed."""
         self.is_doubtful = False
+        self.commits += 1
         self._committed_at = asyncio.get_running_loop().time()
 
     def failed(self) -> None:

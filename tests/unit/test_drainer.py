@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest.config import ReceiverSettings, WriterSettings
+from ingest.writer.drainer import affordable
+from ingest.writer.spool_file import Entry
 from tests.support.fake_database import FakeDatabase, Fault
 from tests.support.remote_write import payload, series, snappy
 from tests.support.virtual_loop import VirtualLoop
@@ -140,3 +142,36 @@ def test_a_database_that_is_away_sets_nothing_aside(outage: Outage) -> None:
     outage.loop.advance(60)
     assert outage.is_over()
     assert outage.side.counts["written"] == 6
+
+
+def entry(payload: bytes) -> Entry:
+    return Entry(0, NOW_MS, 1, 1, 1, 0, payload)
+
+
+def test_what_is_decoded_at_once_is_bounded_by_what_it_becomes() -> None:
+    """A MB of snappy may be 20 MB; each of them some hundred MB of objects."""
+    dense = entry(snappy(bytes(20 * 1024 * 1024)))
+    small = entry(snappy(b"x"))
+    assert affordable([small] * 32) == [small] * 32
+    assert affordable([small, dense, dense, small]) == [small, dense]
+    assert affordable([entry(snappy(bytes(40 * 1024 * 1024))), small])[1:] == []
+    assert affordable([entry(b"\xff" * 10), small]) == [entry(b"\xff" * 10), small]
+
+
+def test_the_spool_reads_no_more_than_it_must(outage: Outage) -> None:
+    outage.disk.append([entry(bytes(10 * 1024 * 1024)) for _ in range(4)])
+    assert [len(each.payload) for each in outage.disk.first(32)] == [10 * 1024 * 1024] * 2
+    assert len(outage.disk.first(1)) == 1
+
+
+def test_while_the_database_takes_nobody_s_nothing_is_set_aside(outage: Outage) -> None:
+    """A defect that all requests meet is no request's fault."""
+    outage.spool(3)
+    outage.database.breaks_at = ("__name__", "m")
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(3600)
+    assert outage.disk.standing().requests == 3
+    outage.database.breaks_at = None
+    outage.loop.advance(60)
+    assert outage.is_over()
+    assert outage.side.counts["rejected"] == 0

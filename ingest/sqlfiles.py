@@ -20,3 +20,16 @@ def sql_root() -> Path:
         if (root / "bootstrap.sql").is_file():
             return root
     raise MigrationError(f"the SQL files of this installation are missing below {package}")
+
+
+@cache
+def read_sql(path: str) -> str:
+    """A file of SQL below `sql_root`, such as `spool/spool.sql`; read once."""
+    return (sql_root() / path).read_text(encoding="utf-8")
+
+
+def read_ahead() -> None:
+    """Read all files but those of migrations, for a process that soon may not reach them."""
+    for folder in (each for each in sql_root().iterdir() if each.is_dir()):
+        for file in folder.glob("*.sql"):
+            read_sql(file.relative_to(sql_root()).as_posix())

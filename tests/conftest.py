@@ -7,6 +7,7 @@
 - `spoken_db`: `postgres_db`, and one whose server speaks German (ids `english` and `german`);
 - `cluster`: the PostgreSQL 18 under `postgres_db`, for tests of roles and of the server itself.
 
+A process that root starts gets its data directory below `open_path`.
 Each is a database of that test alone: see `tests.support.databases.Database`. A folder below
 `tests/` is a layer, and a mark: `pytest -m 'not acceptance'`.
 
@@ -33,7 +34,7 @@ from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import Cluster, start_cluster
-from tests.support.processes import kill_all
+from tests.support.processes import kill_all, public_directory
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "client", "property", "engines", "acceptance", "faults", "attacks")
@@ -306,3 +307,10 @@ def empty_engine_db(request: pytest.FixtureRequest) -> Database:
     fixtures = {"postgres": "empty_postgres_db", "timescaledb": "empty_timescale_db"}
     database: Database = request.getfixturevalue(fixtures[request.param])
     return database
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """What `tmp_path` is, where also the users get to that root lends its processes."""
+    with public_directory() as directory:
+        yield directory

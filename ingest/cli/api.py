@@ -7,6 +7,7 @@ import asyncio
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.stepdown import step_down
 from ingest.config import Settings
 from ingest.descriptors import raise_descriptor_limit
 from ingest.readapi.server import serve
@@ -16,6 +17,11 @@ from ingest.storage.urls import api_database_url
 @click.command(name="api")
 @with_settings
 def command(settings: Settings) -> None:
-    """Serve the functions of schema api under /rpc, until Ctrl-C."""
+    """Serve the functions of schema api under /rpc, until Ctrl-C.
+
+    As root it becomes the user of users.api before it listens.
+    """
     raise_descriptor_limit()
-    asyncio.run(serve(settings, api_database_url(settings)))
+    url = api_database_url(settings)
+    settings = step_down(settings, "api", settings.api_listen)
+    asyncio.run(serve(settings, url))

@@ -7,17 +7,23 @@ import asyncio
 import click
 
 from ingest.cli.options import with_settings
+from ingest.cli.stepdown import step_down
 from ingest.config import Settings
 from ingest.daemon.daemon import Daemon
 from ingest.descriptors import raise_descriptor_limit
 from ingest.heap import keep_freed_memory
-from ingest.storage.urls import owner_database_url
+from ingest.storage.urls import ingest_database_url
 
 
 @click.command(name="ingest")
 @with_settings
 def command(settings: Settings) -> None:
-    """Take remote write until SIGINT or SIGTERM, then finish what was taken in."""
+    """Take remote write until SIGINT or SIGTERM, then finish what was taken in.
+
+    As root it becomes the user of users.ingest before it listens.
+    """
     raise_descriptor_limit()
     keep_freed_memory()
-    asyncio.run(Daemon(settings, owner_database_url(settings)).serve())
+    url = ingest_database_url(settings)
+    settings = step_down(settings, "ingest", settings.listen)
+    asyncio.run(Daemon(settings, url).serve())

@@ -132,10 +132,15 @@ class DatabaseSettings(Section):
         " connection is given up",
     )
     listen: Address | None = Field(
-        None, description="embedded only: also accept TCP here (needs `database.password`)"
+        None,
+        description="embedded only: also accept TCP here (needs `database.password` or"
+        " `database.reader_password`)",
     )
     password: SecretStr | None = Field(
-        None, description="embedded only: password of TCP connections"
+        None, description="embedded only: password of TCP connections as the superuser"
+    )
+    reader_password: SecretStr | None = Field(
+        None, description="password that `promgres migrate` gives to the login `promgres_reader`"
     )
 
 
@@ -323,6 +328,20 @@ class HttpSettings(Section):
     )
 
 
+class UserSettings(Section):
+    """`[users]`: as root, who runs what. They are looked up, never made."""
+
+    server: str | None = Field(
+        None, description="user of the embedded database's server; unset: the database's owner"
+    )
+    ingest: str | None = Field(
+        None, description="user of the write side; unset: a system user; `root` stays root"
+    )
+    api: str | None = Field(
+        None, description="user of the read side; unset: a system user; `root` stays root"
+    )
+
+
 class ApiSettings(Section):
     """`[api]`: the read side."""
 
@@ -415,6 +434,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     auth: AuthSettings = AuthSettings()
     http: HttpSettings = HttpSettings()
+    users: UserSettings = UserSettings()
     api: ApiSettings = ApiSettings()
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
     value_label: list[ValueLabel] = Field(
@@ -430,8 +450,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _tcp_needs_a_password(self) -> Settings:
-        if self.database.listen and not self.database.password:
-            raise ValueError("database.listen needs database.password")
+        database = self.database
+        if database.listen and not (database.password or database.reader_password):
+            raise ValueError("database.listen needs database.password or database.reader_password")
         return self
 
     @property

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -14,7 +13,7 @@ import asyncpg
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import read_sql
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
 from ingest.storage.pool import AnyConnection, Pool, borrow
@@ -292,19 +291,14 @@ class Database:
                     probing = lent.transaction()
                     await probing.start()
                     try:
-                        await lent.execute(_ready_sql("room"))
+                        await lent.execute(read_sql("ready/room.sql"))
                     finally:
                         await probing.rollback()
                 async with lent.transaction():
-                    await lent.execute(_ready_sql("write"))
+                    await lent.execute(read_sql("ready/write.sql"))
         except DATABASE_ERRORS:
             return False
         return True
-
-
-@cache
-def _ready_sql(name: str) -> str:
-    return (sql_root() / "ready" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _is_lost(connection: AnyConnection) -> bool:

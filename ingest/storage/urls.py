@@ -8,10 +8,8 @@ from pydantic import SecretStr
 
 from ingest.config import Settings
 from ingest.errors import ConfigError
+from ingest.storage.embedded.layout import API_LOGIN, INGEST_LOGIN
 from ingest.storage.embedded.running import running_url
-
-API_LOGIN = "promgres_api"
-"""The login role of the read side; `promgres migrate` creates it and sets its password."""
 
 NO_API_LOGIN = (
     "the read side needs a login of its own: set PROMGRES_API_PASSWORD (and run `promgres migrate`"
@@ -19,8 +17,11 @@ NO_API_LOGIN = (
 )
 
 
-def owner_database_url(settings: Settings) -> str:
+def owner_database_url(settings: Settings, embedded_login: str = "postgres") -> str:
     """The owner's URL: as given, else of the embedded database that runs in the data directory.
+
+    Args:
+        embedded_login: who comes to an embedded one.
 
     Raises:
         ConfigError: none is given, and none runs.
@@ -28,13 +29,22 @@ def owner_database_url(settings: Settings) -> str:
     """
     if settings.database_url:
         return settings.database_url.get_secret_value()
-    running = running_url(settings.data_dir)
+    running = running_url(settings.data_dir, embedded_login)
     if running is None:
         raise ConfigError(
             f"no database: none runs in {settings.data_dir}; start `promgres up`, or give"
             " --database-url (PROMGRES_DATABASE_URL)"
         )
     return running
+
+
+def ingest_database_url(settings: Settings) -> str:
+    """The URL of the write side: the owner's, or of an embedded database its own login's.
+
+    Raises:
+        ConfigError, OperatorError: as for `owner_database_url`.
+    """
+    return owner_database_url(settings, INGEST_LOGIN)
 
 
 def api_database_url(settings: Settings) -> str:

@@ -6,15 +6,37 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from ingest.config import Settings
 from ingest.config.addresses import reachable_address
 from ingest.errors import OperatorError
+from ingest.users import Side, User
 
 _BY_FLAG = ("data_dir", "listen", "api_listen", "engine", "log_level", "log_format")
-_SERVER_ONLY = ("PROMGRES_DATABASE__LISTEN", "PROMGRES_DATABASE__PASSWORD")
-_API_ONLY = ("PROMGRES_API_DATABASE_URL", "PROMGRES_API_PASSWORD", "PROMGRES_JWT_SECRET")
+_OURS_ALONE = (
+    "PROMGRES_DATABASE__LISTEN",
+    "PROMGRES_DATABASE__PASSWORD",
+    "PROMGRES_DATABASE__READER_PASSWORD",
+    "PROMGRES_API_PASSWORD",
+    "PROMGRES_KEY",  # of a client, in whose terminal we may have been started
+)
+_API_ONLY = ("PROMGRES_API_DATABASE_URL", "PROMGRES_JWT_SECRET")
+_OF_ANY_LOGIN = (
+    "PGHOST",
+    "PGPORT",
+    "PGDATABASE",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCRL",
+    "PGSSLNEGOTIATION",
+    "PGSSLMINPROTOCOLVERSION",
+    "PGSSLMAXPROTOCOLVERSION",
+    "PGTARGETSESSIONATTRS",
+)
+"""libpq's variables that say where the database is and how it is known, and nothing of whoever
+logs in. All others are the owner's: password, password file, client certificate, service."""
 
 Environment = dict[str, str]
 
@@ -33,23 +55,36 @@ def promgres_command(name: str) -> list[str]:
     return [sys.executable, str(Path(program).absolute()), name]
 
 
+def as_users(users: Mapping[Side, User]) -> Environment:
+    """Whom the sides become, as the parent has chosen; empty if it is not root."""
+    return {
+        f"PROMGRES_USERS__{side.upper()}": user.name
+        for side, user in users.items()
+        if side != "server"
+    }
+
+
 def write_side_environment(
     settings: Settings, config_file: Path | None, database_url: str
 ) -> Environment:
     """Variables of `promgres ingest`: the owner's URL, nothing of the read side."""
-    environment = _shared(settings, config_file)
-    for name in _API_ONLY:
-        environment.pop(name, None)
+    environment = {
+        name: value
+        for name, value in _shared(settings, config_file).items()
+        if name not in _API_ONLY and not (settings.embedded and name.startswith("PG"))
+    }
     return environment | {"PROMGRES_DATABASE_URL": database_url}
 
 
 def read_side_environment(
     settings: Settings, config_file: Path | None, api_database_url: str
 ) -> Environment:
-    """Variables of `promgres api`: its own URL, not the owner's."""
-    environment = _shared(settings, config_file)
-    for name in ("PROMGRES_DATABASE_URL", "PROMGRES_API_PASSWORD"):
-        environment.pop(name, None)
+    """Variables of `promgres api`: its own URL, and nothing that lets it in as the owner."""
+    environment = {
+        name: value
+        for name, value in _shared(settings, config_file).items()
+        if name != "PROMGRES_DATABASE_URL" and (not name.startswith("PG") or name in _OF_ANY_LOGIN)
+    }
     if settings.jwt_secret:
         environment["PROMGRES_JWT_SECRET"] = settings.jwt_secret.get_secret_value()
     return environment | {
@@ -61,7 +96,7 @@ def read_side_environment(
 
 def _shared(settings: Settings, config_file: Path | None) -> Environment:
     """Our own variables, overridden by what flags may have said."""
-    environment = {k: v for k, v in os.environ.items() if k not in _SERVER_ONLY}
+    environment = {k: v for k, v in os.environ.items() if k not in _OURS_ALONE}
     for name in _BY_FLAG:
         environment[f"PROMGRES_{name.upper()}"] = str(getattr(settings, name))
     if config_file:

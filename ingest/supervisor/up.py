@@ -18,11 +18,12 @@ from ingest.known import recall
 from ingest.logs import Output, get_logger
 from ingest.migrate.known import is_of
 from ingest.reserve import Reserve
-from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
+from ingest.storage.embedded import EmbeddedPostgres, Layout, prepare_data_dir, users_of
 from ingest.storage.urls import api_database_url, as_api_login
 from ingest.supervisor.addresses import settle_addresses
 from ingest.supervisor.child import Child, Ties
 from ingest.supervisor.environment import (
+    as_users,
     promgres_command,
     read_side_environment,
     write_side_environment,
@@ -30,6 +31,7 @@ from ingest.supervisor.environment import (
 from ingest.supervisor.locks import family_lock, parent_lock, wait_for_family
 from ingest.supervisor.services import Keeper, Service, ServiceEnded
 from ingest.supervisor.welcome import welcome
+from ingest.users import Side, User, forbid_new_privileges, not_separated
 from ingest.writer.spool_file import FOLDER
 
 log = get_logger("up")
@@ -55,6 +57,7 @@ async def up(settings: Settings, config_file: Path | None, migrate: Migrate) -> 
     """
     if not settings.embedded:
         api_database_url(settings)  # refuses early
+    forbid_new_privileges()
     settings = settings.model_copy(update={"data_dir": prepare_data_dir(settings.data_dir)})
     with _hold(settings.data_dir) as ties:
         reserve = Reserve(settings.data_dir, settings.reserve_bytes)
@@ -106,26 +109,32 @@ async def _run(
     """Start everything, then watch over it until cancelled."""
     await wait_for_family(ties.family_lock)
     settings = _with_settled_addresses(settings)
-    database = _embedded(settings)
+    users = _users(settings)
+    database = _embedded(settings, users)
     url = _database_url(settings, database)
     known = recall(settings.data_dir / FOLDER)
+
+    def sides() -> dict[str, Service]:
+        ingest_url = database.ingest_url if database else url
+        return _sides(settings, config_file, url, ingest_url, users, ties)
 
     async def have_database() -> str:
         if database is not None:
             await keeper.start({"the database": database})
         await migrate(_database_url(settings, database), settings)
+        if database is not None:
+            await database.make_ingest_login()
         return _database_url(settings, database)
 
     try:
         if known is not None and settings.spool.max_bytes and is_of(known, url):
             # The write side spools meanwhile: it knows this database, and the schema is this one.
-            write = _sides(settings, config_file, url, ties)[WRITE_SIDE]
+            write = sides()[WRITE_SIDE]
             await _together(have_database(), keeper.start({WRITE_SIDE: write}, stage=1))
-            sides = {READ_SIDE: _sides(settings, config_file, url, ties)[READ_SIDE]}
+            await keeper.start({READ_SIDE: sides()[READ_SIDE]}, stage=1)
         else:
             url = await have_database()
-            sides = _sides(settings, config_file, url, ties)
-        await keeper.start(sides, stage=1)
+            await keeper.start(sides(), stage=1)
     except ServiceEnded as error:
         raise OperatorError(f"{error}; it says why above") from None
     Output(sys.stdout).write(welcome(settings, url if settings.embedded else None) + "\n")
@@ -143,7 +152,17 @@ async def _together(*work: Coroutine[Any, Any, object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _embedded(settings: Settings) -> EmbeddedPostgres | None:
+def _users(settings: Settings) -> dict[Side, User]:
+    """As root, who is to run what; what that leaves open is said here, once."""
+    users = users_of(settings.users, Layout(settings.data_dir).cluster)
+    if not settings.embedded:
+        users.pop("server", None)
+    if reason := not_separated(users):
+        log.warning("not separated", reason=reason)
+    return users
+
+
+def _embedded(settings: Settings, users: dict[Side, User]) -> EmbeddedPostgres | None:
     """The database, if it is ours to start."""
     if settings.database_url:
         return None
@@ -152,6 +171,7 @@ def _embedded(settings: Settings) -> EmbeddedPostgres | None:
         settings.data_dir,
         settings.database.listen,
         password.get_secret_value() if password else None,
+        users,
     )
 
 
@@ -164,7 +184,12 @@ def _database_url(settings: Settings, database: EmbeddedPostgres | None) -> str:
 
 
 def _sides(
-    settings: Settings, config_file: Path | None, database_url: str, ties: Ties
+    settings: Settings,
+    config_file: Path | None,
+    database_url: str,
+    ingest_url: str,
+    users: dict[Side, User],
+    ties: Ties,
 ) -> dict[str, Service]:
     given = settings.api_database_url
     api_url = (
@@ -173,13 +198,13 @@ def _sides(
     return {
         WRITE_SIDE: Child(
             promgres_command("ingest"),
-            write_side_environment(settings, config_file, database_url),
+            write_side_environment(settings, config_file, ingest_url) | as_users(users),
             settings.listen,
             ties,
         ),
         READ_SIDE: Child(
             promgres_command("api"),
-            read_side_environment(settings, config_file, api_url),
+            read_side_environment(settings, config_file, api_url) | as_users(users),
             settings.api_listen,
             ties,
         ),

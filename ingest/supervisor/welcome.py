@@ -69,8 +69,13 @@ def _sql_addresses(settings: Settings, sql_url: str | None) -> Iterator[str]:
     if sql_url is None:
         return
     yield sql_url
-    if settings.database.listen:
-        yield f"postgresql://postgres@{settings.database.listen}/postgres (with the password)"
+    database = settings.database
+    for login, password in (
+        ("postgres", database.password),
+        ("promgres_reader", database.reader_password),
+    ):
+        if database.listen and password:
+            yield f"postgresql://{login}@{database.listen}/postgres (with its password)"
 
 
 def _data_dir_flag(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import xxhash
 
 from ingest.logs import get_logger
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import read_sql
 
 log = get_logger("spool")
 
@@ -137,7 +137,7 @@ def set_aside(folder: Path) -> list[Path]:
 
 def schema() -> str:
     """The tables of a spool's file."""
-    return (sql_root() / "spool" / "spool.sql").read_text(encoding="utf-8")
+    return read_sql("spool/spool.sql")
 
 
 def _save(path: Path, target: sqlite3.Connection) -> tuple[int, int]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import read_sql
+from ingest.storage.embedded.datadir import SPOOL
 from ingest.writer.spool_damage import (
     Damage,
     Row,
@@ -30,7 +31,7 @@ from ingest.writer.spool_damage import (
     schema,
 )
 
-FOLDER = "spool"
+FOLDER = SPOOL
 FILE = "spool.sqlite"
 LOCK = "spool.lock"
 READ_AT_ONCE_BYTES = 16 * 1024 * 1024
@@ -362,7 +363,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _sql(name: str) -> str:
-    return (sql_root() / "spool" / f"{name}.sql").read_text(encoding="utf-8")
+    return read_sql(f"spool/{name}.sql")
 
 
 def _entry(row: Row) -> Entry:

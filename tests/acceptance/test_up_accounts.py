@@ -77,7 +77,7 @@ def test_as_root_the_server_has_a_lesser_account(place: Path, data_dir: Path) ->
     assert mode(data_dir) == 0o711
     assert data_dir.stat().st_uid == 0
     assert mode(place) == before
-    assert mode(data_dir / "postgres" / "socket") == 0o700
+    assert mode(data_dir / "postgres" / "socket") == 0o710
 
 
 def test_an_ordinary_user_runs_all_of_it(data_dir: Path, python: Path) -> None:

@@ -66,12 +66,12 @@ async def test_staging_is_emptied_when_nobody_holds_it(
 
 
 def test_a_statement_timeout_that_large_batches_run_into(
-    postgres_db: Database, tmp_path: Path
+    postgres_db: Database, open_path: Path
 ) -> None:
     """What does not fit in time together is written one by one."""
     slow_down(postgres_db, rows_per_second=20_000)
     limit_statements(postgres_db, "200ms")
-    settings = {"PROMGRES_DATA_DIR": str(tmp_path), **QUICK}
+    settings = {"PROMGRES_DATA_DIR": str(open_path), **QUICK}
     with (
         write_side(postgres_db, **settings) as side,
         Crowd(side.url, SEED, senders=8, samples=1000) as crowd,

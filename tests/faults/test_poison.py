@@ -30,10 +30,10 @@ COUNT = "SELECT count(*) FROM internal.sample"
 
 
 @pytest.fixture
-def side(postgres_db: Database, tmp_path: Path) -> Iterator[WriteSide]:
+def side(postgres_db: Database, open_path: Path) -> Iterator[WriteSide]:
     """A write side on a database with a rule of its own."""
     blocking(execute(postgres_db.url, CONSTRAINT))
-    settings = {"PROMGRES_SPOOL__AFTER": "2", "PROMGRES_DATA_DIR": str(tmp_path)}
+    settings = {"PROMGRES_SPOOL__AFTER": "2", "PROMGRES_DATA_DIR": str(open_path)}
     with write_side(postgres_db, **settings) as running:
         yield running
 
@@ -70,7 +70,7 @@ async def test_in_a_batch_of_ten_thousand(side: WriteSide, postgres_db: Database
     assert counted.samples("written") == GOOD + 2
 
 
-async def test_through_the_spool(side: WriteSide, postgres_db: Database, tmp_path: Path) -> None:
+async def test_through_the_spool(side: WriteSide, postgres_db: Database, open_path: Path) -> None:
     """It was acknowledged, so it is kept where the operator finds it."""
     request = good()
     request[5000:5000] = [series({"name": "beast"}, (NOW_MS, FORBIDDEN))]
@@ -79,7 +79,7 @@ async def test_through_the_spool(side: WriteSide, postgres_db: Database, tmp_pat
     wait_until(lambda: Metrics(side.address).value("promgres_spool_requests") == 0)
     async with connect(postgres_db) as connection:
         assert await connection.fetchval(COUNT) == GOOD
-    rejected = run(PROMGRES, "spool", "rejected", "--data-dir", tmp_path).stdout
+    rejected = run(PROMGRES, "spool", "rejected", "--data-dir", open_path).stdout
     assert "beast 666.0 at 20" in rejected
     assert "no_beast" in rejected
     counted = Metrics(side.address)

@@ -136,6 +136,7 @@ def make_home(
     """
     identity = _unprivileged()
     directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir="/tmp"))  # sockets: 107 bytes
+    directory.chmod(0o711)  # the users that root lends to both sides come by that socket
     for each in (directory, data_parent):
         if identity and each:
             os.chown(each, identity["user"], identity["group"])

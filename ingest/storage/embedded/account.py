@@ -1,4 +1,5 @@
-"""Who runs the server. PostgreSQL refuses to run as root, so root lends it a lesser account."""
+"""Who runs the server. PostgreSQL refuses to run as root, so root lends it a lesser account, and
+others to the write side and the read side (`ingest.users`)."""
 
 from __future__ import annotations
 
@@ -9,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ingest.config.settings import UserSettings
 from ingest.errors import OperatorError
 from ingest.storage.embedded.datadir import CHOOSE_ANOTHER, user_name
-
-FALLBACK_USERS = ("postgres", "nobody")
-"""Whom root lets run a new cluster: the first of these that the machine knows."""
+from ingest.users import Side, User, choose_users
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 """All that the server's processes get to see of ours: no PG* variable, and no secret."""
@@ -46,12 +46,15 @@ class Account:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": _groups(self.uid, self.gid)}
 
-    def own(self, path: Path) -> None:
-        """Make a directory its own, closed to all others. Its parent must be ours."""
+    def own(self, path: Path, passing_group: int | None = None) -> None:
+        """Make a directory its own, closed to all others but a group that may pass through it. Its
+        parent must be ours."""
         path.mkdir(mode=0o700, exist_ok=True)
-        if path.stat().st_uid != self.uid:
-            os.chown(path, self.uid, self.gid)
-        path.chmod(0o700)
+        status = path.stat()
+        gid = self.gid if passing_group is None else passing_group
+        if (status.st_uid, status.st_gid) != (self.uid, gid) and self.identity:
+            os.chown(path, self.uid, gid)
+        path.chmod(0o700 if passing_group is None else 0o710)
 
     def can_run(self, program: Path) -> bool:
         """Whether it can run a program of PostgreSQL with its libraries: it is tried."""
@@ -64,8 +67,11 @@ class Account:
             return False
         return done.returncode == 0
 
-    def require_way_to(self, path: Path) -> None:
+    def require_way_to(self, path: Path, what: str = "the database") -> None:
         """Check that it can get to a directory of its own.
+
+        Args:
+            what: runs as it, for the message.
 
         Raises:
             OperatorError: a directory above is closed to it. We do not open what is not ours.
@@ -78,13 +84,42 @@ class Account:
         )  # fmt: skip
         if done.returncode:
             raise OperatorError(
-                f"as root the database runs as {self.name}, who cannot get to {path}"
+                f"as root {what} runs as {self.name}, who cannot get to {path}"
                 f"{_closed_above(path)}; {CHOOSE_ANOTHER}"
             )
 
 
-def server_account(cluster: Path) -> Account:
+def users_of(settings: UserSettings, cluster: Path) -> dict[Side, User]:
+    """Who is to run what when we are root; empty when we are not.
+
+    Raises:
+        OperatorError: a user that the settings name does not exist, or is not the one to whom the
+            cluster belongs.
+    """
+    if os.geteuid() != 0:
+        return {}
+    owner = None
+    if cluster.exists():
+        status = cluster.stat()
+        owner = User(user_name(status.st_uid), status.st_uid, status.st_gid)
+        if settings.server not in {None, owner.name}:
+            raise OperatorError(
+                f"{cluster} belongs to {owner.name}, and users.server says {settings.server}:"
+                f" `chown -R {settings.server}` it (promgres must not run), or name {owner.name}"
+            )
+    named: dict[Side, str | None] = {
+        "server": settings.server,
+        "ingest": settings.ingest,
+        "api": settings.api,
+    }
+    return choose_users(named, owner)
+
+
+def server_account(cluster: Path, lent: User | None = None) -> Account:
     """Who runs the server of a cluster: its owner; for a new one we, or for root a lesser user.
+
+    Args:
+        lent: the lesser user; None lets the machine decide.
 
     Raises:
         OperatorError: the cluster belongs to root or to a stranger; or root finds no lesser user.
@@ -94,16 +129,13 @@ def server_account(cluster: Path) -> Account:
         return _owner_of(cluster, us)
     if us != 0:
         return Account(us, os.getegid())
-    for name in FALLBACK_USERS:
-        try:
-            user = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(user.pw_uid, user.pw_gid)
-    raise OperatorError(
-        "PostgreSQL does not run as root, and this machine has neither a user postgres nor nobody:"
-        " run as an ordinary user, or give --database-url"
-    )
+    lent = lent or choose_users({})["server"]
+    if lent.uid == 0:
+        raise OperatorError(
+            "PostgreSQL does not run as root, and this machine has neither a user postgres nor"
+            " nobody: run as an ordinary user, name one in users.server, or give --database-url"
+        )
+    return Account(lent.uid, lent.gid)
 
 
 def _owner_of(cluster: Path, us: int) -> Account:

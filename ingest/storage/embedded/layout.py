@@ -12,6 +12,12 @@ from urllib.parse import quote
 DEFAULT_PORT = 5432
 """Names the socket file; nothing listens on TCP unless `database.listen` says so."""
 
+INGEST_LOGIN = "promgres_ingest"
+"""The write side's login on an embedded database (sql/embedded/ingest_login.sql)."""
+
+API_LOGIN = "promgres_api"
+"""The login role of the read side; `promgres migrate` creates it and sets its password."""
+
 MOST_SOCKET_PATH_BYTES = 103
 """`sun_path` has 104 bytes on macOS (108 on Linux), one of them for the final NUL."""
 
@@ -34,7 +40,7 @@ class Layout:
 
     @property
     def socket_dir(self) -> Path:
-        """The 0700 directory of the socket."""
+        """The directory of the socket, for the users of our processes alone."""
         return self.postgres / "socket"
 
     @property
@@ -51,6 +57,11 @@ class Layout:
     def hba_file(self) -> Path:
         """Who may connect."""
         return self.postgres / "pg_hba.conf"
+
+    @property
+    def ident_file(self) -> Path:
+        """Which user of this machine may be which login."""
+        return self.postgres / "pg_ident.conf"
 
     @property
     def startup_log(self) -> Path:

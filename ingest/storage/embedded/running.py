@@ -37,8 +37,9 @@ def read_pid_file(cluster: Path) -> PidFile | None:
     return PidFile(int(lines[0]), int(lines[3]), Path(lines[4]))
 
 
-def running_url(data_dir: Path) -> str | None:
-    """The superuser's URL of the database that runs below `data_dir`; None if none does.
+def running_url(data_dir: Path, login: str = "postgres") -> str | None:
+    """The URL, the superuser's or another login's, of the database that runs below `data_dir`; None
+    if none does.
 
     In a copy of a data directory `postmaster.pid` names the original's socket: that is not ours.
 
@@ -57,4 +58,4 @@ def running_url(data_dir: Path) -> str | None:
             f"the database in {data_dir} belongs to another user: run as that user, or"
             f" {CHOOSE_ANOTHER}"
         ) from None
-    return socket_url(said.socket_dir, said.port)
+    return socket_url(said.socket_dir, said.port, login)

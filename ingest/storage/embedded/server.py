@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -12,16 +14,21 @@ import asyncpg
 
 from ingest.errors import OperatorError
 from ingest.logs import get_logger
+from ingest.sqlfiles import read_sql
 from ingest.storage.embedded.account import ENVIRONMENT, Account, server_account
 from ingest.storage.embedded.cluster import make_cluster
+from ingest.storage.embedded.datadir import has_name, user_name
 from ingest.storage.embedded.layout import (
+    API_LOGIN,
     DEFAULT_PORT,
+    INGEST_LOGIN,
     Layout,
     addressable_socket_dir,
     socket_url,
 )
 from ingest.storage.embedded.orphans import clear_files, cluster_name, stop_orphans
 from ingest.storage.embedded.programs import Programs, choose_programs, reachable_programs
+from ingest.users import SOCKET_GROUP, Side, User
 
 log = get_logger("embedded")
 
@@ -39,8 +46,16 @@ NOT_YET = (
 )
 
 HBA = """\
-# Written by promgres at every start.
-local all all trust
+# Written by promgres at every start. Who asks at the socket is what the kernel says, and may be the
+# logins that pg_ident.conf grants: nobody else gets in, whatever name he gives.
+local all         all peer map=promgres
+local replication all peer map=promgres
+"""
+HBA_NAMELESS = """\
+# Written by promgres at every start. Our user has no name here (a container), so the kernel's word
+# is worth nothing to PostgreSQL; nobody else can pass to the socket.
+local all         all trust
+local replication all trust
 """
 HBA_TCP = """\
 host all all 0.0.0.0/0 scram-sha-256
@@ -55,16 +70,23 @@ class EmbeddedPostgres:
 
     Args:
         data_dir: as `prepare_data_dir` returned it.
-        listen: `HOST:PORT` for TCP besides the socket; needs `password`.
+        listen: `HOST:PORT` for TCP besides the socket, for logins that have a password.
         password: of the superuser `postgres`, for TCP.
+        users: as root, who runs what (`users_of`): the server's user for a new cluster; the write
+            side's and the read side's get in at the socket as their own logins alone.
     """
 
     def __init__(
-        self, data_dir: Path, listen: str | None = None, password: str | None = None
+        self,
+        data_dir: Path,
+        listen: str | None = None,
+        password: str | None = None,
+        users: Mapping[Side, User] | None = None,
     ) -> None:
         self._layout = Layout(data_dir)
         self._listen = listen
         self._password = password
+        self._users = users or {}
         self._port = int(listen.rpartition(":")[2]) if listen else DEFAULT_PORT
         self._socket_dir = self._layout.socket_dir
         self._process: asyncio.subprocess.Process | None = None
@@ -73,6 +95,11 @@ class EmbeddedPostgres:
     def url(self) -> str:
         """The superuser's URL, by socket. Valid once started."""
         return socket_url(self._socket_dir, self._port)
+
+    @property
+    def ingest_url(self) -> str:
+        """The write side's URL: a login that owns the tables, and nothing else of the server."""
+        return socket_url(self._socket_dir, self._port, INGEST_LOGIN)
 
     @property
     def logs(self) -> Path:
@@ -94,6 +121,14 @@ class EmbeddedPostgres:
             raise OperatorError(f"the database in {self._layout.postgres}: {error}") from None
         await self._until_it_answers(self._process)
 
+    async def make_ingest_login(self) -> None:
+        """Make the login of `ingest_url`, if it is missing. The database is migrated."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(read_sql("embedded/ingest_login.sql"))
+        finally:
+            await connection.close()
+
     async def wait(self) -> int:
         """Wait until the server has ended; its exit status, negative for a signal."""
         assert self._process, "not started"
@@ -111,7 +146,7 @@ class EmbeddedPostgres:
             self._socket_dir.unlink(missing_ok=True)
 
     async def _launch(self) -> asyncio.subprocess.Process:
-        account = server_account(self._layout.cluster)
+        account = server_account(self._layout.cluster, self._users.get("server"))
         programs = choose_programs(self._layout)
         self._make_directories(account)
         programs = reachable_programs(programs, account, self._layout)
@@ -124,12 +159,29 @@ class EmbeddedPostgres:
     def _make_directories(self, account: Account) -> None:
         self._layout.postgres.mkdir(exist_ok=True)
         self._layout.postgres.chmod(0o711 if account.identity else 0o700)
-        account.own(self._layout.socket_dir)
+        others = [user for side, user in self._users.items() if side != "server"]
+        account.own(self._layout.socket_dir, SOCKET_GROUP if others else None)
         account.own(self._layout.logs)
         account.require_way_to(self._layout.socket_dir)
-        self._layout.hba_file.write_text(HBA + (HBA_TCP if self._listen else ""))
-        self._layout.hba_file.chmod(0o644)
+        hba = HBA if has_name(os.geteuid()) else HBA_NAMELESS
+        for file, text in (
+            (self._layout.hba_file, hba + (HBA_TCP if self._listen else "")),
+            (self._layout.ident_file, self._logins(account)),
+        ):
+            file.write_text(text)
+            file.chmod(0o644)
         self._socket_dir = addressable_socket_dir(self._layout, self._port)
+
+    def _logins(self, account: Account) -> str:
+        """pg_ident.conf: we and the cluster's owner may be anybody, the sides only themselves."""
+        everybody = dict.fromkeys((user_name(os.geteuid()), account.name))
+        logins = [(user, "all") for user in everybody]
+        own: dict[Side, str] = {"ingest": INGEST_LOGIN, "api": API_LOGIN}
+        for side, login in own.items():
+            if side in self._users and self._users[side].name not in everybody:
+                logins.append((self._users[side].name, login))
+        lines = [f'promgres "{user}" {login}\n' for user, login in logins]
+        return "# Written by promgres at every start.\n" + "".join(lines)
 
     async def _spawn(self, programs: Programs, account: Account) -> asyncio.subprocess.Process:
         settings = [f"--{name}={value}" for name, value in self._settings().items()]
@@ -148,8 +200,10 @@ class EmbeddedPostgres:
             "listen_addresses": host,
             "port": str(self._port),
             "unix_socket_directories": f'"{quoted}"',
-            "unix_socket_permissions": "0700",
+            # Who may pass to the socket, its directory says: a group that the server is not in.
+            "unix_socket_permissions": "0777" if self._users else "0700",
             "hba_file": str(self._layout.hba_file),
+            "ident_file": str(self._layout.ident_file),
             "log_directory": str(self._layout.logs),
             "cluster_name": cluster_name(self._layout.cluster),
         }

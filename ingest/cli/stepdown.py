@@ -35,8 +35,8 @@ WORDS = {"ingest": "the write side", "api": "the read side"}
 
 def step_down(settings: Settings, side: Literal["ingest", "api"], address: str) -> Settings:
     """As root, become the user of this side, for good. What that user cannot reach is taken along:
-    modules and SQL are loaded, the spool is handed over, a low port may still be bound, and the embedded
-    database's socket be passed to. As anybody else nothing but the way up is closed.
+    modules and SQL are loaded, the spool is handed over, a low port may still be bound, and the
+    embedded database's socket be passed to. As anybody else nothing but the way up is closed.
 
     Args:
         address: `HOST:PORT` where the side will listen.

@@ -18,17 +18,26 @@ BEGIN
             ('web_anon', 'NOLOGIN'),
             ('writer', 'NOLOGIN'),
             ('authenticator', 'NOLOGIN NOINHERIT'),
-            ('promgres_api', 'LOGIN NOINHERIT')
+            ('promgres_api', 'LOGIN NOINHERIT'),
+            ('sql_reader', 'NOLOGIN'),
+            ('promgres_reader', 'LOGIN CONNECTION LIMIT 10')
         ) AS role (name, attributes)
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted.name) THEN
             EXECUTE format('CREATE ROLE %I %s', wanted.name, wanted.attributes);
+            -- Like further readers, see internal.make_reader_role.
+            IF wanted.name = 'promgres_reader' THEN
+                ALTER ROLE promgres_reader SET default_transaction_read_only = on;
+                ALTER ROLE promgres_reader SET statement_timeout = '30s';
+                ALTER ROLE promgres_reader SET idle_in_transaction_session_timeout = '60s';
+            END IF;
         END IF;
     END LOOP;
 END
 $bootstrap$;
 
--- Memberships: readers log in as promgres_api and become web_anon or writer through authenticator.
+-- Memberships: web clients log in as promgres_api and become web_anon or writer through
+-- authenticator; people with SQL log in as promgres_reader, who calls what web_anon may.
 DO $bootstrap$
 DECLARE
     wanted record;
@@ -37,7 +46,9 @@ BEGIN
         SELECT * FROM (VALUES
             ('web_anon', 'authenticator'),
             ('writer', 'authenticator'),
-            ('authenticator', 'promgres_api')
+            ('authenticator', 'promgres_api'),
+            ('web_anon', 'sql_reader'),
+            ('sql_reader', 'promgres_reader')
         ) AS membership (role, member)
     LOOP
         IF NOT EXISTS (

@@ -21,6 +21,7 @@ COMMANDS = {
     "psql": "a SQL prompt on the database in use",
     "tenant": "whose data it is, and what each may use",
     "key": "API keys: make, list, rotate, revoke, expire",
+    "reader": "logins for people with SQL: make, list, drop",
     "audit": "who changed tenants and keys, and what was refused",
     "spool": "what is acknowledged and not in the database yet",
     "doctor": "say what is wrong and what to type about it",

@@ -37,12 +37,12 @@ async def retry_role_races(step: Callable[[], Awaitable[T]]) -> T:
     return await step()
 
 
-async def set_api_password(connection: AnyConnection, password: str) -> None:
-    """Give the login `promgres_api` its password; what the server sees and may log is a verifier.
+async def set_password(connection: AnyConnection, login: str, password: str) -> None:
+    """Give a login of ours its password; what the server sees and may log is a verifier.
 
     Raises:
         asyncpg.InsufficientPrivilegeError: the user may not alter that role.
     """
     verifier = scram_verifier(password)  # base64 and punctuation, no quote in it
     async with connection.transaction():
-        await connection.execute(f"ALTER ROLE promgres_api PASSWORD '{verifier}'")
+        await connection.execute(f"ALTER ROLE {login} PASSWORD '{verifier}'")

@@ -6,6 +6,7 @@ processes share the work instead of repeating it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
-from ingest.migrate.roles import retry_role_races, set_api_password
+from ingest.migrate.roles import retry_role_races, set_password
 from ingest.model import RETAINED
 from ingest.storage.pool import AnyConnection, Pool, create_pool
 
@@ -81,9 +82,13 @@ async def _migrate(
     applied = await _apply_migrations(connection, plan)
     applied += await _apply_repeatables(connection, plan, repair)
     await _apply_policies(connection, settings)
-    if settings.api_password is not None:
-        password = settings.api_password.get_secret_value()
-        await retry_role_races(lambda: set_api_password(connection, password))
+    for login, secret in (
+        ("promgres_api", settings.api_password),
+        ("promgres_reader", settings.database.reader_password),
+    ):
+        if secret is not None:
+            setting = functools.partial(set_password, connection, login, secret.get_secret_value())
+            await retry_role_races(setting)
     _log.info("database is migrated", engine=engine, applied=len(applied))
     return MigrationReport(engine, applied)
 

@@ -1,4 +1,4 @@
-"""What an operator asks of a database about tenants, API keys and the audit record.
+"""What an operator asks of a database about tenants, API keys, readers and the audit record.
 
 The functions of schema `app` answer (docs/tenants.md): the rules are theirs, and the records.
 """
@@ -96,6 +96,18 @@ class Administration:
     async def keys(self, tenant: str | None) -> list[Row]:
         """Keys of a tenant or of all, without salt and hash: see `app.list_keys`."""
         return await self._ask("SELECT * FROM app.list_keys($1)", tenant)
+
+    async def create_reader(self, tenant: str, login: str, verifier: str) -> None:
+        """A login that reads a tenant's data with SQL; `verifier` is of its password."""
+        await self._ask("SELECT app.create_reader($1, $2, $3)", tenant, login, verifier)
+
+    async def drop_reader(self, login: str) -> None:
+        """End such a login."""
+        await self._ask("SELECT app.drop_reader($1)", login)
+
+    async def readers(self) -> list[Row]:
+        """login, tenant, created_at, can_login."""
+        return await self._ask("SELECT * FROM app.list_readers()")
 
     async def audit(self, limit: int, tenant: str | None, action: str | None) -> list[Row]:
         """The newest rows of the audit record, newest first: see `app.list_audit`."""

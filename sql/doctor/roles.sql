@@ -9,7 +9,7 @@ SELECT wanted.role,
         FROM pg_auth_members a
         JOIN pg_roles g ON g.oid = a.roleid
         WHERE a.member = r.oid
-            AND g.rolname NOT IN ('web_anon', 'writer', 'authenticator')
+            AND g.rolname NOT IN ('web_anon', 'writer', 'authenticator', 'sql_reader')
             AND pg_has_role(g.oid, to_regrole('promgres_owner'), 'MEMBER')
         LIMIT 1
     ) AS owner_through,
@@ -25,7 +25,9 @@ FROM (VALUES
     (2, 'web_anon', ARRAY[]::text[]),
     (3, 'writer', ARRAY[]::text[]),
     (4, 'authenticator', ARRAY['web_anon', 'writer']),
-    (5, 'promgres_api', ARRAY['authenticator'])
+    (5, 'promgres_api', ARRAY['authenticator']),
+    (6, 'sql_reader', ARRAY['web_anon']),
+    (7, 'promgres_reader', ARRAY['sql_reader'])
 ) AS wanted (place, role, member_of)
 LEFT JOIN pg_roles r ON r.rolname = wanted.role
 ORDER BY wanted.place

@@ -75,7 +75,11 @@ RETURNS int
 LANGUAGE sql
 STABLE
 AS $function$
-    SELECT coalesce(nullif(current_setting('promgres.tenant_id', true), '')::int, 1)
+    SELECT coalesce(
+        internal.reader_tenant_id(),
+        nullif(current_setting('promgres.tenant_id', true), '')::int,
+        1
+    )
 $function$;
 COMMENT ON FUNCTION internal.current_tenant_id IS
-    'Whose data is read: the setting promgres.tenant_id, else the tenant "default"';
+    'Whose data is read: what app.reader says of the login, else the setting promgres.tenant_id, else the tenant "default"';

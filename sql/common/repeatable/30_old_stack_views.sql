@@ -1,41 +1,43 @@
 -- Views with the names and columns of the Telegraf stack that this replaces, for SQL written
--- against it. They show the tenant of the setting promgres.tenant_id, like the functions of api.
+-- against it. They show the tenant of the setting promgres.tenant_id, like the functions of api; to
+-- a reader (sql_reader) its own. The barrier keeps a reader's conditions from the rows of others;
+-- conditions on time and names still reach the tables, their operators are leakproof.
 
-CREATE OR REPLACE VIEW internal.prometheus_remote_write AS
+CREATE OR REPLACE VIEW internal.prometheus_remote_write WITH (security_barrier) AS
 SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
     coalesce(x.exact, x.value::text::numeric) AS value
 FROM internal.sample x
 JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = internal.current_tenant_id();
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW internal.prometheus_remote_write IS
     'Samples of target internal as exact decimals, without NaN; tag_id is series_id';
 
-CREATE OR REPLACE VIEW cumsum.prometheus_remote_write AS
+CREATE OR REPLACE VIEW cumsum.prometheus_remote_write WITH (security_barrier) AS
 SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
     coalesce(x.exact, x.value::text::numeric) AS value
 FROM cumsum.sample x
 JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = internal.current_tenant_id();
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW cumsum.prometheus_remote_write IS
     'Samples of target cumsum as exact decimals, without NaN; tag_id is series_id';
 
-CREATE OR REPLACE VIEW internal.prometheus_remote_write_tag AS
+CREATE OR REPLACE VIEW internal.prometheus_remote_write_tag WITH (security_barrier) AS
 SELECT series_id AS tag_id, labels
 FROM internal.series
-WHERE tenant_id = internal.current_tenant_id();
+WHERE tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW internal.prometheus_remote_write_tag IS
     'Labels of the series of all targets; tag_id is series_id';
 
-CREATE OR REPLACE VIEW cumsum.all_metrics_minute AS
+CREATE OR REPLACE VIEW cumsum.all_metrics_minute WITH (security_barrier) AS
 SELECT bucket, name, schema, sum AS sum_value
 FROM cumsum.rollup_1m
-WHERE tenant_id = internal.current_tenant_id();
+WHERE tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW cumsum.all_metrics_minute IS 'Sum of each cumulative metric''s minute';
 
-CREATE OR REPLACE VIEW internal.cagg_calculated_metric AS
+CREATE OR REPLACE VIEW internal.cagg_calculated_metric WITH (security_barrier) AS
 SELECT bucket, name, schema, coalesce(exact_max, last::text::numeric) AS value
 FROM internal.rollup_1m
-WHERE tenant_id = internal.current_tenant_id()
+WHERE tenant_id = (SELECT internal.current_tenant_id())
     AND name IN (
         'manifest_tokenomics_total_supply', 'manifest_tokenomics_excluded_supply',
         'locked_tokens', 'locked_fees', 'total_mfx_burned', 'talib_mfx_power_conversion'
@@ -49,17 +51,17 @@ DECLARE
 BEGIN
     FOREACH v_schema IN ARRAY ARRAY['mainnet', 'testnet', 'common'] LOOP
         EXECUTE format($view$
-CREATE OR REPLACE VIEW internal.prometheus_%1$s_1m AS
+CREATE OR REPLACE VIEW internal.prometheus_%1$s_1m WITH (security_barrier) AS
 SELECT bucket, name, coalesce(exact_max, last::text::numeric) AS value
 FROM internal.rollup_1m
-WHERE tenant_id = internal.current_tenant_id() AND schema = %1$L;
+WHERE tenant_id = (SELECT internal.current_tenant_id()) AND schema = %1$L;
 COMMENT ON VIEW internal.prometheus_%1$s_1m IS 'Minutes of every metric of schema %1$s';
         $view$, v_schema);
     END LOOP;
 END
 $create$;
 
-CREATE OR REPLACE VIEW geo.latest_coords AS
+CREATE OR REPLACE VIEW geo.latest_coords WITH (security_barrier) AS
 WITH newest AS (
     -- Newest sample of every geo series: one step into an index each.
     SELECT s.tenant_id, s.name, s.labels ->> 'instance' AS instance, s.labels, s.series_id, x.time
@@ -71,6 +73,7 @@ WITH newest AS (
         LIMIT 1
     ) AS x
     WHERE s.target = 'geo'
+        AND coalesce(s.tenant_id = (SELECT internal.reader_tenant_id()), true)
 ),
 -- The newest minute that both coordinates have reached.
 place AS (

@@ -95,6 +95,10 @@ AS $function$
 DECLARE
     v_day record;
 BEGIN
+    -- Views call it with the rights of whoever reads them, so a reader may call it as well.
+    IF NOT internal.may_see(p_metrics) THEN
+        RETURN;
+    END IF;
     FOR v_day IN
         SELECT date_bin('24 hours', k.hour, '2000-01-03 00:00+00') AS start,
             array_agg(k.metric_id) AS metrics, array_agg(k.hour) AS hours,
@@ -192,12 +196,15 @@ CROSS JOIN LATERAL @target@.live(
 COMMENT ON VIEW @target@.parts_@width@ IS
     'Stored and live buckets of @step@, as parts that combine to longer ones';
 
-CREATE OR REPLACE VIEW @target@.rollup_@width@ AS
+-- To a reader (sql_reader) its own tenant, behind a barrier that its conditions do not pass unless
+-- they are leakproof, as those on time and names are.
+CREATE OR REPLACE VIEW @target@.rollup_@width@ WITH (security_barrier) AS
 SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last_key[3] AS last,
     exact_max, exact_last_key[3] AS exact_last
-FROM @target@.parts_@width@;
+FROM @target@.parts_@width@
+WHERE coalesce(tenant_id = (SELECT internal.reader_tenant_id()), true);
 COMMENT ON VIEW @target@.rollup_@width@ IS
-    'Aggregates of every committed sample of target @target@, NaN left out; filter by tenant_id';
+    'Aggregates of every committed sample of target @target@, NaN left out; filter by tenant_id, a reader sees its own';
 
 CREATE OR REPLACE FUNCTION @target@.rollup_@width@_between(
     p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
@@ -268,3 +275,8 @@ DROP FUNCTION IF EXISTS @target@.live_samples(
     END LOOP;
 END
 $drop$;
+
+GRANT EXECUTE ON FUNCTION
+    internal.live(interval, int[], timestamptz, timestamptz),
+    cumsum.live(interval, int[], timestamptz, timestamptz)
+TO sql_reader;

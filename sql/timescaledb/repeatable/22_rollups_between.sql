@@ -1,5 +1,5 @@
--- What our functions read rollups by, on every engine: here the views themselves, by a filter that
--- the planner takes into their chunks.
+-- What our functions read rollups by, on every engine: here what is under the views, without the
+-- barrier that they are to readers, by a filter that the planner takes into the chunks.
 
 DO $create$
 DECLARE
@@ -16,7 +16,9 @@ RETURNS SETOF %1$I.rollup_%2$s
 LANGUAGE sql
 STABLE
 AS $$
-    SELECT * FROM %1$I.rollup_%2$s AS r
+    SELECT r.bucket, r.tenant_id, r.schema, r.name, r.samples, r.sum, r.min, r.max, r.last,
+        r.exact_max, r.exact_last
+    FROM %1$I.parts_%2$s AS r
     WHERE r.tenant_id = p_tenant_id AND r.schema = ANY (p_schemas) AND r.name = ANY (p_names)
         AND r.bucket >= p_from AND r.bucket < p_to
 $$;

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.databases import Database, connect
 from tests.support.isolation import NOW_MS, World, fill, running_world
+from tests.support.native_timescaledb import NativeServer
 from tests.support.processes import PROMGRES, run
 
 READER = "reader_of_alpha"
@@ -43,19 +44,30 @@ def as_login(url: str, login: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}"))
 
 
+@pytest.fixture(scope="module", params=["postgres", "timescaledb"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Of an engine; PGlite does for no test of privileges, all of its sessions are superusers'."""
+    if request.param == "postgres":
+        yield request.getfixturevalue("shared_postgres_db")
+        return
+    server: NativeServer = request.getfixturevalue("native_server")
+    with server.lend(migrated=True, workers=False) as url:
+        yield Database(url, "timescaledb")
+
+
 @pytest.fixture(scope="module")
-def world(shared_postgres_db: Database) -> Iterator[World]:
+def world(database: Database) -> Iterator[World]:
     """Three tenants with the same names; ours has a reader."""
-    with running_world(shared_postgres_db) as running:
+    with running_world(database) as running:
         for tenant in (running.ours, running.theirs, running.default):
             fill(running, tenant)
         made = run(
             PROMGRES, "reader", "create", running.ours.name, "--login", READER,
-            env=shared_postgres_db.environment(),
+            env=database.environment(),
         )  # fmt: skip
         assert made.process.returncode == 0, made.output
         yield running
-        run(PROMGRES, "reader", "drop", READER, env=shared_postgres_db.environment())
+        run(PROMGRES, "reader", "drop", READER, env=database.environment())
 
 
 async def ask(world: World, query: str, *before: str, login: str = READER) -> list[Any]:
@@ -317,6 +329,8 @@ class TestLife:
 
 async def test_the_plan_reads_the_partitions_of_the_period(world: World) -> None:
     """A condition on time passes the barrier, whatever else the query says."""
+    if world.database.engine != "postgres":
+        pytest.skip("chunks come with samples, and there are few here")
     since = f"to_timestamp({NOW_MS / 1000}) - interval '10 minutes'"
     async with connect(world.database) as owner:
         await owner.execute(

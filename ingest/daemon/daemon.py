@@ -55,6 +55,7 @@ from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
 from ingest.writer.drainer import Drainer
 from ingest.writer.safekeeping import Safekeeping
+from ingest.writer.spool_file import FOLDER
 from ingest.writer.staging import empty_staging
 from ingest.writer.writers import Writers
 
@@ -259,7 +260,8 @@ class Daemon:
         if days is not None:
             drop = functools.partial(self._tenants.drop_expired_audit, days, AUDIT_ROWS_AT_ONCE)
             work.append(repeat("audit", AUDIT_EVERY_SECONDS, drop))
-        reserve = Reserve(settings.data_dir.expanduser(), settings.reserve_bytes)
+        # In the spool's folder: where root has lent us a user, all else is root's.
+        reserve = Reserve(settings.data_dir.expanduser() / FOLDER, settings.reserve_bytes)
         if self._spool is not None and not self._has_parent:  # else the parent keeps it
             work.append(tasks.keep("reserve", reserve.keep))
         work.append(tasks.tell_now_and_then())

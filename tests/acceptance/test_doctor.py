@@ -204,13 +204,13 @@ def test_a_database_that_is_not_migrated(empty_postgres_db: Database, tmp_path: 
     assert checks_of(seen)["migrations"]["todo"] == "promgres migrate up"
 
 
-async def test_both_engines_under_a_write_side(engine_db: Database, tmp_path: Path) -> None:
+async def test_both_engines_under_a_write_side(engine_db: Database, open_path: Path) -> None:
     if engine_db.engine == "timescaledb":
         await execute(engine_db.url, FRESH_JOBS)
-    with write_side(engine_db, PROMGRES_DATA_DIR=str(tmp_path)) as side:
+    with write_side(engine_db, PROMGRES_DATA_DIR=str(open_path)) as side:
         answer = side.write(series({"name": "m"}, (int(time.time() * 1000), 1.0)))
         assert answer.status == 204
-        found = checks_of(_doctor(engine_db, side, tmp_path))
+        found = checks_of(_doctor(engine_db, side, open_path))
     problems = {name for name, each in found.items() if each["level"] == "problem"}
     unsafe = {"durability"} if engine_db.engine == "postgres" else set()
     assert problems == unsafe, [found[name] for name in problems]
@@ -218,23 +218,23 @@ async def test_both_engines_under_a_write_side(engine_db: Database, tmp_path: Pa
 
 
 async def test_a_database_that_keeps_everybody_waiting(
-    postgres_db: Database, tmp_path: Path
+    postgres_db: Database, open_path: Path
 ) -> None:
     """Acknowledged samples are seen in the spool, by all who look, until they are written back."""
-    environment = {"PROMGRES_DATA_DIR": str(tmp_path), "PROMGRES_SPOOL__AFTER": "0.2"}
+    environment = {"PROMGRES_DATA_DIR": str(open_path), "PROMGRES_SPOOL__AFTER": "0.2"}
     with write_side(postgres_db, **environment) as side:
         async with connect(postgres_db) as other:
             await other.execute("BEGIN")
             await other.execute("LOCK TABLE internal.sample")
             assert side.write(series({"name": "m"}, (_now_ms(), 1.0))).status == 204
-            waiting = _spool(tmp_path)
+            waiting = _spool(open_path)
             assert (waiting["requests"], waiting["samples"], waiting["rejected"]) == (1, 1, 0)
             assert waiting["bytes"] > 0
-            found = checks_of(_doctor(postgres_db, side, tmp_path))
+            found = checks_of(_doctor(postgres_db, side, open_path))
             assert found["spool"]["what"].startswith("1 request with 1 sample wait")
             assert found["accounts"]["level"] == "ok"
-        wait_until(lambda: _spool(tmp_path)["requests"] == 0, what="written back")
-    assert _spool(tmp_path)["oldest_seconds"] is None
+        wait_until(lambda: _spool(open_path)["requests"] == 0, what="written back")
+    assert _spool(open_path)["oldest_seconds"] is None
 
 
 def _now_ms() -> int:

@@ -163,14 +163,14 @@ async def test_series_in_all(shared_postgres_db: Database, shared_write_side: Wr
     assert await small.stored() == 8
 
 
-async def test_a_share_of_the_spool(shared_postgres_db: Database, tmp_path: Path) -> None:
+async def test_a_share_of_the_spool(shared_postgres_db: Database, open_path: Path) -> None:
     """A tenant that has filled its share is sent away while the others' requests are kept; the
     next daemon finds the shares as they were, and all that is in them is written in the end."""
     small = await sender(shared_postgres_db, "a quarter", spool_share=0.25)
     large = await sender(shared_postgres_db, "all of it")
     spool = {
         "PROMGRES_SPOOL__MAX_BYTES": str(22 * len(small.body(*range(10)))),
-        "PROMGRES_DATA_DIR": str(tmp_path),
+        "PROMGRES_DATA_DIR": str(open_path),
     }
     await execute(shared_postgres_db.url, NOBODY_JUDGED_THIS)
     with write_side(shared_postgres_db, **spool) as side:
@@ -182,9 +182,9 @@ async def test_a_share_of_the_spool(shared_postgres_db: Database, tmp_path: Path
         assert [large.write(side, *range(10), at_ms=n).status for n in range(8)] == [204] * 8
         assert small.refusals(side, "spool_share") == 5
         assert Metrics(side.address).samples("refused", small.name) == 50
-        before = assert_shares(side, tmp_path, small, large)
+        before = assert_shares(side, open_path, small, large)
     with write_side(shared_postgres_db, **spool) as side:
-        assert assert_shares(side, tmp_path, small, large) == before
+        assert assert_shares(side, open_path, small, large) == before
         assert small.write(side, *range(10), at_ms=9).status == 503
         await execute(shared_postgres_db.url, "DROP TRIGGER breaks ON internal.sample")
         wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")

@@ -278,5 +278,6 @@ $drop$;
 
 GRANT EXECUTE ON FUNCTION
     internal.live(interval, int[], timestamptz, timestamptz),
-    cumsum.live(interval, int[], timestamptz, timestamptz)
+    cumsum.live(interval, int[], timestamptz, timestamptz),
+    internal.minute_bit(timestamptz)
 TO sql_reader;

@@ -25,7 +25,11 @@ log = get_logger("users")
 
 ROOMS = {
     "ingest": [
-        "ingest.daemon", "ingest.receiver", "ingest.writer", "ingest.migrate", "ingest.storage",
+        "ingest.daemon",
+        "ingest.receiver",
+        "ingest.writer",
+        "ingest.migrate",
+        "ingest.storage",
     ],
     "api": ["ingest.readapi", "ingest.storage"],
 }

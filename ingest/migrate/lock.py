@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ingest.storage.pool import AnyConnection
+from ingest.storage.pool import AnyConnection, writing
+from ingest.storage.session import set_sql
 
 LOCK_KEY = 0x70726F6D67726573  # "promgres"
+
+SETTINGS = set_sql(
+    {
+        "statement_timeout": "0",
+        "lock_timeout": "0",
+        "client_min_messages": "warning",
+        "search_path": "public",
+    }
+)
 
 
 @asynccontextmanager
 async def locked(connection: AnyConnection) -> AsyncIterator[None]:
     """A transaction that no other migration of this database runs beside."""
-    async with connection.transaction():
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute("SET LOCAL client_min_messages = warning")
-        await connection.execute("SET LOCAL search_path = public")
+    async with writing(connection):
+        await connection.execute(SETTINGS)
         await connection.execute(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
         yield

@@ -8,7 +8,7 @@ from typing import TypeVar
 import asyncpg
 
 from ingest.migrate.scram import scram_verifier
-from ingest.storage.pool import AnyConnection
+from ingest.storage.pool import AnyConnection, writing
 
 ATTEMPTS = 20
 RACES = (
@@ -44,5 +44,5 @@ async def set_password(connection: AnyConnection, login: str, password: str) -> 
         asyncpg.InsufficientPrivilegeError: the user may not alter that role.
     """
     verifier = scram_verifier(password)  # base64 and punctuation, no quote in it
-    async with connection.transaction():
+    async with writing(connection):
         await connection.execute(f"ALTER ROLE {login} PASSWORD '{verifier}'")

@@ -28,6 +28,7 @@ from ingest.storage.reading import (
     make_nicer,
     next_batch,
 )
+from ingest.storage.session import READING, SET
 
 if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -347,6 +348,7 @@ class ReadDatabase:
     def _all(self, settings: Mapping[str, str], seconds: float) -> dict[str, str]:
         """These settings, and what holds for every question."""
         return {
+            **READING,
             "statement_timeout": str(max(1, round(seconds * 1000))),
             "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
             **(GONE if self._notices else {}),
@@ -493,12 +495,7 @@ async def _notices(connection: Any) -> bool:
 
 async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
     try:
-        await connection.fetchval(
-            "SELECT count(set_config(s.name, s.value, true))"
-            " FROM unnest($1::text[], $2::text[]) AS s(name, value)",
-            list(settings),
-            list(settings.values()),
-        )
+        await connection.fetchval(SET, list(settings), list(settings.values()))
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise no_role(settings.get("role")) from error  # it was dropped or revoked just now
 

@@ -83,7 +83,7 @@ class Pushes:
         return Reply(200, page.body, page_headers(query, page))
 
     async def _page(self, query: PushedQuery, tenant_id: int) -> Page:
-        settings = {"TimeZone": "UTC", "promgres.tenant_id": str(tenant_id)}
+        settings = {"promgres.tenant_id": str(tenant_id)}
         try:
             page = await self._database.pushed(statement_of(query), settings, self._most_bytes)
         except asyncpg.PostgresError as error:

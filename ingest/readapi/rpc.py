@@ -90,10 +90,6 @@ class Rpc:
         self._under_way: Counter[Hashable] = Counter()
         self._memory = Memory(MOST_BUFFERED_BYTES)
         self._dear = Dear()
-        self._constant_settings = {
-            "search_path": SEARCH_PATH,
-            "TimeZone": "UTC",
-        }
 
     async def __call__(self, exchange: Exchange, name: str) -> Reply:
         """Call the function.
@@ -145,7 +141,7 @@ class Rpc:
     def _settings_of(self, exchange: Exchange, caller: Caller) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
         return {
-            **self._constant_settings,
+            "search_path": SEARCH_PATH,
             "promgres.tenant_id": str(caller.tenant_id),
             "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
             "request.method": exchange.method,

@@ -17,7 +17,7 @@ import asyncpg
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, OperatorError
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import Pool, create_pool
+from ingest.storage.pool import Pool, create_pool, writing
 
 Row = dict[str, Any]
 
@@ -115,7 +115,7 @@ class Administration:
 
     async def _ask(self, query: str, *arguments: object) -> list[Row]:
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire() as connection, writing(connection):
                 await connection.set_type_codec(
                     "jsonb", schema="pg_catalog", encoder=str, decoder=json.loads
                 )

@@ -16,7 +16,7 @@ from ingest.model import Labels, Series
 from ingest.sqlfiles import read_sql
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
-from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.storage.pool import AnyConnection, Pool, borrow, writing
 from ingest.storage.staging import SAMPLE_COLUMNS, STAGING, StagingTable
 
 log = get_logger("storage")
@@ -218,7 +218,7 @@ class Database:
             await self._end_lost_backends(connection)
             backend = connection.get_server_pid()
             try:
-                async with connection.transaction():
+                async with writing(connection):
                     yield connection
             finally:
                 if _is_lost(connection):

@@ -13,13 +13,11 @@ from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, QueryRefused
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import Pool, create_pool
+from ingest.storage.session import READING, set_sql
 
 MOST_SECONDS_TO_CONNECT = 5.0
 
-LIMITS = (
-    "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '1s';"
-    " SET LOCAL search_path = pg_catalog"
-)
+LIMITS = set_sql({**READING, "statement_timeout": "10s", "lock_timeout": "1s"})
 """Names in answers come with their schema, because no schema of ours is on the path."""
 
 ENDED_SQLSTATES = ("08", "57P")

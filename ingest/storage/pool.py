@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,6 +13,7 @@ import asyncpg
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable
 from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.session import BEGIN_WRITING
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -116,6 +117,26 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
     finally:
         if cut is not None:
             cut.cancel()
+
+
+@asynccontextmanager
+async def writing(connection: AnyConnection) -> AsyncIterator[None]:
+    """A transaction with the settings of `WRITING`: COMMIT at the end, ROLLBACK after an error.
+
+    A connection that cannot even roll back is of no use to anybody: it is cut.
+    """
+    try:
+        await connection.execute(BEGIN_WRITING)
+        yield
+    except BaseException:
+        try:
+            await connection.execute("ROLLBACK")
+        except BaseException:
+            with suppress(asyncpg.InterfaceError):  # cut before, and so back in the pool already
+                connection.terminate()
+            raise
+        raise
+    await connection.execute("COMMIT")
 
 
 def forget_lost_answers(loop: asyncio.AbstractEventLoop) -> None:

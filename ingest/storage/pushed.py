@@ -14,17 +14,13 @@ from ingest.errors import QueryRefused, Unavailable
 from ingest.storage.database import LAST_WORDS_SECONDS
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.storage.session import READING, SET
 
 READS_AT_ONCE = 1
 """The connections are for writing; who reads much asks the read side, which has its own."""
 
 AWAY_SQLSTATES = ("08", "53", "57P")
 """How SQLSTATEs begin that say the same as no answer: try again later."""
-
-SETTINGS = (
-    "SELECT set_config('promgres.tenant_id', $1, true), set_config('statement_timeout', $2, true),"
-    " set_config('TimeZone', 'UTC', true)"
-)
 
 
 class PushedRow(NamedTuple):
@@ -78,7 +74,12 @@ class PushedReader:
     ) -> PushedRow:
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                await connection.fetchrow(SETTINGS, str(tenant_id), str(self._timeout_ms))
+                settings = {
+                    **READING,
+                    "promgres.tenant_id": str(tenant_id),
+                    "statement_timeout": str(self._timeout_ms),
+                }
+                await connection.fetchval(SET, list(settings), list(settings.values()))
                 row = await connection.fetchrow(sql, *parameters)
         except asyncpg.PostgresError as error:
             raise _refused(error) from error

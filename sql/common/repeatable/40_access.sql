@@ -19,6 +19,7 @@ AS $$ SELECT tenant_id FROM app.tenant WHERE name = p_name $$;
 CREATE OR REPLACE FUNCTION internal.api_catalogue() RETURNS json
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
   WITH exposed AS (
     SELECT p.proname, json_build_object(

@@ -124,7 +124,9 @@ def _run_with_progress(load: Load) -> Report:
         TextColumn("{task.fields[counts]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    is_shown = console.is_terminal  # elsewhere nothing could be drawn but an empty line
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as progress:
         task = progress.add_task("send", total=load.duration_seconds, counts="")
 
         def show(report: Report) -> None:

@@ -44,8 +44,12 @@ PUSH_CONNECTIONS = 2
 GRACE_SECONDS = 5.0
 """How much longer than a statement may take we wait for a server that says nothing."""
 
-END = "; RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
-"""Whatever a function did to its session ends with its transaction, in the same round trip."""
+END = (
+    "; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP;"
+    " SELECT pg_catalog.pg_advisory_unlock_all()"
+)
+"""Whatever a function did to its session ends with its transaction, in the same round trip:
+settings, cursors, temporary tables, locks."""
 
 BEGIN = {
     True: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",

@@ -56,21 +56,35 @@ class Directory:
             return self._catalogue
 
     async def function(
-        self, name: str, given: frozenset[str], posted: bool, not_before: float | None = None
+        self,
+        name: str,
+        given: frozenset[str],
+        posted: bool,
+        role: str,
+        not_before: float | None = None,
     ) -> Function:
         """The function of that name that takes these arguments; one that is unknown is looked for.
+
+        Args:
+            role: who asks; what it may not execute is not named to it.
 
         Raises:
             Problem: 404, there is none; 300, there are several.
         """
         asked_at = time.monotonic()
-        found = (await self.catalogue(not_before)).find(name, given)
-        if found is None:
-            catalogue = await self.catalogue(asked_at)
-            found = catalogue.find(name, given)
-            if found is None:
-                raise catalogue.not_found(name, given, posted)
-        return found
+        matches = (await self.catalogue(not_before)).find(name, given)
+        if not matches:
+            matches = (await self.catalogue(asked_at)).find(name, given)
+        if len(matches) == 1:
+            return matches[0]
+        visible = await self._visible_to(role)
+        raise visible.ambiguous(name, given) if matches else visible.not_found(name, given, posted)
+
+    async def _visible_to(self, role: str) -> Catalogue:
+        """The functions that a role may execute."""
+        catalogue = await self.catalogue()
+        oids = [each.oid for overloads in catalogue.functions.values() for each in overloads]
+        return catalogue.limited_to(await self._database.executable(role, oids))
 
     async def argument_names(self, name: str, wanted: frozenset[str]) -> frozenset[str]:
         """Of the arguments of all functions of that name, those that are wanted."""
@@ -80,8 +94,11 @@ class Directory:
             found = (await self.catalogue(asked_at)).argument_names(name) & wanted
         return found
 
-    async def overloads(self, name: str) -> tuple[Function, ...]:
+    async def overloads(self, name: str, role: str) -> tuple[Function, ...]:
         """Every function of that name.
+
+        Args:
+            role: as for `function`.
 
         Raises:
             Problem: 404, there is none.
@@ -92,7 +109,7 @@ class Directory:
             catalogue = await self.catalogue(asked_at)
             found = catalogue.functions.get(name)
             if not found:
-                raise catalogue.not_found(name, frozenset(), posted=False)
+                raise (await self._visible_to(role)).not_found(name, frozenset(), posted=False)
         return found
 
     async def role_of(self, claims: Claims) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -70,16 +70,21 @@ class Catalogue:
     functions: Mapping[str, tuple[Function, ...]]
     roles: frozenset[str]
 
-    def find(self, name: str, given: frozenset[str]) -> Function | None:
-        """The only function of that name that takes these arguments; None if there is none.
+    def find(self, name: str, given: frozenset[str]) -> list[Function]:
+        """The functions of that name that take these arguments; more than one is one too many."""
+        return [each for each in self.functions.get(name, ()) if each.accepts(given)]
 
-        Raises:
-            Problem: 300, more than one does.
-        """
-        matches = [each for each in self.functions.get(name, ()) if each.accepts(given)]
-        if len(matches) > 1:
-            raise _ambiguous(matches)
-        return matches[0] if matches else None
+    def limited_to(self, oids: Collection[int]) -> Catalogue:
+        """The same with these functions alone."""
+        kept = {
+            name: tuple(each for each in overloads if each.oid in oids)
+            for name, overloads in self.functions.items()
+        }
+        return Catalogue({name: each for name, each in kept.items() if each}, self.roles)
+
+    def ambiguous(self, name: str, given: frozenset[str]) -> Problem:
+        """300, with the candidates."""
+        return _ambiguous(self.find(name, given))
 
     def argument_names(self, name: str) -> frozenset[str]:
         """Of all functions of that name."""
@@ -151,7 +156,7 @@ def _parse_function(described: dict[str, Any]) -> Function:
 
 
 def _ambiguous(matches: list[Function]) -> Problem:
-    candidates = ", ".join(each.signature for each in matches)
+    candidates = ", ".join(each.signature for each in matches) or "several"
     return Problem(
         300,
         "PGRST203",

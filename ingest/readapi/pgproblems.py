@@ -32,19 +32,22 @@ STATUS_OF_CLASS = {
 INSUFFICIENT_PRIVILEGE = "42501"
 
 
-def problem_of(error: asyncpg.PostgresError, authenticated: bool) -> Problem:
+def problem_of(
+    error: asyncpg.PostgresError, authenticated: bool, hint: str | None = None
+) -> Problem:
     """Message, detail, hint and SQLSTATE pass through; the status follows from the SQLSTATE.
 
     Args:
         authenticated: whether the request came with a token: what it may not do is then 403, else
             401, because a token may help.
+        hint: in place of PostgreSQL's own.
     """
     sqlstate = error.sqlstate or "XX000"
     if sqlstate == "PGRST":
         return _raised_document(error)
     if sqlstate == INSUFFICIENT_PRIVILEGE and not authenticated:
         return _problem(401, error, {"WWW-Authenticate": "Bearer"})
-    return _problem(_status(sqlstate), error)
+    return _problem(_status(sqlstate), error, hint=hint)
 
 
 def _status(sqlstate: str) -> int:
@@ -63,10 +66,15 @@ def _http_status(text: object) -> int:
 
 
 def _problem(
-    status: int, error: asyncpg.PostgresError, headers: dict[str, str] | None = None
+    status: int,
+    error: asyncpg.PostgresError,
+    headers: dict[str, str] | None = None,
+    hint: str | None = None,
 ) -> Problem:
     message = error.message or type(error).__name__
-    return Problem(status, error.sqlstate or "XX000", message, error.detail, error.hint, headers)
+    return Problem(
+        status, error.sqlstate or "XX000", message, error.detail, hint or error.hint, headers
+    )
 
 
 def _raised_document(error: asyncpg.PostgresError) -> Problem:

@@ -23,6 +23,15 @@ OPERATOR = re.compile(
 )
 """How the value of a filter on a result column begins."""
 
+NO_TIME = frozenset({"22007", "22008", "22009"})
+"""Not the format of a time, out of range, no such offset."""
+
+LOST_PLUS = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)? \d\d(?::?\d\d)?$", re.ASCII)
+"""How a time ends whose offset was `+00:00` before the query string was decoded."""
+
+EPOCH = re.compile(r"-?\d{5,19}(?:\.\d+)?", re.ASCII)
+"""Seconds or milliseconds since 1970."""
+
 WHOLE_RESULTS = (
     "The whole result of a function is answered; filters, order and pages are not served"
 )
@@ -145,6 +154,22 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
     if not isinstance(parsed, dict):
         return JsonArguments("{}", frozenset())
     return JsonArguments(text, frozenset(parsed))
+
+
+def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
+    """What is probably wrong with a value that PostgreSQL does not take for a time; None if that
+    is not what its error says, or nobody knows."""
+    if sqlstate not in NO_TIME:
+        return None
+    if isinstance(arguments, TextArguments):
+        values = [each for given in arguments.values.values() for each in given]
+    else:
+        values = [str(each) for each in _parse(arguments.document).values()]
+    if isinstance(arguments, TextArguments) and any(map(LOST_PLUS.search, values)):
+        return "A + in a URL is a space: write %2B00:00, or Z"
+    if any(map(EPOCH.fullmatch, values)):
+        return "Numbers are no times here: write 2026-01-31T12:00:00Z"
+    return None
 
 
 def _pairs(query: str) -> Iterable[tuple[str, str]]:

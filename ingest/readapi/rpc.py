@@ -35,6 +35,7 @@ from ingest.readapi.request import (
     preferred_count,
     query_arguments,
     shaping_names,
+    time_hint,
 )
 from ingest.readapi.statement import call_statement
 from ingest.tenants.access import READ
@@ -101,16 +102,17 @@ class Rpc:
             raise Problem(405, "PGRST101", f"Cannot use the {exchange.method} method on RPC")
         caller = await self._callers.caller_of(exchange.request, READ)
         if exchange.method == "OPTIONS":
-            return await self._options(exchange, name)
+            return await self._options(exchange, name, caller.role)
         ask = await self._read(exchange, name)
         with self._watched(exchange, caller), self._one_more(caller):
             try:
                 return await self._call(exchange, ask, caller)
             except asyncpg.PostgresError as error:
-                raise problem_of(error, caller.claims.authenticated) from error
+                hint = time_hint(error.sqlstate, ask.arguments)
+                raise problem_of(error, caller.claims.authenticated, hint) from error
 
-    async def _options(self, exchange: Exchange, name: str) -> Reply:
-        overloads = await self._directory.overloads(name)
+    async def _options(self, exchange: Exchange, name: str, role: str) -> Reply:
+        overloads = await self._directory.overloads(name, role)
         exchange.function = name
         volatile = all(each.volatile for each in overloads)
         return Reply(200, b"", {"Allow": "OPTIONS,POST" if volatile else "OPTIONS,GET,HEAD,POST"})
@@ -202,7 +204,7 @@ class Rpc:
         not_before: float | None = None
         for _ in range(MOST_TRIES):
             function = await self._directory.function(
-                ask.name, ask.arguments.names, ask.posted, not_before
+                ask.name, ask.arguments.names, ask.posted, caller.role, not_before
             )
             exchange.function = function.name
             not_before = time.monotonic()

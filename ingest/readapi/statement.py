@@ -115,7 +115,7 @@ def _from_text(
     passed, parameters = [], []
     for number, argument in enumerate(given, start=1):
         values = arguments.values[argument.name]
-        collects = argument.variadic and len(values) > 1
+        collects = argument.variadic and (len(values) > 1 or not _is_array(argument, values[0]))
         parameters.append(list(values) if collects else values[-1])
         bound = f"${number}::text[]" if collects else f"${number}::text"
         passed.append(_pass(argument, f"CAST({bound} AS {argument.sql_type})"))
@@ -132,6 +132,12 @@ def _from_json(
     passed = [_pass(each, f"a.{quote_identifier(each.name)}") for each in given]
     source = f"pg_catalog.json_to_record($1::text::json) AS a({columns})"
     return source, _call(function, passed), (arguments.document,)
+
+
+def _is_array(argument: Argument, value: str) -> bool:
+    """Whether the only value of a VARIADIC argument is an array, `{1,2}`, and no element of one.
+    JSON looks the same: there it is an element."""
+    return value.lstrip().startswith("{") and argument.sql_type not in ("json[]", "jsonb[]")
 
 
 def _pass(argument: Argument, value: str) -> str:

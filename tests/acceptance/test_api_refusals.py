@@ -73,6 +73,29 @@ class TestArguments:
         ):
             assert_problem(answer, 400, code)
 
+    @pytest.mark.parametrize(
+        ("query", "hint"),
+        [
+            ("2026-01-01T00:00:00+00:00", "%2B"),
+            ("2026-01-01T00:00+01", "%2B"),
+            ("1767225600", "2026-01-31T12:00:00Z"),
+            ("1767225600.5", "2026-01-31T12:00:00Z"),
+            ("yesterdai", None),
+        ],
+    )
+    async def test_what_is_wrong_with_a_time(
+        self, api: Client, query: str, hint: str | None
+    ) -> None:
+        answer = await api.request("GET", f"/rpc/echo_time?p_value={query}")
+        assert answer.status == 400
+        assert answer.json["code"] in ("22007", "22008", "22009")
+        assert (hint in answer.json["hint"]) if hint else answer.json["hint"] is None
+
+    async def test_a_number_is_no_time_in_json_either(self, api: Client) -> None:
+        answer = await api.request("POST", "/rpc/echo_time", data=b'{"p_value": 1767225600}')
+        assert answer.status == 400
+        assert "2026-01-31T12:00:00Z" in answer.json["hint"]
+
     async def test_sql_in_a_value_is_only_a_value(self, api: Client) -> None:
         evil = "'; drop table public.visit; --"
         assert (await api.get("echo_text", p_value=evil)).json == evil

@@ -38,6 +38,7 @@ BIG = "987654321098765432101"
         ("echo_text?p_value=first&p_value=last", '"last"', "0-0/*"),
         ("total?p_values=1&p_values=2&p_values=3", "6", "0-0/*"),
         ("total?p_values=%7B4,5%7D", "9", "0-0/*"),
+        ("total?p_values=7", "7", "0-0/*"),
         ("is_null?p_value=null", "false", "0-0/*"),
         (
             "special_floats",
@@ -283,3 +284,17 @@ async def test_an_argument_may_be_called_like_what_shapes_results(own_api: Clien
     assert (answer.status, answer.json) == (200, "5 id.desc")
     assert (await own_api.request("GET", "/rpc/paged?limit=5&offset=1")).status == 400
     assert (await own_api.request("GET", "/rpc/rows_of?p_count=3&limit=5")).status == 400
+
+
+async def test_one_value_of_a_variadic_argument_is_its_only_element(own_api: Client) -> None:
+    await own_api.sql(
+        "CREATE FUNCTION api.texts(VARIADIC v text[]) RETURNS text[] LANGUAGE sql STABLE"
+        " AS $$ SELECT v $$",
+        "CREATE FUNCTION api.documents(VARIADIC v jsonb[]) RETURNS int LANGUAGE sql STABLE"
+        " AS $$ SELECT cardinality(v) $$",
+        "SELECT 1",
+    )
+    assert (await own_api.get("texts", v="a,b")).json == ["a,b"]
+    assert (await own_api.get("texts", v="")).json == [""]
+    assert (await own_api.get("texts", v="{a,b}")).json == ["a", "b"]
+    assert (await own_api.get("documents", v='{"a": 1}')).json == 1

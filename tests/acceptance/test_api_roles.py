@@ -126,3 +126,31 @@ async def test_requests_at_the_same_time_do_not_mix(api: Client) -> None:
     names = ["acme", None] * 50
     seen = await asyncio.gather(*(tenant(name) for name in names))
     assert seen == [acme if name else "1" for name in names]
+
+
+async def test_nothing_temporary_outlives_its_request(postgres_db: Database) -> None:
+    await add_functions(postgres_db)
+    async with running_api(postgres_db, pool_size=1) as api:
+        await api.sql(
+            "CREATE FUNCTION api.keep() RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN"
+            " CREATE TEMP TABLE kept AS SELECT 'secret' AS value;"
+            " CREATE FUNCTION pg_temp.kept() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+            " LISTEN kept; RETURN pg_backend_pid(); END $$",
+            "CREATE FUNCTION api.kept() RETURNS json LANGUAGE sql STABLE AS $$ SELECT"
+            " json_build_array(pg_backend_pid(), to_regclass('pg_temp.kept'),"
+            " to_regproc('pg_temp.kept'), (SELECT count(*) FROM pg_listening_channels())) $$",
+            "SELECT 1",
+        )
+        for _ in range(2):  # the second time the table could be there already
+            pid = (await api.post("keep")).json
+            assert (await api.get("kept")).json == [pid, None, None, 0]
+
+
+async def test_no_hint_names_what_the_role_may_not_execute(api: Client) -> None:
+    writer = token(role="writer")
+    assert (await api.get("add_visitt", writer)).json["hint"].endswith("api.add_visit")
+    assert "add_visit" not in (await api.get("add_visitt")).text.replace("add_visitt", "")
+    assert "not_for_anyone" not in (await api.get("not_for_anyon", writer)).text
+    assert "p_who" not in (await api.get("add_visit", wrong="x")).text
+    answer = await api.request("OPTIONS", "/rpc/add_visitt")
+    assert "add_visit" not in answer.text.replace("add_visitt", "")

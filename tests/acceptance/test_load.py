@@ -40,6 +40,7 @@ async def test_what_is_acknowledged_is_stored(
     kinds = ("--series", SERIES, "--exemplars", 0.1, "--histograms", HISTOGRAMS)
     options = ("--url", daemon.url, "--json", "--protocol", protocol, "--duration", 1)
     sender = run(PROMGRES, "load", *map(str, (*options, *kinds, "--senders", 3)), seconds=90)
+    assert sender.stderr == ""
     report = json.loads(sender.stdout)
     assert report["statuses"].keys() == {"204"}, report
     assert (report["last_error"], report["short_answers"]) == ("", 0)
@@ -69,6 +70,7 @@ def test_a_success_of_a_receiver_of_version_1_is_no_acknowledgement() -> None:
     with prometheus_receiver() as url:
         options = ("--url", url, "--json", "--protocol", 2, "--duration", 0.2)
         sender = run(PROMGRES, "load", *map(str, options))
+    assert sender.stderr == ""
     report = json.loads(sender.stdout)
     assert report["statuses"].keys() == {"204"}
     assert (report["acknowledged"], report["short_answers"]) == (0, report["requests"])

@@ -67,6 +67,21 @@ def main() -> None:
     except OperatorError as error:
         click.echo(f"promgres: {error}", err=True)
         sys.exit(2)
+    except Exception as error:
+        _end_by_database(error)
+        raise
+
+
+def _end_by_database(error: Exception) -> None:
+    """If the database is what ended the command: one line and status 2, or 1 where starting the
+    same again may go well. Everything else is a defect, and its traceback wanted."""
+    if "asyncpg" not in sys.modules:  # the command has not talked to a database
+        return
+    from ingest.storage.pgerrors import is_of_database, may_pass, operator_error
+
+    if is_of_database(error):
+        click.echo(f"promgres: {operator_error(error)}", err=True)
+        sys.exit(1 if may_pass(error) else 2)
 
 
 def _open_standard_streams() -> None:

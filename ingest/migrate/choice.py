@@ -8,6 +8,7 @@ import asyncpg
 
 from ingest.errors import MigrationError
 from ingest.migrate.lock import locked
+from ingest.migrate.place import check_place
 from ingest.migrate.plan import EngineName
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool
@@ -24,11 +25,12 @@ async def choose_engine(pool: Pool, requested: str) -> EngineName:
         requested: `auto`, `timescaledb` or `postgres`.
 
     Raises:
-        MigrationError: PostgreSQL is too old, TimescaleDB was asked for and cannot be had, or
-            another engine than the recorded one was asked for.
+        MigrationError: PostgreSQL is too old, the database cannot be ours, TimescaleDB was asked
+            for and cannot be had, or another engine than the recorded one was asked for.
     """
     async with pool.acquire() as connection:
         check_postgres(connection.get_server_version().major)
+        await check_place(connection, to_write=True)
         recorded = await recorded_engine(connection)
     if recorded is not None:
         check_unchanged(recorded, requested)

@@ -18,9 +18,11 @@ from ingest.errors import MigrationError
 from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
+from ingest.migrate.place import check_place
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
 from ingest.migrate.roles import retry_role_races, set_password
 from ingest.model import RETAINED
+from ingest.storage.pgerrors import operator_error
 from ingest.storage.pool import AnyConnection, Pool, create_pool
 
 _log = get_logger("migrate")
@@ -100,6 +102,7 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
         DatabaseUnreachable, MigrationError: as for `migrate`.
     """
     async with _pool(url, settings) as pool, pool.acquire() as connection:
+        await check_place(connection, to_write=False)
         engine = await recorded_engine(connection)
         if engine is None:
             return MigrationStatus(None)
@@ -122,6 +125,8 @@ async def _pool(url: str, settings: Settings) -> AsyncIterator[Pool]:
             f"the user of the database URL may not do this: {error}; connect as the database's "
             "owner with CREATEROLE, or as a member of promgres_owner"
         ) from error
+    except asyncpg.PostgresError as error:
+        raise operator_error(error) from error
     finally:
         await pool.close()
 

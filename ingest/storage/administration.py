@@ -16,7 +16,7 @@ import asyncpg
 
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, OperatorError
-from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
 from ingest.storage.pool import Pool, create_pool, writing
 
 Row = dict[str, Any]
@@ -151,6 +151,8 @@ def _for_the_operator(error: asyncpg.PostgresError) -> OperatorError:
             f"the user of the database URL may not do this ({_one_line(error)}): connect as the"
             " database's owner, or as a member of promgres_owner"
         )
+    if error.sqlstate in TODO_OF_SQLSTATE:
+        return operator_error(error)
     return OperatorError(_one_line(error))
 
 

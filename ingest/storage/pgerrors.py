@@ -6,6 +6,8 @@ from enum import Enum
 
 import asyncpg
 
+from ingest.errors import OperatorError
+
 
 class Verdict(Enum):
     """What to do with the batch."""
@@ -87,3 +89,49 @@ def is_missing_partition(error: BaseException) -> bool:
         and not error.constraint_name
         and bool(error.table_name)
     )
+
+
+POOLER = (
+    "a pooler mixes the sessions of its clients: set database.statement_cache_size = 0"
+    " (PROMGRES_DATABASE__STATEMENT_CACHE_SIZE=0)"
+)
+TODO_OF_SQLSTATE = {
+    "25006": "it is a standby or read-only (default_transaction_read_only): give the primary's"
+    " address, or make room and turn that off",
+    "25P03": "idle_in_transaction_session_timeout is too short here: ALTER ROLE … SET it to 0",
+    "25P04": "transaction_timeout is too short here: ALTER ROLE … SET it to 0",
+    "26000": POOLER,
+    "42P05": POOLER,
+    "3F000": "is it migrated? promgres migrate",
+    "42P01": "is it migrated to this version? promgres migrate",
+    "42883": "is it migrated to this version? promgres migrate",
+    "42501": "connect as the database's owner, or as a member of promgres_owner",
+    "53300": "out of connections: see max_connections, and database.pool_size",
+    "57014": "statement_timeout is too short here: ALTER ROLE … SET it to 0, or ALTER DATABASE",
+}
+"""What an operator can do, by what the database says."""
+
+PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
+"""Classes of errors after which the same may go well: it starts, stops, or has no room."""
+
+
+def operator_error(error: BaseException) -> OperatorError:
+    """An error of the database that ends a command, in one line with what to do about it."""
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    said = " ".join(str(error).split()) or type(error).__name__
+    todo = TODO_OF_SQLSTATE.get(sqlstate)
+    hint = f"; {todo}" if todo else ""
+    return OperatorError(f"the database refuses: {said} (SQLSTATE {sqlstate}){hint}")
+
+
+def is_of_database(error: BaseException) -> bool:
+    """Whether it is the driver that raised it."""
+    return isinstance(
+        error, asyncpg.PostgresError | asyncpg.InterfaceError | asyncpg.InternalClientError
+    )
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same command may go well if it is only started again."""
+    sqlstate = getattr(error, "sqlstate", None) or "08"
+    return sqlstate[:2] in PASSING_CLASSES and sqlstate != "57014"

@@ -12,7 +12,7 @@ import asyncpg
 
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable
-from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
 from ingest.storage.session import BEGIN_WRITING
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ NOTICE_THAT_WE_ARE_GONE = (
 )
 """A backend whose client's host is gone waits for the rest of its COPY, by default for two hours,
 and the next daemon, which writes the same rows, waits for that backend's locks. So: 30 seconds."""
+
+
+TOO_SHORT = """
+    SELECT name, current_setting(name) AS value, session_user AS login
+    FROM unnest(ARRAY[
+        'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'
+    ]) AS limits(name)
+    WHERE current_setting(name, true)::interval > '0'
+        AND current_setting(name, true)::interval < '100 milliseconds'
+"""
 
 
 class CleanConnection(Connection):
@@ -159,8 +169,8 @@ async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while True:
         try:
-            async with pool.acquire():
-                return
+            async with pool.acquire() as connection:
+                return await _check_limits(connection)
         except asyncpg.CannotConnectNowError:
             deadline = time.monotonic() + timeout_seconds  # it is there, and recovering
         except ValueError as error:  # asyncpg cannot understand the URL
@@ -173,8 +183,19 @@ async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:
         await asyncio.sleep(CONNECT_AGAIN_SECONDS)
 
 
+async def _check_limits(connection: AnyConnection) -> None:
+    """Refuse limits of time that no work of ours could keep."""
+    for limit in await connection.fetch(TOO_SHORT):
+        raise DatabaseUnreachable(
+            f"{limit['name']} is {limit['value']} for the login {limit['login']}: too short for any"
+            f" work; ALTER ROLE {limit['login']} SET {limit['name']} = 0, or ALTER DATABASE"
+        )
+
+
 def _one_line(error: BaseException) -> str:
     what = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in TODO_OF_SQLSTATE:
+        return str(operator_error(error))
     return f"cannot connect to the database: {what}; {_what_to_do(error)}"
 
 

@@ -14,6 +14,7 @@ import pytest
 from tests.support.databases import Database, blocking, connect
 from tests.support.install import PLACES, found
 from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, make_home
+from tests.support.processes import Program, free_port, public_directory
 
 GERMAN = "de_DE.UTF-8"
 
@@ -65,3 +66,29 @@ async def _complaint(database: Database) -> str:
         except Exception as error:
             return str(error)
     return ""
+
+
+@contextmanager
+def pgbouncer(database: Database) -> Iterator[str]:
+    """PgBouncer in transaction mode before a database, with one session of the server for all; its
+    URL. Skips where Debian's package is not installed."""
+    program = need("/usr/sbin/pgbouncer")
+    socket = database.url.partition("?host=")[2].partition("&")[0]
+    name = database.url.partition("?")[0].rpartition("/")[2]
+    with public_directory() as folder:
+        yield from _pgbouncer(program, folder, socket, name)
+
+
+def _pgbouncer(program: Path, folder: Path, socket: str, name: str) -> Iterator[str]:
+    port = free_port()
+    users, config = folder / "users.txt", folder / "pgbouncer.ini"
+    users.write_text('"postgres" ""\n')
+    config.write_text(
+        f"[databases]\n{name} = host={socket} port=5432 dbname={name}\n[pgbouncer]\n"
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
+        f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = 1\n"
+    )
+    user = "nobody" if os.geteuid() == 0 else None
+    with Program(program, config, user=user) as pooler:
+        pooler.wait_for("process up")
+        yield f"postgresql://postgres@127.0.0.1:{port}/{name}"

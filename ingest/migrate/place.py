@@ -1,0 +1,42 @@
+"""Whether a database can be migrated at all; asked before anything is made in it."""
+
+from __future__ import annotations
+
+from ingest.errors import MigrationError
+from ingest.sqlfiles import sql_root
+from ingest.storage.pool import AnyConnection
+
+ANOTHER_DATABASE = "CREATE DATABASE promgres ENCODING 'UTF8' TEMPLATE template0, and give its URL"
+
+
+async def check_place(connection: AnyConnection, to_write: bool) -> None:
+    """Refuse a database that cannot hold all text, that holds other things under our names, or that
+    takes no writes.
+
+    Args:
+        to_write: whether a migration follows.
+
+    Raises:
+        MigrationError: what is the matter, and what to do.
+    """
+    place = await connection.fetchrow((sql_root() / "place.sql").read_text(encoding="utf-8"))
+    assert place is not None
+    if place["encoding"] != "UTF8":
+        raise MigrationError(
+            f"the database is encoded in {place['encoding']}, which cannot hold all text; UTF8 is"
+            f" needed: {ANOTHER_DATABASE}"
+        )
+    if place["strangers"]:
+        example = f", such as {place['example']}" if place["example"] else ""
+        raise MigrationError(
+            f"something else stands in this database: {', '.join(place['strangers'])}{example};"
+            f" promgres has schemas of these names and changes none that is not its own:"
+            f" {ANOTHER_DATABASE}"
+        )
+    if to_write and place["is_standby"]:
+        raise MigrationError("the database is a standby: give the primary's address")
+    if to_write and place["is_read_only"]:
+        raise MigrationError(
+            "the database takes no writes: default_transaction_read_only is on, as a provider sets"
+            " it when the disk is full; make room, then ALTER DATABASE … RESET it"
+        )

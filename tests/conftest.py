@@ -2,6 +2,7 @@
 
 - `postgres_db`, `timescale_db`: one engine, migrated;
 - `engine_db`: both, one after the other (ids `postgres` and `timescaledb`);
+- `timescale_roles_db`: TimescaleDB, for tests that change roles;
 - `native_db`: TimescaleDB with background workers, on the server of PROMGRES_TEST_TIMESCALEDB_URL;
 - `empty_postgres_db`, `empty_timescale_db`, `empty_engine_db`, `empty_spoken_db`: nothing in them;
 - `spoken_db`: `postgres_db`, and one whose server speaks German (ids `english` and `german`);
@@ -266,13 +267,24 @@ def _timescaledb(request: pytest.FixtureRequest, *, migrated: bool) -> Iterator[
         with native.lend(migrated=migrated, workers=False) as url:
             yield Database(url, "timescaledb")
         return
-    logs: ServerLogs = request.getfixturevalue("server_logs")
     supply: PgliteSupply = request.getfixturevalue(
         "_migrated_pglites" if migrated else "_empty_pglites"
     )
+    yield from _serve(supply, request.getfixturevalue("server_logs"))
+
+
+def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
     with supply.lend() as server:
         logs.watch("PGlite", server.log)
         yield Database(server.url, "timescaledb")
+
+
+@pytest.fixture
+def timescale_roles_db(
+    _migrated_pglites: PgliteSupply, server_logs: ServerLogs
+) -> Iterator[Database]:
+    """TimescaleDB with roles of its own, migrated: always PGlite."""
+    yield from _serve(_migrated_pglites, server_logs)
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ async def test_roles_are_put_right(meddled: Database, harm: str, what: str) -> N
     assert (await diagnose(meddled)).level("read login") == Level.OK
 
 
-async def test_a_role_is_missing(timescale_db: Database) -> None:
-    await execute(timescale_db.url, "ALTER ROLE writer RENAME TO author")
-    found = await diagnose(timescale_db)
+async def test_a_role_is_missing(timescale_roles_db: Database) -> None:
+    await execute(timescale_roles_db.url, "ALTER ROLE writer RENAME TO author")
+    found = await diagnose(timescale_roles_db)
     assert [each.what for each in found.of("roles")] == [
         "role writer is missing",
         "authenticator is no member of writer",
@@ -57,10 +57,10 @@ async def test_a_role_is_missing(timescale_db: Database) -> None:
     assert found.of("roles")[0].todo == "promgres migrate up"
 
 
-async def test_jobs_need_an_owner_who_can_log_in(timescale_db: Database) -> None:
-    await execute(timescale_db.url, "ALTER ROLE promgres_owner NOLOGIN")
-    assert "jobs run as it" in (await diagnose(timescale_db)).only("roles").what
-    await heals(timescale_db, "roles")
+async def test_jobs_need_an_owner_who_can_log_in(timescale_roles_db: Database) -> None:
+    await execute(timescale_roles_db.url, "ALTER ROLE promgres_owner NOLOGIN")
+    assert "jobs run as it" in (await diagnose(timescale_roles_db)).only("roles").what
+    await heals(timescale_roles_db, "roles")
 
 
 async def test_the_read_sides_login_does_not_get_in(meddled: Database) -> None:

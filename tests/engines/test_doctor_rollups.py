@@ -19,6 +19,12 @@ from tests.support.sql_samples import samples_of
 
 HOUR = timedelta(hours=1)
 
+LOOKS = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity
+        WHERE application_name = 'promgres doctor' AND query LIKE '%AS waits%')
+"""
+"""The doctor watches whether a mark goes away."""
+
 RAN = """
     INSERT INTO _timescaledb_internal.bgw_job_stat
         (job_id, last_start, last_finish, next_start, last_successful_finish, last_run_success,
@@ -74,7 +80,8 @@ async def test_a_backfill_is_being_stored(postgres_db: Database) -> None:
         await samples.copy([(now - day * 24 * HOUR, series, 1.0, None) for day in range(1, 30)])
 
         async def work() -> None:
-            await asyncio.sleep(0.3)  # the doctor has looked once by then
+            while not await samples.connection.fetchval(LOOKS):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             await samples.connection.fetchval("SELECT internal.rollup_work('1 hour')")
 
         worker = asyncio.create_task(work())

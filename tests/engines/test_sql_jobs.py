@@ -39,6 +39,11 @@ UNTIL_2_20 = """
 """
 """The procedure as it was before it took options; what it was asked, and how loud the log was."""
 
+WAITS_FOR_WRITERS = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE mode = 'ShareLock' AND NOT granted
+        AND relation = 'internal.sample'::regclass)
+"""
+
 ADVISORY_LOCKS = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = $1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -166,6 +171,56 @@ async def test_retention_waits_for_what_is_in_no_rollup(timescale_db: Database) 
         assert (await totals(samples))[1:] == [24 * 29, 24 * 29]
 
 
+async def test_minutes_go_though_nothing_comes_any_more(timescale_db: Database) -> None:
+    """A chunk of theirs is ten days long, and may outlast the last chunk of raw samples."""
+    async with samples_of(timescale_db) as samples:
+        series = await samples.series("m")
+        await samples.copy([(today() - n * DAY, series, 1.0, None) for n in range(60, 65)])
+        await samples.settle()
+        for days in (59, 30):
+            await keep(timescale_db, days)
+            await drop_expired(samples.connection)
+            raw = await samples.connection.fetchval("SELECT count(*) FROM internal.sample")
+            assert raw == 0
+        assert await totals(samples) == [0, 5, 5]
+
+
+async def test_an_upgrade_puts_our_job_in_the_place_of_policies(timescale_db: Database) -> None:
+    """What a policy dropped before it is taken for gone, and never recomputed."""
+    async with samples_of(timescale_db) as samples:
+        series = await samples.series("m")
+        await samples.copy([(today() - n * DAY, series, 1.0, None) for n in range(40)])
+        await samples.settle()
+        for statement in (
+            "ALTER TABLE internal.setting DROP COLUMN changed_at",
+            "DELETE FROM internal.migration WHERE file LIKE '%/0011_%' OR file LIKE '%/24_%'",
+            "UPDATE internal.setting SET value = '30' WHERE key = 'retention.internal_days'",
+            "SELECT delete_job(job_id) FROM timescaledb_information.jobs"
+            " WHERE proc_name = 'drop_expired'",
+            "SELECT add_retention_policy('internal.sample', INTERVAL '30 days')",
+            "SELECT add_retention_policy('internal.parts_1m', INTERVAL '30 days')",
+        ):
+            await samples.connection.execute(statement)
+        policies = (
+            "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention'"
+        )
+        for policy in await samples.connection.fetch(policies):
+            await samples.connection.execute(f"CALL run_job({policy[0]})")
+        await keep(timescale_db, 30)
+        assert await samples.connection.fetch(policies) == []
+        assert (
+            await samples.connection.fetchval(
+                "SELECT dropped_before FROM internal.target WHERE target = 'internal'"
+            )
+            == today() - 29 * DAY
+        )
+        await samples.connection.execute(
+            "CALL internal.refresh_period('internal', $1, now())", today() - 50 * DAY
+        )
+        await drop_expired(samples.connection)
+        assert (await totals(samples))[1:] == [40, 40]
+
+
 async def test_retention_waits_until_every_write_side_knows_it(timescale_db: Database) -> None:
     async with samples_of(timescale_db) as samples:
         series = await samples.series("m")
@@ -180,8 +235,14 @@ async def test_retention_waits_until_every_write_side_knows_it(timescale_db: Dat
         assert await samples.connection.fetchval("SELECT count(*) FROM internal.sample") == 0
 
 
-async def test_retention_beside_a_late_sample(resting: Samples) -> None:
-    """One that is not committed yet is waited for, until the next run if need be."""
+@pytest.mark.parametrize("isolation", ["read committed", "serializable"])
+async def test_retention_beside_a_late_sample(resting: Samples, isolation: str) -> None:
+    """One that is not committed yet is waited for, until the next run if need be, whatever the
+    database's default isolation is."""
+    name = await resting.connection.fetchval("SELECT current_database()")
+    await resting.connection.execute(
+        f"ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"
+    )
     series = await resting.series("m")
     await resting.copy([(today() - 30 * DAY, series, 1.0, None)])
     await keep(resting.database, 10)
@@ -191,12 +252,25 @@ async def test_retention_beside_a_late_sample(resting: Samples) -> None:
             await late.execute(
                 "INSERT INTO internal.sample VALUES ($1, $2, 1)", today() - 20 * DAY, series
             )
-            await drop_expired(resting.connection)
+            async with connect(resting.database) as first:
+                await drop_expired(first)
             assert await resting.connection.fetchval(dropped) == "-infinity"
         assert await resting.connection.fetchval("SELECT count(*) FROM internal.sample") == 2
-        await drop_expired(resting.connection)
+        # One that is committed while the job waits for it is stored by the same run.
+        async with connect(resting.database) as second:
+            begun = late.transaction()
+            await begun.start()
+            await late.execute(
+                "INSERT INTO internal.sample VALUES ($1, $2, 1)", today() - 21 * DAY, series
+            )
+            job = asyncio.create_task(drop_expired(second))
+            while not await resting.connection.fetchval(WAITS_FOR_WRITERS):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await begun.commit()
+            await job
+            await drop_expired(second)  # a slow machine: the job waits for half a second at a time
     assert await resting.connection.fetchval("SELECT count(*) FROM internal.sample") == 0
-    assert (await totals(resting))[1:] == [2, 2]
+    assert (await totals(resting))[1:] == [3, 3]
 
 
 async def test_retention_gives_way_to_who_reads_old_samples(resting: Samples) -> None:

@@ -11,6 +11,31 @@ $function$;
 COMMENT ON FUNCTION internal.rollup_lock IS
     'Advisory lock of the session that refreshes, compresses or drops rollups: one at a time, since the extension refuses overlapping refreshes and drops chunks under a running one';
 
+CREATE OR REPLACE PROCEDURE internal.take_turn()
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    PERFORM pg_advisory_lock(internal.rollup_lock());
+    -- What another turn has dropped or stored is seen, whatever the database's defaults are.
+    PERFORM set_config('default_transaction_isolation', 'read committed', false);
+    COMMIT;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.take_turn IS
+    'Waits until nobody else works on rollups, and begins a transaction that sees what they did';
+
+CREATE OR REPLACE PROCEDURE internal.end_turn()
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    COMMIT;
+    RESET default_transaction_isolation;
+    PERFORM pg_advisory_unlock(internal.rollup_lock());
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.end_turn IS
+    'Lets the next one work on rollups. After an error the end of the session does';
+
 CREATE OR REPLACE PROCEDURE internal.refresh_parts(
     p_parts regclass, p_from timestamptz, p_to timestamptz, p_force boolean DEFAULT false
 )
@@ -71,12 +96,11 @@ AS $procedure$
 DECLARE
     v_target text;
 BEGIN
-    PERFORM pg_advisory_lock(internal.rollup_lock());
+    CALL internal.take_turn();
     FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        COMMIT;  -- now(), and what is known of drops, is as of the beginning of a transaction
         CALL internal.refresh_target(v_target);
     END LOOP;
-    PERFORM pg_advisory_unlock(internal.rollup_lock());
+    CALL internal.end_turn();
 END
 $procedure$;
 COMMENT ON PROCEDURE internal.refresh_rollups IS 'The job that stores rollups of every target';
@@ -91,8 +115,7 @@ DECLARE
     v_to    timestamptz;
     v_parts record;
 BEGIN
-    PERFORM pg_advisory_lock(internal.rollup_lock());
-    COMMIT;  -- what was dropped while we waited is dropped
+    CALL internal.take_turn();
     v_from := (SELECT greatest(p_from, dropped_before) FROM internal.target WHERE target = p_target);
     FOR v_parts IN
         SELECT * FROM (VALUES ('parts_1m', '1 minute'), ('parts_1h', '1 hour'), ('parts_1d', '24 hours'))
@@ -103,7 +126,7 @@ BEGIN
         CONTINUE WHEN v_to < v_from + v_parts.width::interval;
         CALL internal.refresh_parts(format('%I.%I', p_target, v_parts.name)::regclass, v_from, v_to, true);
     END LOOP;
-    PERFORM pg_advisory_unlock(internal.rollup_lock());
+    CALL internal.end_turn();
 END
 $procedure$;
 COMMENT ON PROCEDURE internal.refresh_period IS

@@ -118,36 +118,35 @@ BEGIN
     FOR v_target IN
         SELECT t.target,
             date_bin('1 day', now(), '2000-01-03 00:00+00') - make_interval(hours => 24 * s.value::int)
-                AS before
+                AS before,
+            ARRAY(
+                SELECT format('%I.%I', target, name)::regclass
+                FROM internal.store WHERE store.target = t.target
+                UNION ALL
+                SELECT format('%I.parts_1m', t.target)::regclass WHERE internal.has_rollups(t.target)
+            ) AS relations
         FROM internal.target t
         JOIN internal.setting s ON s.key = 'retention.' || t.target || '_days' AND s.value <> ''
         -- Until then a write side may accept what a shorter retention refuses.
         WHERE s.changed_at < now() - interval '5 minutes'
         ORDER BY t.target
     LOOP
-        PERFORM pg_advisory_lock(internal.rollup_lock());
-        COMMIT;
+        CALL internal.take_turn();
         IF EXISTS (
-            SELECT FROM internal.store s,
-                public.show_chunks(format('%I.%I', s.target, s.name)::regclass, older_than => v_target.before)
-            WHERE s.target = v_target.target
+            SELECT FROM unnest(v_target.relations) AS relation,
+                public.show_chunks(relation, older_than => v_target.before)
         ) THEN
             CALL internal.give_up_before(v_target.target, v_target.before);
         END IF;
-        FOR v_relation IN
-            SELECT format('%I.%I', target, name) FROM internal.store WHERE target = v_target.target
-            UNION ALL
-            SELECT format('%I.parts_1m', v_target.target) WHERE internal.has_rollups(v_target.target)
-        LOOP
-            v_before := (
-                SELECT least(dropped_before, v_target.before)
-                FROM internal.target WHERE target = v_target.target);
-            IF v_before > '-infinity' THEN
+        v_before := (
+            SELECT least(dropped_before, v_target.before)
+            FROM internal.target WHERE target = v_target.target);
+        IF v_before > '-infinity' THEN
+            FOREACH v_relation IN ARRAY v_target.relations LOOP
                 CALL internal.drop_chunks_before(v_relation, v_before);
-            END IF;
-        END LOOP;
-        PERFORM pg_advisory_unlock(internal.rollup_lock());
-        COMMIT;
+            END LOOP;
+        END IF;
+        CALL internal.end_turn();
     END LOOP;
 END
 $procedure$;
@@ -180,12 +179,11 @@ BEGIN
             WHERE internal.compress_after() IS NOT NULL
         LOOP
             -- Between two chunks a refresh has its turn.
-            PERFORM pg_advisory_lock(internal.rollup_lock());
+            CALL internal.take_turn();
             IF EXISTS (SELECT FROM pg_class WHERE oid = v_chunk) THEN
                 PERFORM public.compress_chunk(v_chunk, if_not_compressed => true);
             END IF;
-            COMMIT;
-            PERFORM pg_advisory_unlock(internal.rollup_lock());
+            CALL internal.end_turn();
         END LOOP;
     END LOOP;
 END
@@ -215,7 +213,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, public, pg_temp
 AS $function$
 DECLARE
-    v_job record;
+    v_job     record;
+    v_minutes int := 0;
 BEGIN
     -- One that is there stays untouched: replacing it ends what is running for it.
     FOR v_job IN
@@ -227,9 +226,12 @@ BEGIN
                 AND j.hypertable_name IS NOT DISTINCT FROM w.relation)
     LOOP
         IF v_job.proc_name = 'policy_compression' THEN
+            -- One after the other: a server of default size has not enough workers for all at once.
+            v_minutes := v_minutes + 1;
             PERFORM add_compression_policy(
                 format('%I.%I', v_job.sql_schema, v_job.relation)::regclass, v_job.compress_after,
-                schedule_interval => v_job.every);
+                schedule_interval => v_job.every,
+                initial_start => now() + make_interval(mins => v_minutes));
         ELSE
             PERFORM add_job(format('internal.%I', v_job.proc_name)::regproc, v_job.every);
         END IF;

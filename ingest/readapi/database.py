@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,12 @@ from ingest.logs import get_logger
 from ingest.pushed import Page
 from ingest.pushed import Statement as PushedStatement
 from ingest.readapi.buckets import BucketCheck
-from ingest.readapi.lanes import Turns, dear_connections
+from ingest.readapi.lanes import (
+    OWN_CONNECTIONS,
+    PUSH_CONNECTIONS,
+    Turns,
+    dear_connections,
+)
 from ingest.readapi.problems import Problem, database_away, no_role
 from ingest.readapi.statement import ROW_ENDS, Statement
 from ingest.storage.pgerrors import CONNECTION_ERRORS
@@ -35,11 +40,6 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 1000
 """Requests that may wait for a connection; the next one is told to come back."""
-
-OWN_CONNECTIONS = 1
-"""For the catalogue and tenants' ids."""
-PUSH_CONNECTIONS = 2
-"""For reading measures and events."""
 
 GRACE_SECONDS = 5.0
 """How much longer than a statement may take we wait for a server that says nothing."""
@@ -229,11 +229,6 @@ class ReadDatabase:
         return size, size - sum(pool.get_idle_size() for pool in pools)
 
     @property
-    def most_connections(self) -> int:
-        """How many there may be."""
-        return sum(lane.most for lane in set(self._lanes))
-
-    @property
     def has_lanes(self) -> bool:
         """Whether dear questions are asked elsewhere."""
         return self._dear is not self._quick and self._quick_seconds < self._statement_seconds
@@ -297,13 +292,13 @@ class ReadDatabase:
         """
         quick = read_only and not dear and self.has_lanes
         seconds = self._quick_seconds if quick else self._statement_seconds
-        async with AsyncExitStack() as held:
-            if not read_only:
-                await held.enter_async_context(self._turn(self._writes, caller))
-            lane = self._dear if dear else self._quick
-            longest = self._longest_seconds + self._settings.api.stream_timeout_seconds
-            connection = await held.enter_async_context(self._connection(lane, longest, caller))
-            await held.enter_async_context(_transaction(connection, read_only))
+        lane = self._dear if dear else self._quick
+        longest = self._longest_seconds + self._settings.api.stream_timeout_seconds
+        async with (
+            nullcontext() if read_only else self._turn(self._writes, caller),
+            self._connection(lane, longest, caller) as connection,
+            _transaction(connection, read_only),
+        ):
             await _set(connection, self._all(settings, seconds))
             try:
                 if check is not None:
@@ -428,6 +423,8 @@ class ReadDatabase:
             turns.give()
 
     async def _take(self, turns: Turns, caller: Hashable) -> None:
+        if turns.take_now():
+            return
         if self._waiting >= MOST_WAITING:
             raise Problem(503, "PGRST003", "Too many requests wait for a connection.")
         self._waiting += 1

@@ -15,6 +15,10 @@ from collections import Counter, deque
 from collections.abc import Hashable
 from time import monotonic
 
+OWN_CONNECTIONS = 1
+"""For the catalogue and tenants' ids."""
+PUSH_CONNECTIONS = 2
+"""For reading measures and events."""
 DEAR_SECONDS = 60.0
 MOST_DEAR = 10_000
 """Questions that are remembered, and how long."""
@@ -31,10 +35,16 @@ class Turns:
         self._free = most
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
-    async def take(self, caller: Hashable = None) -> None:
-        """Wait for a turn; give it back with `give`."""
+    def take_now(self) -> bool:
+        """A turn, if nobody has to be waited for."""
         if self._free > 0:
             self._free -= 1
+            return True
+        return False
+
+    async def take(self, caller: Hashable = None) -> None:
+        """Wait for a turn; give it back with `give`."""
+        if self.take_now():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(caller, deque()).append(turn)
@@ -112,3 +122,9 @@ def dear_connections(pool_size: int) -> int:
     """How many connections answer dear questions, besides a pool of this size: half of the
     processors are for others. 0 where one connection is all that there may be."""
     return max(1, (os.cpu_count() or 2) // 2) if pool_size > 1 else 0
+
+
+def all_connections(pool_size: int) -> int:
+    """How many connections a read side with a pool of this size has at most, besides those that
+    watch the keys."""
+    return pool_size + dear_connections(pool_size) + PUSH_CONNECTIONS + OWN_CONNECTIONS

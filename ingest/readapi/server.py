@@ -20,6 +20,7 @@ from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
 from ingest.readapi.forwarder import MOST_CONNECTIONS, Forwarder
 from ingest.readapi.httpserver import refuse
+from ingest.readapi.lanes import all_connections
 from ingest.readapi.metrics import PoolCollector
 from ingest.readapi.pushes import Pushes
 from ingest.readapi.rpc import Rpc
@@ -62,7 +63,7 @@ class ReadServer:
         self._forwarder = Forwarder(settings)
         pushes = Pushes(self._database, callers, self._forwarder, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
-        pools = self._database.most_connections + KEY_CONNECTIONS + MOST_CONNECTIONS
+        pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
         self._http = HttpServer(
             ReadApi(self._database, directory, callers, rpc, pushes),

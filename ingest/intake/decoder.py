@@ -14,6 +14,7 @@ from ingest.model import Int64s, Intake
 from ingest.routing import Router
 from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
+from ingest.wire import fields
 from ingest.wire.fields import count_fields
 from ingest.wire.negotiate import Protocol
 from ingest.wire.request import Request, parse_in_pieces, parts_of, read_request
@@ -63,8 +64,8 @@ class Decoder:
     def steps(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Steps:
         """As `decode`, with a pause now and then: many series that are new take seconds."""
         if len(payload) > SCANNED_BYTES:
-            fields = yield from count_fields(payload, self._sizes.most_fields)
-            self._sizes.check_fields(fields)
+            found = yield from count_fields(payload, self._sizes.most_fields)
+            self._sizes.check_fields(found)
         request = read_request(protocol, payload)
         self._sizes.check_series(len(request.series))
         self._sizes.check_memory(METADATA_BYTES * request.metadata_count)
@@ -106,6 +107,11 @@ class Decoder:
             taken, left = self._known(part, window, intake)
             fast.append(taken)
             for position in left.tolist():
+                if len(part.series[position]) <= fields.LONG_BYTES:
+                    ordinary.take(part.first + position, part.parse(position))
+                    if pace.is_due:
+                        yield intake.memory_bytes + ordinary.memory_bytes
+                    continue
                 for parsed in parse_in_pieces(part, position, self._sizes.most_fields):
                     if parsed is not None:
                         ordinary.take(part.first + position, parsed)

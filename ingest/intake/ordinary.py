@@ -113,6 +113,8 @@ class OrdinaryPath:
         self._label_bytes = label_bytes
         self._text_of = _Texts().__getitem__
         self._value_of = self._text_of if shares_texts else bytes.decode
+        self._most_text_bytes = sizes.settings.text_bytes_per_request
+        self._most_memory_bytes = sizes.settings.memory_bytes_per_request
         self._text_bytes = 0
         self.memory_bytes = 0
         self._said: set[ParsedMetadata] = set()
@@ -154,7 +156,7 @@ class OrdinaryPath:
         """
         if said in self._said:
             return False
-        self._count_text([(said.name, said.unit), (said.help, b"")])
+        self._count_text(len(said.name) + len(said.unit) + len(said.help))
         try:
             metadata = _checked_metadata(said, self._now_ms)
         except InvalidSeries as error:
@@ -180,25 +182,26 @@ class OrdinaryPath:
                 return _Found(place, TARGETS[target_number(place)])
         if len(parsed.labels) > MOST_LABELS:
             raise InvalidSeries(TOO_MANY_LABELS)
-        self._count_text(parsed.labels)
+        check_length(parsed.text_bytes, "the labels have")
+        self._count_text(parsed.text_bytes)
         labels = checked_labels(parsed.labels, self._text_of, self._value_of)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
         return self._locate(describe(self._router, self._intake.tenant_id, labels), key)
 
-    def _count_text(self, pairs: LabelBytes) -> None:
+    def _count_text(self, more_bytes: int) -> None:
         """Before any of it becomes text of its own."""
-        self._text_bytes += sum([len(name) + len(value) for name, value in pairs])
-        self._sizes.check_text(self._text_bytes)
+        self._text_bytes += more_bytes
+        if self._text_bytes > self._most_text_bytes:
+            self._sizes.check_text(self._text_bytes)
 
     def _take_memory(self, more_bytes: int) -> None:
         self.memory_bytes += more_bytes
-        self._sizes.check_memory(self.memory_bytes)
+        if self.memory_bytes > self._most_memory_bytes:
+            self._sizes.check_memory(self.memory_bytes)
 
-    def _memory_of(
-        self, samples: int, histograms: list[Histogram], exemplars: list[Exemplar]
-    ) -> int:
-        memory_bytes = SAMPLE_BYTES * samples
+    def _memory_of(self, histograms: list[Histogram], exemplars: list[Exemplar]) -> int:
+        memory_bytes = 0
         for histogram in histograms:
             buckets = len(histogram.positive.indexes) + len(histogram.negative.indexes)
             buckets += len(histogram.custom_bounds or ())
@@ -238,11 +241,13 @@ class OrdinaryPath:
         exemplars = self._acceptable_exemplars(parsed)
         if not (timestamps or histograms or exemplars):
             return
-        self._take_memory(self._memory_of(len(timestamps), histograms, exemplars))
+        memory_bytes = SAMPLE_BYTES * len(timestamps)
+        if histograms or exemplars:
+            memory_bytes += self._memory_of(histograms, exemplars)
         if found.place == UNKNOWN:
             assert found.series is not None
             labels = len(found.series.labels)
-            self._take_memory(SERIES_BYTES + self._label_bytes * labels)
+            self._take_memory(memory_bytes + SERIES_BYTES + self._label_bytes * labels)
             self._intake.new.append(
                 NewSamples(
                     found.series,
@@ -255,6 +260,7 @@ class OrdinaryPath:
                 )
             )
             return
+        self._take_memory(memory_bytes)
         for start in self._new_starts(parsed, found) if timestamps else ():
             self._intake.add_item("start", series_id_of(found.place), start)
         for histogram in histograms:
@@ -317,7 +323,7 @@ class OrdinaryPath:
             raise InvalidSeries(_refused_time(exemplar.timestamp_ms, complaint))
         if len(exemplar.labels) > MOST_LABELS:
             raise InvalidSeries(TOO_MANY_LABELS)
-        self._count_text(exemplar.labels)
+        self._count_text(sum([len(name) + len(value) for name, value in exemplar.labels]))
         return Exemplar(exemplar.timestamp_ms, exemplar.value, checked_pairs(exemplar.labels))
 
     def _reject(self, labels: LabelBytes, reason: str, counts: Counts) -> None:

@@ -47,6 +47,7 @@ class ParsedSeries:
         metadata: what the series says of its metric, if it says something (2.0).
         key: what identifies the labels (and metadata) among all that this process is sent; None
             where the encoding has no such part.
+        text_bytes: length of all label names and values together, at most.
         complaint: why nothing of the series can be taken; its labels are as far as they were read.
     """
 
@@ -60,3 +61,4 @@ class ParsedSeries:
     metadata: ParsedMetadata | None = None
     key: bytes | None = None
     complaint: str | None = None
+    text_bytes: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.errors import BadRequest
 from ingest.wire import v1, v2
-from ingest.wire.fields import LONG_BYTES, Layout, NoMessage, split_series
+from ingest.wire.fields import Layout, NoMessage, split_series
 from ingest.wire.negotiate import Protocol
 from ingest.wire.parsed import ParsedMetadata, ParsedSeries
 from ingest.wire.tails import Tails
@@ -97,7 +97,7 @@ def parts_of(request: Request, payload_bytes: int) -> Iterator[Request]:
 def parse_in_pieces(
     request: Request, position: int, most_fields: int
 ) -> Generator[ParsedSeries | None, None, None]:
-    """Read one series in full, a long one in pieces that each have its labels.
+    """Read one long series in full, in pieces that each have its labels.
 
     Args:
         most_fields: of one series.
@@ -109,9 +109,6 @@ def parse_in_pieces(
         BadRequest: it is no protobuf, or has more fields; nothing in the request can be taken.
     """
     raw = request.series[position]
-    if len(raw) <= LONG_BYTES:
-        yield request.parse(position)
-        return
     try:
         pieces = yield from split_series(raw, request.layout, most_fields)
     except NoMessage:

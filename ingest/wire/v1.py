@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ingest.errors import BadRequest
-from ingest.wire.fields import Layout
+from ingest.wire.fields import LONG_BYTES, Layout
 from ingest.wire.histogram import InvalidHistogram, parse_histogram, read_histogram
 from ingest.wire.parsed import (
     PAIR_BYTES,
@@ -123,6 +123,9 @@ def parse_series(raw: bytes, position: int) -> ParsedSeries:
             parsed.histograms.append(read_histogram(parse_histogram(each, position)))
         except InvalidHistogram as error:
             parsed.refused_histograms.append(str(error))
+    parsed.text_bytes = len(raw)
+    if parsed.text_bytes > LONG_BYTES:  # there is more in it
+        parsed.text_bytes = sum([len(name) + len(value) for name, value in parsed.labels])
     parsed.key = _label_bytes(fields, raw)
     return parsed
 

@@ -93,6 +93,7 @@ class RequestV2:
             ) from None
         labels, complaint = self._labels(message.labels_refs)
         parsed = ParsedSeries(labels, complaint=complaint)
+        parsed.text_bytes = sum([len(name) + len(value) for name, value in labels])
         parsed.timestamp_ms = [sample.timestamp for sample in message.samples]
         parsed.value = [sample.value for sample in message.samples]
         parsed.start_ms = _starts(message)

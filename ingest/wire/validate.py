@@ -52,7 +52,6 @@ def checked_labels(
     Raises:
         InvalidSeries: what is wrong with which label; the series itself is not named.
     """
-    check_length(sum([len(name) + len(value) for name, value in pairs]), "the labels have")
     try:
         labels = {name_of(name): value_of(value) for name, value in pairs}
     except UnicodeDecodeError:

@@ -192,7 +192,7 @@ def test_series_in_pieces_say_the_same(
     except BadRequest:
         whole = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(request, "LONG_BYTES", 0)
+        patch.setattr(fields, "LONG_BYTES", 0)
         patch.setattr(fields, "_PIECE_FIELDS", piece_fields)
         patch.setattr(request, "PART_BYTES", 40)
         try:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.databases import Database, blocking, connect
+from tests.support.zones import ZONES, change_days
 
 PLAN = "SELECT source, lo, hi FROM internal.read_plan($1::text::interval, $2, $3)"
 UNITS = {
@@ -19,26 +20,21 @@ UNITS = {
 ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 
 intervals = st.sampled_from(["1 day", "24 hours", "7 days", "1 month", "1 year", "90 min", "15 s"])
-periods = st.tuples(
-    st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1), timezones=st.just(UTC)),
-    st.integers(0, 40 * 86400),
-)
+CHANGES = [(zone, day) for zone in ZONES for _, day in change_days(zone)]
+days = st.sampled_from(CHANGES)
+"""A zone, and a UTC day within which its clocks were changed."""
+seconds = st.integers(-2, 2).map(lambda hour: hour * 3600) | st.integers(-2 * 86400, 2 * 86400)
+lengths = st.integers(24, 100).map(lambda hours: hours * 3600) | st.integers(0, 10 * 86400)
 
 
 def test_a_plan_is_the_same_in_every_zone(postgres_db: Database) -> None:
     """Its parts are whole buckets in UTC, touch one another, and are all of the period."""
 
-    async def check(zone: int, interval: str, period: tuple[datetime, int]) -> None:
-        start, seconds = period
-        asked = (interval, start, start + timedelta(seconds=seconds))
+    async def check(zone: str, interval: str, start: datetime, end: datetime) -> None:
+        asked = (interval, start, end)
         async with connect(postgres_db) as connection:
             expected = await connection.fetch(PLAN, *asked)
-            await connection.execute(
-                "SELECT set_config('timezone', name, false) FROM ("
-                "  SELECT name, row_number() OVER (ORDER BY name) - 1 AS place, count(*) OVER ()"
-                "  FROM pg_timezone_names) AS zone (name, place, zones)"
-                f" WHERE place = {zone} % zones"
-            )
+            await connection.execute(f"SET timezone = '{zone}'")
             assert await connection.fetch(PLAN, *asked) == expected
         edges = [(row["lo"], row["hi"]) for row in expected]
         assert all(before[1] == after[0] for before, after in pairwise(edges))
@@ -49,8 +45,10 @@ def test_a_plan_is_the_same_in_every_zone(postgres_db: Database) -> None:
             assert not (row["hi"] - ORIGIN) % unit
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.integers(0, 10_000), intervals, periods)
-    def run(zone: int, interval: str, period: tuple[datetime, int]) -> None:
-        blocking(check(zone, interval, period))
+    @given(days, intervals, seconds, lengths)
+    def run(day: tuple[str, datetime], interval: str, offset: int, length: int) -> None:
+        zone, midnight = day
+        start = midnight + timedelta(seconds=offset)
+        blocking(check(zone, interval, start, start + timedelta(seconds=length)))
 
     run()

@@ -8,7 +8,9 @@ from collections.abc import Callable, Generator
 
 from ingest.model import Intake
 
-PAUSE_AFTER_SECONDS = 0.01
+PAUSE_AFTER_SECONDS = 0.005
+PAUSE_SECONDS = 0.001
+"""Long enough for all that waits to go one step on: an answer takes many."""
 
 Steps = Generator[int | None, None, Intake]
 """Decoding: what it yields at a pause is the memory that the request takes so far, in bytes, if it
@@ -58,4 +60,4 @@ async def in_turns(steps: Steps, tell: Callable[[int], None] = lambda _: None) -
             return intake
         if memory_bytes is not None:
             tell(memory_bytes)
-        await asyncio.sleep(0)
+        await asyncio.sleep(PAUSE_SECONDS)

@@ -54,8 +54,9 @@ def recall(folder: Path) -> Known | None:
         return None
 
 
-def remember(folder: Path, known: Known) -> None:
-    """Keep it for the next process. A disk that does not take it is no reason to stop."""
+def remember(folder: Path, known: Known) -> bool:
+    """Keep it for the next process; whether it is kept. A disk that does not take it is no reason
+    to stop, but one to try again: what stays there may hold a key that is revoked by now."""
     new = folder / f"{FILE}.new"
     try:
         new.unlink(missing_ok=True)
@@ -65,6 +66,8 @@ def remember(folder: Path, known: Known) -> None:
         new.replace(folder / FILE)
     except OSError as error:
         log.warning("cannot keep what is known of the database", reason=error.strerror)
+        return False
+    return True
 
 
 def forget(folder: Path) -> None:

@@ -74,8 +74,7 @@ class Memory:
         schema = schema_digest(engine.name)
         place, kept = place_of(self._url), engine.horizons.kept
         known = Known(place, self._identity, engine.name, schema, kept, directory)
-        if known != self._noted:
-            remember(self._folder, known)
+        if known != self._noted and remember(self._folder, known):
             self._noted = known
 
     async def _greet(self, connection: AnyConnection) -> None:

@@ -118,7 +118,6 @@ class Database:
             labels,
         )
         async with self._transaction() as connection:
-            await connection.execute("SET LOCAL synchronous_commit = on")
             rows = await connection.fetch(
                 "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
                 *columns,

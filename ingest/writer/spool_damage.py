@@ -122,10 +122,16 @@ def renew(path: Path, why: str) -> None:
 
 
 def finish(path: Path) -> None:
-    """End a `renew` that was cut short between its last two steps."""
+    """End a `renew` that was cut short while it put the new file in the old one's place."""
     new = path.with_name(NEW)
-    if new.exists() and not path.exists():
-        new.rename(path)
+    if not new.exists() or path.exists():
+        return
+    aside = [_name_for(path, "malformed"), *set_aside(path.parent)][-1]
+    for suffix in BESIDE[1:]:  # of the old file: SQLite would take them for the new one's
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    new.rename(path)
+    (path.parent / MARK).unlink(missing_ok=True)
 
 
 def set_aside(folder: Path) -> list[Path]:

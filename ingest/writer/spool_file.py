@@ -215,9 +215,7 @@ class SpoolFile:
         now_ms = int(time.time() * 1000)
         with self._connection:
             self._connection.execute(
-                "INSERT INTO aside SELECT id, ?, received_ms, tenant_id, protocol, samples,"
-                " settled, payload FROM entry WHERE id = ?",
-                (now_ms, entry.id),
+                "INSERT INTO aside VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", (now_ms, *entry[1:7])
             )
             self._connection.execute(
                 "INSERT INTO rejected (rejected_ms, received_ms, tenant_id, samples, reason)"

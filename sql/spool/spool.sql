@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS rejected (
 
 -- Requests that the database failed at again and again while it took others: whole, as they were.
 CREATE TABLE IF NOT EXISTS aside (
-    id          INTEGER PRIMARY KEY,  -- that of the entry
+    id          INTEGER PRIMARY KEY,  -- its own: those of entries begin anew in a new file
     aside_ms    INTEGER NOT NULL,
     received_ms INTEGER NOT NULL,
     tenant_id   INTEGER NOT NULL,

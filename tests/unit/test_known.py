@@ -47,7 +47,7 @@ def test_what_cannot_be_read_is_not_known(tmp_path: Path, text: str) -> None:
 
 
 def test_a_disk_that_takes_nothing_stops_nobody(tmp_path: Path) -> None:
-    remember(tmp_path / "nowhere", KNOWN)
+    assert not remember(tmp_path / "nowhere", KNOWN)
     assert recall(tmp_path / "nowhere") is None
 
 

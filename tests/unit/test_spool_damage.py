@@ -135,6 +135,61 @@ def test_a_renewal_that_was_cut_short_is_ended(tmp_path: Path) -> None:
     assert contents(tmp_path) == written
 
 
+def test_a_renewal_that_was_cut_short_does_not_meet_the_old_write_ahead_log(
+    tmp_path: Path,
+) -> None:
+    """SQLite would lay the old file's pages over those of the new one."""
+    path, written = filled(tmp_path)
+    new = path.read_bytes()
+    aside = path.with_name("set-aside-20260101T000000Z-1-malformed.sqlite")
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.execute("DELETE FROM entry")
+        old.commit()
+        log = Path(f"{path}-wal").read_bytes()
+    path.rename(aside)
+    path.with_name("new.sqlite").write_bytes(new)
+    Path(f"{path}-wal").write_bytes(log)
+    assert contents(tmp_path) == written
+    assert Path(f"{aside}-wal").read_bytes() == log
+
+
+def test_what_is_set_aside_never_meets_an_id_of_before(tmp_path: Path) -> None:
+    """A new file counts its requests from the start, and keeps what was set aside."""
+    for payload_ in (b"first", b"second"):
+        spool = SpoolFile(tmp_path)
+        spool.append([Entry(0, RECEIVED_MS, 1, 1, 1, 0, payload_)])
+        [entry] = spool.first(1)
+        spool.set_aside(entry, 1, "it fails")
+        spool.close()
+        (tmp_path / FOLDER / MARK).write_text("malformed")
+    SpoolFile(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FOLDER / FILE)) as kept:
+        assert kept.execute("SELECT payload FROM aside ORDER BY id").fetchall() == [
+            (b"first",),
+            (b"second",),
+        ]
+
+
+def test_an_entry_whose_columns_have_changed_can_be_set_aside(tmp_path: Path) -> None:
+    """Or the drainer would try for ever, and nothing behind it be written."""
+    spool = SpoolFile(tmp_path)
+    spool.append([Entry(0, RECEIVED_MS, 1, 1, 1, 0, b"payload")])
+    with closing(sqlite3.connect(spool.path, isolation_level=None)) as disk:
+        disk.execute("PRAGMA writable_schema = ON")
+        lax = "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'entry'"
+        disk.execute(lax)
+        (version,) = disk.execute("PRAGMA schema_version").fetchone()
+        disk.execute(f"PRAGMA schema_version = {version + 1}")
+    with closing(sqlite3.connect(spool.path, isolation_level=None)) as disk:
+        disk.execute("UPDATE entry SET received_ms = 'x'")
+    [entry] = spool.first(1)
+    assert not entry.is_sound
+    spool.set_aside(entry, 1, "its checksum is wrong")
+    assert spool.first(1) == []
+    spool.close()
+
+
 def test_a_file_of_before_there_were_checksums(tmp_path: Path) -> None:
     """It is taken over where it is; what comes now has one."""
     path = tmp_path / FOLDER / FILE

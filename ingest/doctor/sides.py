@@ -21,7 +21,7 @@ OPERATORS_KEY = (
 )
 ANSWER_SECONDS = 5.0
 LOOKS = 3
-DECIDED = ("written", "duplicate", "rejected", "dropped", "refused")
+DECIDED = ("written", "duplicate", "rejected", "dropped", "unavailable")
 
 Accounts = dict[str, dict[str, int]]
 """By tenant, then by what became of the samples."""
@@ -119,8 +119,9 @@ def check_accounts(site: Site) -> list[Finding]:
         todo = f"report it with the output of: curl http://{site.settings.listen}/metrics"
         return [problem(ACCOUNTS, what, todo)]
     received = sum(one["received"] for one in accounts.values())
-    refused = sum(one["refused"] for one in accounts.values())
-    return ok(ACCOUNTS, f"add up: {count(received, 'sample')} since its start, {refused:,} refused")
+    unavailable = sum(one["unavailable"] for one in accounts.values())
+    what = f"{count(received, 'sample')} since its start, {unavailable:,} unavailable"
+    return ok(ACCOUNTS, f"add up: {what}")
 
 
 def _missing(account: dict[str, int]) -> int:

@@ -1,7 +1,7 @@
 """What became of every sample, native histograms included: the counts that must add up.
 
-received = written + duplicate + rejected + dropped + refused + in flight + spooled, at any moment.
-"Refused" samples were answered 503: the sender still has them and sends them again.
+received = written + duplicate + rejected + dropped + unavailable + in flight + spooled, at any
+moment. Unavailable are those that were answered 503: the sender has them, and sends them again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ingest.model import DEFAULT_TENANT_ID, Intake
 SAMPLES = Counter(
     "promgres_samples",
     "Samples by what became of them: received = written + duplicate + rejected + dropped"
-    " + refused + in flight + spooled.",
+    " + unavailable + in flight + spooled.",
     ["tenant", "result"],
     registry=REGISTRY,
 )
@@ -42,7 +42,7 @@ NOT_DECIMAL = Counter(
     ["tenant"],
     registry=REGISTRY,
 )
-RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "refused")
+RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "unavailable")
 
 
 class Accounts:

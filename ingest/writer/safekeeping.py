@@ -158,7 +158,7 @@ class Safekeeping:
 
     def _refuse(self, intake: Intake, ticket: Ticket) -> None:
         ticket.detached = True
-        self._accounts.settle(intake.tenant_id, "refused", ticket.undecided)
+        self._accounts.settle(intake.tenant_id, "unavailable", ticket.undecided)
         ticket.undecided = 0
 
     def _run(self, work: Coroutine[Any, Any, list[Rejection]]) -> asyncio.Task[list[Rejection]]:

@@ -30,7 +30,7 @@ promgres_samples_total{{tenant="default",result="written"}} 5
 promgres_samples_total{{tenant="default",result="duplicate"}} 1
 promgres_samples_total{{tenant="default",result="rejected"}} 1
 promgres_samples_total{{tenant="default",result="dropped"}} 1
-promgres_samples_total{{tenant="default",result="refused"}} 1
+promgres_samples_total{{tenant="default",result="unavailable"}} 1
 promgres_samples_total{{tenant="other",result="received"}} 0
 # TYPE promgres_samples_in_flight gauge
 promgres_samples_in_flight{{tenant="default"}} 2
@@ -119,7 +119,7 @@ def test_accounts_add_up(tmp_path: Path) -> None:
         (found,) = check_accounts(site(address, tmp_path))
     assert (found.level, found.what) == (
         Level.OK,
-        "add up: 14 samples since its start, 1 refused",
+        "add up: 14 samples since its start, 1 unavailable",
     )
 
 

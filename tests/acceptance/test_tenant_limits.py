@@ -181,7 +181,7 @@ async def test_a_share_of_the_spool(shared_postgres_db: Database, open_path: Pat
         assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (429, True)
         assert [large.write(side, *range(10), at_ms=n).status for n in range(8)] == [204] * 8
         assert small.refusals(side, "spool_share") == 5
-        assert Metrics(side.address).samples("refused", small.name) == 50
+        assert Metrics(side.address).samples("unavailable", small.name) == 50
         before = assert_shares(side, open_path, small, large)
     with write_side(shared_postgres_db, **spool) as side:
         assert assert_shares(side, open_path, small, large) == before

@@ -69,7 +69,7 @@ async def test_without_the_spool_senders_get_503_and_lose_nothing() -> None:
         assert await stored(stack) == report["sent"]
         counted = metrics(stack)
         counted.assert_balanced()
-        assert counted.samples("refused") > 0
+        assert counted.samples("unavailable") > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

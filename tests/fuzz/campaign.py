@@ -174,7 +174,7 @@ class Campaign:
         assert written == (samples, exemplars), (
             f"written {written}: {samples}, {exemplars}; {self._said}"
         )
-        assert metrics.samples("refused") == 0, self._said
+        assert metrics.samples("unavailable") == 0, self._said
         parts = {each: _exemplars(metrics, each) for each in ("duplicate", "rejected", "dropped")}
         received = _exemplars(metrics, "received")
         assert received == exemplars + sum(parts.values()), f"{received}: {exemplars}, {parts}"

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import get
 
-DECIDED = ("written", "duplicate", "rejected", "dropped", "refused")
+DECIDED = ("written", "duplicate", "rejected", "dropped", "unavailable")
 
 
 def gauge(metric: Gauge | Counter) -> float:
@@ -54,7 +54,7 @@ class Metrics:
         return requests == self.in_flight == self.spooled == 0
 
     def assert_balanced(self, tenant: str = "default") -> None:
-        """received = written + duplicate + rejected + dropped + refused + in flight + spooled."""
+        """All results, in flight and spooled add up to what was received."""
         parts = {result: self.samples(result, tenant) for result in DECIDED}
         parts["in flight"] = int(self.value("promgres_samples_in_flight", tenant=tenant))
         parts["spooled"] = int(self.value("promgres_samples_spooled", tenant=tenant))

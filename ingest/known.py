@@ -7,6 +7,7 @@ otherwise, which is as long as keys in memory are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from ingest.logs import get_logger
 log = get_logger("known")
 
 FILE = "known.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,16 @@ class Known:
 
 
 def recall(folder: Path) -> Known | None:
-    """What was known; None if nothing was, or it cannot be read."""
+    """What was known; None if nothing was, or it is not what was kept.
+
+    Root asks as well, of a folder that is another user's: only a plain file is read.
+    """
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if found.pop("format") != FORMAT:
+        descriptor = os.open(folder / FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, encoding="utf-8") as file:
+            found = json.load(file)
+        checksum, written_as = found.pop("checksum"), found.pop("format")
+        if (written_as, checksum) != (FORMAT, _checksum(found)):
             return None
         horizons = {store: (kept[0], kept[1]) for store, kept in found.pop("horizons").items()}
         return Known(**found, horizons=horizons)
@@ -62,7 +69,8 @@ def remember(folder: Path, known: Known) -> bool:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, **asdict(known)}, file)
+            kept = asdict(known)
+            json.dump({"format": FORMAT, "checksum": _checksum(kept), **kept}, file)
         new.replace(folder / FILE)
     except OSError as error:
         log.warning("cannot keep what is known of the database", reason=error.strerror)
@@ -73,3 +81,8 @@ def remember(folder: Path, known: Known) -> bool:
 def forget(folder: Path) -> None:
     """It is not true any more."""
     (folder / FILE).unlink(missing_ok=True)
+
+
+def _checksum(kept: Mapping[str, object]) -> str:
+    """A bit that flips on the disk would make one tenant another, or a key that nobody has."""
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

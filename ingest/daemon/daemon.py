@@ -49,6 +49,7 @@ from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
+from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
@@ -76,8 +77,6 @@ GOODBYE_SECONDS = 1.0
 KEEPALIVE_SECONDS = 3630.0
 """Longer than any sender or proxy keeps an idle connection: so none meets a closed one."""
 REMEMBER_EVERY_SECONDS = 5.0
-KEY_CONNECTIONS = 2
-"""That watch the keys."""
 
 
 class Daemon:

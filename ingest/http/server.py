@@ -27,6 +27,8 @@ from ingest.http.connections import Connections
 from ingest.http.metrics import HEAD, UNREAD
 from ingest.logs import get_logger
 
+PRODUCT = "promgres"
+"""What `Server` says: no version, of nothing."""
 LONGEST_LINE_BYTES = 32 * 1024
 """Of the request line and of each header: filters, arguments of a GET and tokens fit in."""
 LONGEST_HEAD_BYTES = 256 * 1024

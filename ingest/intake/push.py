@@ -75,17 +75,8 @@ class PushDecoder:
         return intake
 
 
-def spooled_intake(payload: bytes, tenant_id: int) -> Intake:
-    """What the spool kept of a request, to be written as it was decided then.
-
-    Raises:
-        BadRequest: it cannot be read.
-    """
-    return complete(spooled_steps(payload, tenant_id))
-
-
 def spooled_steps(payload: bytes, tenant_id: int) -> Steps:
-    """As `spooled_intake`, with a pause now and then.
+    """What the spool kept of a request, to be written as it was decided then.
 
     Raises:
         BadRequest: it cannot be read.

@@ -13,14 +13,13 @@ from typing import Any
 import cramjam
 from aiohttp import web
 
+from ingest.http.server import PRODUCT
 from ingest.readapi.cors import cors_headers
 from ingest.readapi.metrics import ANSWERED_BYTES
 from ingest.readapi.negotiate import Media, choose_encoding
 from ingest.readapi.problems import Problem
 from ingest.tenants.credentials import cache_headers
 
-PRODUCT = "promgres"
-"""What `Server` says: no version, of nothing."""
 LEAST_COMPRESSED_BYTES = 1024
 COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
 """From here on compression would hold up other requests, and is done in a thread."""

@@ -25,13 +25,12 @@ from ingest.readapi.metrics import PoolCollector
 from ingest.readapi.pushes import Pushes
 from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
+from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 from ingest.tenants.proxies import Proxies
 from ingest.tenants.tenancy import Tenancy
 
 KEEPALIVE_SECONDS = 75.0
-KEY_CONNECTIONS = 2
-"""That watch the keys."""
 
 DRAIN_SECONDS = 3.0
 """How long questions under way may take once we are asked to end."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ingest.errors import KeyRefused, Unavailable
-from ingest.http.server import Ending, HeadRefused
+from ingest.http.server import PRODUCT, Ending, HeadRefused
 from ingest.metrics import exposition
 from ingest.pushed import PUSH_PATHS
 from ingest.receiver import answers
@@ -19,9 +19,6 @@ from ingest.tenants.gate import Gate
 
 COME_AGAIN_SECONDS = 2
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
-
-PRODUCT = "promgres"
-"""What `Server` says: no version, of nothing."""
 
 Ready = Callable[[], Awaitable[str | None]]
 """Why a write would not be taken now; None if it would."""

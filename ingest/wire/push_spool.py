@@ -8,7 +8,7 @@ measure also `v` the value (shortest decimal), `x` its exact text or null, `r` t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -35,11 +35,6 @@ _read = msgspec.json.Decoder(_Line).decode_lines
 def write_spooled(items: Iterable[Measure | Event]) -> bytes:
     """The payload that the spool keeps."""
     return _write([_line(item) for item in items])
-
-
-def read_spooled(payload: bytes) -> Sequence[Measure | Event]:
-    """The items of such a payload; raises what `spooled_items` raises."""
-    return [*spooled_items(payload)]
 
 
 def spooled_items(payload: bytes) -> Iterator[Measure | Event]:

@@ -20,7 +20,7 @@ from ingest.routing import Router
 from ingest.wire.jsonb import decode_exact
 from ingest.wire.push import Pushed, read_items
 from ingest.wire.push_fields import number_of
-from ingest.wire.push_spool import read_spooled, write_spooled
+from ingest.wire.push_spool import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
 from ingest.writer.copy import HEADER, POSTGRES_EPOCH_US, TRAILER
 from ingest.writer.copy_items import encode_items
@@ -103,7 +103,7 @@ def test_an_event_reaches_the_copy_as_it_was_sent(
     assert exactly(attributes[1:]) == exactly(sent)
     assert item_id is not None
     assert (len(item_id), key_decides) == (16, b"\0")
-    assert read_spooled(write_spooled([event])) == [event]
+    assert [*spooled_items(write_spooled([event]))] == [event]
 
 
 measures_sent = st.tuples(
@@ -122,7 +122,7 @@ def test_measures_reach_the_copy(sent: list[tuple[str, str | None, float | None]
     ]
     intake = DECODER.decode("\n".join(bodies).encode(), "measure", "today", 1, NOW_US)
     items = intake.pushed("measure")
-    assert repr(read_spooled(write_spooled(items))) == repr(items)
+    assert repr([*spooled_items(write_spooled(items))]) == repr(items)
     rows = copied(encode_items("measure", Items([1] * len(items), list(items))), 10)
     for (text, key, at), row, item in zip(sent, rows, items, strict=True):
         assert isinstance(item, Measure)

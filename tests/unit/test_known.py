@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -43,6 +44,28 @@ def test_it_is_what_was_kept(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_not_known(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_text(text)
+    assert recall(tmp_path) is None
+
+
+def test_what_the_disk_has_changed_is_not_known(tmp_path: Path) -> None:
+    remember(tmp_path, KNOWN)
+    text = (tmp_path / FILE).read_bytes()
+    for at in range(len(text)):
+        (tmp_path / FILE).write_bytes(text[:at] + bytes([text[at] ^ 1]) + text[at + 1 :])
+        assert recall(tmp_path) is None
+    (tmp_path / FILE).write_bytes(text)
+    assert recall(tmp_path) == KNOWN
+
+
+def test_only_a_file_of_the_folder_is_read(tmp_path: Path) -> None:
+    """Root reads in a folder that is the write side's user's."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    remember(elsewhere, KNOWN)
+    (tmp_path / FILE).symlink_to(elsewhere / FILE)
+    assert recall(tmp_path) is None
+    forget(tmp_path)
+    os.mkfifo(tmp_path / FILE)
     assert recall(tmp_path) is None
 
 

@@ -10,7 +10,8 @@ import pytest
 from ingest.config import LimitSettings, Settings
 from ingest.intake import push
 from ingest.intake.limits import Limits
-from ingest.intake.push import PushDecoder, item_id_of, spooled_intake
+from ingest.intake.push import PushDecoder, item_id_of, spooled_steps
+from ingest.intake.steps import complete
 from ingest.model import Intake, Measure, PushKind
 from ingest.routing import Router
 from ingest.wire.push import PushRefused
@@ -119,6 +120,6 @@ def test_a_refused_request_holds_nothing() -> None:
 def test_the_spool_gives_back_the_same_intake() -> None:
     intake = decode({"name": "m", "value": 1}, {"E": {"name": "e"}}, tenant_id=7)
     items = [*intake.pushed("measure"), *intake.pushed("event")]
-    again = spooled_intake(write_spooled(items), 7)
+    again = complete(spooled_steps(write_spooled(items), 7))
     assert again.items == intake.items
     assert (again.tenant_id, again.storable) == (7, 2)

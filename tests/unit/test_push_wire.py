@@ -12,7 +12,7 @@ from ingest.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
 from ingest.model import Event, Measure, PushKind
 from ingest.wire.push import EXPLAINED_BYTES, Manner, Pushed, PushLimits, PushRefused, read_items
 from ingest.wire.push_negotiate import check_json, decompressed, push_encoding
-from ingest.wire.push_spool import read_spooled, write_spooled
+from ingest.wire.push_spool import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
 
 DEEP = b"[" * 201 + b"]" * 201
@@ -304,11 +304,11 @@ def test_the_spool_keeps_items_as_they_are() -> None:
         Measure(-5, "m", b"null", bytes(16), False, -0.0, "0.10", "cumsum", "s"),
         Measure(2**50, "m", b"{}", bytes(16), False, 5e-324, None, "internal", "s"),
     ]
-    assert repr(read_spooled(write_spooled(items))) == repr(items)
-    assert read_spooled(b"") == []
+    assert repr([*spooled_items(write_spooled(items))]) == repr(items)
+    assert [*spooled_items(b"")] == []
     for broken in (b"{", b'{"i":"00"}', b'{"i":"x","k":true,"t":1,"n":"","a":{}}', b"\xff"):
         with pytest.raises(BadRequest):
-            read_spooled(broken)
+            list(spooled_items(broken))
 
 
 def test_bodies_may_be_compressed() -> None:

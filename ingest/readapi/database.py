@@ -314,13 +314,18 @@ class ReadDatabase:
             yield Answer(connection, statement, first, quick, until)
 
     async def pushed(
-        self, statement: PushedStatement, settings: Mapping[str, str], most_bytes: int
+        self,
+        statement: PushedStatement,
+        settings: Mapping[str, str],
+        most_bytes: int,
+        caller: Hashable,
     ) -> Page | None:
         """Run a statement of `ingest.pushed` in a read-only transaction of its own.
 
         Args:
             settings: set for this transaction only; it runs as the login itself.
             most_bytes: of the body.
+            caller: who asks: callers have their turns one after the other.
 
         Returns:
             None if it is longer.
@@ -334,7 +339,7 @@ class ReadDatabase:
             f" AS body, q.next_time, q.next_id FROM ({statement.sql}) AS q"
         )
         async with (
-            self._connection(self._pushes, self._longest_seconds) as connection,
+            self._connection(self._pushes, self._longest_seconds, caller) as connection,
             _transaction(connection, read_only=True),
         ):
             await _set(connection, self._all(settings, self._statement_seconds))

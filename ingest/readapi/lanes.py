@@ -12,8 +12,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from time import monotonic
+
+from ingest.readapi.problems import Problem
 
 OWN_CONNECTIONS = 1
 """For the catalogue and tenants' ids."""
@@ -67,6 +70,36 @@ class Turns:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class UnderWay:
+    """What every caller has under way, running or waiting: of functions, measures and events.
+
+    Args:
+        most_each: questions of one caller.
+    """
+
+    def __init__(self, most_each: int) -> None:
+        self._most_each = most_each
+        self._questions: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def one_more(self, who: Hashable) -> Iterator[None]:
+        """Count a question while the block lasts.
+
+        Raises:
+            Problem: 503, it is too much.
+        """
+        if self._questions[who] >= self._most_each:
+            message = "Too many questions of this key or role are under way"
+            raise Problem(503, "PGRST003", message, "The limit is api.questions_per_caller")
+        self._questions[who] += 1
+        try:
+            yield
+        finally:
+            self._questions[who] -= 1
+            if not self._questions[who]:
+                del self._questions[who]
 
 
 class Dear:

@@ -17,10 +17,11 @@ from ingest.pushed import (
     refused_by_database,
     statement_of,
 )
-from ingest.readapi.callers import Callers
+from ingest.readapi.callers import Caller, Callers
 from ingest.readapi.database import ReadDatabase
 from ingest.readapi.exchange import Exchange
 from ingest.readapi.forwarder import Forwarder
+from ingest.readapi.lanes import UnderWay
 from ingest.readapi.negotiate import Media
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, bad_query
@@ -38,10 +39,16 @@ class Pushes:
     """Answers both names, with every method."""
 
     def __init__(
-        self, database: ReadDatabase, callers: Callers, forwarder: Forwarder, settings: Settings
+        self,
+        database: ReadDatabase,
+        callers: Callers,
+        under_way: UnderWay,
+        forwarder: Forwarder,
+        settings: Settings,
     ) -> None:
         self._database = database
         self._callers = callers
+        self._under_way = under_way
         self._forwarder = forwarder
         self._most_bytes = min(settings.api.max_answer_bytes, LONGEST_PAGE_BYTES)
 
@@ -77,15 +84,17 @@ class Pushes:
         caller = await self._callers.caller_of(exchange.request, READ)
         try:
             query = parse_query(kind, exchange.request.rel_url.raw_query_string)
-            page = await self._page(query, caller.tenant_id)
+            with self._under_way.one_more(caller.counted_as):
+                page = await self._page(query, caller)
         except BadRequest as error:
             raise bad_query(str(error)) from None
         return Reply(200, page.body, page_headers(query, page))
 
-    async def _page(self, query: PushedQuery, tenant_id: int) -> Page:
-        settings = {"promgres.tenant_id": str(tenant_id)}
+    async def _page(self, query: PushedQuery, caller: Caller) -> Page:
+        statement, settings = statement_of(query), {"promgres.tenant_id": str(caller.tenant_id)}
+        who = caller.counted_as
         try:
-            page = await self._database.pushed(statement_of(query), settings, self._most_bytes)
+            page = await self._database.pushed(statement, settings, self._most_bytes, who)
         except asyncpg.PostgresError as error:
             ours = problem_of(error, authenticated=True)
             raise refused_by_database(query, error.sqlstate) or ours from error

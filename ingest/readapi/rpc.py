@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from ingest.readapi.database import Answer, ReadDatabase, TakesLong
 from ingest.readapi.directory import Directory
 from ingest.readapi.exchange import Exchange
 from ingest.readapi.functions import SCHEMA, Function
-from ingest.readapi.lanes import Dear, Memory
+from ingest.readapi.lanes import Dear, Memory, UnderWay
 from ingest.readapi.negotiate import RESULT_MEDIA, Media, choose_encoding, choose_media
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, too_long
@@ -82,13 +81,18 @@ class Rpc:
     """Answers `/rpc/<function>`."""
 
     def __init__(
-        self, database: ReadDatabase, directory: Directory, callers: Callers, settings: Settings
+        self,
+        database: ReadDatabase,
+        directory: Directory,
+        callers: Callers,
+        under_way: UnderWay,
+        settings: Settings,
     ) -> None:
         self._database = database
         self._directory = directory
         self._callers = callers
         self._settings = settings.api
-        self._under_way: Counter[Hashable] = Counter()
+        self._under_way = under_way
         self._memory = Memory(MOST_BUFFERED_BYTES)
         self._dear = Dear()
 
@@ -104,7 +108,7 @@ class Rpc:
         if exchange.method == "OPTIONS":
             return await self._options(exchange, name, caller.role)
         ask = await self._read(exchange, name)
-        with self._watched(exchange, caller), self._one_more(caller):
+        with self._watched(exchange, caller), self._under_way.one_more(caller.counted_as):
             try:
                 return await self._call(exchange, ask, caller)
             except asyncpg.PostgresError as error:
@@ -152,25 +156,6 @@ class Rpc:
             "request.cookies": json.dumps(dict(exchange.request.cookies)),
             "role": caller.role,
         }
-
-    @contextmanager
-    def _one_more(self, caller: Caller) -> Iterator[None]:
-        """Count what a caller has under way, running or waiting.
-
-        Raises:
-            Problem: 503, it is too much.
-        """
-        who = caller.counted_as
-        if self._under_way[who] >= self._settings.questions_per_caller:
-            message = "Too many questions of this key or role are under way"
-            raise Problem(503, "PGRST003", message, "The limit is api.questions_per_caller")
-        self._under_way[who] += 1
-        try:
-            yield
-        finally:
-            self._under_way[who] -= 1
-            if not self._under_way[who]:
-                del self._under_way[who]
 
     @contextmanager
     def _watched(self, exchange: Exchange, caller: Caller) -> Iterator[None]:

@@ -20,7 +20,7 @@ from ingest.readapi.database import ReadDatabase
 from ingest.readapi.directory import Directory
 from ingest.readapi.forwarder import MOST_CONNECTIONS, Forwarder
 from ingest.readapi.httpserver import refuse
-from ingest.readapi.lanes import all_connections
+from ingest.readapi.lanes import UnderWay, all_connections
 from ingest.readapi.metrics import PoolCollector
 from ingest.readapi.pushes import Pushes
 from ingest.readapi.rpc import Rpc
@@ -58,9 +58,10 @@ class ReadServer:
         self._tenancy = Tenancy(self._tenants, settings.auth)
         directory = Directory(self._database)
         callers = Callers(self._tenancy.gate, Tokens(secret), directory)
-        rpc = Rpc(self._database, directory, callers, settings)
+        under_way = UnderWay(settings.api.questions_per_caller)
+        rpc = Rpc(self._database, directory, callers, under_way, settings)
         self._forwarder = Forwarder(settings)
-        pushes = Pushes(self._database, callers, self._forwarder, settings)
+        pushes = Pushes(self._database, callers, under_way, self._forwarder, settings)
         self._collector = PoolCollector(lambda: self._database.connections)
         pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)

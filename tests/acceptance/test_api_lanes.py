@@ -132,8 +132,11 @@ async def test_one_caller_has_so_many_under_way(prepared: Database) -> None:
         refused = await api.get("who")
         assert (refused.status, refused.json["code"]) == (503, "PGRST003")
         assert refused.headers["Retry-After"] == "1"
+        assert (await api.request("GET", "/api/v1/measure?name=m")).status == 503
         assert (await api.get("who", token(role="writer"))).status == 200
         assert not any(task.done() for task in tasks)
+    async with running_api(prepared, questions_per_caller=1) as api:
+        assert (await api.request("GET", "/api/v1/measure?name=m")).status == 200
 
 
 async def test_slow_questions_are_said_without_their_arguments(

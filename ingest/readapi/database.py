@@ -25,18 +25,14 @@ from ingest.readapi.problems import Problem, database_away, no_role
 from ingest.readapi.statement import ROW_ENDS, Statement
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import CleanConnection, Pool, wait_for_server
-from ingest.storage.reading import (
-    DEAR_NICENESS,
-    QUICK_NICENESS,
-    Batch,
-    first_batch,
-    make_nicer,
-    next_batch,
-)
+from ingest.storage.reading import Batch, first_batch, next_batch
 from ingest.storage.session import READING, SET
 
 if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+NAME, DEAR_NAME = "promgres api", "promgres api dear"
+"""What connections are called, by which `promgres up` knows whom to make nicer (sql/embedded)."""
 
 MOST_WAITING = 1000
 """Requests that may wait for a connection; the next one is told to come back."""
@@ -176,16 +172,15 @@ class ReadDatabase:
         self._leaving: set[asyncio.Task[None]] = set()
         size = settings.api.pool_size
         dear = dear_connections(size)
-        self._quick = self._lane(size, QUICK_NICENESS)
-        self._dear = self._lane(dear, DEAR_NICENESS) if dear else self._quick
+        self._quick = self._lane(size)
+        self._dear = self._lane(dear, DEAR_NAME) if dear else self._quick
         self._writes = Turns(max(1, size // 2))
-        self._pushes = self._lane(PUSH_CONNECTIONS, QUICK_NICENESS)
+        self._pushes = self._lane(PUSH_CONNECTIONS)
         self._own = self._lane(OWN_CONNECTIONS)
         self._lanes = [self._quick, self._dear, self._pushes, self._own]
 
-    def _lane(self, most: int, niceness: int = 0) -> _Lane:
+    def _lane(self, most: int, name: str = NAME) -> _Lane:
         async def greet(connection: Any) -> None:
-            make_nicer(connection, niceness)
             if self._notices is None:
                 self._notices = await _notices(connection)
 
@@ -197,7 +192,7 @@ class ReadDatabase:
             timeout=self._connect_seconds,
             connection_class=CleanConnection,
             init=greet,
-            server_settings={"application_name": "promgres api"},
+            server_settings={"application_name": name},
         )
         return _Lane(pool, most)
 

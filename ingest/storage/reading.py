@@ -1,18 +1,12 @@
-"""What a reader needs of a connection: answers in batches, and a backend that makes way for
-ingestion."""
+"""What a reader needs of a connection: answers in batches."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import asyncpg
-
-QUICK_NICENESS, DEAR_NICENESS = 5, 10
-"""Of backends that answer questions: they get a third and a tenth of what one that writes gets."""
 
 
 class Batch(NamedTuple):
@@ -48,16 +42,3 @@ async def next_batch(connection: Any, more: Any, rows: int) -> Batch:
     """The next rows of the statement that was executed last."""
     found, _, is_complete = await connection._protocol.execute(more, "", rows, True, None)
     return Batch(found, None if is_complete else more)
-
-
-def make_nicer(connection: Any, niceness: int) -> None:
-    """Give the backend of a connection less of the processors, where it is a process of this
-    machine that we may touch: embedded PostgreSQL, run by the same user."""
-    backend = connection.get_server_pid()
-    if not isinstance(connection._addr, str):  # TCP: its process may be anywhere
-        return
-    try:
-        if Path(f"/proc/{backend}/cmdline").read_bytes().startswith(b"postgres:"):
-            os.setpriority(os.PRIO_PROCESS, backend, niceness)
-    except OSError:  # another system, another container, another user
-        return

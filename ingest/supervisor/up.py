@@ -138,7 +138,10 @@ async def _run(
     except ServiceEnded as error:
         raise OperatorError(f"{error}; it says why above") from None
     Output(sys.stdout).write(welcome(settings, url if settings.embedded else None) + "\n")
-    await keeper.watch()
+    watching = [keeper.watch()]
+    if database is not None:
+        watching.append(tasks.keep("readers' niceness", database.keep_readers_nice))
+    await _together(*watching)
 
 
 async def _together(*work: Coroutine[Any, Any, object]) -> None:

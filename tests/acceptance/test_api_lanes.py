@@ -17,7 +17,7 @@ CREATE FUNCTION api.dream(p_seconds float8) RETURNS void
 LANGUAGE sql STABLE AS $$ SELECT pg_sleep(p_seconds) $$"""
 BUSY = """
 SELECT count(*) FROM pg_stat_activity
-WHERE application_name = 'promgres api' AND state <> 'idle' AND datname = current_database()"""
+WHERE application_name LIKE 'promgres api%' AND state <> 'idle' AND datname = current_database()"""
 LONG = 100
 
 

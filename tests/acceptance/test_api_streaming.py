@@ -21,7 +21,7 @@ LANGUAGE sql STABLE
 AS $$ SELECT i, repeat('ü', p_length - 1) || i FROM generate_series(1, p_count) i $$"""
 ENDS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name = 'promgres api' AND state <> 'idle' AND datname = current_database()"""
+WHERE application_name LIKE 'promgres api%' AND state <> 'idle' AND datname = current_database()"""
 
 
 @pytest.fixture

@@ -22,7 +22,14 @@ from tests.support.processes import (
     run,
     user_group,
 )
-from tests.support.up import Up, newest_values, one_line, psql, write_sample
+from tests.support.up import (
+    Up,
+    assert_readers_make_way,
+    newest_values,
+    one_line,
+    psql,
+    write_sample,
+)
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -93,6 +100,19 @@ def test_an_ordinary_user_runs_all_of_it(data_dir: Path, python: Path) -> None:
         assert up.stop() == 0
     assert processes_of(data_dir) == []
     assert mode(data_dir) == 0o700
+
+
+def test_readers_of_an_ordinary_user_make_way(data_dir: Path, python: Path) -> None:
+    data_dir.mkdir(mode=0o700)
+    os.chown(data_dir, pwd.getpwnam(ORDINARY).pw_uid, int(user_group(ORDINARY)))
+    ask = (python, PROMGRES, "psql", "--data-dir", data_dir, "-X", "-A", "-t", "-c")
+
+    def sql(query: str) -> str:
+        return run(*ask, query, user=ORDINARY, env=importable()).stdout.strip()
+
+    with Up(data_dir, user=ORDINARY, program=(python, PROMGRES), env=importable()) as up:
+        assert_readers_make_way(up, sql)
+        assert up.stop() == 0
 
 
 def test_root_s_data_directory_is_not_an_ordinary_user_s(data_dir: Path, python: Path) -> None:

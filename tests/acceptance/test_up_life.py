@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -21,7 +23,14 @@ from tests.support.processes import (
     run,
     wait_until,
 )
-from tests.support.up import Up, newest_values, one_line, psql, write_sample
+from tests.support.up import (
+    Up,
+    assert_readers_make_way,
+    newest_values,
+    one_line,
+    psql,
+    write_sample,
+)
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -53,6 +62,13 @@ def test_it_says_where_it_is_and_what_to_type_next(data_dir: Path) -> None:
         assert write_sample(sides, "up_answers", 42.5) == 204
         assert newest_values(sides) == {"up_answers": "42.5"}
         assert up.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all are alike")
+def test_readers_make_way_for_ingestion(data_dir: Path) -> None:
+    with Up(data_dir) as up:
+        assert_readers_make_way(up, partial(psql, data_dir))
+        assert up.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

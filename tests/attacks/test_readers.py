@@ -29,7 +29,7 @@ FUNCTIONS = (
 ENDLESS = "burn?p_count=100000000000"
 BUSY = """
 SELECT count(*) FROM pg_stat_activity
-WHERE application_name = 'promgres api' AND state = 'active' AND query LIKE '%"burn"%'"""
+WHERE application_name LIKE 'promgres api%' AND state = 'active' AND query LIKE '%"burn"%'"""
 SECONDS = 120
 
 

@@ -95,7 +95,7 @@ async def _end_the_nap(api: Client) -> None:
     while not ended:
         ended = await api.sql(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE application_name = 'promgres api' AND query LIKE '%\"nap\"%'"
+            " WHERE application_name LIKE 'promgres api%' AND query LIKE '%\"nap\"%'"
             " AND state = 'active'"
         )
 

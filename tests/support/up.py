@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import psutil
 
-from tests.support.processes import PROMGRES, Program, command, descendants, get
+from tests.support.processes import (
+    PROMGRES,
+    Program,
+    command,
+    descendants,
+    get,
+    wait_until,
+)
 from tests.support.remote_write import payload, send, series, snappy
 
 
@@ -91,6 +101,51 @@ def psql(data_dir: Path, query: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def assert_readers_make_way(up: Up, sql: Callable[[str], str]) -> None:
+    """The backends of questions are nicer than those of samples, of dear ones the nicest; a process
+    that only looks like one is left alone."""
+    sides = up.wait_until_ready()
+    server = up.postmaster()
+    sql(
+        "CREATE FUNCTION api.dream(p_seconds float8) RETURNS void LANGUAGE sql STABLE"
+        " AS 'SELECT pg_sleep(p_seconds)'; GRANT EXECUTE ON FUNCTION api.dream TO web_anon"
+    )
+    wait_until(lambda: get(f"{sides.read}/rpc/dream?p_seconds=0")[0] == 204, 60)
+    wait_until(lambda: write_sample(sides, "served_first", 1) == 204, 60)
+    dear = http.client.HTTPConnection(urlsplit(sides.read).netloc)
+    dear.request("GET", "/rpc/dream?p_seconds=29")
+    title = command(next(each for each in server.children() if "promgres_api" in command(each)))
+    double = ("bash", "-c", 'exec -a "$0" sleep 600', title)
+    user = None if server.uids().real == os.geteuid() else server.username()
+    with Program(*double, user=user) as stranger:
+        wait_until(lambda: command(psutil.Process(stranger.pid)).startswith(title), 60)
+        wanted = {"promgres ingest": {(0, 0)}, "promgres api": {(5, 5)}}
+        wanted["promgres api dear"] = {(10, 10)}
+        least = server.nice()
+        wait_until(lambda: _nicenesses(sql, least) == wanted, 60, "they make way")
+        assert psutil.Process(stranger.pid).nice() == os.getpriority(os.PRIO_PROCESS, 0)
+    dear.close()
+
+
+def _nicenesses(sql: Callable[[str], str], least: int) -> dict[str, set[tuple[int, int]]]:
+    """By application, what its backends have in /proc/PID/stat, more than `least`, and what their
+    sessions have."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    query = (
+        "SELECT pid, application_name FROM pg_stat_activity"
+        " WHERE application_name = 'promgres ingest' OR application_name LIKE 'promgres api%'"
+    )
+    for line in sql(query).splitlines():
+        pid, _, application = line.partition("|")
+        with suppress(OSError):
+            process = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[16])
+            session, file = process - least, Path(f"/proc/{pid}/autogroup")
+            if file.exists():
+                session = int(file.read_text().rpartition("nice ")[2])
+            found.setdefault(application, set()).add((process - least, session))
+    return found
 
 
 def one_line(stderr: str) -> str:

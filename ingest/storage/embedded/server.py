@@ -26,6 +26,7 @@ from ingest.storage.embedded.layout import (
     addressable_socket_dir,
     socket_url,
 )
+from ingest.storage.embedded.niceness import LOOK_SECONDS, Niceness
 from ingest.storage.embedded.orphans import clear_files, cluster_name, stop_orphans
 from ingest.storage.embedded.programs import Programs, choose_programs, reachable_programs
 from ingest.users import SOCKET_GROUP, Side, User
@@ -128,6 +129,16 @@ class EmbeddedPostgres:
             await connection.execute(read_sql("embedded/ingest_login.sql"))
         finally:
             await connection.close()
+
+    async def keep_readers_nice(self) -> None:
+        """Have backends that answer questions make way for those that write, until cancelled.
+        Started once."""
+        title = f"postgres: {cluster_name(self._layout.cluster)}:"
+        niceness = Niceness(title, self.url, server_account(self._layout.cluster).uid)
+        while True:
+            if self._process and self._process.returncode is None:
+                await niceness.look(self._process.pid)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def wait(self) -> int:
         """Wait until the server has ended; its exit status, negative for a signal."""

@@ -13,8 +13,8 @@
         └── startup.log         what the server says before its log is open
 
 `server` puts it together: who runs it (`account`), with which binaries (`programs`), what was left
-behind by a parent that died (`orphans`), what readers get of the processors (`niceness`). As root, the write side gets its folder from `datadir`,
-and both sides their users from `account`.
+behind by a parent that died (`orphans`), what readers get of the processors (`niceness`). As root,
+the write side gets its folder from `datadir`, and both sides their users from `account`.
 """
 
 from ingest.storage.embedded.account import Account, users_of

@@ -122,8 +122,8 @@ async def _pool(url: str, settings: Settings) -> AsyncIterator[Pool]:
         yield pool
     except asyncpg.InsufficientPrivilegeError as error:
         raise MigrationError(
-            f"the user of the database URL may not do this: {error}; connect as the database's "
-            "owner with CREATEROLE, or as a member of promgres_owner"
+            f"the user of the database URL may not do this: {_one_line(error)}; connect as who"
+            " ran the first `promgres migrate` (the owner, with CREATEROLE), or as a superuser"
         ) from error
     except asyncpg.PostgresError as error:
         raise operator_error(error) from error
@@ -241,5 +241,4 @@ async def _apply_policies(connection: AnyConnection, settings: Settings) -> None
 
 
 def _one_line(error: asyncpg.PostgresError) -> str:
-    parts = [str(error), error.detail or "", error.hint or "", error.context or ""]
-    return " ".join(" ".join(parts).split())
+    return " ".join(f"{error} {error.context or ''}".split())  # its text has detail and hint

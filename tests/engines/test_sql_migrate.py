@@ -237,6 +237,17 @@ async def test_an_ordinary_user_with_createrole(fresh_cluster: Cluster) -> None:
     await execute(managed.url, "GRANT promgres_owner TO second")
     second = Database(fresh_cluster.url("managed", "second"), "postgres")
     assert (await migrate(second.url, second.settings())).applied == []
+    # But for what brings a role of ours: that takes who made the others, and is said in one line.
+    await execute(
+        fresh_cluster.url("managed"),
+        "DROP OWNED BY sql_reader, promgres_reader",
+        "DROP ROLE promgres_reader, sql_reader",
+    )
+    with pytest.raises(MigrationError, match="user of the database URL may not do this") as refused:
+        await migrate(second.url, second.settings())
+    assert "\n" not in str(refused.value)
+    assert "first `promgres migrate`" in str(refused.value)
+    await migrate(managed.url, settings, repair=True)
 
 
 async def test_the_api_login_gets_its_password(empty_postgres_db: Database) -> None:

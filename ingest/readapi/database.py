@@ -468,10 +468,10 @@ async def _transaction(connection: Proxy, read_only: bool) -> AsyncIterator[None
     try:
         try:
             yield
-        except Exception:
+            await connection.execute("COMMIT" + END)
+        except Exception:  # of a COMMIT, too: what is deferred until then may be refused
             await connection.execute("ROLLBACK" + END)
             raise
-        await connection.execute("COMMIT" + END)
     except CONNECTION_ERRORS:
         _end(connection)
         raise

@@ -115,6 +115,27 @@ async def test_a_session_is_clean_for_the_next_request(postgres_db: Database) ->
         assert await api.sql(held) == 0
 
 
+REFUSED_AT_ITS_COMMIT = (
+    "CREATE TABLE app.unique_later (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+    """
+CREATE FUNCTION api.twice() RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER AS $$
+    SELECT pg_advisory_lock(42);
+    INSERT INTO app.unique_later VALUES (1), (1)
+$$""",
+    "GRANT EXECUTE ON FUNCTION api.twice() TO web_anon",
+)
+
+
+async def test_a_session_is_clean_after_a_commit_that_is_refused(postgres_db: Database) -> None:
+    await add_functions(postgres_db)
+    async with running_api(postgres_db, pool_size=1) as api:
+        await api.sql(*REFUSED_AT_ITS_COMMIT)
+        assert (await api.post("twice")).status == 409
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 42"
+        assert await api.sql(held) == 0
+
+
 async def test_requests_at_the_same_time_do_not_mix(api: Client) -> None:
     acme = await api.sql("SELECT tenant_id::text FROM app.tenant WHERE name = 'acme'")
 

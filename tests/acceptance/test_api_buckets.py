@@ -85,6 +85,19 @@ async def test_functions_of_users_too_with_their_defaults(bounded: Client) -> No
     assert (await bounded.get("other", p_interval=1, p_from=1, p_to=9)).text == "1"
 
 
+async def test_a_page_of_them_is_as_long_as_it_is(bounded: Client) -> None:
+    await bounded.sql(
+        "CREATE FUNCTION api.words(p_interval interval, p_from timestamptz, p_to timestamptz,"
+        " p_limit text DEFAULT 'none') RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'",
+    )
+    for call in (bounded.get, bounded.post):
+        assert (await call("get_measure_buckets", p_interval="1 minute")).text == "[]"
+        assert (await call("words", p_interval="1 day", **YEAR)).text == "1"
+        assert (await call("words", p_interval="1 us", **YEAR)).status == 400
+    answer = await bounded.post("get_measure_buckets", p_interval="1 minute", p_limit=None)
+    assert (answer.status, answer.json["code"]) == (400, "PGRSTX02")
+
+
 async def test_the_limit_is_a_setting(postgres_db: Database) -> None:
     async with running_api(postgres_db, max_buckets=10) as api:
         await _passes(api, p_interval="1 day", p_from="2026-01-01", p_to="2026-01-11")

@@ -137,7 +137,7 @@ def test_a_daemon_killed_in_the_middle_loses_and_repeats_nothing(
         thread = threading.Thread(target=record)
         thread.start()
         assert started.wait(60)
-        child(stack.program.pid, "promgres", "ingest").kill()
+        child(stack.program.pid, "promgres ingest").kill()
         thread.join(120)
         assert not thread.is_alive()
         assert client.flush(120)

@@ -22,7 +22,7 @@ ROUNDS = 3
 def run() -> dict[str, float]:
     """Growth of the process from few series to many, all of them written three times."""
     with running_stack() as stack:
-        writer = psutil.Process(child(stack.program.pid, "promgres", "ingest").pid)
+        writer = psutil.Process(child(stack.program.pid, "promgres ingest").pid)
         asyncio.run(_send(stack, 0, WARM_UP_SERIES))
         before = writer.memory_info().rss
         asyncio.run(_send(stack, WARM_UP_SERIES, SERIES))

@@ -71,7 +71,7 @@ def _kill(stack: Stack, client: Client) -> None:
     """End the write side without warning once half of the events are acknowledged."""
     while client.acknowledged < EVENTS // 2:
         time.sleep(0.01)
-    child(stack.program.pid, "promgres", "ingest").kill()
+    child(stack.program.pid, "promgres ingest").kill()
 
 
 async def _count(stack: Stack, name: str) -> tuple[int, int]:

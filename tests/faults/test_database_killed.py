@@ -76,7 +76,7 @@ async def test_without_the_spool_senders_get_503_and_lose_nothing() -> None:
 async def test_the_write_side_ends_under_load(number: signal.Signals) -> None:
     with running_stack() as stack, load(stack, 8) as sender:
         await grown(stack)
-        child(stack.program.pid, "promgres", "ingest").send_signal(number)  # `up` starts another
+        child(stack.program.pid, "promgres ingest").send_signal(number)  # `up` starts another
         sender.wait()
         report = json.loads(sender.stdout)
         assert report["acknowledged"] == report["sent"], report

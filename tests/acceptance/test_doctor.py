@@ -31,9 +31,9 @@ from tests.support.up import Up, one_line, psql, write_sample
 pytestmark = pytest.mark.timeout(180)
 
 ALL_CHECKS = [
-    "database", "login", "engine", "migrations", "roles", "grants", "read login", "keys",
-    "durability", "rollups", "partitions", "staging", "retention", "indexes", "transactions",
-    "vacuum", "connections", "clock", "spool", "disk", "write side", "accounts", "read side",
+    "database", "login", "engine", "migrations", "objects", "roles", "grants", "read login",
+    "keys", "durability", "rollups", "partitions", "staging", "retention", "indexes",
+    "transactions", "vacuum", "connections", "clock", "spool", "disk", "write side", "accounts", "read side",
     "open doors",
 ]  # fmt: skip
 """Of engine postgres with both sides running, in the order of the table."""
@@ -214,7 +214,7 @@ async def test_both_engines_under_a_write_side(engine_db: Database, open_path: P
     problems = {name for name, each in found.items() if each["level"] == "problem"}
     unsafe = {"durability"} if engine_db.engine == "postgres" else set()
     assert problems == unsafe, [found[name] for name in problems]
-    assert found["accounts"]["what"] == "add up: 1 sample since its start, 0 refused"
+    assert found["accounts"]["what"] == "add up: 1 sample since its start, 0 unavailable"
 
 
 async def test_a_database_that_keeps_everybody_waiting(

@@ -27,7 +27,7 @@ import yaml
 from tests.support.compose import ROOT, Stack, missing_programs
 from tests.support.databases import Database, blocking, execute
 from tests.support.postgres import start_cluster
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import free_port, public_directory, wait_until
 from tests.support.remote_write import HEADERS, payload, send, series, snappy
 
 OURS = ("migrate", "ingest", "api", "caddy")
@@ -84,15 +84,17 @@ class Reply:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running() -> Iterator[Running]:
     """All of it, on a PostgreSQL that asks for passwords."""
     _require(missing_programs())
     port = free_port()
     cluster = start_cluster(port, VARIABLES["POSTGRES_PASSWORD"])
     try:
         blocking(execute(cluster.url("postgres"), "CREATE DATABASE promgres"))
-        directory = tmp_path_factory.mktemp("compose")
-        with Stack(directory, VARIABLES, {"timescaledb": port}) as stack:
+        with (
+            public_directory() as directory,
+            Stack(directory, VARIABLES, {"timescaledb": port}) as stack,
+        ):
             stack.up()
             yield Running(stack, port)
     finally:
@@ -176,7 +178,7 @@ def test_the_end(running: Running) -> None:
     assert stack.down() == dict.fromkeys(stack.programs, 0)
 
 
-def test_what_is_ours_runs_on_timescaledb(empty_timescale_db: Database, tmp_path: Path) -> None:
+def test_what_is_ours_runs_on_timescaledb(empty_timescale_db: Database, open_path: Path) -> None:
     _require(missing_programs(OURS))
     port = urlsplit(empty_timescale_db.url).port
     assert port
@@ -185,7 +187,7 @@ def test_what_is_ours_runs_on_timescaledb(empty_timescale_db: Database, tmp_path
         "PROMGRES_API_DATABASE_URL": empty_timescale_db.api_url,
         "PROMGRES_DATABASE__STATEMENT_CACHE_SIZE": "0",
     }
-    with Stack(tmp_path, VARIABLES, {"timescaledb": port}, OURS, one_backend) as stack:
+    with Stack(open_path, VARIABLES, {"timescaledb": port}, OURS, one_backend) as stack:
         stack.up()
         assert "engine timescaledb" in stack.programs["migrate"].output
         _goes_through(stack)

@@ -71,9 +71,9 @@ async def made(cluster: Cluster, options: str) -> AsyncIterator[Database]:
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1252", "EUC_JP"])
-async def test_another_encoding(cluster: Cluster, encoding: str, tmp_path: Path) -> None:
+async def test_another_encoding(cluster: Cluster, encoding: str, open_path: Path) -> None:
     async with made(cluster, f"ENCODING '{encoding}' LOCALE 'C'") as database:
-        said = refused(database.url, "migrate", folder=tmp_path)
+        said = refused(database.url, "migrate", folder=open_path)
         assert encoding in said
         assert "UTF8" in said
         async with connect(database) as connection:
@@ -82,7 +82,7 @@ async def test_another_encoding(cluster: Cluster, encoding: str, tmp_path: Path)
 
 @pytest.mark.parametrize("input_", ["like it", "the real one"])
 async def test_the_old_stack_is_there(
-    empty_postgres_db: Database, input_: str, tmp_path: Path
+    empty_postgres_db: Database, input_: str, open_path: Path
 ) -> None:
     database = empty_postgres_db
     await execute(database.url, *(LIKE_THE_OLD_STACK if input_ == "like it" else _old_stack()))
@@ -94,7 +94,7 @@ async def test_the_old_stack_is_there(
     owners = database.url.replace("//postgres@", f"//{login}@")
     for url in (database.url, owners):
         for command in (("migrate",), ("migrate", "status"), ("up",)):
-            said = refused(url, *command, folder=tmp_path)
+            said = refused(url, *command, folder=open_path)
             assert "internal (of postgres), such as internal." in said
             assert "CREATE DATABASE" in said
     async with connect(database) as connection:
@@ -114,33 +114,35 @@ def _old_stack() -> list[str]:
 
 @pytest.mark.parametrize("command", WRITING, ids=" ".join)
 async def test_a_read_only_database(
-    postgres_db: Database, command: tuple[str, ...], tmp_path: Path
+    postgres_db: Database, command: tuple[str, ...], open_path: Path
 ) -> None:
     await _set(postgres_db, "default_transaction_read_only", "on")
-    said = refused(postgres_db.url, *command, folder=tmp_path)
+    said = refused(postgres_db.url, *command, folder=open_path)
     assert "read-only" in said or "default_transaction_read_only" in said
 
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "idle_in_transaction_session_timeout"])
-async def test_limits_that_leave_no_time(postgres_db: Database, limit: str, tmp_path: Path) -> None:
+async def test_limits_that_leave_no_time(
+    postgres_db: Database, limit: str, open_path: Path
+) -> None:
     await _set(postgres_db, limit, "1ms")
     for command in ANY:
-        said = refused(postgres_db.url, *command, folder=tmp_path)
+        said = refused(postgres_db.url, *command, folder=open_path)
         assert limit in said, (command, said)
 
 
-async def test_pgbouncer_with_statement_caches(postgres_db: Database, tmp_path: Path) -> None:
+async def test_pgbouncer_with_statement_caches(postgres_db: Database, open_path: Path) -> None:
     with pgbouncer(postgres_db) as url:
         other = await asyncpg.connect(url)  # what it has prepared stays in the server's session
         for number in range(1, 40):
             await other.execute(f"PREPARE __asyncpg_stmt_{number:x}__ AS SELECT 1")
         await other.close()
         for command in ANY:
-            said = refused(url, *command, folder=tmp_path)
+            said = refused(url, *command, folder=open_path)
             assert "database.statement_cache_size = 0" in said
         env = {
             "PROMGRES_DATABASE_URL": url,
-            "PROMGRES_DATA_DIR": str(tmp_path),
+            "PROMGRES_DATA_DIR": str(open_path),
             "PROMGRES_LISTEN": "127.0.0.1:0",
             "PROMGRES_DATABASE__STATEMENT_CACHE_SIZE": "0",
             "PROMGRES_LOG_FORMAT": "json",

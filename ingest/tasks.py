@@ -93,6 +93,10 @@ def end_process(name: str) -> None:
     os._exit(1)
 
 
+def go_on(name: str) -> None:
+    """For work that is of use and not needed: nothing ends for its sake, it is only begun again."""
+
+
 async def keep(
     name: str,
     work: Work,

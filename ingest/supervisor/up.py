@@ -64,7 +64,7 @@ async def up(settings: Settings, config_file: Path | None, migrate: Migrate) -> 
         reserve.look()  # where the disk is full, the database needs it now
         keeper, signals = Keeper(), Signals()
         background = [
-            asyncio.ensure_future(tasks.keep("reserve", reserve.keep)),
+            asyncio.ensure_future(tasks.keep("reserve", reserve.keep, give_up=tasks.go_on)),
             asyncio.ensure_future(tasks.tell_now_and_then()),
         ]
         work = asyncio.ensure_future(_run(settings, config_file, migrate, keeper, ties))
@@ -140,7 +140,8 @@ async def _run(
     Output(sys.stdout).write(welcome(settings, url if settings.embedded else None) + "\n")
     watching = [keeper.watch()]
     if database is not None:
-        watching.append(tasks.keep("readers' niceness", database.keep_readers_nice))
+        nice = tasks.keep("readers' niceness", database.keep_readers_nice, give_up=tasks.go_on)
+        watching.append(nice)
     await _together(*watching)
 
 

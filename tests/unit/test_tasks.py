@@ -52,6 +52,14 @@ def test_what_ends_is_counted_and_begun_again(loop: VirtualLoop, error: BaseExce
     assert not kept.done()
 
 
+def test_what_is_not_needed_ends_nothing(loop: VirtualLoop) -> None:
+    worker = Worker(3 * MOST_ENDS, OSError("no /proc"))
+    kept = loop.create_task(keep("of use", worker, give_up=tasks.go_on))
+    loop.advance(4 * MOST_ENDS * LONGEST_PAUSE_SECONDS)
+    assert worker.begun == 3 * MOST_ENDS + 1
+    assert not kept.done()
+
+
 def test_what_returns_has_done_its_work(loop: VirtualLoop) -> None:
     async def work() -> None:
         await asyncio.sleep(1)

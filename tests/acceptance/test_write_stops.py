@@ -77,10 +77,10 @@ async def count(database: Database, name: str) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_body_that_arrives_while_it_ends_is_stored(
-    postgres_db: Database, tmp_path: Path, number: signal.Signals
+    postgres_db: Database, open_path: Path, number: signal.Signals
 ) -> None:
     """It was thrown away, and answered 503 after 25 s."""
-    with write_side(postgres_db, tmp_path) as (program, address):
+    with write_side(postgres_db, open_path) as (program, address):
         request = HalfARequest(address, "late")
         wait_until(lambda: _requests_under_way(address), what="the head is read")
         program.send(number)
@@ -92,9 +92,9 @@ def test_a_body_that_arrives_while_it_ends_is_stored(
 
 
 def test_a_body_that_does_not_arrive_is_not_waited_for(
-    postgres_db: Database, tmp_path: Path
+    postgres_db: Database, open_path: Path
 ) -> None:
-    with write_side(postgres_db, tmp_path) as (program, address):
+    with write_side(postgres_db, open_path) as (program, address):
         request = HalfARequest(address, "never")
         wait_until(lambda: _requests_under_way(address), what="the head is read")
         program.send(signal.SIGTERM)
@@ -104,24 +104,24 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(
 
 
 def test_what_the_database_does_not_confirm_is_spooled_before_the_end(
-    postgres_db: Database, tmp_path: Path
+    postgres_db: Database, open_path: Path
 ) -> None:
     """Though `spool.after` is far away; the next one writes it back."""
-    with write_side(postgres_db, tmp_path, PROMGRES_SPOOL__AFTER="20") as (program, address):
+    with write_side(postgres_db, open_path, PROMGRES_SPOOL__AFTER="20") as (program, address):
         blocking(_hold_while(postgres_db, program, address))
-    with write_side(postgres_db, tmp_path):
+    with write_side(postgres_db, open_path):
         wait_until(lambda: blocking(count(postgres_db, "held")) == 1, 60, "it is written back")
 
 
-def test_an_orphan_answers_and_ends(postgres_db: Database, tmp_path: Path) -> None:
+def test_an_orphan_answers_and_ends(postgres_db: Database, open_path: Path) -> None:
     """The parent is gone: the next one waits for us."""
-    pipe = tmp_path / "lifeline"
+    pipe = open_path / "lifeline"
     os.mkfifo(pipe)
     address = f"127.0.0.1:{free_port()}"
     script = f'exec 7<>"{pipe}" 8<"{pipe}"; exec 7>&-; exec "{PROMGRES}" ingest'
     env = {
         **postgres_db.environment(),
-        "PROMGRES_DATA_DIR": str(tmp_path / "data"),
+        "PROMGRES_DATA_DIR": str(open_path / "data"),
         "PROMGRES_LISTEN": address,
         "PROMGRES_LIFELINE_FD": "8",
     }

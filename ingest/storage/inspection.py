@@ -17,7 +17,13 @@ from ingest.storage.session import READING, set_sql
 
 MOST_SECONDS_TO_CONNECT = 5.0
 
-LIMITS = set_sql({**READING, "statement_timeout": "10s", "lock_timeout": "1s"})
+AS_IT_IS = ("synchronous_commit",)
+"""What the doctor looks at in its own session: what the server, the database or the role says."""
+
+LIMITS = set_sql(
+    {name: value for name, value in READING.items() if name not in AS_IT_IS}
+    | {"statement_timeout": "10s", "lock_timeout": "1s"}
+)
 """Names in answers come with their schema, because no schema of ours is on the path."""
 
 ENDED_SQLSTATES = ("08", "57P")

@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
+from ingest.readapi import rpc
 from ingest.readapi.lanes import dear_connections
 from tests.support.databases import Database
 from tests.support.processes import PROMGRES, Program
@@ -140,26 +143,22 @@ async def test_one_caller_has_so_many_under_way(prepared: Database) -> None:
 
 
 async def test_slow_questions_are_said_without_their_arguments(
-    prepared: Database, capsys: pytest.CaptureFixture[str]
+    prepared: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = LogCapture()
+    monkeypatch.setattr(rpc, "log", structlog.wrap_logger(None, processors=[said]))
     bounds = {"slow_seconds": 0.05, "statement_timeout_seconds": 0.3}
     async with running_api(prepared, **bounds) as api:
         await api.sql(
             "CREATE FUNCTION api.hidden(p_secret text, p_seconds float8) RETURNS void"
             " LANGUAGE sql STABLE AS $$ SELECT pg_sleep(p_seconds) $$"
         )
-        capsys.readouterr()
         await api.get("who")
         await api.get("hidden", p_secret="hush", p_seconds=0.1)
         await api.get("hidden", token(role="writer", tenant="acme"), p_secret="hush", p_seconds=9)
-    said = [line for line in capsys.readouterr().out.splitlines() if "function=hidden" in line]
-    assert len(said) == 2
-    slow, ended = said
-    assert "a slow question" in slow
-    assert "function=hidden" in slow
-    assert "role=web_anon" in slow
-    assert "tenant=default" in slow
-    assert "a question was ended by its time" in ended
-    assert "role=writer" in ended
-    assert "tenant=acme" in ended
-    assert "hush" not in slow + ended
+    slow, ended = (each for each in said.entries if each["function"] == "hidden")
+    assert slow["event"] == "a slow question"
+    assert (slow["role"], slow["tenant"]) == ("web_anon", "default")
+    assert ended["event"] == "a question was ended by its time"
+    assert (ended["role"], ended["tenant"]) == ("writer", "acme")
+    assert "hush" not in str(said.entries)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -35,7 +36,8 @@ from tests.support.senders import (
 
 SOAK_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "12"))
 ALL_TIME = {"p_from": "2020-01-01T00:00:00Z", "p_to": "2100-01-01T00:00:00Z"}
-EACH_SECOND = {"p_interval": "1 second", **ALL_TIME}
+LATELY = {"p_from": (datetime.now(UTC) - timedelta(days=5)).isoformat()}
+EACH_SECOND = {"p_interval": "1 second", **ALL_TIME, **LATELY}
 EVER = {"p_interval": "1000 years", **ALL_TIME}
 
 pytestmark = pytest.mark.timeout(SOAK_SECONDS + 240)

@@ -287,7 +287,7 @@ async def test_a_backfill_of_one_metric_costs_the_others_nothing(postgres_db: Da
             await samples.copy([(hour, late, 1.0, None) for hour in hours[start : start + 2000]])
         beside = await _cost(samples, "settled")
         assert beside[:2] == (360, 0)
-        assert beside[2] <= 2 * pages, (pages, beside)
+        assert beside[2] <= max(2 * pages, 200), (pages, beside)  # raw: a page a sample
 
 
 async def test_live_buckets_are_read_in_one_pass(postgres_db: Database) -> None:

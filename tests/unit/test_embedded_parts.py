@@ -26,6 +26,7 @@ from ingest.storage.embedded.processes import (
     socket_answers,
     works_in,
 )
+from tests.support.processes import wait_until
 
 
 def test_a_missing_data_directory_is_made_and_closed_to_lookers(tmp_path: Path) -> None:
@@ -81,7 +82,11 @@ def test_the_kernel_says_who_listens_at_a_socket(tmp_path: Path) -> None:
 def test_processes_are_seen_with_their_command_lines(tmp_path: Path) -> None:
     sleeper = subprocess.Popen(["/bin/sleep", "600"], cwd=tmp_path)
     try:
-        assert "/bin/sleep 600" in [each.command for each in processes()]
+        wait_until(  # it has begun before its command line can be read
+            lambda: "/bin/sleep 600" in [each.command for each in processes()],
+            20,
+            what="it is seen",
+        )
         assert command_of(sleeper.pid) == "/bin/sleep 600"
         if Path("/proc/self").exists():
             assert works_in(sleeper.pid, tmp_path)

@@ -131,12 +131,12 @@ async def test_hurry_does_not_ask_twice(tmp_path: Path, ties: Ties, keeper: Keep
 
 async def test_stages_end_in_reverse_order(tmp_path: Path, ties: Ties, keeper: Keeper) -> None:
     below, above = tmp_path / "below", tmp_path / "above"
-    for folder in (below, above):
+    for stage, folder in enumerate((below, above)):
         folder.mkdir()
-        await keeper.start({folder.name: web_server(folder, ties)})
+        await keeper.start({folder.name: web_server(folder, ties)}, stage)
     await keeper.stop(asyncio.Event())
     ended = {folder.name: (folder / "notes").stat().st_mtime_ns for folder in (below, above)}
-    assert ended["above"] < ended["below"]
+    assert ended["above"] <= ended["below"]  # a file's time has steps of some milliseconds
 
 
 async def test_children_notice_the_parent_s_end(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from ingest.daemon.readiness import Readiness
 from ingest.daemon.spool import open_spool
 from ingest.http.connections import Connections
 from ingest.http.server import Handler, HttpServer
-from ingest.intake.decoder import Decoder
 from ingest.intake.limits import Limits, SizeLimits
-from ingest.intake.push import PushDecoder
 from ingest.intake.quotas import Quotas
 from ingest.intake.rates import Rates
+from ingest.intake.records import PushDecoder
+from ingest.intake.remote_write import Decoder
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ingest.errors import BadRequest
-from ingest.intake.describe import Described, describe
+from ingest.intake.resolve import Described, describe
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
-from ingest.wire.compression import decompress_snappy
-from ingest.wire.negotiate import Protocol
-from ingest.wire.request import Request, read_request
+from ingest.wire.encoding.snappy import decompress_snappy
+from ingest.wire.encoding.zstd import MAGIC, decompress_zstd
+from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.request import Request, read_request
 from ingest.wire.validate import InvalidSeries, checked_labels, series_text
-from ingest.wire.zstd import MAGIC, decompress_zstd
 
 
 class Explained(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ingest.readapi.problems import Problem, bad_body
-from ingest.wire.inflate import GZIP_OR_ZLIB, TooLong, inflate
+from ingest.wire.encoding.gzip import GZIP_OR_ZLIB, TooLong, inflate
 
 BODY_SECONDS = 20.0
 """A body that has not arrived by then is not waited for."""

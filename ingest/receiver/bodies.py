@@ -20,7 +20,7 @@ from ingest.model import Intake
 from ingest.receiver.metrics import BODY_BYTES
 from ingest.tenants.access import WRITE, Access
 from ingest.tenants.gate import Gate
-from ingest.wire.zstd import LongerThanSaid
+from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
 from ingest.writer.fairness import Turns
 

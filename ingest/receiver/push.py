@@ -11,8 +11,8 @@ import time
 from aiohttp import web
 
 from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
-from ingest.intake.push import PushDecoder
 from ingest.intake.rates import Rates
+from ingest.intake.records import PushDecoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
@@ -22,17 +22,17 @@ from ingest.receiver import push_answers
 from ingest.receiver.bodies import Bodies, Body
 from ingest.receiver.metrics import DECODE_SECONDS, PUSH_REQUESTS, PUSHED, SECONDS
 from ingest.tenants.credentials import is_older
-from ingest.wire.compression import compress_snappy
-from ingest.wire.negotiate import Protocol
-from ingest.wire.push import Manner, PushRefused
-from ingest.wire.push_negotiate import (
+from ingest.wire.encoding.snappy import compress_snappy
+from ingest.wire.records.body import Manner, PushRefused
+from ingest.wire.records.negotiate import (
     PushEncoding,
     check_json,
     decompressed,
     expected_bytes,
     push_encoding,
 )
-from ingest.wire.push_spool import write_spooled
+from ingest.wire.records.spooled import write_spooled
+from ingest.wire.remote_write.negotiate import Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.safekeeping import Safekeeping
 

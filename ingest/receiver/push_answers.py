@@ -17,7 +17,7 @@ from ingest.logs import without_secrets
 from ingest.model import Rejection
 from ingest.pushed import JSON_TYPE, OLDER_REFUSAL, refused_push
 from ingest.tenants.credentials import challenge_of
-from ingest.wire.push import MOST_REASONS, PushRefused
+from ingest.wire.records.body import MOST_REASONS, PushRefused
 
 Errors = Sequence[tuple[int | None, str]]
 ALLOWED = "GET, HEAD, POST"

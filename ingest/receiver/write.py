@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
-from ingest.intake.decoder import Decoder
 from ingest.intake.rates import Rates
+from ingest.intake.remote_write import Decoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.model import Counts, Rejection
 from ingest.receiver import answers
 from ingest.receiver.bodies import Bodies, Body
 from ingest.receiver.metrics import DECODE_SECONDS, REQUESTS, SECONDS
-from ingest.wire.compression import compress_snappy, decompress, expected_bytes
-from ingest.wire.negotiate import Encoding, Negotiated, Protocol, negotiate
+from ingest.wire.encoding.snappy import compress_snappy, decompress, expected_bytes
+from ingest.wire.remote_write.negotiate import Encoding, Negotiated, Protocol, negotiate
 from ingest.writer.accounts import Accounts
 from ingest.writer.safekeeping import Safekeeping
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.errors import BadRequest, PromgresError, Unavailable
-from ingest.intake.decoder import Decoder
-from ingest.intake.push import spooled_steps
+from ingest.intake.records import spooled_steps
+from ingest.intake.remote_write import Decoder
 from ingest.intake.steps import in_turns
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
-from ingest.wire.compression import decompress_snappy, expected_bytes
-from ingest.wire.negotiate import Encoding, Protocol
+from ingest.wire.encoding.snappy import decompress_snappy, expected_bytes
+from ingest.wire.remote_write.negotiate import Encoding, Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry

@@ -9,7 +9,7 @@ from typing import Any
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
-from ingest.wire.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Protocol
 from ingest.writer.accounts import Accounts
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry

@@ -15,10 +15,10 @@ from cramjam import snappy
 from ingest.model import Series
 from ingest.series.cache import SeriesCache, place_of
 from ingest.series.identity import identity_of, label_key, label_keys
-from ingest.wire.compression import decompress_snappy
-from ingest.wire.negotiate import Protocol
+from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.decoding import NOW, Decoding
 from tests.support.series_bytes import bits, labels, sample, write_request
 

@@ -12,10 +12,10 @@ from ingest.config import LimitSettings, Settings
 from ingest.errors import BadRequest, RequestError
 from ingest.intake import Decoder
 from ingest.intake.limits import Limits, SizeLimits
-from ingest.intake.push import PushDecoder
+from ingest.intake.records import PushDecoder
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.amplified import FAMILIES_PUSH, FAMILIES_V1, FAMILIES_V2
 
 MEMORY_BYTES = 4 * 1024 * 1024

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS, TARGETS, Intake
 from ingest.series.identity import identity_of
-from ingest.wire import fields, request
-from ingest.wire.compression import decompress_snappy
-from ingest.wire.negotiate import Protocol
+from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb.remote_write_v1_pb2 import WriteRequest
+from ingest.wire.remote_write import fields, request
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, comparable, rows_of
 from tests.support.series_bytes import bits, field, label, sample, varint, write_request
 

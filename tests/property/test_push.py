@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from ingest.config import LimitSettings, Settings
 from ingest.errors import BadRequest, PayloadTooLarge
 from ingest.intake.limits import Limits
-from ingest.intake.push import PushDecoder
+from ingest.intake.records import PushDecoder
 from ingest.model import Event, Items, Measure
 from ingest.routing import Router
-from ingest.wire.jsonb import decode_exact
-from ingest.wire.push import Pushed, read_items
-from ingest.wire.push_fields import number_of
-from ingest.wire.push_spool import spooled_items, write_spooled
+from ingest.wire.records.body import Pushed, read_items
+from ingest.wire.records.fields import number_of
+from ingest.wire.records.jsonb import decode_exact
+from ingest.wire.records.spooled import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
 from ingest.writer.copy import HEADER, POSTGRES_EPOCH_US, TRAILER
 from ingest.writer.copy_items import encode_items

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.wire import push_count
-from ingest.wire.push_count import count_items
+from ingest.wire.records import count as push_count
+from ingest.wire.records.count import count_items
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('ab"\\{}[],:é', max_size=8),

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from ingest.config import ReceiverSettings, Settings, WriterSettings
-from ingest.intake.describe import describe
+from ingest.intake.resolve import describe
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
 from ingest.writer import backlog

@@ -11,7 +11,7 @@ from ingest.intake import Decoder, Limits
 from ingest.model import Intake, Items, Metadata, Start
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.series_bytes import bits, write_request
 
 NOW = 1_760_000_000_000

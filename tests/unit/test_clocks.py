@@ -7,11 +7,11 @@ import pytest
 from ingest.config import LimitSettings, Settings
 from ingest.errors import Unavailable
 from ingest.intake import Decoder, Limits
-from ingest.intake.push import PushDecoder
+from ingest.intake.records import PushDecoder
 from ingest.model import Intake
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.series_bytes import bits, labels, sample, write_request
 
 NOW = 1_760_000_000_000

@@ -4,7 +4,7 @@ import pytest
 from cramjam import snappy
 
 from ingest.errors import BadRequest
-from ingest.wire.compression import decompress_snappy
+from ingest.wire.encoding.snappy import decompress_snappy
 
 MIB = 1024 * 1024
 

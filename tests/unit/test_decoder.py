@@ -7,10 +7,10 @@ import pytest
 
 from ingest.errors import BadRequest
 from ingest.intake import steps
-from ingest.intake.ordinary import MOST_REASONS
+from ingest.intake.slow_path import MOST_REASONS
 from ingest.model import STALE_MARKER_BITS, Counts, Exemplar, Intake, Items, Metadata
-from ingest.wire.negotiate import Protocol
-from ingest.wire.tails import read_tails
+from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.tails import read_tails
 from tests.support.decoding import (
     NOW,
     TEN_MINUTES,

@@ -23,10 +23,10 @@ from ingest.load.requests import RequestTemplate, labels_of, series_bytes
 from ingest.load.shapes import ProtocolVersion
 from ingest.model import Counts, Intake
 from ingest.series.identity import label_key
-from ingest.wire.negotiate import Protocol
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
-from ingest.wire.request import read_request
+from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.request import read_request
 from tests.support.decoding import Decoding, rows_of
 from tests.support.series_bytes import bits
 

@@ -3,7 +3,12 @@
 import pytest
 
 from ingest.errors import UnsupportedMedia
-from ingest.wire.negotiate import Encoding, Protocol, content_encoding, message_protocol
+from ingest.wire.remote_write.negotiate import (
+    Encoding,
+    Protocol,
+    content_encoding,
+    message_protocol,
+)
 
 
 @pytest.mark.parametrize(

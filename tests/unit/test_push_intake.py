@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from ingest.config import LimitSettings, Settings
-from ingest.intake import push
+from ingest.intake import records
 from ingest.intake.limits import Limits
-from ingest.intake.push import PushDecoder, item_id_of, spooled_steps
+from ingest.intake.records import PushDecoder, item_id_of, spooled_steps
 from ingest.intake.steps import complete
 from ingest.model import Intake, Measure, PushKind
 from ingest.routing import Router
-from ingest.wire.push import PushRefused
-from ingest.wire.push_spool import write_spooled
+from ingest.wire.records.body import PushRefused
+from ingest.wire.records.spooled import write_spooled
 
 NOW_US = 1_760_000_000_123_456
 OLDEST_MS = 946_684_800_000
@@ -66,7 +66,7 @@ def test_measures_are_never_among_coordinates() -> None:
 
 
 def test_routes_are_remembered_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "MOST_ROUTES", 2)
+    monkeypatch.setattr(records, "MOST_ROUTES", 2)
     names = ["a", "b", "a", "c", "d", "a", "web_requests"]
     assert [target for target, _ in routes(*[{"name": name} for name in names])] == [
         *["internal"] * 6,

@@ -10,9 +10,16 @@ import pytest
 
 from ingest.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
 from ingest.model import Event, Measure, PushKind
-from ingest.wire.push import EXPLAINED_BYTES, Manner, Pushed, PushLimits, PushRefused, read_items
-from ingest.wire.push_negotiate import check_json, decompressed, push_encoding
-from ingest.wire.push_spool import spooled_items, write_spooled
+from ingest.wire.records.body import (
+    EXPLAINED_BYTES,
+    Manner,
+    Pushed,
+    PushLimits,
+    PushRefused,
+    read_items,
+)
+from ingest.wire.records.negotiate import check_json, decompressed, push_encoding
+from ingest.wire.records.spooled import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
 
 DEEP = b"[" * 201 + b"]" * 201

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ingest.model import Intake, Start
-from ingest.wire.negotiate import Protocol
 from ingest.wire.pb import remote_write_v2_pb2 as pb
+from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.decoding import NOW, Decoding
 from tests.support.requests_v2 import Symbols, request
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ingest.model import STALE_MARKER_BITS
-from ingest.wire.tails import read_tails
+from ingest.wire.remote_write.tails import read_tails
 from tests.support.series_bytes import bits, labels, sample
 
 NOW = 1_760_000_000_000

@@ -8,8 +8,8 @@ from typing import TypeVar
 import pytest
 
 from ingest.errors import BadRequest
-from ingest.wire import fields
-from ingest.wire.fields import (
+from ingest.wire.remote_write import fields
+from ingest.wire.remote_write.fields import (
     MOST_LABELS,
     TOO_MANY_LABELS,
     Layout,

@@ -6,8 +6,8 @@ import pytest
 
 from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS
-from ingest.wire.parsed import ParsedExemplar
-from ingest.wire.v1 import parse_series, read_request
+from ingest.wire.remote_write.parsed import ParsedExemplar
+from ingest.wire.remote_write.v1 import parse_series, read_request
 from tests.support.series_bytes import bits, field, label, labels, sample, write_request
 
 NOW = 1_760_000_000_000

@@ -4,7 +4,7 @@ import cramjam
 import pytest
 
 from ingest.errors import BadRequest
-from ingest.wire.zstd import decompress_zstd
+from ingest.wire.encoding.zstd import decompress_zstd
 
 CONTENTS = [b"", b"x", b"ab" * 200, b"abc" * 30_000]
 

@@ -9,7 +9,7 @@ from math import isinf
 
 import msgspec
 
-from ingest.wire.jsonb import shortened
+from ingest.wire.records.jsonb import shortened
 from ingest.wire.validate import InvalidItem
 
 LONGEST_NAME_BYTES = 500

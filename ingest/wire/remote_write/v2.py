@@ -11,25 +11,25 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_digest
 
 from ingest.errors import BadRequest
-from ingest.wire.columns import (
+from ingest.wire.pb import remote_write_v2_pb2 as pb
+from ingest.wire.remote_write.columns import (
     DIGEST_BYTES,
     Columns,
     read_columns,
     start_digest,
     type_digest,
 )
-from ingest.wire.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
-from ingest.wire.histogram import InvalidHistogram, read_histogram, valid_start
-from ingest.wire.parsed import (
+from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
+from ingest.wire.remote_write.histogram import InvalidHistogram, read_histogram, valid_start
+from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     LabelBytes,
     ParsedExemplar,
     ParsedMetadata,
     ParsedSeries,
 )
-from ingest.wire.pb import remote_write_v2_pb2 as pb
-from ingest.wire.tails import Tails
-from ingest.wire.v1 import metric_type
+from ingest.wire.remote_write.tails import Tails
+from ingest.wire.remote_write.v1 import metric_type
 from ingest.wire.validate import METRIC_NAME
 
 EMPTY = "must contain at least one sample, histogram or exemplar"
@@ -40,7 +40,7 @@ _SEED = randbits(64)
 
 
 class RequestV2:
-    """A Request whose series are still bytes; see `ingest.wire.request.Request`.
+    """A Request whose series are still bytes; see `ingest.wire.remote_write.request.Request`.
 
     Attributes:
         symbols: the texts that series refer to.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ingest.intake.describe import Described, describe
 from ingest.intake.limits import SizeLimits, Window
+from ingest.intake.resolve import Described, describe
 from ingest.model import (
     TARGETS,
     Counts,
@@ -30,8 +30,8 @@ from ingest.series.cache import (
     target_number,
 )
 from ingest.series.identity import label_key
-from ingest.wire.fields import MOST_LABELS, TOO_MANY_LABELS
-from ingest.wire.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
+from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
+from ingest.wire.remote_write.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
     InvalidSeries,
     check_length,

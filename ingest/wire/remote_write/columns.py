@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.model import Float64s, Int64s
-from ingest.wire.tails import Tails
-from ingest.wire.varints import TOO_LONG, Bytes, Varints, read_varints
+from ingest.wire.remote_write.tails import Tails
+from ingest.wire.remote_write.varints import TOO_LONG, Bytes, Varints, read_varints
 
 Bools = npt.NDArray[np.bool_]
 

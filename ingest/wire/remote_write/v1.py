@@ -10,17 +10,17 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from ingest.errors import BadRequest
-from ingest.wire.fields import LONG_BYTES, Layout
-from ingest.wire.histogram import InvalidHistogram, parse_histogram, read_histogram
-from ingest.wire.parsed import (
+from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
+from ingest.wire.remote_write.fields import LONG_BYTES, Layout
+from ingest.wire.remote_write.histogram import InvalidHistogram, parse_histogram, read_histogram
+from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     TEXT_BYTES,
     ParsedExemplar,
     ParsedMetadata,
     ParsedSeries,
 )
-from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
-from ingest.wire.tails import Tails, read_tails
+from ingest.wire.remote_write.tails import Tails, read_tails
 
 METRIC_TYPES = (
     "unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset",
@@ -30,7 +30,7 @@ METRIC_TYPES = (
 
 @dataclass
 class RequestV1:
-    """A WriteRequest whose series are still bytes; see `ingest.wire.request.Request`.
+    """A WriteRequest whose series are still bytes; see `ingest.wire.remote_write.request.Request`.
 
     Attributes:
         series: the bytes of every TimeSeries message, in the order of the request.

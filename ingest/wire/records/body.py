@@ -16,10 +16,10 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ingest.errors import BadRequest, PayloadTooLarge
 from ingest.model import PushKind
-from ingest.wire.jsonb import decode_exact, syntax_error
-from ingest.wire.push_count import count_items
-from ingest.wire.push_fields import checked_key, checked_name, number_of, timestamp_us_of
-from ingest.wire.push_split import explain, split
+from ingest.wire.records.count import count_items
+from ingest.wire.records.fields import checked_key, checked_name, number_of, timestamp_us_of
+from ingest.wire.records.jsonb import decode_exact, syntax_error
+from ingest.wire.records.split import explain, split
 from ingest.wire.validate import InvalidItem
 
 MOST_REASONS = 100

@@ -12,8 +12,8 @@ from email.message import Message
 from enum import Enum
 
 from ingest.errors import BadRequest, UnsupportedMedia
-from ingest.wire.inflate import GZIP, TooLong, inflate
-from ingest.wire.zstd import (
+from ingest.wire.encoding.gzip import GZIP, TooLong, inflate
+from ingest.wire.encoding.zstd import (
     GUESS_BYTES,
     LongerThanSaid,
     decompress_zstd,

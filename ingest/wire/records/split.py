@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ingest.wire.jsonb import STRING, decode_exact, shortened
+from ingest.wire.records.jsonb import STRING, decode_exact, shortened
 from ingest.wire.validate import InvalidItem
 
 _token = re.compile(STRING + rb"|[\[{]|[\]}]|,", re.DOTALL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import snappy
 
 from ingest.errors import BadRequest
-from ingest.wire.negotiate import Encoding
-from ingest.wire.zstd import decompress_zstd, expected_zstd_bytes
+from ingest.wire.encoding.zstd import decompress_zstd, expected_zstd_bytes
+from ingest.wire.remote_write.negotiate import Encoding
 
 _MOST_EXPANSION = 32
 """No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""

@@ -6,18 +6,18 @@ from collections.abc import Generator
 
 import numpy as np
 
+from ingest.intake.fast_path import KnownColumns, joined, rows_by_target
 from ingest.intake.limits import UNLIMITED, Limits, SizeLimits, Window
-from ingest.intake.ordinary import METADATA_BYTES, SAMPLE_BYTES, OrdinaryPath
-from ingest.intake.rows import KnownColumns, joined, rows_by_target
+from ingest.intake.slow_path import METADATA_BYTES, SAMPLE_BYTES, OrdinaryPath
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Int64s, Intake
 from ingest.routing import Router
 from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
-from ingest.wire import fields
-from ingest.wire.fields import count_fields
-from ingest.wire.negotiate import Protocol
-from ingest.wire.request import Request, parse_in_pieces, parts_of, read_request
+from ingest.wire.remote_write import fields
+from ingest.wire.remote_write.fields import count_fields
+from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.request import Request, parse_in_pieces, parts_of, read_request
 
 SCANNED_BYTES = 2 * 1024 * 1024
 """A shorter message is taken apart at once: it has a million elements at most."""

@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterator, Sequence
 import numpy as np
 
 from ingest.errors import BadRequest
-from ingest.wire import v1, v2
-from ingest.wire.fields import Layout, NoMessage, split_series
-from ingest.wire.negotiate import Protocol
-from ingest.wire.parsed import ParsedMetadata, ParsedSeries
-from ingest.wire.tails import Tails
+from ingest.wire.remote_write import v1, v2
+from ingest.wire.remote_write.fields import Layout, NoMessage, split_series
+from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.parsed import ParsedMetadata, ParsedSeries
+from ingest.wire.remote_write.tails import Tails
 
 
 class Request(typing.Protocol):

@@ -12,7 +12,7 @@ from ingest.intake.limits import Limits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Event, Intake, Items, Measure, PushKind
 from ingest.routing.router import Decision, Router, lower_name
-from ingest.wire.push import (
+from ingest.wire.records.body import (
     MOST_REASONS,
     Manner,
     Pushed,
@@ -20,7 +20,7 @@ from ingest.wire.push import (
     PushRefused,
     read_items,
 )
-from ingest.wire.push_spool import spooled_items
+from ingest.wire.records.spooled import spooled_items
 from ingest.wire.validate import METRIC_NAME, InvalidItem, time_text
 
 ITEM_BYTES, BODY_BYTES = 900, 2

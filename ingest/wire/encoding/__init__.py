@@ -1,0 +1,1 @@
+"""Compression of bodies, with every length checked before memory is taken."""

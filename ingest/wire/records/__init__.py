@@ -1,0 +1,1 @@
+"""Measures and events as bytes: bodies, their headers, and how the spool keeps them."""

@@ -1,0 +1,1 @@
+"""Remote write as bytes: both messages behind one interface, no further read than needed."""

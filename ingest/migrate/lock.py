@@ -10,17 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ingest.storage.pool import AnyConnection, writing
-from ingest.storage.session import set_sql
 
 LOCK_KEY = 0x70726F6D67726573  # "promgres"
 
-SETTINGS = set_sql(
-    {
-        "statement_timeout": "0",
-        "lock_timeout": "0",
-        "client_min_messages": "warning",
-        "search_path": "public",
-    }
+SETTINGS = (
+    "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;"
+    " SET LOCAL client_min_messages = warning; SET LOCAL search_path = public"
 )
 
 

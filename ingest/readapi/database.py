@@ -26,7 +26,7 @@ from ingest.readapi.statement import ROW_ENDS, Statement
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import CleanConnection, Pool, wait_for_server
 from ingest.storage.reading import Batch, first_batch, next_batch
-from ingest.storage.session import READING, SET
+from ingest.storage.session import READ_COMMITTED, READ_ONLY, READING, begin, set_config
 
 if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -46,14 +46,6 @@ END = (
 )
 """Whatever a function did to its session ends with its transaction, in the same round trip:
 settings, cursors, temporary tables, locks."""
-
-BEGIN = {
-    True: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    False: "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-}
-"""By whether it only reads, whatever the database's or a role's defaults are. All steps of a
-reading function see one moment: else a rollup that is stored between two of them is in neither what
-is stored nor what is still computed."""
 
 log = get_logger("api")
 
@@ -169,6 +161,7 @@ class ReadDatabase:
         self._waiting = 0
         self._away = False
         self._notices: bool | None = None
+        self._beginnings: dict[tuple[int, float, bool], str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         size = settings.api.pool_size
         dear = dear_connections(size)
@@ -292,9 +285,9 @@ class ReadDatabase:
         async with (
             nullcontext() if read_only else self._turn(self._writes, caller),
             self._connection(lane, longest, caller) as connection,
-            _transaction(connection, read_only),
+            _transaction(connection, self._begin(connection, seconds, read_only)),
         ):
-            await _set(connection, self._all(settings, seconds))
+            await _set(connection, settings)
             try:
                 if check is not None:
                     await check.refuse(connection)
@@ -335,31 +328,35 @@ class ReadDatabase:
         )
         async with (
             self._connection(self._pushes, self._longest_seconds, caller) as connection,
-            _transaction(connection, read_only=True),
+            _transaction(connection, self._begin(connection, self._statement_seconds)),
         ):
-            await _set(connection, self._all(settings, self._statement_seconds))
+            await _set(connection, settings)
             row = await connection.fetchrow(sql, *statement.parameters)
         assert row is not None
         if row["body"] is None:
             return None
         return Page.of(row["body"], row["next_time"], row["next_id"])
 
-    def _all(self, settings: Mapping[str, str], seconds: float) -> dict[str, str]:
-        """These settings, and what holds for every question."""
-        return {
-            **READING,
-            "statement_timeout": str(max(1, round(seconds * 1000))),
-            "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
-            **(GONE if self._notices else {}),
-            **settings,
-        }
+    def _begin(self, connection: Proxy, seconds: float, read_only: bool = True) -> str:
+        """How a question begins that may take so long, with what holds for every question."""
+        kind = (connection.get_server_version().major, seconds, read_only)
+        if kind not in self._beginnings:
+            settings = {
+                **READING,
+                "statement_timeout": str(max(1, round(seconds * 1000))),
+                "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
+                **(GONE if self._notices else {}),
+            }
+            how = READ_ONLY if read_only else f"{READ_COMMITTED} READ WRITE"
+            self._beginnings[kind] = begin(how, settings, kind[0])
+        return self._beginnings[kind]
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Proxy]:
         """A connection in a transaction: a pooler may not switch servers between its messages."""
         async with (
             self._connection(self._own, self._longest_seconds) as connection,
-            _transaction(connection, read_only=True),
+            _transaction(connection, READ_ONLY),
         ):
             yield connection
 
@@ -462,9 +459,9 @@ class ReadDatabase:
 
 
 @asynccontextmanager
-async def _transaction(connection: Proxy, read_only: bool) -> AsyncIterator[None]:
+async def _transaction(connection: Proxy, beginning: str) -> AsyncIterator[None]:
     """COMMIT at the end, ROLLBACK after an error; a connection that can do neither is closed."""
-    await connection.execute(BEGIN[read_only])
+    await connection.execute(beginning)
     try:
         try:
             yield
@@ -496,7 +493,7 @@ async def _notices(connection: Any) -> bool:
 
 async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
     try:
-        await connection.fetchval(SET, list(settings), list(settings.values()))
+        await connection.execute(set_config(*settings), *settings.values())
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise no_role(settings.get("role")) from error  # it was dropped or revoked just now
 

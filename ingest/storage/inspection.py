@@ -12,18 +12,19 @@ import asyncpg
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, QueryRefused
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import Pool, create_pool
-from ingest.storage.session import READING, set_sql
+from ingest.storage.pool import Pool, create_pool, transaction
+from ingest.storage.session import READ_ONLY, READING, begin
 
 MOST_SECONDS_TO_CONNECT = 5.0
 
 AS_IT_IS = ("synchronous_commit",)
 """What the doctor looks at in its own session: what the server, the database or the role says."""
 
-LIMITS = set_sql(
-    {name: value for name, value in READING.items() if name not in AS_IT_IS}
-    | {"statement_timeout": "10s", "lock_timeout": "1s"}
-)
+LIMITS = {
+    **{name: value for name, value in READING.items() if name not in AS_IT_IS},
+    "statement_timeout": "10s",
+    "lock_timeout": "1s",
+}
 """Names in answers come with their schema, because no schema of ours is on the path."""
 
 ENDED_SQLSTATES = ("08", "57P")
@@ -46,12 +47,10 @@ class Inspection:
             DatabaseUnreachable: it answers no longer.
         """
         try:
-            async with (
-                self._pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                await connection.execute(LIMITS)
-                return [dict(row) for row in await connection.fetch(query, *arguments)]
+            async with self._pool.acquire() as connection:
+                version = connection.get_server_version().major
+                async with transaction(connection, begin(READ_ONLY, LIMITS, version)):
+                    return [dict(row) for row in await connection.fetch(query, *arguments)]
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "").startswith(ENDED_SQLSTATES):
                 raise DatabaseUnreachable(_gone(error)) from None

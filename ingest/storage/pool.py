@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -13,7 +14,7 @@ import asyncpg
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable
 from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
-from ingest.storage.session import BEGIN_WRITING
+from ingest.storage.session import READ_COMMITTED, WRITING, begin
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -130,13 +131,13 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
 
 
 @asynccontextmanager
-async def writing(connection: AnyConnection) -> AsyncIterator[None]:
-    """A transaction with the settings of `WRITING`: COMMIT at the end, ROLLBACK after an error.
+async def transaction(connection: AnyConnection, beginning: str) -> AsyncIterator[None]:
+    """A transaction that begins so: COMMIT at the end, ROLLBACK after an error.
 
     A connection that cannot even roll back is of no use to anybody: it is cut.
     """
     try:
-        await connection.execute(BEGIN_WRITING)
+        await connection.execute(beginning)
         yield
     except BaseException:
         try:
@@ -147,6 +148,14 @@ async def writing(connection: AnyConnection) -> AsyncIterator[None]:
             raise
         raise
     await connection.execute("COMMIT")
+
+
+begin_writing = cache(partial(begin, READ_COMMITTED, WRITING))
+
+
+def writing(connection: AnyConnection) -> AbstractAsyncContextManager[None]:
+    """A transaction with the settings of `WRITING`."""
+    return transaction(connection, begin_writing(connection.get_server_version().major))
 
 
 def forget_lost_answers(loop: asyncio.AbstractEventLoop) -> None:

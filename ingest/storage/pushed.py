@@ -13,11 +13,13 @@ import asyncpg
 from ingest.errors import QueryRefused, Unavailable
 from ingest.storage.database import LAST_WORDS_SECONDS
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import AnyConnection, Pool, borrow
-from ingest.storage.session import READING, SET
+from ingest.storage.pool import AnyConnection, Pool, borrow, transaction
+from ingest.storage.session import READ_ONLY, READING, begin, set_config
 
 READS_AT_ONCE = 1
 """The connections are for writing; who reads much asks the read side, which has its own."""
+
+SET_TENANT = set_config("promgres.tenant_id")
 
 AWAY_SQLSTATES = ("08", "53", "57P")
 """How SQLSTATEs begin that say the same as no answer: try again later."""
@@ -42,7 +44,8 @@ class PushedReader:
 
     def __init__(self, pool: Pool, timeout_seconds: float, wait_seconds: float) -> None:
         self._pool = pool
-        self._timeout_ms = max(1, round(timeout_seconds * 1000))
+        timeout_ms = max(1, round(timeout_seconds * 1000))
+        self._settings = {**READING, "statement_timeout": str(timeout_ms)}
         self._most_seconds = timeout_seconds + LAST_WORDS_SECONDS
         self._wait_seconds = wait_seconds
         self._turn = asyncio.Semaphore(READS_AT_ONCE)
@@ -72,14 +75,10 @@ class PushedReader:
     async def _read(
         self, connection: AnyConnection, tenant_id: int, sql: str, parameters: Sequence[object]
     ) -> PushedRow:
+        version = connection.get_server_version().major
         try:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                settings = {
-                    **READING,
-                    "promgres.tenant_id": str(tenant_id),
-                    "statement_timeout": str(self._timeout_ms),
-                }
-                await connection.fetchval(SET, list(settings), list(settings.values()))
+            async with transaction(connection, begin(READ_ONLY, self._settings, version)):
+                await connection.execute(SET_TENANT, str(tenant_id))
                 row = await connection.fetchrow(sql, *parameters)
         except asyncpg.PostgresError as error:
             raise _refused(error) from error

@@ -14,6 +14,7 @@ A server, a database and a role may have settings of their own (`ALTER DATABASE 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 SESSION: Mapping[str, str] = {
     # how values are written as text, and read
@@ -44,24 +45,46 @@ READING: Mapping[str, str] = {**SESSION, "lock_timeout": "0", "transaction_timeo
 WRITING: Mapping[str, str] = {**SESSION, "promgres.duplicates": "", "promgres.new_rows": ""}
 """For those in which staging triggers run: what they are told, and what they tell."""
 
-_SET = (
-    "SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, true))"
-    " FROM {source} AS s(name, value)"
-    " WHERE pg_catalog.strpos(s.name, '.') > 0"
-    " OR pg_catalog.current_setting(s.name, true) <> s.value"
-)
-"""Few settings differ, and comparing costs less than setting. One that this version of PostgreSQL
-does not know is left out; one with a dot is never known before."""
+SINCE = {"transaction_timeout": 17}
+"""An older PostgreSQL refuses a setting that it does not know."""
 
-SET = _SET.format(source="unnest($1::text[], $2::text[])")
-"""Set names to values, both lists of text, in their order: `role` comes last."""
+READ_ONLY = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""All steps of a reading function see one moment: else a rollup that is stored between two of them
+is in neither what is stored nor what is still computed."""
+
+READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the default is. A database that is read-only by default stays so."""
 
 
-def set_sql(settings: Mapping[str, str]) -> str:
-    """The same for settings that are constants of ours, as a statement without parameters."""
-    rows = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
-    return _SET.format(source=f"(VALUES {rows})")
+def begin(how: str, settings: Mapping[str, str], version: int) -> str:
+    """How a transaction begins, in one round trip.
+
+    `SET LOCAL` costs the server 3 us a setting. A SELECT of `set_config`, even one that sets only
+    what differs, costs it twice that, since it is planned each time.
+
+    Args:
+        how: `READ_ONLY` or `READ_COMMITTED`.
+        settings: constants of ours.
+        version: of PostgreSQL, its first number.
+    """
+    return "; ".join(
+        [how]
+        + [
+            # a list of names within quotes is one name
+            f"SET LOCAL {name} = " + (value if name == "search_path" else f"'{value}'")
+            for name, value in settings.items()
+            if SINCE.get(name, 0) <= version
+        ]
+    )
 
 
-BEGIN_WRITING = f"BEGIN ISOLATION LEVEL READ COMMITTED; {set_sql(WRITING)}"
-"""How a writing transaction begins, in one round trip."""
+@cache
+def set_config(*names: str) -> str:
+    """The statement that sets what is not the same for every question, for a transaction. Its
+    parameters are the values, in this order; `role` comes last.
+
+    With literals in place of parameters each question would be a statement of its own in
+    `pg_stat_statements`.
+    """
+    each = [f"pg_catalog.set_config('{name}', ${n}, true)" for n, name in enumerate(names, 1)]
+    return f"SELECT {', '.join(each)}"

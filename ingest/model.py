@@ -20,6 +20,9 @@ TARGETS = ("internal", "cumsum", "geo")
 RETAINED = (*TARGETS, "app")
 """What has a retention of its own: samples of each target, and what applications push."""
 
+METRIC_NAME = "__name__"
+"""The label that holds a metric's name."""
+
 STALE_MARKER_BITS = 0x7FF0000000000002
 """The NaN that says "this series ended" (remote write 1.0 and 2.0 specifications)."""
 

@@ -9,11 +9,12 @@ from ingest.errors import BadRequest
 from ingest.intake.resolve import Described, describe
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
+from ingest.text import series_text
 from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.encoding.zstd import MAGIC, decompress_zstd
 from ingest.wire.remote_write.negotiate import Protocol
 from ingest.wire.remote_write.request import Request, read_request
-from ingest.wire.validate import InvalidSeries, checked_labels, series_text
+from ingest.wire.validate import InvalidSeries, checked_labels
 
 
 class Explained(NamedTuple):

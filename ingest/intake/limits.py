@@ -15,7 +15,7 @@ from ingest.errors import BadRequest, Unavailable
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.model import TARGETS, Int64s, Labels
-from ingest.wire.validate import time_text
+from ingest.text import time_text
 
 log = get_logger("intake")
 

@@ -10,8 +10,9 @@ from typing import Any
 from ingest.config import LimitSettings
 from ingest.intake.limits import Limits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
-from ingest.model import Event, Intake, Items, Measure, PushKind
+from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, PushKind
 from ingest.routing.router import Decision, Router, lower_name
+from ingest.text import time_text
 from ingest.wire.records.body import (
     MOST_REASONS,
     Manner,
@@ -21,7 +22,7 @@ from ingest.wire.records.body import (
     read_items,
 )
 from ingest.wire.records.spooled import spooled_items
-from ingest.wire.validate import METRIC_NAME, InvalidItem, time_text
+from ingest.wire.validate import InvalidItem
 
 ITEM_BYTES, BODY_BYTES = 900, 2
 """Memory of an item until it is stored, besides its text; and that, which is spooled as well."""

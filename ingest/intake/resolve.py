@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ingest.model import Labels, Series
+from ingest.model import METRIC_NAME, Labels, Series
 from ingest.routing.router import Decision, Router, is_decimal, lower_name
 from ingest.series.identity import identity_of
-from ingest.wire.validate import METRIC_NAME
 
 
 class Described(NamedTuple):

@@ -30,6 +30,7 @@ from ingest.series.cache import (
     target_number,
 )
 from ingest.series.identity import label_key
+from ingest.text import series_text, time_text
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
 from ingest.wire.remote_write.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
@@ -38,8 +39,6 @@ from ingest.wire.validate import (
     checked_labels,
     checked_pairs,
     checked_text,
-    series_text,
-    time_text,
 )
 
 SERIES_BYTES, SAMPLE_BYTES, START_BYTES = 700, 80, 100

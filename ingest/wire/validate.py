@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 from ingest.errors import BadRequest
-from ingest.model import Labels
+from ingest.model import METRIC_NAME, Labels
+from ingest.text import quoted
 
-METRIC_NAME = "__name__"
 LONGEST_NAME_BYTES = 2000
 """A metric name is part of B-tree keys, of which PostgreSQL takes 2,704 bytes."""
 
 LONGEST_LABELS_BYTES = 8 * 1024 * 1024
 """All names and values of one label set together, or all text of one metadata. PostgreSQL gets them
 in one piece, of which it takes 256 MB, and control characters are six times as long in JSON."""
-_LONGEST_TEXT = 200
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InvalidSeries(BadRequest):
@@ -96,7 +92,7 @@ def checked_text(raw: bytes, what: str) -> str:
         InvalidSeries: it cannot.
     """
     if complaint := _text_complaint(raw):
-        raise InvalidSeries(f"{what} {_quoted(raw)} {complaint}")
+        raise InvalidSeries(f"{what} {quoted(raw)} {complaint}")
     return raw.decode()
 
 
@@ -106,11 +102,11 @@ def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str | None:
     for name, value in pairs:
         complaint = _text_complaint(name) or _text_complaint(value)
         if complaint:
-            return f"label {_quoted(name)}={_quoted(value)} {complaint}"
+            return f"label {quoted(name)}={quoted(value)} {complaint}"
         if not name:
             return "a label has an empty name"
         if name in names:
-            return f"label {_quoted(name)} is there twice"
+            return f"label {quoted(name)} is there twice"
         names.add(name)
     return None
 
@@ -128,37 +124,3 @@ def _text_complaint(raw: bytes) -> str | None:
     except UnicodeDecodeError as error:
         return f"is no UTF-8: byte 0x{raw[error.start]:02x}"
     return "contains U+0000, which PostgreSQL cannot store" if b"\0" in raw else None
-
-
-def series_text(pairs: Iterable[tuple[bytes, bytes]]) -> str:
-    """A series for people's eyes: `name{a="b"}` or `name`, on one line, cut when long."""
-    name, others = "", []
-    for label, value in islice(pairs, _LONGEST_TEXT):
-        if label == METRIC_NAME.encode() and not name:
-            name = _shown(value)
-        else:
-            others.append(f"{_shown(label)}={_quoted(value)}")
-    text = f"{name}{{{', '.join(others)}}}" if others or not name else name
-    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
-
-
-def _quoted(raw: bytes) -> str:
-    return '"' + _shown(raw).replace('"', '\\"') + '"'
-
-
-def _shown(raw: bytes) -> str:
-    text = raw[: 4 * _LONGEST_TEXT].decode(errors="backslashreplace")  # the rest is cut anyway
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else f"\\u{ord(character):04x}" for character in text
-    )
-
-
-def time_text(timestamp_ms: int) -> str:
-    """A time stamp for people's eyes: ISO 8601, or the bare number where no calendar reaches."""
-    try:
-        moment = _EPOCH + timedelta(milliseconds=timestamp_ms)
-    except OverflowError:
-        return f"{timestamp_ms} ms"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

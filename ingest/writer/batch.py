@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ingest.copy_format import encode_rows
 from ingest.model import Int64s, Rows
-from ingest.wire.validate import time_text
-from ingest.writer.copy import encode_rows
+from ingest.text import time_text
 
 
 @dataclass(slots=True)

@@ -14,14 +14,14 @@ from typing import cast
 
 import numpy as np
 
-from ingest.model import Event, Exemplar, Histogram, Item, Items, Measure, Metadata, Start
-from ingest.writer.copy import (
+from ingest.copy_format import (
     HEADER,
     POSTGRES_EPOCH_MS,
     POSTGRES_EPOCH_US,
     TRAILER,
     numeric_field,
 )
+from ingest.model import Event, Exemplar, Histogram, Item, Items, Measure, Metadata, Start
 
 INT4, FLOAT8, NUMERIC = 23, 701, 1700
 NULL = struct.pack(">i", -1)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ingest.logs import get_logger
 from ingest.model import OF_TENANTS, PUSHED_STORES, Labels, NewSamples, Rejection
 from ingest.storage.database import DATABASE_ERRORS, Database
-from ingest.wire.validate import series_text
+from ingest.text import series_text
 from ingest.writer.batch import Batch
 from ingest.writer.items import ItemBatch
 

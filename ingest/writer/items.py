@@ -21,7 +21,7 @@ from ingest.model import (
     Metadata,
     Start,
 )
-from ingest.wire.validate import series_text, time_text
+from ingest.text import series_text, time_text
 from ingest.writer.batch import Batch
 from ingest.writer.copy_items import encode_items
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 
+from ingest.copy_format import encode_rows
 from ingest.logs import configure_logs
 from ingest.migrate import migrate
 from ingest.model import Float64s, Rows
-from ingest.writer.copy import encode_rows
 from tests.bench.raw import copy_payload
 from tests.support.databases import Database
 from tests.support.install import pglite_installed

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import numpy as np
 
+from ingest.copy_format import encode_rows
 from ingest.model import Rows
-from ingest.writer.copy import encode_rows
 
 ROWS_PER_COPY = 50_000
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import numpy as np
 
+from ingest.copy_format import encode_rows
 from ingest.model import Rows
-from ingest.writer.copy import encode_rows
 from tests.bench.raw import copy_payload
 from tests.support.stack import Stack, running_stack
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
+from ingest.copy_format import encode_rows
 from ingest.model import TARGETS
 from ingest.storage import database as storage
 from ingest.storage.database import DATABASE_ERRORS, Touched
 from ingest.storage.engine import load_engine
 from ingest.storage.pool import create_pool
-from ingest.writer.copy import encode_rows
 from tests.support.databases import Database
 from tests.support.rows import rows_of
 from tests.support.silent_server import SilentServer

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.config import LimitSettings, Settings
+from ingest.copy_format import HEADER, POSTGRES_EPOCH_US, TRAILER
 from ingest.errors import BadRequest, PayloadTooLarge
 from ingest.intake.limits import Limits
 from ingest.intake.records import PushDecoder
@@ -22,7 +23,6 @@ from ingest.wire.records.fields import number_of
 from ingest.wire.records.jsonb import decode_exact
 from ingest.wire.records.spooled import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
-from ingest.writer.copy import HEADER, POSTGRES_EPOCH_US, TRAILER
 from ingest.writer.copy_items import encode_items
 from tests.support.databases import Database, blocking, connect
 

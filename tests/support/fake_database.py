@@ -14,9 +14,9 @@ from typing import NamedTuple
 import asyncpg
 import numpy as np
 
+from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
 from ingest.model import Labels, Series
 from ingest.storage.database import Touched
-from ingest.writer.copy import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
 
 POISON = 666.0
 """A value that a constraint of this database forbids."""

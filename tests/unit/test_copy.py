@@ -6,8 +6,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_rows, numeric_field
 from ingest.model import STALE_MARKER_BITS, Rows
-from ingest.writer.copy import HEADER, NAN_FIELD, ROW, TRAILER, encode_rows, numeric_field
 from tests.support.rows import rows_of
 
 

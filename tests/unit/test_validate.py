@@ -2,12 +2,11 @@
 
 import pytest
 
+from ingest.text import series_text, time_text
 from ingest.wire.validate import (
     LONGEST_NAME_BYTES,
     InvalidSeries,
     checked_labels,
-    series_text,
-    time_text,
 )
 
 Pairs = list[tuple[bytes, bytes]]

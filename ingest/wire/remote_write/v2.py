@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_digest
 
 from ingest.errors import BadRequest
+from ingest.model import METRIC_NAME
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.remote_write.columns import (
     DIGEST_BYTES,
@@ -30,7 +31,6 @@ from ingest.wire.remote_write.parsed import (
 )
 from ingest.wire.remote_write.tails import Tails
 from ingest.wire.remote_write.v1 import metric_type
-from ingest.wire.validate import METRIC_NAME
 
 EMPTY = "must contain at least one sample, histogram or exemplar"
 """The specification asks for a sample or a histogram, but Prometheus 3 sends each exemplar in a

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import click
 
+from ingest.auth.keys import parse_key
 from ingest.cli.options import with_settings
 from ingest.cli.remote import KEY_VARIABLE
 from ingest.config import Settings
@@ -18,7 +19,6 @@ from ingest.config.document import masked
 from ingest.doctor import Finding, Level, Prescription, Site, examine, worst
 from ingest.doctor.words import count
 from ingest.errors import ConfigError
-from ingest.tenants.keys import parse_key
 
 _COLORS = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 _NEEDED_FLAGS = ("config", "database_url", "data_dir")

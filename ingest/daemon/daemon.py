@@ -11,6 +11,8 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ingest import tasks
+from ingest.auth.proxies import Proxies
+from ingest.auth.tenancy import Tenancy
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.daemon.background import (
@@ -51,8 +53,6 @@ from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
-from ingest.tenants.proxies import Proxies
-from ingest.tenants.tenancy import Tenancy
 from ingest.writer.accounts import Accounts
 from ingest.writer.drainer import Drainer
 from ingest.writer.safekeeping import Safekeeping
@@ -203,10 +203,10 @@ class Daemon:
         reader = PushedReader(
             self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
         )
-        gate = self._tenancy.gate
-        pushed = PushedHandler(gate, reader)
+        authenticator = self._tenancy.authenticator
+        pushed = PushedHandler(authenticator, reader)
         ready = Readiness(database, self._writers.outcomes, self._spool)
-        app = build_app(write, push, pushed, ready, gate)
+        app = build_app(write, push, pushed, ready, authenticator)
         return self._http_server(app)
 
     def _http_server(self, handler: web.Application | Handler) -> HttpServer:
@@ -228,7 +228,7 @@ class Daemon:
         """What remote write and pushes have to pass alike."""
         receiver, rates = self._settings.receiver, Rates(quotas)
         bodies = Bodies(
-            self._tenancy.gate,
+            self._tenancy.authenticator,
             rates,
             self._writers.backlog,
             receiver.max_body_bytes,

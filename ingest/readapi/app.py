@@ -11,6 +11,7 @@ import asyncpg
 from aiohttp import web
 
 from ingest import tasks
+from ingest.auth.access import READ
 from ingest.logs import get_logger
 from ingest.metrics import exposition
 from ingest.pushed import kind_of
@@ -27,7 +28,6 @@ from ingest.readapi.problems import Problem, no_such_path
 from ingest.readapi.pushes import Pushes
 from ingest.readapi.reply import Reply, http_response, problem_reply, text_reply
 from ingest.readapi.rpc import Rpc
-from ingest.tenants.access import READ
 
 Page = Callable[[Exchange], Awaitable[Reply]]
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import asyncpg
 from aiohttp import web
 
+from ingest.auth.access import ADMIN, WRITE, Access
+from ingest.auth.authenticator import Authenticator, SeesTenant
+from ingest.auth.credentials import Kind, challenge_of, credentials_of, words_of
+from ingest.auth.snapshot import DEFAULT_TENANT
 from ingest.errors import KeyRefused, Unavailable
 from ingest.readapi.directory import ANONYMOUS_ROLE, Directory
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, database_away
 from ingest.readapi.tokens import Claims, Tokens
-from ingest.tenants.access import ADMIN, WRITE, Access
-from ingest.tenants.credentials import Kind, challenge_of, credentials_of, words_of
-from ingest.tenants.gate import Gate, SeesTenant
-from ingest.tenants.snapshot import DEFAULT_TENANT
 
 ADMIN_ROLE = "writer"
 
@@ -52,12 +52,12 @@ class Callers:
     """Finds out who asks, and records who was turned away.
 
     Args:
-        gate: for keys, and for requests with nothing.
+        authenticator: for keys, and for requests with nothing.
         tokens: for tokens.
     """
 
-    def __init__(self, gate: Gate, tokens: Tokens, directory: Directory) -> None:
-        self._gate = gate
+    def __init__(self, authenticator: Authenticator, tokens: Tokens, directory: Directory) -> None:
+        self._authenticator = authenticator
         self._tokens = tokens
         self._directory = directory
 
@@ -75,7 +75,7 @@ class Callers:
             token = _token_of(request.headers)
             if token is not None:
                 return await self._with_token(request, token, scope)
-            access = await self._gate.admit(request.headers, request.remote, scope)
+            access = await self._authenticator.admit(request.headers, request.remote, scope)
             self._refuse_names_of_proxies(request, access, scope)
         except KeyRefused as refusal:
             raise _refused(refusal) from None
@@ -84,7 +84,7 @@ class Callers:
         return _with_access(access)
 
     async def sees(self, request: web.BaseRequest) -> SeesTenant:
-        """Whose metrics the request is shown; see `Gate.sees`. A token sees its own tenant's.
+        """Whose metrics the request is shown (`Authenticator.sees`). A token sees its tenant's.
 
         Raises:
             Problem: 401, the key or the token; 503, it cannot be checked now.
@@ -95,7 +95,7 @@ class Callers:
             tenant = claims.values.get("tenant", DEFAULT_TENANT)
             return lambda name: name == tenant
         try:
-            return await self._gate.sees(request.headers, request.remote)
+            return await self._authenticator.sees(request.headers, request.remote)
         except KeyRefused as refusal:
             raise _refused(refusal) from None
         except Unavailable:
@@ -105,7 +105,7 @@ class Callers:
         claims = self._claims_of(request, token)
         if scope == WRITE:
             refusal = KeyRefused("tokens are for reading; send an API key", "token")
-            self._gate.refuse(refusal, request.headers, request.remote)
+            self._authenticator.refuse(refusal, request.headers, request.remote)
             raise refusal
         try:
             role = await self._directory.role_of(claims)
@@ -118,7 +118,7 @@ class Callers:
             return self._tokens.claims_of(token)
         except Problem as problem:
             refusal = KeyRefused(problem.message, "token")
-            self._gate.refuse(refusal, request.headers, request.remote)
+            self._authenticator.refuse(refusal, request.headers, request.remote)
             raise
 
     def _refuse_names_of_proxies(
@@ -130,12 +130,12 @@ class Callers:
             return
         text = "send what X-Scope-OrgID names a tenant for to the write side, or with an API key"
         refusal = KeyRefused(text, "tenant", 403, tenant_id=access.tenant_id)
-        self._gate.refuse(refusal, request.headers, request.remote)
+        self._authenticator.refuse(refusal, request.headers, request.remote)
         raise refusal
 
 
 def _token_of(headers: Mapping[str, str]) -> str | None:
-    """The request's token; None if it brings none, or something that the gate will refuse."""
+    """The request's token; None if it brings none, or what the authenticator will refuse."""
     try:
         credentials = credentials_of(headers)
     except KeyRefused:

@@ -121,7 +121,7 @@ class Forwarder:
 
 
 def _headers(given: MultiMapping[str]) -> CIMultiDict[str]:
-    """Each as often as it was sent: the write side has to see all that the gate has seen here."""
+    """Each as often as it was sent: the write side must see all that was authenticated here."""
     headers = CIMultiDict((name, value) for name in FORWARDED for value in given.getall(name, ()))
     headers.setdefault("Content-Type", "application/json")  # aiohttp would say octet-stream
     headers["Accept-Encoding"] = "identity"  # answers are short; what we pass on, we compress

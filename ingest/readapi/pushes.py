@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
+from ingest.auth.access import READ, WRITE
+from ingest.auth.credentials import is_older
 from ingest.config import Settings
 from ingest.errors import BadRequest
 from ingest.pushed import (
@@ -26,8 +28,6 @@ from ingest.readapi.negotiate import Media
 from ingest.readapi.pgproblems import problem_of
 from ingest.readapi.problems import Problem, bad_query
 from ingest.readapi.reply import Reply, text_reply
-from ingest.tenants.access import READ, WRITE
-from ingest.tenants.credentials import is_older
 
 LONGEST_PAGE_BYTES = 32 * 1024 * 1024
 """Of a page, which is in memory as a whole: attributes may be long."""

@@ -13,12 +13,12 @@ from typing import Any
 import cramjam
 from aiohttp import web
 
+from ingest.auth.credentials import cache_headers
 from ingest.http.server import PRODUCT
 from ingest.readapi.cors import cors_headers
 from ingest.readapi.metrics import ANSWERED_BYTES
 from ingest.readapi.negotiate import Media, choose_encoding
 from ingest.readapi.problems import Problem
-from ingest.tenants.credentials import cache_headers
 
 LEAST_COMPRESSED_BYTES = 1024
 COMPRESSED_ELSEWHERE_BYTES = 32 * 1024

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from ingest.auth.access import READ
 from ingest.config import Settings
 from ingest.logs import get_logger
 from ingest.readapi.body import read_body
@@ -37,7 +38,6 @@ from ingest.readapi.request import (
     time_hint,
 )
 from ingest.readapi.statement import call_statement
-from ingest.tenants.access import READ
 
 SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-pmetrics-api-key"})

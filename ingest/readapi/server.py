@@ -7,6 +7,8 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from ingest.auth.proxies import Proxies
+from ingest.auth.tenancy import Tenancy
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.http.connections import Connections
@@ -27,8 +29,6 @@ from ingest.readapi.rpc import Rpc
 from ingest.readapi.tokens import Tokens
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
-from ingest.tenants.proxies import Proxies
-from ingest.tenants.tenancy import Tenancy
 
 KEEPALIVE_SECONDS = 75.0
 
@@ -57,7 +57,7 @@ class ReadServer:
         self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
         self._tenancy = Tenancy(self._tenants, settings.auth)
         directory = Directory(self._database)
-        callers = Callers(self._tenancy.gate, Tokens(secret), directory)
+        callers = Callers(self._tenancy.authenticator, Tokens(secret), directory)
         under_way = UnderWay(settings.api.questions_per_caller)
         rpc = Rpc(self._database, directory, callers, under_way, settings)
         self._forwarder = Forwarder(settings)

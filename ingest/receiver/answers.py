@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from ingest.auth.credentials import challenge_of
 from ingest.errors import KeyRefused, RequestError, Unavailable
 from ingest.logs import without_secrets
 from ingest.model import Counts, Rejection
-from ingest.tenants.credentials import challenge_of
 
 REASONS_SHOWN = 10
 REASON_CHARACTERS = 300

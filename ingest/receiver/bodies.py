@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from ingest.auth.access import WRITE, Access
+from ingest.auth.authenticator import Authenticator
 from ingest.errors import PayloadTooLarge, Unavailable
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import Rates
 from ingest.intake.steps import Steps, in_turns
 from ingest.model import Intake
 from ingest.receiver.metrics import BODY_BYTES
-from ingest.tenants.access import WRITE, Access
-from ingest.tenants.gate import Gate
 from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
 from ingest.writer.fairness import Turns
@@ -53,14 +53,14 @@ class Bodies:
 
     def __init__(
         self,
-        gate: Gate,
+        authenticator: Authenticator,
         rates: Rates,
         backlog: Backlog,
         most_bytes: int,
         answer_within_seconds: float,
     ) -> None:
         self._large = Turns()
-        self._gate = gate
+        self._authenticator = authenticator
         self._rates = rates
         self._backlog = backlog
         self._most_bytes = most_bytes
@@ -78,7 +78,7 @@ class Bodies:
         """
         try:
             async with asyncio.timeout(self._answer_within_seconds):
-                access = await self._gate.admit(request.headers, request.remote, WRITE)
+                access = await self._authenticator.admit(request.headers, request.remote, WRITE)
                 self._rates.check(access.tenant_id)
                 with self._backlog.hold(access.tenant_id) as hold:
                     yield Body(access, await self._read(request, hold), hold)

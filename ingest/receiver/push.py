@@ -10,6 +10,7 @@ import time
 
 from aiohttp import web
 
+from ingest.auth.credentials import is_older
 from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
 from ingest.intake.rates import Rates
 from ingest.intake.records import PushDecoder
@@ -21,7 +22,6 @@ from ingest.pushed import kind_of
 from ingest.receiver import push_answers
 from ingest.receiver.bodies import Bodies, Body
 from ingest.receiver.metrics import DECODE_SECONDS, PUSH_REQUESTS, PUSHED, SECONDS
-from ingest.tenants.credentials import is_older
 from ingest.wire.encoding.snappy import compress_snappy
 from ingest.wire.records.body import Manner, PushRefused
 from ingest.wire.records.negotiate import (

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from ingest.auth.credentials import challenge_of
 from ingest.errors import KeyRefused, OverQuota, RequestError, Unavailable
 from ingest.logs import without_secrets
 from ingest.model import Rejection
 from ingest.pushed import JSON_TYPE, OLDER_REFUSAL, refused_push
-from ingest.tenants.credentials import challenge_of
 from ingest.wire.records.body import MOST_REASONS, PushRefused
 
 Errors = Sequence[tuple[int | None, str]]

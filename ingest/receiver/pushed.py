@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from ingest.auth.access import READ
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.credentials import challenge_of, is_older, words_of
 from ingest.errors import KeyRefused, QueryRefused, RequestError, Unavailable
 from ingest.logs import get_logger
 from ingest.pushed import (
@@ -25,9 +28,6 @@ from ingest.pushed import (
     statement_of,
 )
 from ingest.storage.pushed import PushedReader
-from ingest.tenants.access import READ
-from ingest.tenants.credentials import challenge_of, is_older, words_of
-from ingest.tenants.gate import Gate
 
 log = get_logger("receiver")
 
@@ -49,8 +49,8 @@ class _Trouble(NamedTuple):
 class PushedHandler:
     """Answers `GET /api/v1/measure` and `/api/v1/event`, with `HEAD`."""
 
-    def __init__(self, gate: Gate, reader: PushedReader) -> None:
-        self._gate = gate
+    def __init__(self, authenticator: Authenticator, reader: PushedReader) -> None:
+        self._authenticator = authenticator
         self._reader = reader
 
     async def __call__(self, request: web.Request) -> web.Response:
@@ -74,7 +74,7 @@ class PushedHandler:
         return _refused(trouble, is_older(request.headers))
 
     async def _answer(self, request: web.Request) -> web.Response:
-        access = await self._gate.admit(request.headers, request.remote, READ)
+        access = await self._authenticator.admit(request.headers, request.remote, READ)
         kind = kind_of(request.path)
         assert kind is not None, "routed here by mistake"
         query = parse_query(kind, request.rel_url.raw_query_string)

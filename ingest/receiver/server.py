@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.credentials import cache_headers
 from ingest.errors import KeyRefused, Unavailable
 from ingest.http.server import PRODUCT, Ending, HeadRefused
 from ingest.metrics import exposition
@@ -14,8 +16,6 @@ from ingest.receiver import answers
 from ingest.receiver.push import PushHandler
 from ingest.receiver.pushed import PushedHandler
 from ingest.receiver.write import WriteHandler
-from ingest.tenants.credentials import cache_headers
-from ingest.tenants.gate import Gate
 
 COME_AGAIN_SECONDS = 2
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
@@ -26,14 +26,18 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def build_app(
-    write: WriteHandler, push: PushHandler, pushed: PushedHandler, ready: Ready, gate: Gate
+    write: WriteHandler,
+    push: PushHandler,
+    pushed: PushedHandler,
+    ready: Ready,
+    authenticator: Authenticator,
 ) -> web.Application:
     """Routes of the write side. Handlers limit their bodies themselves.
 
     Args:
         push: takes measures and events.
         pushed: shows them.
-        gate: decides whose metrics `/metrics` shows.
+        authenticator: decides whose metrics `/metrics` shows.
     """
     app = web.Application()
     app.on_response_prepare.append(_tell_caches)
@@ -42,7 +46,7 @@ def build_app(
     for path in PUSH_PATHS:
         app.router.add_get(path, pushed)
         app.router.add_route("*", path, push)
-    app.router.add_get("/metrics", _metrics_handler(gate))
+    app.router.add_get("/metrics", _metrics_handler(authenticator))
     app.router.add_get("/-/healthy", _healthy)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/", _welcome)
@@ -76,10 +80,10 @@ async def _tell_caches(request: web.Request, response: web.StreamResponse) -> No
     response.headers.update(told | {"Vary": f"Accept-Encoding, {told['Vary']}", "Server": PRODUCT})
 
 
-def _metrics_handler(gate: Gate) -> Handler:
+def _metrics_handler(authenticator: Authenticator) -> Handler:
     async def handler(request: web.Request) -> web.Response:
         try:
-            sees = await gate.sees(request.headers, request.remote)
+            sees = await authenticator.sees(request.headers, request.remote)
         except KeyRefused as error:
             return answers.request_error(error)
         except Unavailable as error:

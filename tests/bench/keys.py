@@ -14,14 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from ingest.auth import directory as directory_module
+from ingest.auth.audit import Audit
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.directory import Directory
+from ingest.auth.keys import is_proved
+from ingest.auth.usage import KeyUse
 from ingest.config import AuthSettings
 from ingest.errors import KeyRefused
-from ingest.tenants import directory as directory_module
-from ingest.tenants.audit import Audit
-from ingest.tenants.directory import Directory
-from ingest.tenants.gate import Gate
-from ingest.tenants.keys import is_proved
-from ingest.tenants.usage import KeyUse
 from tests.support.keys import KEY_ID, SECRET, FakeStore, stored
 
 KEYS = 10_000
@@ -41,7 +41,7 @@ KINDS: Kinds = {
 def run() -> dict[str, float]:
     """Medians, and how often a wrong key's round is slower than that of another wrong one."""
     store = FakeStore([stored(), *(replace(stored(), key_id=f"k{n:011}") for n in range(KEYS))])
-    return _checks(store) | asyncio.run(_gate(store))
+    return _checks(store) | asyncio.run(_authenticator(store))
 
 
 def _checks(store: FakeStore) -> dict[str, float]:
@@ -71,12 +71,12 @@ def _in_turns(kinds: dict[str, Callable[[], float]], rounds: int) -> dict[str, l
     return taken
 
 
-async def _gate(store: FakeStore) -> dict[str, float]:
-    """All of `Gate.admit` but the database and the pause before it is asked, which take the most
+async def _authenticator(store: FakeStore) -> dict[str, float]:
+    """All of `Authenticator.admit` but the database and the pause before it is asked, which take the most
     and are the same for every wrong key."""
     pause, directory_module.PAUSE_SECONDS = directory_module.PAUSE_SECONDS, 0.0
     directory = Directory(store)
-    gate = Gate(directory, Audit(store), KeyUse(store), AuthSettings())
+    authenticator = Authenticator(directory, Audit(store), KeyUse(store), AuthSettings())
     await directory.look(0)
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     order = list(KINDS)
@@ -84,18 +84,18 @@ async def _gate(store: FakeStore) -> dict[str, float]:
         random.shuffle(order)
         for kind in order:
             key_id, secret = KINDS[kind]
-            taken[kind].append(await _admitted(gate, f"pmk_{key_id}_{secret}"))
+            taken[kind].append(await _admitted(authenticator, f"pmk_{key_id}_{secret}"))
     directory_module.PAUSE_SECONDS = pause
     figures = {f"gate_{kind}_us": statistics.median(each) / 1000 for kind, each in taken.items()}
-    return figures | _slower("gate", taken)
+    return figures | _slower("authenticator", taken)
 
 
-async def _admitted(gate: Gate, key: str) -> float:
+async def _admitted(authenticator: Authenticator, key: str) -> float:
     """Nanoseconds until the answer."""
     headers = {"X-API-Key": key}
     started = time.perf_counter_ns()
     with suppress(KeyRefused):
-        await gate.admit(headers, "192.0.2.1", "read")
+        await authenticator.admit(headers, "192.0.2.1", "read")
     return time.perf_counter_ns() - started
 
 

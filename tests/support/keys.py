@@ -8,13 +8,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.auth.audit import Audit
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.directory import Directory
+from ingest.auth.keys import StoredKey
+from ingest.auth.usage import KeyUse
 from ingest.config import AuthSettings
 from ingest.errors import Unavailable
-from ingest.tenants.audit import Audit
-from ingest.tenants.directory import Directory
-from ingest.tenants.gate import Gate
-from ingest.tenants.keys import StoredKey
-from ingest.tenants.usage import KeyUse
 from tests.support.databases import Database, connect
 
 KEY_ID = "abcdefghijk1"
@@ -92,10 +92,10 @@ class FakeStore:
             raise Unavailable("away")
 
 
-def open_gate() -> Gate:
-    """A gate that lets everybody in as `default`, and knows no key."""
+def open_gate() -> Authenticator:
+    """A authenticator that lets everybody in as `default`, and knows no key."""
     store = FakeStore()
-    return Gate(Directory(store), Audit(store), KeyUse(store), AuthSettings())
+    return Authenticator(Directory(store), Audit(store), KeyUse(store), AuthSettings())
 
 
 def _row(key: StoredKey) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from ingest.auth.keys import PREFIX
 from ingest.errors import KeyRefused
-from ingest.tenants.keys import PREFIX
 
 OLDER_HEADER = "x-pmetrics-api-key"
 KEY_HEADERS = ("x-api-key", OLDER_HEADER)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ingest.config import AuthSettings
-from ingest.errors import KeyRefused
-from ingest.logs import get_logger
-from ingest.model import DEFAULT_TENANT_ID
-from ingest.tenants.access import READ, WRITE, Access
-from ingest.tenants.audit import Audit
-from ingest.tenants.credentials import (
+from ingest.auth.access import READ, WRITE, Access
+from ingest.auth.audit import Audit
+from ingest.auth.credentials import (
     TENANT_HEADER,
     Credentials,
     Kind,
     credentials_of,
     is_older,
 )
-from ingest.tenants.directory import Directory
-from ingest.tenants.keys import parse_key
-from ingest.tenants.proxies import Proxies
-from ingest.tenants.usage import KeyUse
+from ingest.auth.directory import Directory
+from ingest.auth.keys import parse_key
+from ingest.auth.proxies import Proxies
+from ingest.auth.usage import KeyUse
+from ingest.config import AuthSettings
+from ingest.errors import KeyRefused
+from ingest.logs import get_logger
+from ingest.model import DEFAULT_TENANT_ID
 
 log = get_logger("tenants")
 
@@ -31,7 +31,7 @@ SeesTenant = Callable[[str], bool]
 """Whether what is labelled with a tenant's name may be shown."""
 
 
-class Gate:
+class Authenticator:
     """Admits requests, or refuses them and keeps a record of it."""
 
     def __init__(

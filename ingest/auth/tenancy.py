@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
 
+from ingest.auth.audit import Audit, Recorder
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.directory import Directory, Source
+from ingest.auth.usage import KeyUse, Notebook
 from ingest.config import AuthSettings
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.tasks import Pulse, keep
-from ingest.tenants.audit import Audit, Recorder
-from ingest.tenants.directory import Directory, Source
-from ingest.tenants.gate import Gate
-from ingest.tenants.usage import KeyUse, Notebook
 
 log = get_logger("tenants")
 
@@ -33,7 +33,7 @@ class TenantStore(Source, Recorder, Notebook, Protocol):
 
 
 class Tenancy:
-    """The gate, and what it stands on.
+    """The authenticator, and what it stands on.
 
     Use `start`, then `stop`.
     """
@@ -42,7 +42,7 @@ class Tenancy:
         self.directory = Directory(store)
         self._audit = Audit(store)
         self._usage = KeyUse(store)
-        self.gate = Gate(self.directory, self._audit, self._usage, settings)
+        self.authenticator = Authenticator(self.directory, self._audit, self._usage, settings)
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self, known: str | None = None) -> None:

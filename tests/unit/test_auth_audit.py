@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ingest.auth import audit as module
+from ingest.auth.audit import Audit
+from ingest.auth.metrics import UNRECORDED
+from ingest.auth.usage import KeyUse
 from ingest.errors import KeyRefused, Unavailable
-from ingest.tenants import audit as module
-from ingest.tenants.audit import Audit
-from ingest.tenants.metrics import UNRECORDED
-from ingest.tenants.usage import KeyUse
 from tests.support.keys import FakeStore
 from tests.support.metrics import gauge
 

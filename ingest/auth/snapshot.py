@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from ingest.auth.keys import StoredKey
 from ingest.model import DEFAULT_TENANT_ID, TenantLimits
-from ingest.tenants.keys import StoredKey
 
 DEFAULT_TENANT = "default"
 

@@ -1,4 +1,4 @@
-"""The gate: whose request it is, what it may do, and what is kept of a refusal."""
+"""The authenticator: whose request it is, what it may do, and what is kept of a refusal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from ingest.auth import authenticator as authenticator_module
+from ingest.auth import directory as directory_module
+from ingest.auth.audit import Audit
+from ingest.auth.authenticator import Authenticator
+from ingest.auth.directory import Directory
+from ingest.auth.metrics import REFUSED
+from ingest.auth.usage import KeyUse
 from ingest.config import AuthSettings
 from ingest.errors import KeyRefused
-from ingest.tenants import directory as directory_module
-from ingest.tenants import gate as gate_module
-from ingest.tenants.audit import Audit
-from ingest.tenants.directory import Directory
-from ingest.tenants.gate import Gate
-from ingest.tenants.metrics import REFUSED
-from ingest.tenants.usage import KeyUse
 from tests.support.keys import KEY, KEY_ID, SECRET, FakeStore, basic, bearer, stored
 from tests.support.metrics import gauge
 
@@ -23,20 +23,22 @@ PROXY, CLIENT = "10.1.2.3", "192.0.2.7"
 
 
 class House:
-    """A gate with all that is behind it."""
+    """A authenticator with all that is behind it."""
 
     def __init__(self, store: FakeStore, **settings: Any) -> None:
         self.store = store
         self.audit = Audit(store)
         self.usage = KeyUse(store)
         self.directory = Directory(store)
-        self.gate = Gate(self.directory, self.audit, self.usage, AuthSettings(**settings))
+        self.authenticator = Authenticator(
+            self.directory, self.audit, self.usage, AuthSettings(**settings)
+        )
 
     async def admit(
         self, headers: Any, scope: str = "write", address: str = CLIENT
     ) -> tuple[str, str | None]:
         """Tenant and key id."""
-        access = await self.gate.admit(headers, address, scope)
+        access = await self.authenticator.admit(headers, address, scope)
         assert self.directory.name_of(access.tenant_id) == access.tenant
         return access.tenant, access.key_id
 
@@ -45,7 +47,7 @@ class House:
     ) -> tuple[int, str]:
         """Status and reason."""
         with pytest.raises(KeyRefused) as refused:
-            await self.gate.admit(headers, address, scope)
+            await self.authenticator.admit(headers, address, scope)
         assert SECRET not in str(refused.value)
         return refused.value.status, refused.value.reason
 
@@ -113,10 +115,10 @@ async def test_a_header_that_comes_twice_does_not_hide_another_key() -> None:
 async def test_refusals_say_whether_the_sender_is_an_older_one() -> None:
     for headers in ({"X-PMETRICS-API-KEY": "bad"}, {"X-PMETRICS-API-KEY": KEY}):
         with pytest.raises(KeyRefused) as refused:
-            await house("read").gate.admit(headers, CLIENT, "write")
+            await house("read").authenticator.admit(headers, CLIENT, "write")
         assert refused.value.is_older
     with pytest.raises(KeyRefused) as refused:
-        await house().gate.admit({"X-API-Key": "bad"}, CLIENT, "write")
+        await house().authenticator.admit({"X-API-Key": "bad"}, CLIENT, "write")
     assert not refused.value.is_older
 
 
@@ -141,7 +143,9 @@ async def test_a_tenant_from_elsewhere_is_ignored_with_one_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     warned = []
-    monkeypatch.setattr(gate_module.log, "warning", lambda text, **more: warned.append(more))
+    monkeypatch.setattr(
+        authenticator_module.log, "warning", lambda text, **more: warned.append(more)
+    )
     ours = house()
     for address in (CLIENT, CLIENT, "192.0.2.8"):
         assert await ours.admit({"X-Scope-OrgID": "acme"}, address=address) == ("default", None)
@@ -186,7 +190,7 @@ async def test_the_address_of_a_refusal(forwarded: str, address: str, recorded: 
 
 async def test_whose_metrics_are_shown() -> None:
     async def shown(ours: House, headers: dict[str, str], address: str = CLIENT) -> list[str]:
-        sees = await ours.gate.sees(headers, address)
+        sees = await ours.authenticator.sees(headers, address)
         return [name for name in ("default", "acme", "other") if sees(name)]
 
     everybody = ["default", "acme", "other"]

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from ingest.auth import directory as module
+from ingest.auth.directory import Directory
+from ingest.auth.keys import PresentedKey, StoredKey
 from ingest.errors import KeyRefused, Unavailable
 from ingest.model import TenantLimits
-from ingest.tenants import directory as module
-from ingest.tenants.directory import Directory
-from ingest.tenants.keys import PresentedKey, StoredKey
 from tests.support.keys import KEY_ID, SECRET, FakeStore, stored
 
 PRESENTED = PresentedKey(KEY_ID, SECRET)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ingest.auth.keys import PresentedKey, StoredKey, is_proved
+from ingest.auth.metrics import READ_AT
+from ingest.auth.snapshot import Snapshot, Tenant, parse_snapshot
 from ingest.errors import KeyRefused, Unavailable
 from ingest.logs import get_logger
 from ingest.model import TenantLimits
-from ingest.tenants.keys import PresentedKey, StoredKey, is_proved
-from ingest.tenants.metrics import READ_AT
-from ingest.tenants.snapshot import Snapshot, Tenant, parse_snapshot
 
 log = get_logger("tenants")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from ingest.auth.metrics import REFUSED, UNRECORDED
 from ingest.errors import KeyRefused
-from ingest.tenants.metrics import REFUSED, UNRECORDED
 
 ACTION = "key_refused"
 MOST_WAITING = 10_000

@@ -7,10 +7,10 @@ import secrets
 
 import pytest
 
+from ingest.auth.access import Access
+from ingest.auth.credentials import Credentials, Kind, challenge_of, credentials_of, words_of
+from ingest.auth.keys import StoredKey, is_proved, parse_key
 from ingest.errors import KeyRefused
-from ingest.tenants.access import Access
-from ingest.tenants.credentials import Credentials, Kind, challenge_of, credentials_of, words_of
-from ingest.tenants.keys import StoredKey, is_proved, parse_key
 from tests.support.keys import KEY, SECRET, basic, stored
 
 OTHER = KEY[:-1] + ("A" if KEY[-1] != "A" else "B")

@@ -10,7 +10,7 @@ from ingest.cli.options import with_settings
 from ingest.cli.stepdown import step_down
 from ingest.config import Settings
 from ingest.descriptors import raise_descriptor_limit
-from ingest.readapi.server import serve
+from ingest.ports.read_server import serve
 from ingest.storage.urls import api_database_url
 
 

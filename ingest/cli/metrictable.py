@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import ingest.daemon.daemon
-import ingest.readapi.server  # noqa: F401  (both: importing a room registers its metrics)
+import ingest.ports.read_server  # noqa: F401  (both: importing a room registers its metrics)
+from ingest.http.read_metrics import PoolCollector
 from ingest.metrics import Metric, describe, registered_metrics
-from ingest.readapi.metrics import PoolCollector
 
 _HEAD = """# Metrics
 

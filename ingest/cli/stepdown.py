@@ -26,12 +26,12 @@ log = get_logger("users")
 ROOMS = {
     "ingest": [
         "ingest.daemon",
-        "ingest.receiver",
+        "ingest.ports",
         "ingest.writer",
         "ingest.migrate",
         "ingest.storage",
     ],
-    "api": ["ingest.readapi", "ingest.storage"],
+    "api": ["ingest.ports", "ingest.rpc", "ingest.records", "ingest.storage"],
 }
 """Packages of ours that a side may load after it has begun."""
 WORDS = {"ingest": "the write side", "api": "the read side"}

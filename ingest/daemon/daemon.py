@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ingest import tasks
+from ingest.admission import Bodies
 from ingest.auth.proxies import Proxies
 from ingest.auth.tenancy import Tenancy
 from ingest.config import Settings
@@ -38,11 +39,10 @@ from ingest.intake.remote_write import Decoder
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
-from ingest.receiver.bodies import Bodies
-from ingest.receiver.push import PushHandler
-from ingest.receiver.pushed import PushedHandler
-from ingest.receiver.server import build_app, come_again, refuse
-from ingest.receiver.write import WriteHandler
+from ingest.ports.write import build_app, come_again, refuse
+from ingest.records.read_writing import PushedHandler
+from ingest.records.write import PushHandler
+from ingest.remote_write.handler import WriteHandler
 from ingest.reserve import Reserve
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache

@@ -26,7 +26,7 @@ AWAY_SQLSTATES = ("08", "53", "57P")
 
 
 class PushedRow(NamedTuple):
-    """What a statement of `ingest.pushed` returns; the last two are of the last row, if more
+    """What a statement of `ingest.records` returns; the last two are of the last row, if more
     follow."""
 
     body: bytes

@@ -9,8 +9,8 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from ingest.readapi import rpc
-from ingest.readapi.lanes import dear_connections
+from ingest.rpc import handler as rpc
+from ingest.rpc.lanes import dear_connections
 from tests.support.databases import Database
 from tests.support.processes import PROMGRES, Program
 from tests.support.readapi import Client, add_functions, running_api, token

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ingest.readapi import body, database
+from ingest.http import bodies
+from ingest.rpc import database
 from tests.support.databases import Database
 from tests.support.readapi import Client, add_functions, running_api, token
 
@@ -52,7 +53,7 @@ async def test_too_many_that_wait_are_told_to_come_back(
 async def test_a_body_that_does_not_come_is_not_waited_for(
     prepared: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     async with running_api(prepared, pool_size=1) as api:
         host, _, port = api.url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))

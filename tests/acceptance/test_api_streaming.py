@@ -11,7 +11,7 @@ import aiohttp
 import cramjam
 import pytest
 
-from ingest.readapi.statement import PIECE_BYTES, WHOLE_BYTES
+from ingest.rpc.statement import PIECE_BYTES, WHOLE_BYTES
 from tests.support.databases import Database
 from tests.support.readapi import add_functions, running_api
 

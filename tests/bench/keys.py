@@ -72,8 +72,9 @@ def _in_turns(kinds: dict[str, Callable[[], float]], rounds: int) -> dict[str, l
 
 
 async def _authenticator(store: FakeStore) -> dict[str, float]:
-    """All of `Authenticator.admit` but the database and the pause before it is asked, which take the most
-    and are the same for every wrong key."""
+    """`Authenticator.admit` but for the database and the pause before it is asked, which take the
+    most and are the same for every wrong key."""
+
     pause, directory_module.PAUSE_SECONDS = directory_module.PAUSE_SECONDS, 0.0
     directory = Directory(store)
     authenticator = Authenticator(directory, Audit(store), KeyUse(store), AuthSettings())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from ingest.readapi.database import ReadDatabase
+from ingest.rpc.database import ReadDatabase
 from ingest.storage.inspection import inspect
 from ingest.storage.pushed import PushedReader
 from tests.support.databases import Database, connect

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from ingest.config import Settings
-from ingest.readapi.database import ReadDatabase
-from ingest.readapi.problems import Problem
+from ingest.http.problems import Problem
+from ingest.rpc.database import ReadDatabase
 from tests.support.databases import Database, connect, execute
 from tests.support.processes import child, wait_until
 from tests.support.readapi import Client, add_functions, running_api

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any, cast
 
-from ingest.readapi.app import RPC, ReadApi
-from ingest.receiver.server import build_app
+from ingest.ports.read import RPC, ReadApi
+from ingest.ports.write import build_app
 from tests.support.isolation import NOW_MS, Ask, World
 
 HOUR = 3_600_000

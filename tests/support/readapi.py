@@ -17,7 +17,7 @@ import jwt
 from pydantic import SecretStr
 
 from ingest.config import ApiSettings, Settings
-from ingest.readapi.server import ReadServer
+from ingest.ports.read_server import ReadServer
 from tests.support.databases import Database, connect
 
 SECRET = "a secret of the tests, long enough for HS256"

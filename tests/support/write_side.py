@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from aiohttp import web
 
+from ingest.admission import Bodies
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
 from ingest.daemon.daemon import LAST_BATCH_SECONDS
@@ -16,8 +17,7 @@ from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
-from ingest.receiver.bodies import Bodies
-from ingest.receiver.write import WriteHandler
+from ingest.remote_write.handler import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ingest.readapi.functions import Catalogue, parse_catalogue
+from ingest.rpc.functions import Catalogue, parse_catalogue
 
 
 def argument(name: str, sql_type: str = "text", required: bool = True) -> dict[str, Any]:

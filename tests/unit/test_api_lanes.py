@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from ingest.readapi import lanes
-from ingest.readapi.lanes import Dear, Memory, Turns, dear_connections
-from ingest.readapi.request import TextArguments
+from ingest.rpc import lanes
+from ingest.rpc.lanes import Dear, Memory, Turns, dear_connections
+from ingest.rpc.request import TextArguments
 
 
 async def _settle() -> None:

@@ -1,13 +1,13 @@
 import pytest
 
-from ingest.readapi.negotiate import (
+from ingest.http.negotiation import (
     OPENAPI_MEDIA,
     RESULT_MEDIA,
     Media,
     choose_encoding,
     choose_media,
 )
-from ingest.readapi.problems import Problem
+from ingest.http.problems import Problem
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-from ingest.pushed import PARAMETERS
-from ingest.readapi.functions import Argument, Function
-from ingest.readapi.openapi import openapi_document
+from ingest.ports.openapi import openapi_document
+from ingest.records.query import PARAMETERS
+from ingest.rpc.functions import Argument, Function
 
 
 def function(name: str, *arguments: Argument, volatile: bool = False) -> Function:

@@ -3,8 +3,8 @@ import json
 import asyncpg
 import pytest
 
-from ingest.readapi.pgproblems import problem_of
-from ingest.readapi.problems import Problem, database_away
+from ingest.http.problems import Problem, database_away
+from ingest.rpc.pgproblems import problem_of
 
 
 def postgres_error(sqlstate: str, message: str = "m", detail: str | None = None) -> Exception:

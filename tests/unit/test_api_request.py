@@ -1,7 +1,7 @@
 import pytest
 
-from ingest.readapi.problems import Problem
-from ingest.readapi.request import (
+from ingest.http.problems import Problem
+from ingest.rpc.request import (
     JsonArguments,
     body_arguments,
     check_post_query,

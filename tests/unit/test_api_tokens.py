@@ -5,8 +5,8 @@ from typing import Any
 import jwt
 import pytest
 
-from ingest.readapi.problems import Problem
-from ingest.readapi.tokens import Tokens
+from ingest.http.problems import Problem
+from ingest.rpc.tokens import Tokens
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_800_000_000

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.config import AuthSettings, Settings
 from ingest.daemon import daemon as write_side
-from ingest.readapi import server as read_side
+from ingest.ports import read_server as read_side
 
 
 @pytest.mark.parametrize(

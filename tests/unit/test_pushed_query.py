@@ -9,16 +9,11 @@ from uuid import UUID
 import pytest
 
 from ingest.errors import BadRequest
-from ingest.pushed import (
-    Kind,
-    Page,
-    Position,
-    kind_of,
-    page_headers,
-    parse_query,
-    refused_by_database,
-    statement_of,
-)
+from ingest.records.cursor import Position
+from ingest.records.pages import Page, page_headers
+from ingest.records.paths import Kind, kind_of
+from ingest.records.query import parse_query
+from ingest.records.statement import refused_by_database, statement_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LAST = Position(NOON + timedelta(microseconds=7), UUID(int=2**127 + 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.model import Counts, Rejection
-from ingest.receiver.answers import rejected
+from ingest.remote_write.answers import rejected
 
 
 def text(*rejections: Rejection, sent: Counts) -> str:

@@ -1,0 +1,89 @@
+"""Which media type and which compression a client takes."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from ingest.http.problems import Problem
+
+SHOWN_CHARACTERS = 200
+
+
+class Media(Enum):
+    """A form that a result can be given in; the value is its Content-Type."""
+
+    JSON = "application/json; charset=utf-8"
+    CSV = "text/csv; charset=utf-8"
+    OBJECT = "application/vnd.pgrst.object+json; charset=utf-8"
+    OPENAPI = "application/openapi+json; charset=utf-8"
+
+
+RESULT_MEDIA = {
+    "application/json": Media.JSON,
+    "application/*": Media.JSON,
+    "*/*": Media.JSON,
+    "text/csv": Media.CSV,
+    "text/*": Media.CSV,
+    "application/vnd.pgrst.object+json": Media.OBJECT,
+    "application/vnd.pgrst.object": Media.OBJECT,
+}
+OPENAPI_MEDIA = {
+    "application/openapi+json": Media.OPENAPI,
+    "*/*": Media.OPENAPI,
+    "application/*": Media.OPENAPI,
+    "application/json": Media.JSON,
+}
+ENCODINGS = ("zstd", "gzip")
+"""The best first, among those that a client wants alike."""
+
+
+def choose_media(accept: str | None, offered: dict[str, Media]) -> Media:
+    """The form that the client wants most.
+
+    Raises:
+        Problem: 406, none of what it takes is offered.
+    """
+    wanted = _by_weight(accept or "*/*")
+    for name, _ in wanted:
+        if name in offered:
+            return offered[name]
+    shown = (accept or "")[:SHOWN_CHARACTERS]
+    raise Problem(406, "PGRST107", f"None of these media types are available: {shown}")
+
+
+def choose_encoding(accept_encoding: str | None) -> str | None:
+    """`zstd` or `gzip`, or None for no compression."""
+    if not accept_encoding:
+        return None
+    weights = dict(reversed(_by_weight(accept_encoding, with_zero=True)))
+    every = weights.get("*", 0.0)
+    best = max(ENCODINGS, key=lambda name: weights.get(name, every))  # the first of equals
+    return best if weights.get(best, every) > 0 else None
+
+
+def _by_weight(header: str, with_zero: bool = False) -> list[tuple[str, float]]:
+    """Names with their q-values, the most wanted first; those with q=0 only if asked for.
+
+    Parameters other than `q` and `charset` are part of the name: they ask for another form.
+    """
+    found = []
+    for item in header.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key == "q":
+                weight = _weight(value)
+            elif key != "charset":
+                name += f";{parameter}"
+        if name and (weight > 0 or with_zero):
+            found.append((name, weight))
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0

@@ -1,0 +1,207 @@
+"""What a request is answered, and how that becomes HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cramjam
+from aiohttp import web
+
+from ingest.auth.credentials import cache_headers
+from ingest.http.cors import cors_headers
+from ingest.http.negotiation import Media, choose_encoding
+from ingest.http.problems import Problem
+from ingest.http.read_metrics import ANSWERED_BYTES
+from ingest.http.server import PRODUCT
+
+LEAST_COMPRESSED_BYTES = 1024
+COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
+"""From here on compression would hold up other requests, and is done in a thread."""
+
+SLICE_BYTES = 256 * 1024
+"""What is handed to a connection at once."""
+
+ZSTD_LEVEL = 3
+GZIP_LEVEL = 6
+VARY = "Accept, Prefer, Range, Accept-Encoding"
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer before compression.
+
+    Attributes:
+        body: None for an answer that has none (204, and nothing about its length is said).
+        headers: `Content-Type` among them if there is a body.
+        sent: the answer, if it is on its way already.
+    """
+
+    status: int
+    body: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    sent: web.StreamResponse | None = None
+
+
+def text_reply(text: str, status: int = 200) -> Reply:
+    """A line for people and probes."""
+    headers = {"Content-Type": "text/plain; charset=utf-8"}
+    if status == 503:
+        headers["Retry-After"] = "1"
+    return Reply(status, text.encode() + b"\n", headers)
+
+
+def problem_reply(problem: Problem) -> Reply:
+    """The four keys, and the code where proxies look for it."""
+    headers = {
+        "Content-Type": Media.JSON.value,
+        "Proxy-Status": f"Promgres; error={_token(problem.code)}",
+        **problem.headers,
+    }
+    return Reply(problem.status, problem.body, headers)
+
+
+def response_headers(reply: Reply, asked: Mapping[str, str]) -> dict[str, str]:
+    """The reply's headers and those that every answer has."""
+    caching = cache_headers(asked)
+    caching["Vary"] = f"{VARY}, {caching['Vary']}"
+    return {"Server": PRODUCT, **caching, **reply.headers, **cors_headers(asked)}
+
+
+async def http_response(reply: Reply, method: str, asked: Mapping[str, str]) -> web.StreamResponse:
+    """The reply as HTTP: compressed if that is wanted and worth it, without a body for HEAD."""
+    if reply.body is None or method == "HEAD":
+        return web.Response(status=reply.status, headers=response_headers(reply, asked))
+    await compress(reply, asked)
+    ANSWERED_BYTES.inc(len(reply.body))
+    headers = response_headers(reply, asked)
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+async def compress(reply: Reply, asked: Mapping[str, str]) -> None:
+    """Compress the body of a reply, if that is wanted and worth it."""
+    encoding = choose_encoding(asked.get("Accept-Encoding"))
+    if encoding and reply.body is not None and len(reply.body) >= LEAST_COMPRESSED_BYTES:
+        reply.headers["Content-Encoding"] = encoding
+        reply.body = await _compress(reply.body, encoding)
+
+
+class ClientGone(Exception):
+    """The client does not take its answer any more, or not fast enough."""
+
+
+class Sending:
+    """An answer on its way, part after part, as fast as its client takes them.
+
+    Attributes:
+        response: what aiohttp gets to see; its head is out.
+    """
+
+    def __init__(
+        self, request: web.BaseRequest, response: web.StreamResponse, encoding: str | None
+    ):
+        self.response = response
+        self._request = request
+        self._compressor: Any = None
+        if encoding == "zstd":
+            self._compressor = cramjam.zstd.Compressor(level=ZSTD_LEVEL)
+        elif encoding == "gzip":
+            self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+
+    @classmethod
+    async def begin(
+        cls, request: web.BaseRequest, reply: Reply, length: int, encoding: str | None
+    ) -> Sending:
+        """Send the head of an answer, whatever of a body the reply has.
+
+        Args:
+            length: bytes of the body that is to come.
+            encoding: how it is to be compressed, part by part.
+
+        Raises:
+            ClientGone: the client is gone.
+        """
+        headers = response_headers(reply, request.headers)
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        else:
+            headers["Content-Length"] = str(length)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        with _client_may_go():
+            await response.prepare(request)
+        return cls(request, response, encoding)
+
+    async def write(self, part: bytes) -> None:
+        """Send a part of the body; returns when its client has taken most of it.
+
+        Raises:
+            ClientGone: the client is gone.
+        """
+        if self._compressor is not None:
+            part = await asyncio.to_thread(self._compressed, part)
+        await self._send(part)
+
+    async def end(self) -> None:
+        """The body is complete.
+
+        Raises:
+            ClientGone: the client is gone.
+        """
+        if isinstance(self._compressor, cramjam.zstd.Compressor):
+            await self._send(bytes(self._compressor.finish()))
+        elif self._compressor is not None:
+            await self._send(self._compressor.flush())
+        with _client_may_go():
+            await self.response.write_eof()
+
+    def cut(self) -> None:
+        """The rest cannot be had: end the connection, so that nobody takes this for the whole."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def _compressed(self, part: bytes) -> bytes:
+        if isinstance(self._compressor, cramjam.zstd.Compressor):
+            self._compressor.compress(part)
+            return bytes(self._compressor.flush())
+        compressed: bytes = self._compressor.compress(part)
+        return compressed
+
+    async def _send(self, part: bytes) -> None:
+        ANSWERED_BYTES.inc(len(part))
+        with _client_may_go():
+            for start in range(0, len(part), SLICE_BYTES):
+                await self.response.write(memoryview(part)[start : start + SLICE_BYTES])
+
+
+@contextmanager
+def _client_may_go() -> Iterator[None]:
+    """An error of this connection is none of the database's."""
+    try:
+        yield
+    except (ConnectionError, RuntimeError) as error:
+        raise ClientGone from error
+
+
+async def _compress(body: bytes, encoding: str) -> bytes:
+    compress = _zstd if encoding == "zstd" else _gzip
+    if len(body) < COMPRESSED_ELSEWHERE_BYTES:
+        return compress(body)
+    return await asyncio.to_thread(compress, body)
+
+
+def _zstd(body: bytes) -> bytes:
+    return bytes(cramjam.zstd.compress(body, level=ZSTD_LEVEL))
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, GZIP_LEVEL, mtime=0)
+
+
+def _token(code: str) -> str:
+    """A code as a header may hold it: SQL chooses some of them."""
+    return "".join(character for character in code if character.isascii() and character.isalnum())

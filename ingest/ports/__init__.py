@@ -1,0 +1,1 @@
+"""The two ports: what is asked at which path, and the servers."""

@@ -1,0 +1,1 @@
+"""Remote write over HTTP: its requests and its answers."""

@@ -1,0 +1,1 @@
+"""`/rpc/<function>`, as PostgREST's clients know it: request, schema cache, statement, answers."""

@@ -1,0 +1,179 @@
+"""The functions that /rpc exposes, and which of them a request means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from ingest.http.problems import Problem
+
+SCHEMA = "api"
+LEAST_SIMILARITY = 0.5
+
+Result = Literal["void", "scalar", "row", "record"]
+"""`row` has columns that are known beforehand, `record` has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An input argument; `sql_type`, and `default` if it has one, are spelled as SQL."""
+
+    name: str
+    sql_type: str
+    required: bool
+    variadic: bool
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of schema `api`, as `internal.api_catalogue()` describes it.
+
+    Attributes:
+        oid: the function's row in `pg_proc`.
+        version: changes with every change of definition or grants.
+        volatile: only then may it write, and only by POST.
+        returns_set: many rows or values, answered as an array.
+        columns: of a `row`, in order.
+    """
+
+    oid: int
+    version: str
+    name: str
+    comment: str | None
+    volatile: bool
+    returns_set: bool
+    result: Result
+    columns: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+
+    def accepts(self, given: frozenset[str]) -> bool:
+        """Whether it can be called with exactly these argument names."""
+        names = {argument.name for argument in self.arguments}
+        needed = {argument.name for argument in self.arguments if argument.required}
+        return needed <= given <= names
+
+    @property
+    def signature(self) -> str:
+        """As it is named where several are meant."""
+        arguments = ", ".join(f"{each.name} => {each.sql_type}" for each in self.arguments)
+        return f"{SCHEMA}.{self.name}({arguments})"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What one look at the database found: functions by name, and roles that may be assumed."""
+
+    functions: Mapping[str, tuple[Function, ...]]
+    roles: frozenset[str]
+
+    def find(self, name: str, given: frozenset[str]) -> list[Function]:
+        """The functions of that name that take these arguments; more than one is one too many."""
+        return [each for each in self.functions.get(name, ()) if each.accepts(given)]
+
+    def limited_to(self, oids: Collection[int]) -> Catalogue:
+        """The same with these functions alone."""
+        kept = {
+            name: tuple(each for each in overloads if each.oid in oids)
+            for name, overloads in self.functions.items()
+        }
+        return Catalogue({name: each for name, each in kept.items() if each}, self.roles)
+
+    def ambiguous(self, name: str, given: frozenset[str]) -> Problem:
+        """300, with the candidates."""
+        return _ambiguous(self.find(name, given))
+
+    def argument_names(self, name: str) -> frozenset[str]:
+        """Of all functions of that name."""
+        overloads = self.functions.get(name, ())
+        return frozenset(each.name for function in overloads for each in function.arguments)
+
+    def not_found(self, name: str, given: frozenset[str], posted: bool) -> Problem:
+        """404, with what was looked for and what may have been meant.
+
+        Args:
+            posted: by JSON body, which might also have been one unnamed argument.
+        """
+        arguments = ", ".join(sorted(given))
+        called = f"({arguments})" if given else " without parameters"
+        plural = "s" if len(given) > 1 else ""
+        looked_for = f" with parameter{plural} {arguments}" if given else " without parameters"
+        if posted:
+            looked_for += " or with a single unnamed json/jsonb parameter"
+        return Problem(
+            404,
+            "PGRST202",
+            f"Could not find the function {SCHEMA}.{name}{called} in the schema cache",
+            f"Searched for the function {SCHEMA}.{name}{looked_for},"
+            " but no matches were found in the schema cache.",
+            self._suggestion(name, given),
+        )
+
+    def _suggestion(self, name: str, given: frozenset[str]) -> str | None:
+        overloads = self.functions.get(name)
+        if overloads:
+            near = _closest(_names(given), [_names(_input_names(each)) for each in overloads])
+            meant = name + near if near else None
+        else:
+            meant = _closest(name, self.functions)
+        return f"Perhaps you meant to call the function {SCHEMA}.{meant}" if meant else None
+
+
+def parse_catalogue(document: str) -> Catalogue:
+    """Read what `internal.api_catalogue()` returns."""
+    parsed = json.loads(document)
+    functions: dict[str, tuple[Function, ...]] = {}
+    for described in parsed["functions"]:
+        function = _parse_function(described)
+        functions[function.name] = (*functions.get(function.name, ()), function)
+    return Catalogue(functions, frozenset(parsed["roles"]))
+
+
+def _parse_function(described: dict[str, Any]) -> Function:
+    return Function(
+        oid=described["id"],
+        version=described["version"],
+        name=described["name"],
+        comment=described["comment"],
+        volatile=described["volatile"],
+        returns_set=described["set"],
+        result=described["result"],
+        columns=tuple(described["columns"]),
+        arguments=tuple(
+            Argument(
+                each["name"],
+                each["type"],
+                each["required"],
+                each["variadic"],
+                each.get("default"),
+            )
+            for each in described["arguments"]
+        ),
+    )
+
+
+def _ambiguous(matches: list[Function]) -> Problem:
+    candidates = ", ".join(each.signature for each in matches) or "several"
+    return Problem(
+        300,
+        "PGRST203",
+        f"Could not choose the best candidate function between: {candidates}",
+        hint="Try renaming the parameters or the function itself in the database"
+        " so function overloading can be resolved",
+    )
+
+
+def _input_names(function: Function) -> list[str]:
+    return [argument.name for argument in function.arguments]
+
+
+def _names(names: Iterable[str]) -> str:
+    return f"({', '.join(sorted(names))})"
+
+
+def _closest(word: str, candidates: Iterable[str]) -> str | None:
+    near = get_close_matches(word, list(candidates), n=1, cutoff=LEAST_SIMILARITY)
+    return near[0] if near else None

@@ -1,0 +1,82 @@
+"""Functions that a role may call in the OpenAPI (Swagger 2.0) document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ingest.http.negotiation import RESULT_MEDIA
+from ingest.rpc.functions import Argument, Function
+
+Json = dict[str, Any]
+
+JSON_TYPES = {
+    "smallint": "integer",
+    "integer": "integer",
+    "bigint": "integer",
+    "numeric": "number",
+    "real": "number",
+    "double precision": "number",
+    "boolean": "boolean",
+}
+UNTYPED = frozenset({"json", "jsonb"})
+PRODUCES = [name for name in RESULT_MEDIA if "*" not in name]
+
+
+def function_paths(functions: Iterable[Function]) -> Json:
+    """A path for each name; of several functions with one name, that with most arguments."""
+    described: dict[str, Function] = {}
+    for function in sorted(functions, key=lambda each: len(each.arguments)):
+        described[function.name] = function
+    return {f"/rpc/{name}": _path(described[name]) for name in sorted(described)}
+
+
+def _path(function: Function) -> Json:
+    path = {"post": _operation(function, [_body_parameter(function)])}
+    if not function.volatile:
+        path["get"] = _operation(function, [_query_parameter(each) for each in function.arguments])
+    return path
+
+
+def _operation(function: Function, parameters: list[Json]) -> Json:
+    operation: Json = {
+        "tags": [f"(rpc) {function.name}"],
+        "produces": PRODUCES,
+        "parameters": parameters,
+        "responses": {"204" if function.result == "void" else "200": {"description": "OK"}},
+    }
+    summary, _, description = (function.comment or "").partition("\n")
+    if summary:
+        operation["summary"] = summary
+    if description.strip():
+        operation["description"] = description.strip()
+    return operation
+
+
+def _query_parameter(argument: Argument) -> Json:
+    """In a query an array is one text, `{1,2}`; only VARIADIC takes the name several times."""
+    described: Json = {"name": argument.name, "in": "query", "required": argument.required}
+    if argument.variadic:
+        return {**described, **_type(argument.sql_type), "collectionFormat": "multi"}
+    json_type = JSON_TYPES.get(argument.sql_type, "string")
+    return {**described, "type": json_type, "format": argument.sql_type}
+
+
+def _body_parameter(function: Function) -> Json:
+    schema: Json = {
+        "type": "object",
+        "properties": {each.name: _type(each.sql_type) for each in function.arguments},
+    }
+    required = [each.name for each in function.arguments if each.required]
+    if required:
+        schema["required"] = required
+    return {"name": "args", "in": "body", "required": True, "schema": schema}
+
+
+def _type(sql_type: str) -> Json:
+    """A value's JSON type; `format` says which SQL type it will be."""
+    if sql_type.endswith("[]"):
+        return {"type": "array", "format": sql_type, "items": _type(sql_type[:-2])}
+    if sql_type in UNTYPED:
+        return {"format": sql_type}
+    return {"type": JSON_TYPES.get(sql_type, "string"), "format": sql_type}

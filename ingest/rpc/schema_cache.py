@@ -1,0 +1,179 @@
+"""What the read side remembers of the database: functions, roles, tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import asyncpg
+
+from ingest.http.problems import Problem, no_role, not_migrated
+from ingest.model import DEFAULT_TENANT_ID
+from ingest.rpc.database import ReadDatabase
+from ingest.rpc.functions import Catalogue, Function, parse_catalogue
+from ingest.rpc.pgproblems import problem_of
+from ingest.rpc.tokens import Claims
+
+ANONYMOUS_ROLE = "web_anon"
+TENANT_SECONDS = 5.0
+"""How long an id is remembered for a tenant's name."""
+
+MOST_TENANTS = 1000
+NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
+"""No schema, no function, or no grant on it."""
+
+
+class Directory:
+    """Remembers, and looks again as soon as something is asked for that it does not know."""
+
+    def __init__(self, database: ReadDatabase) -> None:
+        self._database = database
+        self._catalogue: Catalogue | None = None
+        self._looked_at = 0.0
+        self._failure: Problem | None = None
+        self._looking = asyncio.Lock()
+        self._tenants: dict[str, tuple[int, float]] = {}
+
+    async def catalogue(self, not_before: float | None = None) -> Catalogue:
+        """Functions and roles.
+
+        Args:
+            not_before: `time.monotonic()`; what was seen earlier is not good enough. Requests that
+                ask at the same moment share one look.
+
+        Raises:
+            Problem: 503, the database is away or not migrated.
+        """
+        if self._catalogue and not_before is None:
+            return self._catalogue
+        wanted_since = time.monotonic() if not_before is None else not_before
+        async with self._looking:
+            if self._looked_at < wanted_since:
+                await self._look()
+            if self._failure:
+                raise self._failure  # those who waited for this look share what it met
+            assert self._catalogue
+            return self._catalogue
+
+    async def function(
+        self,
+        name: str,
+        given: frozenset[str],
+        posted: bool,
+        role: str,
+        not_before: float | None = None,
+    ) -> Function:
+        """The function of that name that takes these arguments; one that is unknown is looked for.
+
+        Args:
+            role: who asks; what it may not execute is not named to it.
+
+        Raises:
+            Problem: 404, there is none; 300, there are several.
+        """
+        asked_at = time.monotonic()
+        matches = (await self.catalogue(not_before)).find(name, given)
+        if not matches:
+            matches = (await self.catalogue(asked_at)).find(name, given)
+        if len(matches) == 1:
+            return matches[0]
+        visible = await self._visible_to(role)
+        raise visible.ambiguous(name, given) if matches else visible.not_found(name, given, posted)
+
+    async def _visible_to(self, role: str) -> Catalogue:
+        """The functions that a role may execute."""
+        catalogue = await self.catalogue()
+        oids = [each.oid for overloads in catalogue.functions.values() for each in overloads]
+        return catalogue.limited_to(await self._database.executable(role, oids))
+
+    async def argument_names(self, name: str, wanted: frozenset[str]) -> frozenset[str]:
+        """Of the arguments of all functions of that name, those that are wanted."""
+        asked_at = time.monotonic()
+        found = (await self.catalogue()).argument_names(name) & wanted
+        if found != wanted:
+            found = (await self.catalogue(asked_at)).argument_names(name) & wanted
+        return found
+
+    async def overloads(self, name: str, role: str) -> tuple[Function, ...]:
+        """Every function of that name.
+
+        Args:
+            role: as for `function`.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        asked_at = time.monotonic()
+        found = (await self.catalogue()).functions.get(name)
+        if not found:
+            catalogue = await self.catalogue(asked_at)
+            found = catalogue.functions.get(name)
+            if not found:
+                raise (await self._visible_to(role)).not_found(name, frozenset(), posted=False)
+        return found
+
+    async def role_of(self, claims: Claims) -> str:
+        """The role that a request gets.
+
+        Raises:
+            Problem: 403, the token's role is none that `authenticator` is a member of.
+        """
+        role = claims.values.get("role", ANONYMOUS_ROLE)
+        asked_at = time.monotonic()
+        if role == ANONYMOUS_ROLE:
+            return ANONYMOUS_ROLE
+        if not isinstance(role, str):
+            raise no_role(role)
+        if role in (await self.catalogue()).roles:
+            return role
+        if role not in (await self.catalogue(asked_at)).roles:
+            raise no_role(role)
+        return role
+
+    async def tenant_id_of(self, claims: Claims) -> int:
+        """The tenant whose data a request sees: the token's, else `default`.
+
+        Raises:
+            Problem: 403, there is no such tenant.
+        """
+        name = claims.values.get("tenant")
+        if name is None:
+            return DEFAULT_TENANT_ID
+        if not isinstance(name, str) or not name.isprintable():
+            raise _no_tenant(name)
+        known = self._tenants.get(name)
+        if known and time.monotonic() - known[1] < TENANT_SECONDS:
+            return known[0]
+        return await self._look_up_tenant(name)
+
+    async def _look_up_tenant(self, name: str) -> int:
+        asked_at = time.monotonic()
+        number = await self._database.tenant_id(name)
+        if number is None:
+            self._tenants.pop(name, None)
+            raise _no_tenant(name)
+        if len(self._tenants) >= MOST_TENANTS:
+            self._tenants.clear()
+        self._tenants[name] = (number, asked_at)
+        return number
+
+    async def _look(self) -> None:
+        started = time.monotonic()
+        self._failure = None
+        try:
+            self._catalogue = parse_catalogue(await self._database.catalogue())
+        except Problem as problem:
+            self._failure = problem
+        except asyncpg.PostgresError as error:
+            self._failure = _no_catalogue(error)
+        self._looked_at = started
+
+
+def _no_catalogue(error: asyncpg.PostgresError) -> Problem:
+    if error.sqlstate in NOT_MIGRATED:
+        return not_migrated()
+    return problem_of(error, authenticated=True)
+
+
+def _no_tenant(name: object) -> Problem:
+    return Problem(403, "42501", f'the token\'s tenant "{name}" does not exist')

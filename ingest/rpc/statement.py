@@ -1,0 +1,189 @@
+"""The one SQL statement that calls a function and makes its answer.
+
+Names come from the catalogue and are quoted as identifiers; what the client sent is bound as text
+and never becomes SQL (hence the `noqa: S608`). A statement's text depends on the function, on which
+arguments are given and on the media type, so connections can keep it prepared.
+
+No name of the user's can be taken for one of ours. A bare name in SQL is a column before it is a
+table: so a row is `t.*`, never `t`, and a column stands behind its table. A function of another
+schema is preferred to PostgreSQL's own where it takes the very types of a call: so ours are called
+by their schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ingest.http.negotiation import Media
+from ingest.rpc.functions import SCHEMA, Argument, Function
+from ingest.rpc.request import Arguments, JsonArguments, TextArguments
+
+SCALAR_COLUMN = "pgrst_scalar"
+"""What the CSV of a result without columns has as its header."""
+
+Parameter = str | list[str]
+
+
+WHOLE_BYTES = 4 * 1024 * 1024
+"""An answer up to here comes at once, as it is in memory anyway."""
+PIECE_BYTES = 16 * 1024
+"""A longer row comes in pieces, so that a number of pieces is also a bound of bytes."""
+ROW_ENDS = b"+"[0]
+"""The first byte of a piece that goes on where the one before ended; it is not part of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL whose first row is about the whole answer, and whose others are the answer.
+
+    The columns are `piece bytea, rows bigint, bytes bigint, version text`. The first row has all of
+    a short answer as its `piece`, and no other follows; the rows of a longer one have nothing but a
+    piece. Each row of the result is preceded by what stands between it and the one before.
+
+    Attributes:
+        opening: what stands before the first piece.
+        skipped: so many bytes of the first piece are not part of the body: nothing is before it.
+        closing: what stands after the last.
+        empty: the whole body where there is no row.
+    """
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    opening: bytes = b""
+    skipped: int = 0
+    closing: bytes = b""
+    empty: bytes = b"null"
+
+
+def call_statement(function: Function, arguments: Arguments, media: Media) -> Statement:
+    """Call `function`, which accepts these arguments, and have PostgreSQL write the body."""
+    given = [each for each in function.arguments if each.name in arguments.names]
+    if isinstance(arguments, TextArguments):
+        source, call, parameters = _from_text(function, given, arguments)
+    else:
+        source, call, parameters = _from_json(function, given, arguments)
+    between, row = _row(function, media)
+    sql = f"""
+WITH _promgres_answer AS MATERIALIZED (
+  SELECT {between} || {row} AS body FROM ({_result(function, source, call)}) AS t
+), _promgres_about AS MATERIALIZED (
+  SELECT pg_catalog.count(*) AS rows,
+    coalesce(pg_catalog.sum(pg_catalog.octet_length(body)), 0)::bigint AS bytes,
+    pg_catalog.max(pg_catalog.octet_length(body)) AS longest
+  FROM _promgres_answer
+)
+SELECT CASE WHEN bytes <= {WHOLE_BYTES} THEN
+    (SELECT {_utf8("pg_catalog.string_agg(body, '')")} FROM _promgres_answer)
+  END AS piece, rows, bytes,
+  (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = {function.oid}) AS version
+FROM _promgres_about
+UNION ALL
+SELECT {_utf8("body")}, NULL, NULL, NULL
+FROM _promgres_answer
+WHERE (SELECT bytes > {WHOLE_BYTES} AND longest <= {PIECE_BYTES} FROM _promgres_about)
+UNION ALL
+SELECT pg_catalog.unnest(
+    ARRAY(
+      SELECT CASE WHEN k = 1 THEN '' ELSE '+' END::bytea || pg_catalog.substr(b, k, {PIECE_BYTES})
+      FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), {PIECE_BYTES}) AS k
+    )
+  ), NULL, NULL, NULL
+FROM (SELECT {_utf8("body")} AS b FROM _promgres_answer OFFSET 0) AS a
+WHERE (SELECT bytes > {WHOLE_BYTES} AND longest > {PIECE_BYTES} FROM _promgres_about)"""  # noqa: S608
+    if media is Media.CSV:
+        return Statement(sql, parameters, csv_header(function).encode(), empty=b"\n")
+    if function.returns_set and media is not Media.OBJECT:
+        return Statement(sql, parameters, b"[", _length(between), b"]", b"[]")
+    return Statement(sql, parameters, b"", _length(between))
+
+
+def csv_header(function: Function) -> str:
+    """The first line of the CSV of a result that is not empty."""
+    if function.result != "row":
+        return SCALAR_COLUMN
+    return ",".join(_csv_cell(column) for column in function.columns)
+
+
+def quote_identifier(name: str) -> str:
+    """As SQL spells a name that may hold anything."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _from_text(
+    function: Function, given: list[Argument], arguments: TextArguments
+) -> tuple[str, str, tuple[Parameter, ...]]:
+    passed, parameters = [], []
+    for number, argument in enumerate(given, start=1):
+        values = arguments.values[argument.name]
+        collects = argument.variadic and (len(values) > 1 or not _is_array(argument, values[0]))
+        parameters.append(list(values) if collects else values[-1])
+        bound = f"${number}::text[]" if collects else f"${number}::text"
+        passed.append(_pass(argument, f"CAST({bound} AS {argument.sql_type})"))
+    return "", _call(function, passed), tuple(parameters)
+
+
+def _from_json(
+    function: Function, given: list[Argument], arguments: JsonArguments
+) -> tuple[str, str, tuple[Parameter, ...]]:
+    """PostgreSQL takes the document apart: it knows best how JSON becomes a value of each type."""
+    if not given:
+        return "", _call(function, []), ()
+    columns = ", ".join(f"{quote_identifier(each.name)} {each.sql_type}" for each in given)
+    passed = [_pass(each, f"a.{quote_identifier(each.name)}") for each in given]
+    source = f"pg_catalog.json_to_record($1::text::json) AS a({columns})"
+    return source, _call(function, passed), (arguments.document,)
+
+
+def _is_array(argument: Argument, value: str) -> bool:
+    """Whether the only value of a VARIADIC argument is an array, `{1,2}`, and no element of one.
+    JSON looks the same: there it is an element."""
+    return value.lstrip().startswith("{") and argument.sql_type not in ("json[]", "jsonb[]")
+
+
+def _pass(argument: Argument, value: str) -> str:
+    variadic = "VARIADIC " if argument.variadic else ""
+    return f"{variadic}{quote_identifier(argument.name)} => {value}"
+
+
+def _call(function: Function, passed: list[str]) -> str:
+    return f"{quote_identifier(SCHEMA)}.{quote_identifier(function.name)}({', '.join(passed)})"
+
+
+def _result(function: Function, source: str, call: str) -> str:
+    if function.result == "row":
+        lateral = f"{source}, LATERAL {call}" if source else call
+        return f"SELECT r.* FROM {lateral} AS r"  # noqa: S608
+    return f"SELECT {call} AS value" + (f" FROM {source}" if source else "")  # noqa: S608
+
+
+def _row(function: Function, media: Media) -> tuple[str, str]:
+    """Two SQL texts: what stands between two rows of the body, and a row of the result `t`."""
+    if function.result == "void":
+        return "', '", "coalesce(t.value::text, '')"
+    if media is Media.CSV:
+        return "E'\\n'", _csv_row(function)
+    row = "t.*" if function.result == "row" else "t.value"
+    between = "', '" if function.result == "scalar" else "E', \\n '"
+    return between, f"coalesce(pg_catalog.to_json({row})::text, 'null')"
+
+
+def _length(between: str) -> int:
+    return len(between.removeprefix("E").strip("'").replace("\\n", "\n"))
+
+
+def _utf8(text: str) -> str:
+    """Bytes of the body, whatever the client encoding: they are passed on unread."""
+    return f"pg_catalog.convert_to({text}, 'UTF8')"
+
+
+def _csv_row(function: Function) -> str:
+    """A row's text without its parentheses is CSV, but for backslashes, which it doubles."""
+    record = "(t.*)::text" if function.result == "row" else "ROW(t.value)::text"
+    inner = f"pg_catalog.left(pg_catalog.substr({record}, 2), -1)"
+    return f"pg_catalog.replace({inner}, E'\\\\\\\\', E'\\\\')"
+
+
+def _csv_cell(text: str) -> str:
+    if any(character in text for character in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text

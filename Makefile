@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults attacks fuzz check bench format docs proto clean
+.PHONY: help run test test-fast test-deps faults attacks fuzz coverage check verify bench format docs \
+	proto lock dist clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -33,12 +34,22 @@ $(VENV)/.installed-test: $(PROJECTS) requirements/test.txt | $(BIN)/python
 run: $(VENV)/.installed-run ## start database, write side and read side in this terminal
 	@$(BIN)/promgres up
 
-test: $(VENV)/.installed-test ## install what tests need, run every test
-	@$(BIN)/python -m tests.support.install
+# What only a missing program or PGlite makes it do; where it may not, those tests skip and say so.
+NEEDS = @$(BIN)/python -m tests.support.install --look || $(MAKE) --no-print-directory test-deps
+
+test: $(VENV)/.installed-test ## every test; `test-deps` before, where something is missing
+	$(NEEDS)
 	@$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
-faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
+test-fast: $(VENV)/.installed-test ## the tests that need no database: a minute
+	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
+	  -m 'not database' tests/unit tests/client tests/property
+
+test-deps: $(VENV)/.installed-test ## install what tests need beside Python: PGlite; as root also Debian packages
 	@$(BIN)/python -m tests.support.install
+
+faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
+	$(NEEDS)
 	@PROMGRES_FAULT_ROUNDS=$${PROMGRES_FAULT_ROUNDS:-100} \
 	  PROMGRES_OUTAGE_SECONDS=$${PROMGRES_OUTAGE_SECONDS:-120} \
 	  PROMGRES_OVERLOAD_SECONDS=$${PROMGRES_OVERLOAD_SECONDS:-180} \
@@ -51,11 +62,22 @@ attacks: $(VENV)/.installed-test ## the attacks at length, with the neighbour's 
 fuzz: $(VENV)/.installed-test ## a million mutated write requests (FUZZ_BODIES, FUZZ_SEED)
 	@$(BIN)/python -m tests.fuzz
 
-check: $(VENV)/.installed-test ## formatter, linter, type checker, import contracts
+coverage: $(VENV)/.installed-test ## which lines `make test-fast` and the engines' tests run
+	$(NEEDS)
+	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=loadfile \
+	  --cov=ingest --cov=promgres_client --cov-report=term:skip-covered \
+	  tests/unit tests/client tests/property tests/engines
+
+check: $(VENV)/.installed-test verify ## formatter, linter, type checker, import contracts, and `verify`
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version)
+
+verify: $(VENV)/.installed-test ## generated documents, protobuf, lock and versions are current
+	@$(BIN)/python -m pytest --quiet -p no:cacheprovider $(GENERATED:=.py)
 
 bench: $(VENV)/.installed-test ## the benchmarks, as a table and as bench.json
 	@$(BIN)/python -m tests.bench

@@ -50,6 +50,16 @@ KNOBS = (
     "PROMGRES_ATTACK_SECONDS",
     NATIVE_URL,
 )
+SERVERS = {
+    "cluster",
+    "german_cluster",
+    "pglite_logs",
+    "engine_db",
+    "empty_engine_db",
+    "native_server",
+}
+"""Fixtures that start a database, or that choose one by name."""
+
 LOGS = pytest.StashKey[ServerLogs]()
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 _names = count(1)
@@ -62,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[variable]  # the settings of whoever runs the tests are not the tests'
     for layer in LAYERS:
         config.addinivalue_line("markers", f"{layer}: tests below tests/{layer}")
+    config.addinivalue_line("markers", "database: tests that ask for a database server")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,6 +80,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         layer = item.path.relative_to(Path(__file__).parent).parts[0]
         if layer in LAYERS:
             item.add_marker(layer)
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("database")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -244,12 +257,6 @@ def _empty_pglites(pglite_logs: Path, _empty_pglite: Path) -> Iterator[PgliteSup
 def _migrated_pglites(pglite_logs: Path, _migrated_pglite: Path) -> Iterator[PgliteSupply]:
     with PgliteSupply(pglite_logs, _migrated_pglite) as supply:
         yield supply
-
-
-def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
-    with supply.lend() as server:
-        logs.watch("PGlite", server.log)
-        yield Database(server.url, "timescaledb")
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,13 @@ import ssl
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from importlib.metadata import version
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from promgres_client.errors import Unreachable
 
-VERSION = "0.1.0"
+VERSION = version("promgres-client")
 GZIP_FROM_BYTES = 1024
 _LONGEST_REASON = 300
 

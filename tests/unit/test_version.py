@@ -1,0 +1,25 @@
+"""One version: `pyproject.toml` says it, everything else follows or is compared here."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import ingest
+import promgres_client
+from tests.support.compose import ROOT
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_code_knows_it_from_what_is_installed() -> None:
+    assert ingest.__version__ == promgres_client.__version__ == VERSION, (
+        "install again after a change of version: make"
+    )
+
+
+def test_client_image_and_change_log_have_the_same() -> None:
+    client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
+    assert client["project"]["version"] == VERSION
+    for name in ("compose.yaml", "deploy/Dockerfile"):
+        assert set(re.findall(r"promgres:(\d[\w.]*)", (ROOT / name).read_text())) == {VERSION}, name

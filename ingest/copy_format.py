@@ -1,13 +1,20 @@
-"""Rows to PostgreSQL's binary COPY format.
+"""PostgreSQL's binary COPY format.
 
-The format: a header, then for each row an int16 count of fields and for each field an int32 length
+A stream is a header, then for each row an int16 count of fields and for each field an int32 length
 (-1 for NULL) with its bytes, then an int16 -1 (PostgreSQL manual, "COPY", "Binary Format").
-Rows without an exact value are one numpy block; at rows that have one, its last field is replaced.
+
+A codec makes a field, length included, of one value. Items are encoded column by column with them,
+so that no Python runs for a row but the codecs. Samples are one numpy block; only where a row has
+an exact value is its last field replaced.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +22,115 @@ from ingest.model import STALE_MARKER_BITS, Rows
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
+NULL = struct.pack(">i", -1)
+
+POSTGRES_EPOCH_MS = 946_684_800_000
+POSTGRES_EPOCH_US = POSTGRES_EPOCH_MS * 1000
+"""2000-01-01 UTC, from which PostgreSQL counts its microseconds."""
+
+NUMERIC_POSITIVE, NUMERIC_NEGATIVE, NUMERIC_NAN = 0x0000, 0x4000, 0xC000
+NAN_FIELD = struct.pack(">ihhHh", 8, 0, 0, NUMERIC_NAN, 0)
+JSONB_VERSION = 1
+
+_INT4_OID, _FLOAT8_OID, _NUMERIC_OID = 23, 701, 1700
+_INT4S = np.dtype([("length", ">i4"), ("value", ">i4")])
+_FLOAT8S = np.dtype([("length", ">i4"), ("value", ">f8")])
+_length = struct.Struct(">i").pack
+_jsonb_head = struct.Struct(">ib").pack
+_array_head = struct.Struct(">iiiii").pack
+
+Codec = Callable[[Any], bytes]
+
+smallint: Codec = partial(struct.Struct(">ih").pack, 2)
+integer: Codec = partial(struct.Struct(">ii").pack, 4)
+bigint: Codec = partial(struct.Struct(">iq").pack, 8)
+float8: Codec = partial(struct.Struct(">id").pack, 8)
+boolean: Codec = partial(struct.Struct(">i?").pack, 1)
+uuid: Codec = partial(struct.Struct(">i16s").pack, 16)
+"""Of 16 bytes."""
+
+
+def timestamp_ms(since_1970_ms: int) -> bytes:
+    """A timestamptz from milliseconds."""
+    return bigint((since_1970_ms - POSTGRES_EPOCH_MS) * 1000)
+
+
+def timestamp_us(since_1970_us: int) -> bytes:
+    """A timestamptz from microseconds."""
+    return bigint(since_1970_us - POSTGRES_EPOCH_US)
+
+
+def text(value: str) -> bytes:
+    """Text."""
+    content = value.encode()
+    return _length(len(content)) + content
+
+
+repeated_text = lru_cache(maxsize=1000)(text)
+"""The same for texts of which few are different."""
+
+
+def jsonb(document: bytes) -> bytes:
+    """A jsonb from its text, UTF-8."""
+    return _jsonb_head(len(document) + 1, JSONB_VERSION) + document
+
+
+def numeric(value: str) -> bytes:
+    """A numeric from decimal text such as `-12.050` (its scale is kept).
+
+    Digits are in base 10,000, the first one times 10,000 to the power `weight`
+    (`numeric_recv` in PostgreSQL's utils/adt/numeric.c).
+    """
+    sign = NUMERIC_NEGATIVE if value.startswith("-") else NUMERIC_POSITIVE
+    whole, _, fraction = value.lstrip("+-").partition(".")
+    scale = len(fraction)
+    whole = whole.zfill(-(-len(whole) // 4) * 4)
+    fraction = fraction.ljust(-(-scale // 4) * 4, "0")
+    decimals = whole + fraction
+    digits = [int(decimals[start : start + 4]) for start in range(0, len(decimals), 4)]
+    weight = len(whole) // 4 - 1
+    while digits and digits[0] == 0:
+        digits.pop(0)
+        weight -= 1
+    while digits and digits[-1] == 0:
+        digits.pop()
+    if not digits:
+        sign, weight = NUMERIC_POSITIVE, 0
+    header = struct.pack(">hhHh", len(digits), weight, sign, scale)
+    return _sized(header + struct.pack(f">{len(digits)}h", *digits))
+
+
+def int4_array(numbers: Sequence[int]) -> bytes:
+    """An int4[]."""
+    return _array(numbers, _INT4S, _INT4_OID)
+
+
+def float8_array(numbers: Sequence[float]) -> bytes:
+    """A float8[]."""
+    return _array(numbers, _FLOAT8S, _FLOAT8_OID)
+
+
+def numeric_array(numbers: Sequence[str]) -> bytes:
+    """A numeric[], from decimal texts; at least one."""
+    elements = b"".join([numeric(number) for number in numbers])
+    return _sized(_array_head(1, 0, _NUMERIC_OID, len(numbers), 1) + elements)
+
+
+def nullable(codec: Codec) -> Codec:
+    """The same codec, to which None is NULL."""
+    return lambda value: NULL if value is None else codec(value)
+
+
+def encode_columns(columns: Sequence[tuple[Codec, Iterable[Any]]]) -> bytes:
+    """A complete stream of rows from their columns, which are of one length."""
+    count = repeat(struct.pack(">h", len(columns)))
+    fields = [map(codec, values) for codec, values in columns]
+    rows = zip(count, *fields, strict=False)  # the count is the one column without an end
+    return b"".join([HEADER, *chain.from_iterable(rows), TRAILER])
+
+
+SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
+"""Columns of a sample; all but the last one are 8 bytes."""
 
 ROW = np.dtype(
     [
@@ -28,75 +144,49 @@ ROW = np.dtype(
         ("exact_length", ">i4"),
     ]
 )
-NULL_BYTES = 4
-
-POSTGRES_EPOCH_MS = 946_684_800_000
-POSTGRES_EPOCH_US = POSTGRES_EPOCH_MS * 1000
-"""2000-01-01 UTC, from which PostgreSQL counts its microseconds."""
-
-NUMERIC_POSITIVE, NUMERIC_NEGATIVE, NUMERIC_NAN = 0x0000, 0x4000, 0xC000
-NAN_FIELD = struct.pack(">ihhHh", 8, 0, 0, NUMERIC_NAN, 0)
+"""A row of `SAMPLE_COLUMNS` whose `exact` is NULL."""
 
 
-def encode_rows(rows: Rows) -> bytes:
-    """A complete binary COPY stream of columns time, series_id, value, exact.
+def encode_samples(rows: Rows) -> bytes:
+    """A complete stream of `SAMPLE_COLUMNS`.
 
     Values keep their bits, NaN payloads included. A stale marker's row carries `exact = 'NaN'`,
     because a dump turns its bits into those of an ordinary NaN.
     """
-    block = memoryview(_block(rows).tobytes())
-    pieces: list[bytes | memoryview] = [HEADER]
-    start = 0
-    for position, field in _exact_fields(rows):
-        end = (position + 1) * ROW.itemsize
-        pieces += (block[start : end - NULL_BYTES], field)
-        start = end
-    pieces += (block[start:], TRAILER)
-    return b"".join(pieces)
-
-
-def _block(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.void]]:
     block = np.empty(len(rows), ROW)
-    block["fields"] = 4
+    block["fields"] = len(SAMPLE_COLUMNS)
     block["time_length"] = block["series_id_length"] = block["value_length"] = 8
     block["time"] = (rows.timestamp_ms - POSTGRES_EPOCH_MS) * 1000
     block["series_id"] = rows.series_id
     block["value_bits"] = rows.value.view(np.int64)
     block["exact_length"] = -1
-    return block
 
-
-def _exact_fields(rows: Rows) -> list[tuple[int, bytes]]:
     stale = np.flatnonzero(rows.value.view(np.int64) == STALE_MARKER_BITS)
-    fields = dict.fromkeys(stale.tolist(), NAN_FIELD)
-    fields.update((position, numeric_field(text)) for position, text in rows.exact.items())
-    return sorted(fields.items())
+    exact = dict.fromkeys(stale.tolist(), NAN_FIELD)
+    exact.update((position, numeric(decimal)) for position, decimal in rows.exact.items())
+
+    # Cut the block at the end of each such row, where four bytes say NULL.
+    content = memoryview(block.tobytes())
+    pieces: list[bytes | memoryview] = [HEADER]
+    start = 0
+    for position in sorted(exact):
+        end = (position + 1) * ROW.itemsize
+        pieces += (content[start : end - len(NULL)], exact[position])
+        start = end
+    pieces += (content[start:], TRAILER)
+    return b"".join(pieces)
 
 
-def numeric_field(text: str) -> bytes:
-    """A NUMERIC field, length included, from decimal text such as `-12.050` (scale kept).
-
-    Digits are in base 10,000, the first one times 10,000 to the power `weight`
-    (`numeric_recv` in PostgreSQL's utils/adt/numeric.c).
-    """
-    sign = NUMERIC_NEGATIVE if text.startswith("-") else NUMERIC_POSITIVE
-    whole, _, fraction = text.lstrip("+-").partition(".")
-    scale = len(fraction)
-    whole = whole.zfill(-(-len(whole) // 4) * 4)
-    fraction = fraction.ljust(-(-scale // 4) * 4, "0")
-    digits = [int(part) for part in _fours(whole + fraction)]
-    weight = len(whole) // 4 - 1
-    while digits and digits[0] == 0:
-        digits.pop(0)
-        weight -= 1
-    while digits and digits[-1] == 0:
-        digits.pop()
-    if not digits:
-        sign, weight = NUMERIC_POSITIVE, 0
-    header = struct.pack(">hhHh", len(digits), weight, sign, scale)
-    body = header + struct.pack(f">{len(digits)}h", *digits)
-    return struct.pack(">i", len(body)) + body
+def _array(numbers: Sequence[float], element: np.dtype[np.void], oid: int) -> bytes:
+    """As `array_recv` has it: dimensions, flags, the element type's OID, length and lower bound of
+    the dimension, then each element with its length."""
+    if not numbers:
+        return _sized(struct.pack(">iii", 0, 0, oid))
+    block = np.empty(len(numbers), element)
+    block["length"] = element["value"].itemsize
+    block["value"] = numbers
+    return _sized(_array_head(1, 0, oid, len(numbers), 1) + block.tobytes())
 
 
-def _fours(text: str) -> list[str]:
-    return [text[start : start + 4] for start in range(0, len(text), 4)]
+def _sized(content: bytes) -> bytes:
+    return _length(len(content)) + content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
@@ -14,11 +15,8 @@ import numpy.typing as npt
 DEFAULT_TENANT_ID = 1
 """The tenant `default`, to which requests without a key belong."""
 
-TARGETS = ("internal", "cumsum", "geo")
-"""Every target, in the fixed order in which their transactions run."""
-
-RETAINED = (*TARGETS, "app")
-"""What has a retention of its own: samples of each target, and what applications push."""
+LARGEST_EXACT_FLOAT = 2**53
+"""Integers up to this one are floats to the bit."""
 
 METRIC_NAME = "__name__"
 """The label that holds a metric's name."""
@@ -89,6 +87,11 @@ class Exemplar(NamedTuple):
     value: float
     labels: Labels
 
+    @property
+    def labels_json(self) -> bytes:
+        """The labels as a JSON object, UTF-8."""
+        return json.dumps(dict(self.labels), ensure_ascii=False).encode()
+
 
 class Buckets(NamedTuple):
     """Counts of observations by bucket index, parallel and in ascending order of the index.
@@ -127,6 +130,15 @@ class Histogram(NamedTuple):
     def is_stale(self) -> bool:
         """Whether it says that the series ended."""
         return is_stale(self.sum)
+
+    @property
+    def exact_counts(self) -> list[str] | None:
+        """Count, zero count, positive and negative buckets as decimals, if they are integers of
+        which some is larger than a float holds."""
+        if self.is_float:
+            return None
+        counts = [self.observations, self.zero_count, *self.positive.counts, *self.negative.counts]
+        return [str(count) for count in counts] if max(counts) > LARGEST_EXACT_FLOAT else None
 
 
 class Metadata(NamedTuple):
@@ -183,20 +195,6 @@ class Event(NamedTuple):
 
 Item = Exemplar | Histogram | Metadata | Start | Measure | Event
 """What is stored beside samples, or pushed."""
-
-PUSHED_STORES: tuple[PushKind, ...] = ("measure", "event")
-
-ITEM_STORES = ("exemplar", "histogram", "metadata", "start", *PUSHED_STORES)
-"""Where items go, in the fixed order in which their transactions run, after those of samples."""
-
-OF_TENANTS = ("metadata", *PUSHED_STORES)
-"""Stores whose items belong to a tenant, not to a series."""
-
-COUNTED_ITEMS = ("histogram", *PUSHED_STORES)
-"""Stores whose items the accounts call samples."""
-
-
-STORES = TARGETS + ITEM_STORES
 
 
 @dataclass(slots=True)
@@ -310,12 +308,6 @@ class Intake:
             self.sent.histograms - sum(rejection.histograms for rejection in rejections),
             self.sent.exemplars - sum(rejection.exemplars for rejection in rejections),
         )
-
-    @property
-    def beside_samples(self) -> int:
-        """Items that may be stored and that the accounts do not call samples."""
-        known = sum(len(items) for store, items in self.items.items() if store not in COUNTED_ITEMS)
-        return known + sum(len(samples.exemplars) + len(samples.starts) for samples in self.new)
 
     @property
     def is_empty(self) -> bool:

@@ -11,10 +11,10 @@ from rich.progress import Progress
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
-from ingest.model import TARGETS
 from ingest.storage.engine import load_engine
 from ingest.storage.pool import AnyConnection, create_pool
 from ingest.storage.urls import owner_database_url
+from ingest.stores import TARGETS
 
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest.logs import LogFormat
-from ingest.model import RETAINED
+from ingest.stores import RETAINED
 
 MIB = 1024 * 1024
 

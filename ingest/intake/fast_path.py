@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ingest.intake.slow_path import KnownSamples
-from ingest.model import TARGETS, Float64s, Int64s, Rows
+from ingest.model import Float64s, Int64s, Rows
 from ingest.series.cache import series_ids, target_numbers
+from ingest.stores import TARGETS
 
 
 class KnownColumns(NamedTuple):

@@ -14,7 +14,8 @@ from ingest.config import LimitSettings
 from ingest.errors import BadRequest, Unavailable
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
-from ingest.model import TARGETS, Int64s, Labels
+from ingest.model import Int64s, Labels
+from ingest.stores import TARGETS
 from ingest.text import time_text
 
 log = get_logger("intake")

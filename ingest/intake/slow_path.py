@@ -8,7 +8,6 @@ from typing import NamedTuple
 from ingest.intake.limits import SizeLimits, Window
 from ingest.intake.resolve import Described, describe
 from ingest.model import (
-    TARGETS,
     Counts,
     Exemplar,
     Histogram,
@@ -30,6 +29,7 @@ from ingest.series.cache import (
     target_number,
 )
 from ingest.series.identity import label_key
+from ingest.stores import TARGETS
 from ingest.text import series_text, time_text
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
 from ingest.wire.remote_write.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
@@ -161,7 +161,7 @@ class OrdinaryPath:
         except InvalidSeries as error:
             self._reject([(b"__name__", said.name)], f"metadata: {error}", Counts())
             return False
-        if self._cache.knows_metadata(self._intake.tenant_id, metadata):
+        if self._cache.knows_item("metadata", self._intake.tenant_id, metadata):
             return True
         self._said.add(said)
         self._take_memory(METADATA_BYTES + len(said.help))
@@ -212,8 +212,8 @@ class OrdinaryPath:
     def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
         """Start time stamps that are not known to be stored."""
         series_id = series_id_of(found.place) if found.place != UNKNOWN else UNKNOWN
-        knows = self._cache.knows_start
-        return [Start(start) for start in parsed.start_ms if not knows(series_id, start)]
+        starts = map(Start, parsed.start_ms)
+        return [each for each in starts if not self._cache.knows_item("start", series_id, each)]
 
     def _link(self, found: _Found) -> None:
         """Know the series by its key from now on: its next sample takes the fast path."""

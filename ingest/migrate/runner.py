@@ -21,9 +21,9 @@ from ingest.migrate.lock import locked
 from ingest.migrate.place import check_place
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
 from ingest.migrate.roles import retry_role_races, set_password
-from ingest.model import RETAINED
 from ingest.storage.pgerrors import operator_error
 from ingest.storage.pool import AnyConnection, Pool, create_pool
+from ingest.stores import RETAINED
 
 _log = get_logger("migrate")
 

@@ -19,9 +19,10 @@ from ingest.intake.records import PushDecoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
-from ingest.model import PUSHED_STORES, Intake, PushKind, Rejection
+from ingest.model import Intake, PushKind, Rejection
 from ingest.records import answers as push_answers
 from ingest.records.paths import kind_of
+from ingest.stores import RECORDS
 from ingest.wire.encoding.snappy import compress_snappy
 from ingest.wire.records.body import Manner, PushRefused
 from ingest.wire.records.negotiate import (
@@ -120,7 +121,7 @@ class PushHandler:
     async def _keep(self, intake: Intake, received_ms: int) -> list[Rejection]:
         if intake.is_empty:
             return []
-        items = [item for store in PUSHED_STORES for item in intake.pushed(store)]
+        items = [item for store in RECORDS for item in intake.pushed(store)]
         payload = compress_snappy(write_spooled(items))
         del items
         return await self._safekeeping.keep(intake, received_ms, Protocol.PUSH, payload)
@@ -142,7 +143,7 @@ class PushHandler:
             raise
 
     def _count(self, intake: Intake) -> None:
-        for kind in PUSHED_STORES:
+        for kind in RECORDS:
             dropped = intake.dropped if kind == "measure" else 0
             if items := len(intake.pushed(kind)) + dropped:
                 PUSHED.labels(self._names(intake.tenant_id), kind, "received").inc(items)

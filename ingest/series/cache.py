@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from hashlib import blake2b
 from itertools import repeat
-from struct import Struct
 
 import numpy as np
 
-from ingest.model import TARGETS, Int64s, Metadata, Series
+from ingest.model import Int64s, Item, Series
+from ingest.stores import ITEM_STORES, TARGETS
 
 UNKNOWN = -1
 """The place of a series that the cache does not know."""
@@ -77,8 +76,10 @@ class SeriesCache:
         self.generation = 0
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
-        self._starts = _Table(max_series)
-        self._metadata = _Table(min(max_series, MOST_METADATA))
+        self._stored_items = {
+            "metadata": _Table(min(max_series, MOST_METADATA)),
+            "start": _Table(max_series),
+        }
 
     def __len__(self) -> int:
         """Series whose id is known."""
@@ -87,7 +88,7 @@ class SeriesCache:
     @property
     def approximate_bytes(self) -> int:
         """Memory that the entries take."""
-        tables = (self._by_identity, self._by_key, self._metadata, self._starts)
+        tables = (self._by_identity, self._by_key, *self._stored_items.values())
         return _ENTRY_BYTES * sum(len(table.places) for table in tables)
 
     def remember(self, series: Series, series_id: int) -> None:
@@ -118,38 +119,26 @@ class SeriesCache:
         """Know the place of a series by the key of its encoded labels as well."""
         self._by_key.put(key, place)
 
-    def remember_metadata(self, tenant_id: int, metadata: Metadata) -> None:
-        """Know that it is stored. Only after the transaction that stored it has committed."""
-        self._metadata.put(_metadata_key(tenant_id, metadata), 0)
+    def remember_item(self, store: str, owner_id: int, item: Item) -> None:
+        """Know that it is stored, if the store's items are sent again and again. Only after the
+        transaction that stored it has committed."""
+        digest = ITEM_STORES[store].remembered
+        if digest is not None:
+            self._stored_items[store].put(digest(owner_id, item), 0)
 
-    def knows_metadata(self, tenant_id: int, metadata: Metadata) -> bool:
+    def knows_item(self, store: str, owner_id: int, item: Item) -> bool:
         """Whether it is known to be stored."""
-        return _metadata_key(tenant_id, metadata) in self._metadata.places
-
-    def remember_start(self, series_id: int, start_ms: int) -> None:
-        """Know that it is stored. Only after the transaction that stored it has committed."""
-        self._starts.put(_START_KEY(series_id, start_ms), 0)
-
-    def knows_start(self, series_id: int, start_ms: int) -> bool:
-        """Whether it is known to be stored."""
-        return _START_KEY(series_id, start_ms) in self._starts.places
+        digest = ITEM_STORES[store].remembered
+        return digest is not None and digest(owner_id, item) in self._stored_items[store].places
 
     def clear(self) -> None:
         """Forget everything: the database is another one, or went back in time."""
-        self._starts.clear()
-        self._metadata.clear()
+        for table in self._stored_items.values():
+            table.clear()
         self._by_identity.clear()
         self._by_key.clear()
         self.newest = None
         self.generation += 1
-
-
-_START_KEY = Struct(">qq").pack
-
-
-def _metadata_key(tenant_id: int, metadata: Metadata) -> bytes:
-    parts = [str(tenant_id), metadata.name, metadata.type, metadata.unit, metadata.help]
-    return blake2b("\0".join(parts).encode(), digest_size=16).digest()  # no part holds U+0000
 
 
 class _Table:

@@ -17,7 +17,7 @@ from ingest.sqlfiles import read_sql
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
 from ingest.storage.pool import AnyConnection, Pool, borrow, writing
-from ingest.storage.staging import SAMPLE_COLUMNS, STAGING, StagingTable
+from ingest.stores import STORES, Store
 
 log = get_logger("storage")
 
@@ -151,7 +151,7 @@ class Database:
         """COPY binary payloads into the store's staging table, all in one transaction.
 
         Args:
-            store: one of `model.STORES`.
+            store: the name of one.
             payloads: complete binary COPY streams, one a statement.
             expect_duplicates: spares the trigger the attempt without ON CONFLICT.
             sent: called when all rows are on their way to the server, which still has work to do.
@@ -162,17 +162,17 @@ class Database:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
-        table = STAGING[store]
+        into = STORES[store]
         counts = []
         async with self._transaction() as connection:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
             for payload, told in _telling_last(payloads, sent):
-                await self._copy(connection, table, payload, told)
+                await self._copy(connection, into, into.staging_schema, payload, told)
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
                     raise asyncpg.ObjectNotInPrerequisiteStateError(
-                        f"{table.name} moves no rows: is its trigger disabled?"
+                        f"{into.staging} moves no rows: is its trigger disabled?"
                     )
                 counts.append(new_rows)
         return counts
@@ -197,11 +197,11 @@ class Database:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
         marks = [(touched.minutes_ms, touched.series_ids), (touched.recent_minutes_ms, None)]
-        table = StagingTable(target, "sample", SAMPLE_COLUMNS)
+        into = STORES[target]
         try:
             async with self._transaction() as connection:
                 for payload, told in _telling_last(payloads, sent):
-                    await self._copy(connection, table, payload, told)
+                    await self._copy(connection, into, into.schema, payload, told)
                 for minutes_ms, series_ids in marks:
                     if minutes_ms:
                         minutes = [to_datetime(minute_ms) for minute_ms in minutes_ms]
@@ -237,14 +237,15 @@ class Database:
     async def _copy(
         self,
         connection: AnyConnection,
-        table: StagingTable,
+        store: Store,
+        schema: str,
         payload: bytes,
         sent: Callable[[], None] | None,
     ) -> None:
         await connection.copy_to_table(
-            table.table,
-            schema_name=table.sql_schema,
-            columns=table.columns,
+            store.table,
+            schema_name=schema,
+            columns=store.column_names,
             source=_chunks(payload, sent),
             format="binary",
             timeout=self._timeout,
@@ -264,7 +265,7 @@ class Database:
         """Size of the store's staging table."""
         async with borrow(self.pool, self._most_seconds) as connection:
             size: int = await connection.fetchval(
-                "SELECT pg_table_size(to_regclass($1))", STAGING[store].name
+                "SELECT pg_table_size(to_regclass($1))", STORES[store].staging
             )
         return size
 
@@ -273,7 +274,7 @@ class Database:
         async with self._transaction() as connection:
             await connection.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
             try:
-                await connection.execute(f"TRUNCATE {STAGING[store].name}")
+                await connection.execute(f"TRUNCATE {STORES[store].staging}")
             except asyncpg.LockNotAvailableError:
                 return False
         return True

@@ -15,19 +15,10 @@ import asyncpg
 
 from ingest.config import Settings
 from ingest.errors import MigrationError
-from ingest.model import RETAINED, TARGETS
 from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.stores import RETAINED, STORES
 
 DAY_MS = 86_400_000
-ROLLUP_TARGETS = ("internal", "cumsum")
-"""Targets that have rollups."""
-
-PUSHED_STORES = ("measure", "event")
-"""What applications push: it has a retention of its own."""
-
-STORES = (*TARGETS, "exemplar", "histogram", *PUSHED_STORES)
-"""Tables that grow with time: samples of each target, what comes beside samples, what is pushed."""
-
 EXPIRED_ROWS_AT_ONCE = 20_000
 HOUSEKEEPING_SECONDS = 600
 
@@ -80,7 +71,7 @@ class Horizons:
 
     def start_ms(self, store: str, now_ms: int) -> int:
         """Older rows are refused; what comes beside samples follows those of `internal`."""
-        return self._known[_retained_as(store)].start_ms(now_ms)
+        return self._known[STORES[store].schema].start_ms(now_ms)
 
     @property
     def kept(self) -> dict[str, tuple[int | None, int]]:
@@ -131,7 +122,7 @@ class Engine(Protocol):
         A period known to be prepared costs nothing.
 
         Args:
-            store: one of `STORES`.
+            store: the name of one that grows.
 
         Raises:
             asyncpg.PostgresError, OSError: the database refuses, or is away.
@@ -213,13 +204,6 @@ async def drop_expired_keys(connection: AnyConnection) -> bool:
         "SELECT internal.drop_expired_idempotency($1)", EXPIRED_ROWS_AT_ONCE
     )
     return dropped < EXPIRED_ROWS_AT_ONCE
-
-
-def _retained_as(store: str) -> str:
-    """Whose retention a store follows."""
-    if store in TARGETS:
-        return store
-    return "app" if store in PUSHED_STORES else "internal"
 
 
 def to_ms(moment: datetime) -> int:

@@ -13,8 +13,6 @@ from ingest.storage.engine import (
     DAY_MS,
     EXPIRED_ROWS_AT_ONCE,
     HOUSEKEEPING_SECONDS,
-    ROLLUP_TARGETS,
-    STORES,
     Horizons,
     Progress,
     drop_expired_keys,
@@ -22,6 +20,7 @@ from ingest.storage.engine import (
     to_ms,
 )
 from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.stores import GROWING, ROLLED_UP
 
 PARTITION_DAYS_AT_ONCE = 31
 """Days of one transaction that makes partitions: none holds its locks for long."""
@@ -61,8 +60,8 @@ class PostgresEngine:
 
     def __init__(self, horizons: Horizons) -> None:
         self.horizons = horizons
-        self._prepared: dict[str, set[int]] = {store: set() for store in STORES}
-        self._windows = dict.fromkeys(ROLLUP_TARGETS, timedelta(hours=1))
+        self._prepared: dict[str, set[int]] = {store: set() for store in GROWING}
+        self._windows = dict.fromkeys(ROLLED_UP, timedelta(hours=1))
         self._passes: dict[str, RollupPass] = {}
         self._housekeeping_due = 0.0
 
@@ -95,7 +94,7 @@ class PostgresEngine:
         """See `Engine`: a window of marked minutes a target; partitions now and then."""
         await self.horizons.keep_fresh(pool)
         marks = 0
-        for target in ROLLUP_TARGETS:
+        for target in ROLLED_UP:
             async with borrow(pool, WORK_SECONDS) as connection:
                 marks += await self._store_rollups(connection, target)
         if not marks:
@@ -131,12 +130,12 @@ class PostgresEngine:
 
     async def _drop_expired(self, connection: AnyConnection) -> bool:
         """A bounded piece of it; whether that was all."""
-        partitions = [await self._drop_partitions(connection, store) for store in STORES]
+        partitions = [await self._drop_partitions(connection, store) for store in GROWING]
         rows = [
             await connection.fetchval(
                 f"SELECT {target}.drop_expired_minutes($1)", EXPIRED_ROWS_AT_ONCE
             )
-            for target in ROLLUP_TARGETS
+            for target in ROLLED_UP
         ]
         finished = [
             max(partitions) < EXPIRED_PARTITIONS_AT_ONCE,
@@ -165,7 +164,7 @@ class PostgresEngine:
         """
         first_ms = to_ms(start) // DAY_MS * DAY_MS
         days = [to_datetime(day_ms) for day_ms in range(first_ms, to_ms(end), DAY_MS)]
-        steps = [(target, day) for target in ROLLUP_TARGETS for day in days]
+        steps = [(target, day) for target in ROLLED_UP for day in days]
         for done, (target, day) in enumerate(steps):
             progress(done, len(steps))
             until = day + timedelta(days=1)

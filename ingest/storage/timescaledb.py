@@ -8,7 +8,6 @@ from datetime import datetime
 from ingest.storage.engine import (
     DAY_MS,
     HOUSEKEEPING_SECONDS,
-    ROLLUP_TARGETS,
     Horizons,
     Progress,
     drop_expired_keys,
@@ -16,6 +15,7 @@ from ingest.storage.engine import (
     to_ms,
 )
 from ingest.storage.pool import AnyConnection, Pool, borrow
+from ingest.stores import ROLLED_UP
 
 WORK_SECONDS = 600
 """The longest that one piece of background work may take."""
@@ -56,7 +56,7 @@ class TimescaleEngine:
         """See `Engine`: a day at a time, each in transactions of its own."""
         first_ms = to_ms(start) // DAY_MS * DAY_MS
         days = range(first_ms, to_ms(end), DAY_MS)
-        steps = [(target, day) for target in ROLLUP_TARGETS for day in days]
+        steps = [(target, day) for target in ROLLED_UP for day in days]
         for done, (target, day_ms) in enumerate(steps):
             progress(done, len(steps))
             await connection.execute(

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge
 
 from ingest.metrics import REGISTRY, TenantNames
 from ingest.model import DEFAULT_TENANT_ID, Intake
+from ingest.stores import STORES
 
 SAMPLES = Counter(
     "promgres_samples",
@@ -122,3 +123,9 @@ class Accounts:
         if mine:
             self._in_flight_of[tenant_id] = mine
         IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)
+
+
+def beside_samples(intake: Intake) -> int:
+    """Items of a request that may be stored and that the accounts do not call samples."""
+    known = sum(len(items) for store, items in intake.items.items() if not STORES[store].is_counted)
+    return known + sum(len(samples.exemplars) + len(samples.starts) for samples in intake.new)

@@ -9,11 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.logs import get_logger
-from ingest.model import OF_TENANTS, PUSHED_STORES, Labels, NewSamples, Rejection
+from ingest.model import Labels, NewSamples, Rejection
 from ingest.storage.database import DATABASE_ERRORS, Database
 from ingest.text import series_text
 from ingest.writer.batch import Batch
-from ingest.writer.items import ItemBatch
 
 log = get_logger("writer")
 
@@ -21,26 +20,19 @@ log = get_logger("writer")
 class Culprit(NamedTuple):
     """A batch of one row, and what the database says to it."""
 
-    row: Batch | ItemBatch
+    row: Batch
     error: BaseException
 
     @property
     def series_id(self) -> int | None:
         """Whose sample or item it is; None of metadata and of what is pushed."""
-        if isinstance(self.row, ItemBatch) and self.row.store in OF_TENANTS:
-            return None
-        return self.row.owner_ids[0]
+        return self.row.owner_ids[0] if self.row.store.owner == "series" else None
 
     def rejection(self, series: str) -> Rejection:
         """For the sender, or for the spool's list."""
         reason = f"{series} {self.row.describe(0)}".lstrip() + f": {_refusal(self.error)}"
-        store = self.row.store if isinstance(self.row, ItemBatch) else None
-        return Rejection(
-            reason,
-            samples=int(store is None or store in PUSHED_STORES),
-            histograms=int(store == "histogram"),
-            exemplars=int(store == "exemplar"),
-        )
+        counted_as = self.row.store.counted_as
+        return Rejection(reason, **({counted_as: 1} if counted_as else {}))
 
 
 async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list[Rejection]:

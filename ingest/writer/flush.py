@@ -9,19 +9,18 @@ import numpy as np
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import COUNTED_ITEMS, TARGETS, Int64s, Items, Metadata, Rejection, Rows, Start
+from ingest.model import Int64s, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
-from ingest.storage.engine import PUSHED_STORES, Engine
+from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
+from ingest.stores import RECORDS
 from ingest.writer.accounts import Accounts
-from ingest.writer.batch import merge
+from ingest.writer.batch import Batch, halves
 from ingest.writer.culprits import Culprit, rejections_of
-from ingest.writer.items import AnyBatch, merge_items
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.outcomes import Outcomes
-from ingest.writer.parts import ITEM_WEIGHT
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
 
@@ -29,10 +28,6 @@ log = get_logger("writer")
 
 RETRIES = 5
 DAY_MS = 86_400_000
-COUNTED = (*TARGETS, *COUNTED_ITEMS)
-"""Stores whose rows the accounts call samples."""
-REMEMBERED = ("metadata", "start")
-"""Stores whose items are sent again and again, and written once."""
 
 
 @dataclass(slots=True)
@@ -45,8 +40,7 @@ class Part:
     """
 
     tenant_id: int
-    store: str
-    rows: Rows | Items
+    batch: Batch
     ticket: Ticket
     settled: int = 0
     generation: int = 0
@@ -55,14 +49,14 @@ class Part:
     @property
     def weight(self) -> int:
         """How much of a batch it takes, in samples."""
-        return len(self.rows) * (1 if isinstance(self.rows, Rows) else ITEM_WEIGHT)
+        return len(self.batch) * self.batch.row_weight
 
     @property
     def counted(self) -> int:
         """Rows whose result is still to be counted; exemplars and metadata are no samples."""
-        if self.ticket.detached or self.store not in COUNTED:
+        if self.ticket.detached or not self.batch.store.is_counted:
             return 0
-        return len(self.rows) - self.settled
+        return len(self.batch) - self.settled
 
     def settle(self, rejections: Sequence[Rejection]) -> None:
         """It is stored, but for what is rejected."""
@@ -101,7 +95,7 @@ class Flusher:
             Whether every row is decided; if not, some have to be written again.
         """
         stale = [part for part in parts if part.generation != self._cache.generation]
-        if stale and store not in PUSHED_STORES:  # those hold no ids of series
+        if stale and store not in RECORDS:  # those hold no ids of series
             self._fail(store, stale, WentBack("the database went back in time"))
             await self.flush(
                 store,
@@ -123,7 +117,7 @@ class Flusher:
         return True
 
     async def _copy(
-        self, store: str, batches: Sequence[AnyBatch], sent: Callable[[], None]
+        self, store: str, batches: Sequence[Batch], sent: Callable[[], None]
     ) -> list[int]:
         payloads = [batch.encode() for batch in batches]
         for attempt in range(RETRIES + 1):
@@ -142,7 +136,7 @@ class Flusher:
         BATCH_ROWS.labels(store).observe(sum(len(batch) for batch in batches))
         return counts
 
-    async def _prepare(self, store: str, batch: AnyBatch) -> None:
+    async def _prepare(self, store: str, batch: Batch) -> None:
         """Have the partitions of these rows made, and none in between."""
         for first, last in runs_of_days(batch.timestamp_ms):
             await self._engine.prepare(
@@ -157,7 +151,7 @@ class Flusher:
         Returns:
             Whether every row is decided.
         """
-        pending: list[AnyBatch] = [_merge([part])]
+        pending: list[Batch] = [_merge([part])]
         culprits: list[Culprit] = []
         new_rows = 0
         while pending:
@@ -169,7 +163,7 @@ class Flusher:
                 if verdict_of(error) is not Verdict.REJECT:
                     return self._fail(store, [part], error)
                 if len(piece) > 1:
-                    pending += reversed(piece.halves())
+                    pending += reversed(halves(piece))
                 else:
                     culprits.append(Culprit(piece, error))
         self._settle([part], new_rows, await rejections_of(self._database, culprits))
@@ -192,18 +186,13 @@ class Flusher:
 
     def _note_items(self, parts: list[Part], new_rows: int, rejected: int) -> None:
         """What is known of items that are no samples."""
-        if parts[0].store == "exemplar":
-            total = sum(len(part.rows) for part in parts)
+        store = parts[0].batch.store
+        if store.counted_as == "exemplars":
+            total = sum(len(part.batch) for part in parts)
             self._accounts.settle_exemplars(parts[0].tenant_id, total, new_rows, rejected)
-        if parts[0].store not in REMEMBERED:
-            return
-        for part in parts:
-            if isinstance(part.rows, Items) and not rejected:
-                for owner_id, item in zip(part.rows.owner_id, part.rows.item, strict=True):
-                    if isinstance(item, Metadata):
-                        self._cache.remember_metadata(owner_id, item)
-                    elif isinstance(item, Start):
-                        self._cache.remember_start(owner_id, item.start_ms)
+        if not rejected:
+            for part in parts:
+                part.batch.remember(self._cache)
 
     def _fail(self, store: str, parts: list[Part], error: Exception) -> bool:
         """Tell the tickets; a defect of ours must not leave senders waiting either."""
@@ -232,12 +221,9 @@ def _by_tenant(parts: list[Part]) -> list[list[Part]]:
     return [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]  # as the other hand does
 
 
-def _merge(parts: list[Part]) -> AnyBatch:
-    samples = [part.rows for part in parts if isinstance(part.rows, Rows)]
-    if samples:
-        return merge(samples)
-    items = [part.rows for part in parts if isinstance(part.rows, Items)]
-    return merge_items(parts[0].store, items)
+def _merge(parts: list[Part]) -> Batch:
+    first, *others = [part.batch for part in parts]
+    return first.merge(others)
 
 
 def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:

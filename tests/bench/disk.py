@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_rows
+from ingest.copy_format import encode_samples
 from ingest.logs import configure_logs
 from ingest.migrate import migrate
 from ingest.model import Float64s, Rows
@@ -119,7 +119,7 @@ async def _fill(connection: asyncpg.Connection) -> int:
     start_ms = int(_start().timestamp() * 1000)
     for first in range(0, values.shape[1], POINTS_A_COPY):
         batch = values[:, first : first + POINTS_A_COPY]
-        payload = encode_rows(_rows(batch, start_ms + first * STEP_MS))
+        payload = encode_samples(_rows(batch, start_ms + first * STEP_MS))
         await copy_payload(connection, payload, "staging_internal", "sample")
     assert await connection.fetchval(COUNT) == values.size
     return values.size

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_rows
+from ingest.copy_format import encode_samples
 from ingest.model import Rows
 
 ROWS_PER_COPY = 50_000
@@ -48,7 +48,7 @@ async def copy_for(
     copied = 0
     busy_seconds = 0.0
     while busy_seconds < seconds:
-        payload = encode_rows(rows_of_rounds(series, start_ms, rounds))
+        payload = encode_samples(rows_of_rounds(series, start_ms, rounds))
         start_ms += rounds
         started = time.perf_counter()
         await copy_payload(connection, payload)
@@ -59,7 +59,7 @@ async def copy_for(
 
 async def copy_once(connection: asyncpg.Connection, rows: Rows) -> float:
     """COPY these rows; seconds it took, commit included."""
-    payload = encode_rows(rows)
+    payload = encode_samples(rows)
     started = time.perf_counter()
     await copy_payload(connection, payload)
     return time.perf_counter() - started

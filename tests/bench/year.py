@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_rows
+from ingest.copy_format import encode_samples
 from ingest.model import Rows
 from tests.bench.raw import copy_payload
 from tests.support.stack import Stack, running_stack
@@ -68,7 +68,7 @@ async def _beside_marks(
     first_ms, hours = int(start.timestamp() * 1000), DAYS * 24
     times = first_ms + np.arange(hours) * 3_600_000
     series_id = np.full(hours, row["series_id"])
-    payload = encode_rows(Rows(series_id, times, np.arange(hours, dtype=np.float64)))
+    payload = encode_samples(Rows(series_id, times, np.arange(hours, dtype=np.float64)))
     async with connection.transaction():
         await connection.execute("SELECT FROM internal.target FOR NO KEY UPDATE")  # no worker
         await copy_payload(connection, payload, "staging_internal", "sample")
@@ -103,7 +103,7 @@ async def _fill(connection: asyncpg.Connection, start: datetime, end: datetime) 
         times = first_ms + np.arange(SAMPLES_A_DAY) * (DAY_MS // SAMPLES_A_DAY)
         series_id = np.repeat(ids, SAMPLES_A_DAY)
         values = np.arange(len(series_id), dtype=np.float64) / 7
-        payload = encode_rows(Rows(series_id, np.tile(times, METRICS), values))
+        payload = encode_samples(Rows(series_id, np.tile(times, METRICS), values))
         await copy_payload(connection, payload, "staging_internal", "sample")
 
 

@@ -11,7 +11,8 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from ingest.model import STALE_MARKER_BITS, TARGETS
+from ingest.model import STALE_MARKER_BITS
+from ingest.stores import TARGETS
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import COLUMNS, Samples, samples_of
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from ingest.copy_format import encode_rows
-from ingest.model import TARGETS
+from ingest.copy_format import encode_samples
 from ingest.storage import database as storage
 from ingest.storage.database import DATABASE_ERRORS, Touched
 from ingest.storage.engine import load_engine
 from ingest.storage.pool import create_pool
+from ingest.stores import TARGETS
 from tests.support.databases import Database
 from tests.support.rows import rows_of
 from tests.support.silent_server import SilentServer
@@ -32,7 +32,7 @@ class Silence:
 
     async def append(self, series_id: int) -> bool:
         """One sample."""
-        payload = encode_rows(rows_of((series_id, NOON_MS, 1.0)))
+        payload = encode_samples(rows_of((series_id, NOON_MS, 1.0)))
         return await self.database.append_samples("internal", [payload], MINUTE, lambda: None)
 
 

@@ -13,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.errors import BadRequest
-from ingest.model import STALE_MARKER_BITS, TARGETS, Intake
+from ingest.model import STALE_MARKER_BITS, Intake
 from ingest.series.identity import identity_of
+from ingest.stores import TARGETS
 from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb.remote_write_v1_pb2 import WriteRequest
 from ingest.wire.remote_write import fields, request

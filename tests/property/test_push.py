@@ -18,12 +18,12 @@ from ingest.intake.limits import Limits
 from ingest.intake.records import PushDecoder
 from ingest.model import Event, Items, Measure
 from ingest.routing import Router
+from ingest.stores import EVENT, MEASURE
 from ingest.wire.records.body import Pushed, read_items
 from ingest.wire.records.fields import number_of
 from ingest.wire.records.jsonb import decode_exact
 from ingest.wire.records.spooled import spooled_items, write_spooled
 from ingest.wire.validate import InvalidItem
-from ingest.writer.copy_items import encode_items
 from tests.support.databases import Database, blocking, connect
 
 NOW_US = 1_760_000_000_123_456
@@ -91,7 +91,7 @@ def test_an_event_reaches_the_copy_as_it_was_sent(
     intake = DECODER.decode(body, "event", "today", 7, NOW_US)
     [event] = intake.pushed("event")
     assert isinstance(event, Event)
-    [row] = copied(encode_items("event", intake.items["event"]), 6)
+    [row] = copied(EVENT.encode(intake.items["event"]), 6)
     time, tenant, name_bytes, attributes, item_id, key_decides = row
     assert time == struct.pack(">q", NOW_US - POSTGRES_EPOCH_US)
     assert tenant == struct.pack(">i", 7)
@@ -123,7 +123,7 @@ def test_measures_reach_the_copy(sent: list[tuple[str, str | None, float | None]
     intake = DECODER.decode("\n".join(bodies).encode(), "measure", "today", 1, NOW_US)
     items = intake.pushed("measure")
     assert repr([*spooled_items(write_spooled(items))]) == repr(items)
-    rows = copied(encode_items("measure", Items([1] * len(items), list(items))), 10)
+    rows = copied(MEASURE.encode(Items([1] * len(items), list(items))), 10)
     for (text, key, at), row, item in zip(sent, rows, items, strict=True):
         assert isinstance(item, Measure)
         assert Decimal(item.exact or repr(item.value)) == Decimal(text)

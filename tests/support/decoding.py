@@ -58,15 +58,15 @@ class Decoding:
             series_id = self.catalogue.setdefault(identity, len(self.catalogue) + 100)
             self.cache.remember(samples.series, series_id)
             for start in samples.starts:
-                self.cache.remember_start(series_id, start.start_ms)
+                self.cache.remember_item("start", series_id, start)
         starts = intake.items.get("start", Items())
         for series_id, item in zip(starts.owner_id, starts.item, strict=True):
             assert isinstance(item, Start)
-            self.cache.remember_start(series_id, item.start_ms)
+            self.cache.remember_item("start", series_id, item)
         if described := intake.items.get("metadata"):
             for tenant_id, said in zip(described.owner_id, described.item, strict=True):
                 assert isinstance(said, Metadata)
-                self.cache.remember_metadata(tenant_id, said)
+                self.cache.remember_item("metadata", tenant_id, said)
 
     def learn(self, *series: bytes, tenant_id: int = 1) -> None:
         """See these series until the fast path knows them."""

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from ingest.model import DEFAULT_TENANT_ID
-from ingest.storage.staging import STAGING
+from ingest.stores import STORES
 from tests.support.sql_api import Api
 
 PAGE = "SELECT * FROM internal.pushed_page($1, $2, $3, $4, $5, $6, $7, $8, $9)"
@@ -76,13 +76,13 @@ async def make_room(api: Api, kind: str, times: Sequence[datetime]) -> None:
 
 async def copy(api: Api, items: Sequence[Measure | Event]) -> int:
     """One COPY of items of one kind, for which there is room; how many were new."""
-    table = STAGING[items[0].kind]
+    store = STORES[items[0].kind]
     async with api.connection.transaction():
         await api.connection.copy_records_to_table(
-            table.table,
-            schema_name=table.sql_schema,
-            columns=table.columns,
-            records=[tuple(_column(one, name) for name in table.columns) for one in items],
+            store.table,
+            schema_name=store.staging_schema,
+            columns=store.column_names,
+            records=[tuple(_column(one, name) for name in store.column_names) for one in items],
         )
         return int(await api.connection.fetchval("SELECT current_setting('promgres.new_rows')"))
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import asyncpg
 
-from ingest.model import DEFAULT_TENANT_ID, TARGETS
+from ingest.model import DEFAULT_TENANT_ID
 from ingest.series.identity import identity_of
+from ingest.stores import TARGETS
 from tests.support.databases import Database
 
 

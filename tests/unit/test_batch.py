@@ -1,8 +1,15 @@
 """Merging requests into batches."""
 
-from ingest.writer.batch import merge
+from ingest.model import Rows
+from ingest.stores import STORES
+from ingest.writer.batch import SampleBatch, halves
 from ingest.writer.flush import DAY_MS, runs_of_days
 from tests.support.rows import rows_of
+
+
+def merge(requests: list[Rows]) -> SampleBatch:
+    first, *others = [SampleBatch(STORES["internal"], rows) for rows in requests]
+    return first.merge(others)
 
 
 def test_rows_come_out_sorted_and_the_first_of_equal_keys_stays() -> None:
@@ -26,9 +33,9 @@ def test_exact_values_follow_their_rows() -> None:
 
 def test_halves_are_the_whole() -> None:
     batch = merge([rows_of((1, 1, 1.0), (1, 2, 2.0), (1, 2, 2.5), (1, 3, 3.0), exact={3: "3"})])
-    first, second = batch.halves()
-    assert first.rows.value.tolist() + second.rows.value.tolist() == [1.0, 2.0, 3.0]
-    assert second.rows.exact == {1: "3"}
+    first, second = (half.rows for half in halves(batch))
+    assert first.value.tolist() + second.value.tolist() == [1.0, 2.0, 3.0]
+    assert second.exact == {1: "3"}
 
 
 def test_partitions_are_wanted_only_for_days_with_rows() -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_rows, numeric_field
+from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_samples, numeric
 from ingest.model import STALE_MARKER_BITS, Rows
 from tests.support.rows import rows_of
 
@@ -44,17 +44,17 @@ def decimal_of(field: bytes) -> Decimal:
     ],
 )
 def test_numeric_field_keeps_value_and_scale(text: str) -> None:
-    value = decimal_of(numeric_field(text))
+    value = decimal_of(numeric(text))
     assert value == Decimal(text)
     assert value.as_tuple().exponent == Decimal(text).as_tuple().exponent
 
 
 def test_negative_zero_has_no_sign() -> None:
-    assert numeric_field("-0.0") == numeric_field("0.0")
+    assert numeric("-0.0") == numeric("0.0")
 
 
 def test_rows_are_one_block_between_header_and_trailer() -> None:
-    encoded = encode_rows(rows_of((7, 946_684_800_001, 1.5), (8, 946_684_800_002, 0.0)))
+    encoded = encode_samples(rows_of((7, 946_684_800_001, 1.5), (8, 946_684_800_002, 0.0)))
     assert encoded.startswith(HEADER)
     assert encoded.endswith(TRAILER)
     assert len(encoded) == len(HEADER) + 2 * ROW.itemsize + len(TRAILER)
@@ -63,9 +63,9 @@ def test_rows_are_one_block_between_header_and_trailer() -> None:
 
 
 def test_exact_values_stand_in_their_rows() -> None:
-    encoded = encode_rows(rows_of((1, 0, 1.0), (2, 0, 2.0), (3, 0, 3.0), exact={1: "2"}))
+    encoded = encode_samples(rows_of((1, 0, 1.0), (2, 0, 2.0), (3, 0, 3.0), exact={1: "2"}))
     second = len(HEADER) + ROW.itemsize
-    field = numeric_field("2")
+    field = numeric("2")
     assert encoded[second + ROW.itemsize - 4 :].startswith(field)
     third = second + ROW.itemsize - 4 + len(field)
     assert struct.unpack(">hiq", encoded[third : third + 14])[0] == 4
@@ -74,6 +74,6 @@ def test_exact_values_stand_in_their_rows() -> None:
 def test_a_stale_marker_keeps_its_bits_and_says_nan() -> None:
     stale = np.array([STALE_MARKER_BITS], np.int64).view(np.float64)
     rows = Rows(np.array([1], np.int64), np.array([0], np.int64), stale)
-    encoded = encode_rows(rows)
+    encoded = encode_samples(rows)
     assert struct.pack(">q", STALE_MARKER_BITS) in encoded
     assert encoded.endswith(NAN_FIELD + TRAILER)

@@ -71,7 +71,7 @@ def test_an_empty_request_and_one_of_metadata_only() -> None:
     assert (only_metadata.received, only_metadata.rejections) == (0, [])
     metadata = Metadata("Up", "counter", "", "Whether it is up.", NOW)
     assert only_metadata.items == {"metadata": Items([1], [metadata])}
-    daemon.cache.remember_metadata(1, metadata)
+    daemon.cache.remember_item("metadata", 1, metadata)
     assert daemon.decoder.decode(Protocol.V1, write_request([], [said]), 1, NOW).is_empty
 
 

@@ -12,8 +12,10 @@ from ingest.metrics import TenantNames
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
+from ingest.stores import STORES
 from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
+from ingest.writer.batch import SampleBatch
 from ingest.writer.flush import Flusher, Part
 from ingest.writer.lane import LONGEST_SECONDS, Lane
 from ingest.writer.ticket import Ticket
@@ -41,7 +43,7 @@ class Bench:
         rows = rows_of((0, at_ms, first), *[(number, at_ms, 1.0) for number in range(1, ROWS)])
         ticket = Ticket(ROWS)
         ticket.expect(1)
-        self.lane.put(Part(DEFAULT_TENANT_ID, "internal", rows, ticket))
+        self.lane.put(Part(DEFAULT_TENANT_ID, SampleBatch(STORES["internal"], rows), ticket))
         await ticket.wait()
 
     async def settle(self) -> None:

@@ -16,6 +16,7 @@ from ingest.model import Intake, Measure, PushKind
 from ingest.routing import Router
 from ingest.wire.records.body import PushRefused
 from ingest.wire.records.spooled import write_spooled
+from ingest.writer.accounts import beside_samples
 
 NOW_US = 1_760_000_000_123_456
 OLDEST_MS = 946_684_800_000
@@ -77,7 +78,7 @@ def test_routes_are_remembered_and_forgotten(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_a_rule_drops_is_counted_and_nothing_else() -> None:
     intake = decode({"name": "noise", "value": 1}, {"E": {"name": "noise"}})
     assert (intake.received, intake.dropped, intake.storable) == (2, 1, 1)
-    assert (list(intake.items), intake.beside_samples) == (["event"], 0)
+    assert (list(intake.items), beside_samples(intake)) == (["event"], 0)
     assert decode({"name": "noise", "value": 1}).is_empty
     assert decode().is_empty
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ingest.model import TARGETS, Series
+from ingest.model import Series
 from ingest.series.cache import (
     DROPPED,
     UNKNOWN,
@@ -14,6 +14,7 @@ from ingest.series.cache import (
     target_numbers,
 )
 from ingest.series.identity import identity_of
+from ingest.stores import TARGETS
 
 
 def series(number: int, target: str = "internal") -> Series:

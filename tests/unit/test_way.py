@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ingest.storage.database import Touched
-from ingest.writer.batch import Batch
+from ingest.stores import STORES
+from ingest.writer.batch import SampleBatch
 from ingest.writer.way import touched_by
 from tests.support.rows import rows_of
 
@@ -13,8 +14,9 @@ MINUTE, HOUR = 60_000, 3_600_000
 NOW = 1_780_000_000_000 // HOUR * HOUR
 
 
-def batch_of(*keys: tuple[int, int]) -> Batch:
-    return Batch(rows_of(*[(series_id, timestamp_ms, 1.0) for series_id, timestamp_ms in keys]))
+def batch_of(*keys: tuple[int, int]) -> SampleBatch:
+    rows = rows_of(*[(series_id, timestamp_ms, 1.0) for series_id, timestamp_ms in keys])
+    return SampleBatch(STORES["internal"], rows)
 
 
 def test_of_current_samples_the_minutes() -> None:

@@ -86,9 +86,9 @@ format: $(VENV)/.installed-test ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-test ## regenerate docs/configuration.md and docs/metrics.md
-	$(BIN)/promgres config docs > docs/configuration.md
-	$(BIN)/promgres config metrics > docs/metrics.md
+docs: $(VENV)/.installed-test ## regenerate docs/reference/configuration.md and docs/reference/metrics.md
+	$(BIN)/promgres config docs > docs/reference/configuration.md
+	$(BIN)/promgres config metrics > docs/reference/metrics.md
 
 proto: $(VENV)/.installed-test ## regenerate ingest/wire/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ingest/wire/pb --pyi_out=ingest/wire/pb proto/*.proto

@@ -31,13 +31,13 @@ def show(settings: Settings) -> None:
 
 @command.command("docs")
 def docs() -> None:
-    """Print every setting as markdown: docs/configuration.md."""
+    """Print every setting as markdown: docs/reference/configuration.md."""
     click.echo(markdown(setting_flags()), nl=False)
 
 
 @command.command("metrics")
 def metrics() -> None:
-    """Print every metric of both sides as markdown: docs/metrics.md."""
+    """Print every metric of both sides as markdown: docs/reference/metrics.md."""
     from ingest.cli.metrictable import metrics_markdown  # imports both sides, which takes a while
 
     click.echo(metrics_markdown(), nl=False)

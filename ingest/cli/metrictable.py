@@ -1,4 +1,4 @@
-"""The document `docs/metrics.md`, from what both sides register."""
+"""The document `docs/reference/metrics.md`, from what both sides register."""
 
 from __future__ import annotations
 

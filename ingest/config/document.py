@@ -49,7 +49,7 @@ def every_setting(model: type[BaseModel] = Settings, prefix: str = "") -> Iterat
 
 
 def markdown(flags: Mapping[str, str]) -> str:
-    """The document `docs/configuration.md`.
+    """The document `docs/reference/configuration.md`.
 
     Args:
         flags: from a setting's path to its flag.

@@ -97,7 +97,9 @@ def check_spool(site: Site, is_drained: bool) -> list[Finding]:
         findings.append(warning(SPOOL, what, site.prescribe.promgres("spool", "rejected")))
     if files := set_aside(site.settings.data_dir.expanduser() / FOLDER):
         what = f"{count(len(files), 'damaged file')} set aside, the last {files[-1]}"
-        todo = "check the disk; what is left in it: sqlite3 FILE .recover (docs/operations.md)"
+        todo = (
+            "check the disk; what is left in it: sqlite3 FILE .recover (docs/how-to/operations.md)"
+        )
         findings.append(warning(SPOOL, what, todo))
     return findings or ok(SPOOL, "empty")
 

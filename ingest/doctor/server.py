@@ -28,7 +28,7 @@ def check_server(site: Site, server: Row) -> list[Finding]:
     version = f"PostgreSQL {server['version'].split()[0]}"
     if server["version_number"] < OLDEST_POSTGRES * 10_000:
         what = f"{version} is too old: {OLDEST_POSTGRES} or newer is needed"
-        todo = "dump, restore into a newer server: docs/operations.md, Backup"
+        todo = "dump, restore into a newer server: docs/how-to/operations.md, Backup"
         return [problem(DATABASE, what, todo)]
     if server["is_standby"]:
         what = f"{version} is a standby: nothing can be written to it"
@@ -36,7 +36,7 @@ def check_server(site: Site, server: Row) -> list[Finding]:
     if server["encoding"] != "UTF8":
         what = f"the database is encoded in {server['encoding']}: it cannot hold all text"
         todo = "dump it, restore it into one made with ENCODING 'UTF8' TEMPLATE template0"
-        return [problem(DATABASE, what, f"{todo}: docs/operations.md, Backup")]
+        return [problem(DATABASE, what, f"{todo}: docs/how-to/operations.md, Backup")]
     if server["is_read_only"]:
         what = "transactions are read-only: a provider does this when the disk is full"
         database = identifier(server["database"])
@@ -68,7 +68,7 @@ async def check_engine(case: Case) -> list[Finding]:
 def _extension_obstacle(case: Case, found: Row) -> Finding | None:
     if found["extension"] is None:
         what = "the database was made with timescaledb, and the extension is not there"
-        return problem(ENGINE, what, "restore a backup: docs/operations.md, Backup")
+        return problem(ENGINE, what, "restore a backup: docs/how-to/operations.md, Backup")
     if found["license"] is None:
         what = "the server does not load TimescaleDB: no job runs, hypertables cannot be used"
         todo = (

@@ -53,7 +53,7 @@ def test_every_alert_is_tested_both_ways_and_explained() -> None:
     ]
     assert {name for name, fires in cases if fires} == alerts
     assert {name for name, fires in cases if not fires} == alerts
-    operations = (ROOT / "docs" / "operations.md").read_text()
+    operations = (ROOT / "docs/how-to/operations.md").read_text()
     assert [alert for alert in alerts if f"`{alert}`" not in operations] == []
 
 
@@ -61,7 +61,7 @@ def test_every_alert_is_tested_both_ways_and_explained() -> None:
 def test_rules_ask_for_metrics_that_there_are(path: Path) -> None:
     expressions = re.sub(r"record: \S+", "", path.read_text())
     asked = set(re.findall(r"\bpromgres_\w+", expressions))
-    documented = (ROOT / "docs" / "metrics.md").read_text()
+    documented = (ROOT / "docs/reference/metrics.md").read_text()
     names = {re.sub(r"_(bucket|sum|count)$", "", name) for name in asked}
     assert names
     assert [name for name in names if f"| `{name}` |" not in documented] == []

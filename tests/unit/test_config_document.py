@@ -10,12 +10,12 @@ from ingest.cli.config import command, setting_flags
 from ingest.config import Settings
 from ingest.config.document import MASK, every_setting, markdown, masked, shown
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/configuration.md"
 
 
 def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text() == markdown(setting_flags()), (
-        "promgres config docs > docs/configuration.md"
+        "promgres config docs > docs/reference/configuration.md"
     )
 
 

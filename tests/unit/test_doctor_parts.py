@@ -163,7 +163,7 @@ def test_every_query_says_what_it_is_for_and_is_used(path: Path) -> None:
 
 
 def test_operators_can_look_up_every_check() -> None:
-    operations = (ROOT / "docs" / "operations.md").read_text()
+    operations = (ROOT / "docs/how-to/operations.md").read_text()
     at_3 = operations.partition("## At 3 a.m.")[2].partition("\n## ")[0]
     of_engines = {name for checks in OF_ENGINE.values() for name in checks}
     others = {DATABASE, LOGIN, SPOOL, DISK, WRITE_SIDE, READ_SIDE, ACCOUNTS, OPEN}

@@ -15,7 +15,7 @@ from ingest.cli.metrictable import metrics_markdown
 from ingest.metrics import registered_metrics
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "metrics.md"
+DOCUMENT = ROOT / "docs/reference/metrics.md"
 
 
 def test_the_document_is_up_to_date() -> None:

@@ -1,6 +1,7 @@
 """What an operator asks of a database about tenants, API keys, readers and the audit record.
 
-The functions of schema `app` answer (docs/how-to/tenants.md): the rules are theirs, and the records.
+The functions of schema `app` answer (docs/how-to/tenants.md): the rules are theirs, and the
+records.
 """
 
 from __future__ import annotations

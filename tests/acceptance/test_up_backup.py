@@ -1,5 +1,5 @@
-"""The embedded database's backup, as docs/how-to/operations.md names it: a base backup while it is written
-to, and the spool beside it, become a data directory again."""
+"""The embedded database's backup, as docs/how-to/operations.md names it: a base backup while it is
+written to, and the spool beside it, become a data directory again."""
 
 from __future__ import annotations
 

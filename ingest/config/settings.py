@@ -155,9 +155,9 @@ class ReceiverSettings(Section):
     backlog_seconds: float = Field(
         2, gt=0, description="work that may wait for a writer before 503"
     )
-    max_future_seconds: float = Field(600, ge=0, description="time stamps further ahead: 400")
+    max_future_seconds: float = Field(600, ge=0, description="timestamps further ahead: 400")
     oldest_timestamp: datetime = Field(
-        datetime(2000, 1, 1, tzinfo=UTC), description="time stamps before this: 400"
+        datetime(2000, 1, 1, tzinfo=UTC), description="timestamps before this: 400"
     )
 
 

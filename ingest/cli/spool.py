@@ -12,8 +12,8 @@ import click
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.doctor.words import size, span
-from ingest.writer.spool_damage import set_aside
-from ingest.writer.spool_file import (
+from ingest.writer.spool.damage import set_aside
+from ingest.writer.spool.file import (
     FOLDER,
     Rejected,
     Standing,

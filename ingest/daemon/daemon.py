@@ -27,8 +27,8 @@ from ingest.daemon.background import (
     watch_loop,
 )
 from ingest.daemon.memory import Memory
+from ingest.daemon.open_spool import open_spool
 from ingest.daemon.readiness import Readiness
-from ingest.daemon.spool import open_spool
 from ingest.http.connections import Connections
 from ingest.http.server import Handler, HttpServer
 from ingest.intake.limits import Limits, SizeLimits
@@ -53,12 +53,12 @@ from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
-from ingest.writer.accounts import Accounts
-from ingest.writer.drainer import Drainer
-from ingest.writer.safekeeping import Safekeeping
-from ingest.writer.spool_file import FOLDER
-from ingest.writer.staging import empty_staging
-from ingest.writer.writers import Writers
+from ingest.writer.ledger import Accounts
+from ingest.writer.pipeline import Writers
+from ingest.writer.spool.file import FOLDER
+from ingest.writer.spool.replay import Drainer
+from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.truncate_staging import empty_staging
 
 log = get_logger("ingest")
 

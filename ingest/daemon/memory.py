@@ -19,7 +19,7 @@ from ingest.storage.engine import (
 from ingest.storage.pool import AnyConnection, Pool, create_pool, lazy_pool
 from ingest.storage.timeline import Timeline
 from ingest.storage.urls import place_of
-from ingest.writer.spool_file import FOLDER
+from ingest.writer.spool.file import FOLDER
 
 log = get_logger("ingest")
 

@@ -11,7 +11,7 @@ import asyncio
 from ingest import tasks
 from ingest.storage.database import Database
 from ingest.writer.outcomes import Outcomes
-from ingest.writer.spool import Spool
+from ingest.writer.spool.queue import Spool
 
 BELIEVED_SECONDS = 1.0
 """How long an answer stands: whoever asks does not load the database."""

@@ -11,8 +11,8 @@ from ingest.doctor.case import Case, Site
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.words import count, size, span
 from ingest.errors import OperatorError
-from ingest.writer.spool_damage import set_aside
-from ingest.writer.spool_file import FOLDER, Standing, read_standing
+from ingest.writer.spool.damage import set_aside
+from ingest.writer.spool.file import FOLDER, Standing, read_standing
 
 DISK, CLOCK, SPOOL = "disk", "clock", "spool"
 

@@ -12,7 +12,7 @@ from ingest.config.addresses import is_loopback, reachable_address, split_addres
 from ingest.doctor.case import Site
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.words import count
-from ingest.writer.spool_file import FOLDER
+from ingest.writer.spool.file import FOLDER
 
 WRITE_SIDE, READ_SIDE, ACCOUNTS, OPEN = "write side", "read side", "accounts", "open doors"
 

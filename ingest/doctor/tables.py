@@ -7,7 +7,7 @@ from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.jobs import run_jobs
 from ingest.doctor.words import size, span
 from ingest.storage.inspection import Row
-from ingest.writer.staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
+from ingest.writer.truncate_staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
 
 STAGING, PARTITIONS, RETENTION, INDEXES = "staging", "partitions", "retention", "indexes"
 

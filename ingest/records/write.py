@@ -34,8 +34,8 @@ from ingest.wire.records.negotiate import (
 )
 from ingest.wire.records.spooled import write_spooled
 from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.accounts import Accounts
-from ingest.writer.safekeeping import Safekeeping
+from ingest.writer.ledger import Accounts
+from ingest.writer.store_or_spool import Safekeeping
 
 log = get_logger("receiver")
 

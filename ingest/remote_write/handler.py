@@ -22,8 +22,8 @@ from ingest.model import Counts, Rejection
 from ingest.remote_write import answers
 from ingest.wire.encoding.snappy import compress_snappy, decompress, expected_bytes
 from ingest.wire.remote_write.negotiate import Encoding, Negotiated, Protocol, negotiate
-from ingest.writer.accounts import Accounts
-from ingest.writer.safekeeping import Safekeeping
+from ingest.writer.ledger import Accounts
+from ingest.writer.store_or_spool import Safekeeping
 
 log = get_logger("receiver")
 

@@ -32,7 +32,7 @@ from ingest.supervisor.locks import family_lock, parent_lock, wait_for_family
 from ingest.supervisor.services import Keeper, Service, ServiceEnded
 from ingest.supervisor.welcome import welcome
 from ingest.users import Side, User, forbid_new_privileges, not_separated
-from ingest.writer.spool_file import FOLDER
+from ingest.writer.spool.file import FOLDER
 
 log = get_logger("up")
 

@@ -18,7 +18,7 @@ from ingest.doctor.sides import (
     check_read_side,
     check_write_side,
 )
-from ingest.writer.spool_file import FOLDER
+from ingest.writer.spool.file import FOLDER
 from tests.support.processes import free_port
 
 Pages = Mapping[str, tuple[int, str]]

@@ -17,9 +17,9 @@ from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
 from ingest.storage.engine import DAY_MS, load_engine
 from ingest.storage.pool import create_pool
-from ingest.writer.accounts import Accounts
+from ingest.writer.ledger import Accounts
+from ingest.writer.pipeline import Writers
 from ingest.writer.ticket import Ticket
-from ingest.writer.writers import Writers
 from tests.support.databases import Database, execute
 from tests.support.rows import rows_of
 

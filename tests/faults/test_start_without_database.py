@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.known import FILE, recall, remember
-from ingest.writer.spool_file import FOLDER
+from ingest.writer.spool.file import FOLDER
 from tests.support.crowd import Crowd
 from tests.support.databases import blocking, connect
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres

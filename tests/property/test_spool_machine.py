@@ -22,8 +22,8 @@ from ingest.config import LimitSettings
 from ingest.errors import OperatorError, Unavailable
 from ingest.intake.quotas import Quotas
 from ingest.model import TenantLimits
-from ingest.writer.spool import BYTES, OLDEST_SECONDS, REQUESTS, TENANT_BYTES, Spool
-from ingest.writer.spool_file import Entry, SpoolFile
+from ingest.writer.spool.file import Entry, SpoolFile
+from ingest.writer.spool.queue import BYTES, OLDEST_SECONDS, REQUESTS, TENANT_BYTES, Spool
 from tests.support.metrics import gauge
 from tests.support.spool_disk import Disk, discard, fast_directory, image, restore, torn
 from tests.support.virtual_loop import VirtualLoop

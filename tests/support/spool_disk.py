@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingest.writer.spool_file import FILE, FOLDER, Entry, SpoolFile
+from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile
 
 MEMORY = Path("/dev/shm")  # an fsync costs nothing there
 

@@ -21,11 +21,11 @@ from ingest.remote_write.handler import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
-from ingest.writer.accounts import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Accounts
-from ingest.writer.drainer import Drainer
-from ingest.writer.safekeeping import Safekeeping
-from ingest.writer.spool import Spool
-from ingest.writer.writers import Writers
+from ingest.writer.ledger import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Accounts
+from ingest.writer.pipeline import Writers
+from ingest.writer.spool.queue import Spool
+from ingest.writer.spool.replay import Drainer
+from ingest.writer.store_or_spool import Safekeeping
 from tests.support.fake_database import FakeDatabase, FakeEngine
 from tests.support.keys import open_gate
 from tests.support.metrics import gauge

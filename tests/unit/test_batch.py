@@ -3,7 +3,7 @@
 from ingest.model import Rows
 from ingest.stores import STORES
 from ingest.writer.batch import SampleBatch, halves
-from ingest.writer.flush import DAY_MS, runs_of_days
+from ingest.writer.commit import DAY_MS, runs_of_days
 from tests.support.rows import rows_of
 
 

@@ -15,7 +15,7 @@ from ingest.config import Settings
 from ingest.config.settings import SpoolSettings
 from ingest.doctor import Finding, Level, Site
 from ingest.doctor.machine import check_disk, check_spool
-from ingest.writer.spool_file import FILE, FOLDER, Entry, SpoolFile
+from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile
 from tests.support.small_disk import small_disk
 
 

@@ -16,7 +16,7 @@ from ingest.model import Intake, Measure, PushKind
 from ingest.routing import Router
 from ingest.wire.records.body import PushRefused
 from ingest.wire.records.spooled import write_spooled
-from ingest.writer.accounts import beside_samples
+from ingest.writer.ledger import beside_samples
 
 NOW_US = 1_760_000_000_123_456
 OLDEST_MS = 946_684_800_000

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ingest.errors import Unavailable
-from ingest.writer.spool import FRESH_SECONDS, LONGEST_COMMIT_SECONDS, Spool
-from ingest.writer.spool_file import Entry
+from ingest.writer.spool.file import Entry
+from ingest.writer.spool.queue import FRESH_SECONDS, LONGEST_COMMIT_SECONDS, Spool
 from tests.support.spool_disk import Disk
 from tests.support.virtual_loop import VirtualLoop
 

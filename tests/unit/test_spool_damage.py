@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from ingest.cli.spool import command
 from ingest.config import ReceiverSettings, WriterSettings
-from ingest.writer.spool_damage import MARK, set_aside
-from ingest.writer.spool_file import FILE, FOLDER, Entry, SpoolFile, read_rejected
+from ingest.writer.spool.damage import MARK, set_aside
+from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile, read_rejected
 from tests.support.fake_database import FakeDatabase, Fault
 from tests.support.remote_write import payload, series, snappy
 from tests.support.virtual_loop import VirtualLoop

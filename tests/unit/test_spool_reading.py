@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from ingest.cli.spool import command
 from ingest.errors import OperatorError
-from ingest.writer.spool_file import FILE, FOLDER, Entry, SpoolFile, read_rejected, read_standing
+from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile, read_rejected, read_standing
 
 
 def promgres_spool(data_dir: Path, *arguments: str) -> Result:

@@ -19,10 +19,10 @@ from ingest.remote_write.handler import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
-from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import SMALLEST_LIMIT_ROWS
-from ingest.writer.safekeeping import Safekeeping
-from ingest.writer.writers import Writers
+from ingest.writer.ledger import Accounts
+from ingest.writer.pipeline import Writers
+from ingest.writer.store_or_spool import Safekeeping
 from tests.support.fake_database import FakeDatabase, FakeEngine
 from tests.support.keys import open_gate
 from tests.support.remote_write import HEADERS

@@ -10,11 +10,11 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
 from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.accounts import Accounts, beside_samples
-from ingest.writer.spool import Spool
-from ingest.writer.spool_file import Entry
+from ingest.writer.ledger import Accounts, beside_samples
+from ingest.writer.pipeline import Writers
+from ingest.writer.spool.file import Entry
+from ingest.writer.spool.queue import Spool
 from ingest.writer.ticket import Ticket
-from ingest.writer.writers import Writers
 
 log = get_logger("writer")
 

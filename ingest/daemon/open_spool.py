@@ -6,9 +6,9 @@ from ingest.config import Settings
 from ingest.intake.quotas import Quotas
 from ingest.logs import get_logger
 from ingest.storage.embedded import prepare_data_dir
-from ingest.writer.accounts import Accounts
-from ingest.writer.spool import Spool
-from ingest.writer.spool_file import SpoolFile
+from ingest.writer.ledger import Accounts
+from ingest.writer.spool.file import SpoolFile
+from ingest.writer.spool.queue import Spool
 
 log = get_logger("spool")
 

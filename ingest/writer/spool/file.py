@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 from ingest.errors import OperatorError
 from ingest.sqlfiles import read_sql
 from ingest.storage.embedded.datadir import SPOOL
-from ingest.writer.spool_damage import (
+from ingest.writer.spool.damage import (
     Damage,
     Row,
     checksum_of,

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ingest.config import LimitSettings
 from ingest.intake.quotas import Quotas
 from ingest.model import Series
-from ingest.writer.newcomers import RECOUNT_SECONDS, Newcomers
+from ingest.writer.series_limits import RECOUNT_SECONDS, Newcomers
 from tests.support.clock import Clock
 
 LIMIT = 6

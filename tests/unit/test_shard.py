@@ -13,11 +13,11 @@ from ingest.model import DEFAULT_TENANT_ID
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.stores import STORES
-from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
 from ingest.writer.batch import SampleBatch
-from ingest.writer.flush import Flusher, Part
-from ingest.writer.lane import LONGEST_SECONDS, Lane
+from ingest.writer.commit import Flusher, Part
+from ingest.writer.ledger import Accounts
+from ingest.writer.shard import LONGEST_SECONDS, Lane
 from ingest.writer.ticket import Ticket
 from tests.support.fake_database import POISON, FakeDatabase, FakeEngine, Fault
 from tests.support.rows import rows_of

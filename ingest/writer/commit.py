@@ -16,11 +16,11 @@ from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
 from ingest.stores import RECORDS
-from ingest.writer.accounts import Accounts
 from ingest.writer.batch import Batch, halves
-from ingest.writer.culprits import Culprit, rejections_of
+from ingest.writer.ledger import Accounts
 from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
 from ingest.writer.outcomes import Outcomes
+from ingest.writer.rejections import Culprit, rejections_of
 from ingest.writer.ticket import Ticket
 from ingest.writer.way import Way
 

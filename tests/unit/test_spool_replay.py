@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest.config import ReceiverSettings, WriterSettings
-from ingest.writer.drainer import affordable
-from ingest.writer.spool_file import Entry
+from ingest.writer.spool.file import Entry
+from ingest.writer.spool.replay import affordable
 from tests.support.fake_database import FakeDatabase, Fault
 from tests.support.remote_write import payload, series, snappy
 from tests.support.virtual_loop import VirtualLoop

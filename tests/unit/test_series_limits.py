@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ingest.config import LimitSettings
 from ingest.intake.quotas import Quotas
 from ingest.model import Series, TenantLimits
-from ingest.writer.newcomers import (
+from ingest.writer.series_limits import (
     RECOUNT_SECONDS,
     TENANT_SERIES,
     TENANT_SERIES_LIMIT,

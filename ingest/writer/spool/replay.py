@@ -14,11 +14,11 @@ from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
 from ingest.wire.encoding.snappy import decompress_snappy, expected_bytes
 from ingest.wire.remote_write.negotiate import Encoding, Protocol
-from ingest.writer.accounts import Accounts
-from ingest.writer.spool import Spool
-from ingest.writer.spool_file import Entry
+from ingest.writer.ledger import Accounts
+from ingest.writer.pipeline import Writers
+from ingest.writer.spool.file import Entry
+from ingest.writer.spool.queue import Spool
 from ingest.writer.ticket import Ticket
-from ingest.writer.writers import Writers
 
 log = get_logger("spool")
 

@@ -10,14 +10,14 @@ from ingest.model import Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
-from ingest.writer.accounts import Accounts
 from ingest.writer.backlog import Backlog
 from ingest.writer.batch import batches_of, cut, split
-from ingest.writer.flush import Flusher, Part
-from ingest.writer.lane import Lane
+from ingest.writer.commit import Flusher, Part
+from ingest.writer.ledger import Accounts
 from ingest.writer.metrics import SERIES_CACHE_BYTES, SERIES_CACHED
-from ingest.writer.newcomers import Newcomers
-from ingest.writer.resolver import Resolver
+from ingest.writer.series_ids import Resolver
+from ingest.writer.series_limits import Newcomers
+from ingest.writer.shard import Lane
 from ingest.writer.ticket import Ticket
 
 

@@ -19,8 +19,8 @@ from ingest.errors import Unavailable
 from ingest.stores import STORES
 from ingest.tasks import Pulse, keep
 from ingest.writer.backlog import Backlog
+from ingest.writer.commit import Flusher, Part
 from ingest.writer.fairness import RoundRobin
-from ingest.writer.flush import Flusher, Part
 
 HANDS = 2
 LONGEST_SECONDS = 600.0

@@ -20,7 +20,7 @@ from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.tasks import Pulse, keep
-from ingest.writer.spool_file import Entry, SpoolFile
+from ingest.writer.spool.file import Entry, SpoolFile
 
 log = get_logger("spool")
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from ingest.model import NewSamples, Rejection, Series
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.pgerrors import Verdict, verdict_of
-from ingest.writer.culprits import rejection_of, rejection_of_series
 from ingest.writer.metrics import SERIES_RESOLVED
-from ingest.writer.newcomers import Newcomers
+from ingest.writer.rejections import rejection_of, rejection_of_series
+from ingest.writer.series_limits import Newcomers
 
 log = get_logger("writer")
 

@@ -27,7 +27,6 @@ from ingest.daemon.background import (
     watch_loop,
 )
 from ingest.daemon.memory import Memory
-from ingest.daemon.open_spool import open_spool
 from ingest.daemon.readiness import Readiness
 from ingest.http.connections import Connections
 from ingest.http.server import Handler, HttpServer
@@ -53,11 +52,12 @@ from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.pushed import PushedReader
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
-from ingest.writer.ledger import Accounts
-from ingest.writer.pipeline import Writers
+from ingest.writer.ledger import Ledger
+from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import FOLDER
-from ingest.writer.spool.replay import Drainer
-from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.spool.queue import open_spool
+from ingest.writer.spool.replay import Replay
+from ingest.writer.store_or_spool import StoreOrSpool
 from ingest.writer.truncate_staging import empty_staging
 
 log = get_logger("ingest")
@@ -96,7 +96,7 @@ class Daemon:
         self.address = ""
 
     async def start(self) -> None:
-        """Connect, set the writers to work, listen.
+        """Connect, set the shards to work, listen.
 
         Raises:
             OperatorError: no database, not migrated, or the port is taken.
@@ -145,20 +145,20 @@ class Daemon:
         directory = self._tenancy.directory
         names = TenantNames(directory.name_of)
         quotas = Quotas(settings.limits, directory.limits_of, names)
-        accounts = Accounts(names)
-        self._writers = Writers(
+        ledger = Ledger(names)
+        self._pipeline = Pipeline(
             database,
             engine,
             self._cache,
-            accounts,
+            ledger,
             settings.writer,
             settings.receiver,
             quotas,
         )
-        self._spool = open_spool(settings, accounts, quotas)
-        self._safekeeping = Safekeeping(
-            self._writers,
-            accounts,
+        self._spool = open_spool(settings, ledger, quotas)
+        self._store = StoreOrSpool(
+            self._pipeline,
+            ledger,
             self._spool,
             settings.spool.after,
         )
@@ -166,14 +166,14 @@ class Daemon:
         limits = _limits(settings, engine, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
         replayer = Decoder(router, self._cache, _limits(settings, engine, lambda: 0))
-        self._server = self._build_server(database, accounts, quotas, names, router, limits)
-        self._writers.start()
-        self._start_background(engine, database, replayer, accounts, clock)
+        self._server = self._build_server(database, ledger, quotas, names, router, limits)
+        self._pipeline.start()
+        self._start_background(engine, database, replayer, ledger, clock)
 
     def _build_server(
         self,
         database: Database,
-        accounts: Accounts,
+        ledger: Ledger,
         quotas: Quotas,
         names: TenantNames,
         router: Router,
@@ -184,16 +184,16 @@ class Daemon:
         bodies, rates = self._entrance(quotas)
         write = WriteHandler(
             Decoder(router, self._cache, limits, SizeLimits(settings.limits)),
-            self._safekeeping,
-            accounts,
+            self._store,
+            ledger,
             bodies,
             rates,
             settings.receiver.max_decompressed_bytes,
         )
         push = PushHandler(
             PushDecoder(router, limits, settings.limits),
-            self._safekeeping,
-            accounts,
+            self._store,
+            ledger,
             bodies,
             rates,
             names,
@@ -205,7 +205,7 @@ class Daemon:
         )
         authenticator = self._tenancy.authenticator
         pushed = PushedHandler(authenticator, reader)
-        ready = Readiness(database, self._writers.outcomes, self._spool)
+        ready = Readiness(database, self._pipeline.outcomes, self._spool)
         app = build_app(write, push, pushed, ready, authenticator)
         return self._http_server(app)
 
@@ -230,7 +230,7 @@ class Daemon:
         bodies = Bodies(
             self._tenancy.authenticator,
             rates,
-            self._writers.backlog,
+            self._pipeline.backlog,
             receiver.max_body_bytes,
             receiver.answer_timeout_seconds,
         )
@@ -241,11 +241,11 @@ class Daemon:
         engine: Engine,
         database: Database,
         decoder: Decoder,
-        accounts: Accounts,
+        ledger: Ledger,
         clock: DatabaseClock,
     ) -> None:
         settings = self._settings
-        pauses = [pause for lane in self._writers.lanes for pause in lane.pauses]
+        pauses = [pause for shard in self._pipeline.shards for pause in shard.pauses]
         work = [
             repeat("rollup", ROLLUP_IDLE_SECONDS, lambda: engine.work(self._pool)),
             repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
@@ -253,8 +253,8 @@ class Daemon:
         ]
         if self._spool is not None:
             limit_bytes = settings.receiver.max_decompressed_bytes
-            drainer = Drainer(self._spool, decoder, self._writers, accounts, limit_bytes)
-            work.append(repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain))
+            replay = Replay(self._spool, decoder, self._pipeline, ledger, limit_bytes)
+            work.append(repeat("spool", DRAIN_IDLE_SECONDS, replay.round))
         days = settings.auth.audit_days
         if days is not None:
             drop = functools.partial(self._tenants.drop_expired_audit, days, AUDIT_ROWS_AT_ONCE)
@@ -270,13 +270,13 @@ class Daemon:
     async def stop(self) -> None:
         """Finish the requests under way, write what was taken in, let go of the database."""
         drain_seconds = ORPHANS_DRAIN_SECONDS if self._is_orphan else DRAIN_SECONDS
-        self._safekeeping.hurry(drain_seconds / 2)
+        self._store.hurry(drain_seconds / 2)
         await self._server.close(drain_seconds)
         await self._stop_background()
-        await self._safekeeping.close(LAST_BATCH_SECONDS)
-        await self._writers.close(LAST_BATCH_SECONDS)
+        await self._store.stop(LAST_BATCH_SECONDS)
+        await self._pipeline.stop(LAST_BATCH_SECONDS)
         if self._spool is not None:
-            await self._spool.close()
+            await self._spool.stop()
         await self._stop_tenancy()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._pool.close(), GOODBYE_SECONDS)

@@ -10,7 +10,7 @@ import asyncio
 
 from ingest import tasks
 from ingest.storage.database import Database
-from ingest.writer.outcomes import Outcomes
+from ingest.writer.commit import Outcomes
 from ingest.writer.spool.queue import Spool
 
 BELIEVED_SECONDS = 1.0

@@ -34,8 +34,9 @@ from ingest.wire.records.negotiate import (
 )
 from ingest.wire.records.spooled import write_spooled
 from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.ledger import Accounts
-from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.ledger import Ledger
+from ingest.writer.spool.file import Entry
+from ingest.writer.store_or_spool import StoreOrSpool
 
 log = get_logger("receiver")
 
@@ -53,16 +54,16 @@ class PushHandler:
     def __init__(
         self,
         decoder: PushDecoder,
-        safekeeping: Safekeeping,
-        accounts: Accounts,
+        store: StoreOrSpool,
+        ledger: Ledger,
         bodies: Bodies,
         rates: Rates,
         names: TenantNames,
         max_decompressed_bytes: int,
     ) -> None:
         self._decoder = decoder
-        self._safekeeping = safekeeping
-        self._accounts = accounts
+        self._store = store
+        self._ledger = ledger
         self._bodies = bodies
         self._rates = rates
         self._names = names
@@ -95,7 +96,7 @@ class PushHandler:
             check_json(request.headers)  # the older API did not care
         async with self._bodies.take(request) as body:
             with SECONDS.time():
-                await self._safekeeping.wait_for_room(body.access.tenant_id)
+                await self._store.wait_for_room(body.access.tenant_id)
                 return await self._take(body, encoding, kind, manner)
 
     async def _take(
@@ -107,7 +108,7 @@ class PushHandler:
         intake = await self._decode(body, encoding, kind, manner, now_us)
         body.content = b""
         self._rates.take(tenant_id, intake.received)
-        self._accounts.receive(intake)
+        self._ledger.receive(intake)
         self._count(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
         rejections = await self._keep(intake, now_us // 1000)
@@ -124,7 +125,8 @@ class PushHandler:
         items = [item for store in RECORDS for item in intake.pushed(store)]
         payload = compress_snappy(write_spooled(items))
         del items
-        return await self._safekeeping.keep(intake, received_ms, Protocol.PUSH, payload)
+        entry = Entry.of(intake, received_ms, Protocol.PUSH.value, payload)
+        return await self._store.keep(intake, entry)
 
     async def _decode(
         self, body: Body, encoding: PushEncoding, kind: PushKind, manner: Manner, now_us: int

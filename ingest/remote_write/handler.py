@@ -22,8 +22,9 @@ from ingest.model import Counts, Rejection
 from ingest.remote_write import answers
 from ingest.wire.encoding.snappy import compress_snappy, decompress, expected_bytes
 from ingest.wire.remote_write.negotiate import Encoding, Negotiated, Protocol, negotiate
-from ingest.writer.ledger import Accounts
-from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.ledger import Ledger
+from ingest.writer.spool.file import Entry
+from ingest.writer.store_or_spool import StoreOrSpool
 
 log = get_logger("receiver")
 
@@ -42,15 +43,15 @@ class WriteHandler:
     def __init__(
         self,
         decoder: Decoder,
-        safekeeping: Safekeeping,
-        accounts: Accounts,
+        store: StoreOrSpool,
+        ledger: Ledger,
         bodies: Bodies,
         rates: Rates,
         max_decompressed_bytes: int,
     ) -> None:
         self._decoder = decoder
-        self._safekeeping = safekeeping
-        self._accounts = accounts
+        self._store = store
+        self._ledger = ledger
         self._bodies = bodies
         self._rates = rates
         self._max_decompressed_bytes = max_decompressed_bytes
@@ -95,7 +96,7 @@ class WriteHandler:
 
     async def _take(self, body: Body, negotiated: Negotiated) -> tuple[web.Response, Counts]:
         tenant_id = body.access.tenant_id
-        await self._safekeeping.wait_for_room(tenant_id)
+        await self._store.wait_for_room(tenant_id)
         started = time.perf_counter()
         received_ms = time.time_ns() // 1_000_000
         protocol, encoding = negotiated
@@ -117,11 +118,11 @@ class WriteHandler:
         intake = await self._bodies.decode(body, length_bytes, most_bytes, steps)
         body.content = b""
         self._rates.take(intake.tenant_id, intake.received)
-        self._accounts.receive(intake)
+        self._ledger.receive(intake)
         DECODE_SECONDS.inc(time.perf_counter() - started)
         rejections = intake.rejections
         if not intake.is_empty:
-            kept = self._safekeeping.keep(intake, received_ms, protocol, block)
+            kept = self._store.keep(intake, Entry.of(intake, received_ms, protocol.value, block))
             rejections = rejections + await kept
         written = intake.written(rejections)
         if rejections:

@@ -146,7 +146,7 @@ class Database:
         store: str,
         payloads: Sequence[bytes],
         expect_duplicates: bool,
-        sent: Callable[[], None],
+        sent: Callable[[], None] | None,
     ) -> list[int]:
         """COPY binary payloads into the store's staging table, all in one transaction.
 
@@ -154,7 +154,8 @@ class Database:
             store: the name of one.
             payloads: complete binary COPY streams, one a statement.
             expect_duplicates: spares the trigger the attempt without ON CONFLICT.
-            sent: called when all rows are on their way to the server, which still has work to do.
+            sent: called when all rows are on their way to the server, which still has work to do;
+                None where no one waits for that.
 
         Returns:
             How many rows of each payload were new.
@@ -167,8 +168,9 @@ class Database:
         async with self._transaction() as connection:
             if expect_duplicates:
                 await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
-            for payload, told in _telling_last(payloads, sent):
-                await self._copy(connection, into, into.staging_schema, payload, told)
+            for payload in payloads:
+                last = sent if payload is payloads[-1] else None
+                await self._copy(connection, into, into.staging_schema, payload, last)
                 new_rows: int | None = await self._finish(connection, NEW_ROWS)
                 if new_rows is None:
                     raise asyncpg.ObjectNotInPrerequisiteStateError(
@@ -182,13 +184,14 @@ class Database:
         target: str,
         payloads: Sequence[bytes],
         touched: Touched,
-        sent: Callable[[], None],
+        sent: Callable[[], None] | None,
     ) -> bool:
         """COPY rows that are probably all new straight into the target's sample table.
 
         Args:
             touched: what of it rollups have to know.
-            sent: called when all rows are on their way to the server, which still has work to do.
+            sent: called when all rows are on their way to the server, which still has work to do;
+                None where no one waits for that.
 
         Returns:
             Whether all of it is stored; if not, nothing is, and staging is the way.
@@ -200,8 +203,9 @@ class Database:
         into = STORES[target]
         try:
             async with self._transaction() as connection:
-                for payload, told in _telling_last(payloads, sent):
-                    await self._copy(connection, into, into.schema, payload, told)
+                for payload in payloads:
+                    last = sent if payload is payloads[-1] else None
+                    await self._copy(connection, into, into.schema, payload, last)
                 for minutes_ms, series_ids in marks:
                     if minutes_ms:
                         minutes = [to_datetime(minute_ms) for minute_ms in minutes_ms]
@@ -333,15 +337,6 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
         held_bytes += len(text)
     if few:
         yield few, labels
-
-
-def _telling_last(
-    payloads: Sequence[bytes], sent: Callable[[], None]
-) -> Iterator[tuple[bytes, Callable[[], None] | None]]:
-    """Each payload with whom to tell once it is sent: only who waits for the last one."""
-    last = len(payloads) - 1
-    for number, payload in enumerate(payloads):
-        yield payload, sent if number == last else None
 
 
 async def _chunks(payload: bytes, sent: Callable[[], None] | None) -> AsyncIterator[bytes]:

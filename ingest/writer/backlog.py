@@ -158,7 +158,7 @@ class Backlog:
             if turn.done():  # the next one's turn comes once this one is decoded, and so counts
                 asyncio.get_running_loop().call_soon(self._let_in)
 
-    async def written(self, rows: int, seconds: float) -> None:
+    def written(self, rows: int, seconds: float) -> None:
         """A writer has decided so many rows in so many seconds: learn its speed, let others in.
 
         A batch that fails decides none: how fast a connection is refused is no speed.

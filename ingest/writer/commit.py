@@ -1,9 +1,26 @@
-"""Write the parts that wait for one store: one transaction, culprits of a refusal singled out."""
+"""Rows that wait for one store become one transaction: attempt, retry, bisect, settle.
+
+    attempt ──committed──────────────────────────────► settle: written, duplicate
+       │ ▲
+       │ └──retry: a deadlock, a partition that is gone (`Verdict.RETRY`), 5 times
+       ├──some row can never be stored (`Verdict.REJECT`): bisect, request by request, in attempts
+       │  of their own, down to the rows that are refused ──► settle: written, duplicate, rejected
+       └──the database is away or unwell, or a defect of ours ──► fail: the senders hear of it
+
+Samples that are all new go straight into the sample table. A batch with a duplicate is refused
+there; it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each
+time that the direct path fails, until it works again. A failed attempt leaves dead rows behind, so
+with duplicates in every batch only one in 65 tries. A batch of late samples, each series at times
+of its own, goes through staging because the trigger marks it exactly. Items always go through
+staging; its triggers, too, have a short way, which they are told to try as long as the batch before
+had no duplicate.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,227 +28,252 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Int64s, Rejection
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
+from ingest.storage.database import DATABASE_ERRORS, Database, Touched, unavailable
 from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
-from ingest.stores import RECORDS
+from ingest.stores import ITEM_STORES, RECORDS, TARGETS
 from ingest.writer.batch import Batch, halves
-from ingest.writer.ledger import Accounts
-from ingest.writer.metrics import BATCH_ROWS, COPY_SECONDS
-from ingest.writer.outcomes import Outcomes
-from ingest.writer.rejections import Culprit, rejections_of
-from ingest.writer.ticket import Ticket
-from ingest.writer.way import Way
+from ingest.writer.ledger import Ledger, PendingRows
+from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS
+from ingest.writer.rejections import RejectedRow, rejections_of
 
 log = get_logger("writer")
 
 RETRIES = 5
-DAY_MS = 86_400_000
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+LATE_MS = 5 * MINUTE_MS
+"""Of older samples rollups are told whose they are: one metric's are no other's business."""
+MOST_MARKED_FOR_NOTHING = 4
+"""Each series of a late batch is taken to have samples in each of its hours, unless that makes so
+many times more pairs than there are samples."""
+LONGEST_BACKOFF = 64
+FRESH_SECONDS = 5.0
+"""A commit so lately says that the next one succeeds, too."""
+
+Sent = Callable[[], None] | None
+"""Called, once or more often, when all rows are on their way to the server, which still has work to
+do: the next transaction may be sent. None where no one waits for that."""
 
 
-@dataclass(slots=True)
-class Part:
-    """Rows of one request for one store.
+class Outcomes:
+    """How the last transactions ended: the cheapest answer to whether the database takes writes.
 
-    `settled` of them were accounted for in an earlier attempt and are not counted again. Their ids
-    are from a `generation` of the series cache. It is open until its ticket has heard of it, which
-    happens once.
+    Attributes:
+        is_doubtful: the last one failed.
+        commits: how many were committed.
     """
 
-    tenant_id: int
-    batch: Batch
-    ticket: Ticket
-    settled: int = 0
-    generation: int = 0
-    is_open: bool = True
+    def __init__(self) -> None:
+        self.is_doubtful = False
+        self.commits = 0
+        self._committed_at: float | None = None
+
+    def committed(self) -> None:
+        """A batch is committed."""
+        self.is_doubtful = False
+        self.commits += 1
+        self._committed_at = asyncio.get_running_loop().time()
+
+    def failed(self) -> None:
+        """The database did not take a batch that is as it should be."""
+        self.is_doubtful = True
 
     @property
-    def weight(self) -> int:
-        """How much of a batch it takes, in samples."""
-        return len(self.batch) * self.batch.row_weight
-
-    @property
-    def counted(self) -> int:
-        """Rows whose result is still to be counted; exemplars and metadata are no samples."""
-        if self.ticket.detached or not self.batch.store.is_counted:
-            return 0
-        return len(self.batch) - self.settled
-
-    def settle(self, rejections: Sequence[Rejection]) -> None:
-        """It is stored, but for what is rejected."""
-        if self.is_open:
-            self.is_open = False
-            self.ticket.settle(self.counted, rejections)
-
-    def fail(self, failure: Unavailable) -> None:
-        """It cannot be stored now."""
-        if self.is_open:
-            self.is_open = False
-            self.ticket.fail(failure)
+    def is_fresh(self) -> bool:
+        """Whether the last batch was committed, and lately."""
+        if self.is_doubtful or self._committed_at is None:
+            return False
+        return asyncio.get_running_loop().time() - self._committed_at < FRESH_SECONDS
 
 
-class Flusher:
-    """Takes parts of one store to the database; every one of them gets its result."""
+class Committer:
+    """Takes rows of one store to the database; every one of them gets its result.
+
+    Attributes:
+        outcomes: how the last transactions ended.
+    """
 
     def __init__(
-        self, database: Database, engine: Engine, cache: SeriesCache, accounts: Accounts
+        self, database: Database, engine: Engine, cache: SeriesCache, ledger: Ledger
     ) -> None:
+        self.outcomes = Outcomes()
         self._database = database
         self._engine = engine
         self._cache = cache
-        self._way = Way(database)
-        self._accounts = accounts
-        self.outcomes = Outcomes()
+        self._ledger = ledger
+        # By target: how many batches go through staging after the next failure of the direct path,
+        # and how many of them are left. At first the direct path is tried at once.
+        self._backoff = dict.fromkeys(TARGETS, 1)
+        self._staged_left = dict.fromkeys(TARGETS, 0)
+        self._met_duplicates = dict.fromkeys(ITEM_STORES, False)
 
-    async def flush(self, store: str, parts: list[Part], sent: Callable[[], None]) -> bool:
-        """One transaction, a COPY for each tenant. Every ticket is told, whatever happens.
+    async def commit(self, store: str, waiting: Sequence[PendingRows], sent: Sent) -> int:
+        """One transaction, a COPY for each tenant. Every request is told, whatever happens.
 
         Args:
-            sent: called when all rows are on their way to the server, once or more often; never if
-                that never comes.
+            waiting: rows of this store.
 
         Returns:
-            Whether every row is decided; if not, some have to be written again.
+            How many rows are decided; the others have to be written again.
         """
-        stale = [part for part in parts if part.generation != self._cache.generation]
-        if stale and store not in RECORDS:  # those hold no ids of series
-            self._fail(store, stale, WentBack("the database went back in time"))
-            await self.flush(
-                store,
-                [part for part in parts if part.generation == self._cache.generation],
-                sent,
-            )
-            return False
-        if not parts:
-            return True
-        shares = _by_tenant(parts)
+        if store not in RECORDS:  # those hold no ids of series
+            generation = self._cache.generation
+            stale = [each for each in waiting if each.generation != generation]
+            if stale:
+                self._fail(store, stale, WentBack("the database went back in time"))
+                waiting = [each for each in waiting if each.generation == generation]
+        if not waiting:
+            return 0
+        by_tenant: dict[int, list[PendingRows]] = {}
+        for pending in waiting:
+            by_tenant.setdefault(pending.request.tenant_id, []).append(pending)
+        # In one order, as the other worker has it, so that they wait for each other in turn.
+        shares = [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]
         try:
-            counts = await self._copy(store, [_merge(share) for share in shares], sent)
+            counts = await self._attempt(store, [_merged(share) for share in shares], sent)
         except Exception as error:
             if verdict_of(error) is Verdict.REJECT:
-                return all([await self._isolate(store, part) for part in parts])
-            return self._fail(store, parts, error)
+                return sum([await self._bisect(store, pending) for pending in waiting])
+            return self._fail(store, waiting, error)
         for share, new_rows in zip(shares, counts, strict=True):
             self._settle(share, new_rows)
-        return True
+        return sum(len(pending.rows) for pending in waiting)
 
-    async def _copy(
-        self, store: str, batches: Sequence[Batch], sent: Callable[[], None]
-    ) -> list[int]:
+    async def _attempt(self, store: str, batches: Sequence[Batch], sent: Sent) -> list[int]:
+        """Commit the batches together; how many rows of each were new.
+
+        Raises:
+            DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
+        """
         payloads = [batch.encode() for batch in batches]
-        for attempt in range(RETRIES + 1):
+        retries = 0
+        while True:
             try:
                 for batch in batches:
-                    await self._prepare(store, batch)
+                    for first, last in runs_of_days(batch.timestamp_ms):
+                        await self._engine.prepare(
+                            self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
+                        )
                 with COPY_SECONDS.labels(store).time():
-                    counts = await self._way.copy(store, batches, payloads, sent)
-                self.outcomes.committed()
+                    counts = await self._copy(store, batches, payloads, sent)
                 break
             except DATABASE_ERRORS as error:
-                if attempt == RETRIES or verdict_of(error) is not Verdict.RETRY:
+                if retries == RETRIES or verdict_of(error) is not Verdict.RETRY:
                     raise
+                retries += 1
                 self._engine.forget(store)
                 log.info("batch tried again", store=store, reason=str(error))
+        self.outcomes.committed()
         BATCH_ROWS.labels(store).observe(sum(len(batch) for batch in batches))
         return counts
 
-    async def _prepare(self, store: str, batch: Batch) -> None:
-        """Have the partitions of these rows made, and none in between."""
-        for first, last in runs_of_days(batch.timestamp_ms):
-            await self._engine.prepare(
-                self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
-            )
+    async def _copy(
+        self, store: str, batches: Sequence[Batch], payloads: Sequence[bytes], sent: Sent
+    ) -> list[int]:
+        """One transaction, by the path that is right for it; how many rows of each were new."""
+        if store in ITEM_STORES:
+            expects_duplicates = self._met_duplicates[store]
+        else:
+            touched = touched_by(batches, time.time_ns() // 1_000_000)
+            expects_duplicates = touched is not None
+            if touched is not None and self._staged_left[store]:
+                self._staged_left[store] -= 1
+            elif touched is not None:
+                if await self._database.append_samples(store, payloads, touched, sent):
+                    self._backoff[store] = 1
+                    BATCHES.labels(store, "direct").inc()
+                    return [len(batch) for batch in batches]
+                self._staged_left[store] = self._backoff[store] - 1
+                self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
+        BATCHES.labels(store, "staging").inc()
+        counts = await self._database.copy_to_staging(store, payloads, expects_duplicates, sent)
+        if store in ITEM_STORES:
+            self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
+        return counts
 
-    async def _isolate(self, store: str, part: Part) -> bool:
+    async def _bisect(self, store: str, pending: PendingRows) -> int:
         """Write one request's rows without those that the database will never take.
 
-        By itself, so that no request depends on another one's culprit.
-
-        Returns:
-            Whether every row is decided.
+        By itself, so that no request depends on another one's rejected rows.
         """
-        pending: list[Batch] = [_merge([part])]
-        culprits: list[Culprit] = []
+        pieces = [_merged([pending])]
+        rejected: list[RejectedRow] = []
         new_rows = 0
-        while pending:
-            piece = pending.pop()
+        while pieces:
+            piece = pieces.pop()
             try:
-                [count] = await self._copy(store, [piece], _nobody_waits)
+                [count] = await self._attempt(store, [piece], None)
                 new_rows += count
             except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:
-                    return self._fail(store, [part], error)
+                    return self._fail(store, [pending], error)
                 if len(piece) > 1:
-                    pending += reversed(halves(piece))
+                    pieces += reversed(halves(piece))
                 else:
-                    culprits.append(Culprit(piece, error))
-        self._settle([part], new_rows, await rejections_of(self._database, culprits))
-        return True
+                    rejected.append(RejectedRow(piece, error))
+        self._settle([pending], new_rows, await rejections_of(self._database, rejected))
+        return len(pending.rows)
 
     def _settle(
-        self, parts: list[Part], new_rows: int, rejections: Sequence[Rejection] = ()
+        self, share: Sequence[PendingRows], new_rows: int, rejections: Sequence[Rejection] = ()
     ) -> None:
-        """Count what became of one tenant's rows, then tell their tickets."""
-        tenant_id = parts[0].tenant_id
-        counted = sum(part.counted for part in parts)
-        rejected = min(len(rejections), counted)
-        written = min(new_rows, counted - rejected)
-        self._accounts.settle(tenant_id, "rejected", rejected)
-        self._accounts.settle(tenant_id, "written", written)
-        self._accounts.settle(tenant_id, "duplicate", counted - rejected - written)
-        self._note_items(parts, new_rows, len(rejections))
-        for part in parts:
-            part.settle(rejections)
+        """One tenant's rows are committed, but for what is rejected."""
+        if not rejections:
+            for pending in share:
+                pending.rows.remember(self._cache)
+        self._ledger.settle(share, new_rows, rejections)
 
-    def _note_items(self, parts: list[Part], new_rows: int, rejected: int) -> None:
-        """What is known of items that are no samples."""
-        store = parts[0].batch.store
-        if store.counted_as == "exemplars":
-            total = sum(len(part.batch) for part in parts)
-            self._accounts.settle_exemplars(parts[0].tenant_id, total, new_rows, rejected)
-        if not rejected:
-            for part in parts:
-                part.batch.remember(self._cache)
-
-    def _fail(self, store: str, parts: list[Part], error: Exception) -> bool:
-        """Tell the tickets; a defect of ours must not leave senders waiting either."""
+    def _fail(self, store: str, waiting: Sequence[PendingRows], error: Exception) -> int:
+        """Tell the requests; a defect of ours must not leave senders waiting either. None of the
+        rows is decided."""
         is_theirs = isinstance(error, DATABASE_ERRORS)
         failure = (
             unavailable(error) if is_theirs else Unavailable("internal error", blames_request=True)
         )
-        for part in parts:
-            part.fail(failure)
+        for pending in waiting:
+            pending.fail(failure)
         if is_theirs:
             self.outcomes.failed()
             log.warning("batch not written", store=store, reason=str(failure), error=str(error))
         else:
             log.error("batch failed", store=store, exc_info=error)
-        return False
+        return 0
 
 
-def _nobody_waits() -> None:
-    """A culprit is looked for: the other hand need not hear of it."""
-
-
-def _by_tenant(parts: list[Part]) -> list[list[Part]]:
-    by_tenant: dict[int, list[Part]] = {}
-    for part in parts:
-        by_tenant.setdefault(part.tenant_id, []).append(part)
-    return [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]  # as the other hand does
-
-
-def _merge(parts: list[Part]) -> Batch:
-    first, *others = [part.batch for part in parts]
-    return first.merge(others)
+def touched_by(batches: Sequence[Batch], now_ms: int) -> Touched | None:
+    """What of the batches rollups have to know; None if only the rows themselves can tell."""
+    timestamps = np.concatenate([batch.timestamp_ms for batch in batches])
+    late = timestamps < now_ms - LATE_MS
+    if not late.any():
+        return Touched(_minutes_of(timestamps), None)
+    owners = np.concatenate([np.asarray(batch.owner_ids, np.int64) for batch in batches])[late]
+    series_ids = np.unique(owners)
+    hours = np.unique(timestamps[late] // HOUR_MS)
+    if len(series_ids) * len(hours) > MOST_MARKED_FOR_NOTHING * len(owners):
+        return None
+    recent = _minutes_of(timestamps[~late])
+    return Touched(_minutes_of(timestamps[late]), series_ids.tolist(), recent)
 
 
 def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:
-    """First and last day (since 1970, UTC) of each run of consecutive days with rows."""
+    """First and last day (since 1970, UTC) of each run of consecutive days with rows: partitions
+    are made for them, and none in between."""
     days = np.unique(timestamp_ms // DAY_MS)
     if not len(days):
         return []
+    # A run ends before each day that is not the next one.
     cuts = np.flatnonzero(np.diff(days) > 1)
     firsts = days[np.concatenate([[0], cuts + 1])]
     lasts = days[np.concatenate([cuts, [len(days) - 1]])]
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _merged(share: Sequence[PendingRows]) -> Batch:
+    first, *others = [pending.rows for pending in share]
+    return first.merge(others)
+
+
+def _minutes_of(timestamps: Int64s) -> list[int]:
+    minutes: list[int] = (np.unique(timestamps // MINUTE_MS) * MINUTE_MS).tolist()
+    return minutes

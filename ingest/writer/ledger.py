@@ -6,11 +6,16 @@ moment. Unavailable are those that were answered 503: the sender has them, and s
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 from prometheus_client import Counter, Gauge
 
+from ingest.errors import Unavailable
 from ingest.metrics import REGISTRY, TenantNames
-from ingest.model import DEFAULT_TENANT_ID, Intake
+from ingest.model import DEFAULT_TENANT_ID, Intake, Rejection
 from ingest.stores import STORES
+from ingest.writer.batch import Batch
 
 SAMPLES = Counter(
     "promgres_samples",
@@ -46,27 +51,33 @@ NOT_DECIMAL = Counter(
 RESULTS = ("received", "written", "duplicate", "rejected", "dropped", "unavailable")
 
 
-class Accounts:
-    """Counts samples by tenant and result.
+class Ledger:
+    """The accounts of all tenants. Every change of them goes through here: `receive` at the door,
+    then a `PendingRequest` for what the request may store, of which `PendingRows` are settled batch
+    by batch.
 
     Args:
         names: tenants as labels.
-
-    Attributes:
-        in_flight: samples without a result yet.
-        beside_samples: what else requests under way are to store.
     """
 
     def __init__(self, names: TenantNames) -> None:
         self._name = names
-        self.in_flight = 0
-        self.beside_samples = 0
+        self._in_flight = 0
         self._in_flight_of: dict[int, int] = {}
+        self._beside_samples = 0
         default = names(DEFAULT_TENANT_ID)
         IN_FLIGHT.labels(default)
         SPOOLED.labels(default)
         for result in RESULTS:
             SAMPLES.labels(default, result)
+
+    def rows_in_flight(self) -> int:
+        """Rows without a result yet: samples, and what else requests under way are to store."""
+        return self._in_flight + self._beside_samples
+
+    def samples_in_flight(self, tenant_id: int) -> int:
+        """Samples of one tenant without a result yet."""
+        return self._in_flight_of.get(tenant_id, 0)
 
     def receive(self, intake: Intake) -> None:
         """Count a decoded request; what may still be stored is in flight from here on."""
@@ -82,47 +93,226 @@ class Accounts:
         if intake.undecimal_value_labels:
             NOT_DECIMAL.labels(name).inc(intake.undecimal_value_labels)
 
-    def in_flight_of(self, tenant_id: int) -> int:
-        """Samples of one tenant without a result yet."""
-        return self._in_flight_of.get(tenant_id, 0)
-
-    def settle(self, tenant_id: int, result: str, samples: int) -> None:
-        """Samples in flight have got their result."""
-        self._count(tenant_id, result, samples)
-        self._fly(tenant_id, -samples)
-
-    def settle_exemplars(self, tenant_id: int, total: int, written: int, rejected: int) -> None:
-        """Exemplars have got their result; what is neither written nor rejected is a duplicate."""
-        name = self._name(tenant_id)
-        EXEMPLARS.labels(name, "written").inc(written)
-        EXEMPLARS.labels(name, "rejected").inc(rejected)
-        EXEMPLARS.labels(name, "duplicate").inc(total - written - rejected)
+    def begin(self, intake: Intake) -> PendingRequest:
+        """Follow a received request until it has its answer, which `PendingRequest.end` says."""
+        extra_rows = beside_samples(intake)
+        self._beside_samples += extra_rows
+        return PendingRequest(self, intake.tenant_id, intake.storable, extra_rows)
 
     def find(self, tenant_id: int, samples: int) -> None:
         """Samples of an earlier process are in the spool: they count as received by this one."""
         self._count(tenant_id, "received", samples)
         SPOOLED.labels(self._name(tenant_id)).inc(samples)
 
-    def spool(self, tenant_id: int, samples: int) -> None:
-        """Samples in flight went into the spool."""
-        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+    def replay(self, tenant_id: int, samples: int) -> PendingRequest:
+        """Spooled samples are in flight again: all of a request that no earlier attempt counted."""
+        self._spool(tenant_id, -samples)
+        return PendingRequest(self, tenant_id, samples, 0)
+
+    def settle(
+        self, batch: Sequence[PendingRows], new_rows: int, rejections: Sequence[Rejection] = ()
+    ) -> None:
+        """A transaction has committed rows of one tenant and one store; their requests hear of it.
+
+        Args:
+            new_rows: those that were not there before; what is neither new nor rejected is a
+                duplicate.
+        """
+        tenant_id, store = batch[0].request.tenant_id, batch[0].rows.store
+        counted = sum(pending.counted for pending in batch)
+        rejected = min(len(rejections), counted)
+        written = min(new_rows, counted - rejected)
+        self._settle(tenant_id, "rejected", rejected)
+        self._settle(tenant_id, "written", written)
+        self._settle(tenant_id, "duplicate", counted - rejected - written)
+        if store.counted_as == "exemplars":
+            total = sum(len(pending.rows) for pending in batch)
+            self._settle_exemplars(tenant_id, total, new_rows, len(rejections))
+        for pending in batch:
+            pending.settle(rejections)
+
+    def _settle(self, tenant_id: int, result: str, samples: int) -> None:
+        """Samples in flight have got their result."""
+        self._count(tenant_id, result, samples)
         self._fly(tenant_id, -samples)
 
-    def unspool(self, tenant_id: int, samples: int) -> None:
-        """Spooled samples are in flight again."""
-        SPOOLED.labels(self._name(tenant_id)).dec(samples)
-        self._fly(tenant_id, samples)
+    def _settle_exemplars(self, tenant_id: int, total: int, written: int, rejected: int) -> None:
+        name = self._name(tenant_id)
+        EXEMPLARS.labels(name, "written").inc(written)
+        EXEMPLARS.labels(name, "rejected").inc(rejected)
+        EXEMPLARS.labels(name, "duplicate").inc(total - written - rejected)
+
+    def _spool(self, tenant_id: int, samples: int) -> None:
+        """Samples in flight went into the spool, or, less than none, came back."""
+        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+        self._fly(tenant_id, -samples)
 
     def _count(self, tenant_id: int, result: str, samples: int) -> None:
         if samples:
             SAMPLES.labels(self._name(tenant_id), result).inc(samples)
 
     def _fly(self, tenant_id: int, samples: int) -> None:
-        self.in_flight += samples
+        self._in_flight += samples
         mine = self._in_flight_of.pop(tenant_id, 0) + samples
         if mine:
             self._in_flight_of[tenant_id] = mine
         IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)
+
+
+class PendingRequest:
+    """One attempt to store a request: done when all of its rows are stored, rejected, or failed.
+
+    A caller that stops waiting changes nothing for the batches. Made by a `Ledger`.
+
+    Attributes:
+        tenant_id: whose it is.
+        undecided: samples without a result yet; those of failed rows stay undecided.
+        is_detached: the undecided samples have been settled, or are about to be, by `detach`.
+        rejections: what the database refuses for ever.
+    """
+
+    def __init__(self, ledger: Ledger, tenant_id: int, samples: int, extra_rows: int) -> None:
+        self.tenant_id = tenant_id
+        self.rejections: list[Rejection] = []
+        self._ledger = ledger
+        self._undecided = samples
+        self._extra_rows = extra_rows
+        self._counted_before = 0
+        self._is_detached = False
+        self._open_rows = 0
+        self._failure: Unavailable | None = None
+        self._done = asyncio.Event()
+
+    @property
+    def undecided(self) -> int:
+        return self._undecided
+
+    @property
+    def is_detached(self) -> bool:
+        return self._is_detached
+
+    def count_before(self, samples: int) -> None:
+        """So many of the samples to come have their result from an earlier attempt, or another
+        process: whichever they were, the first ones are not counted again."""
+        self._counted_before = samples
+
+    def claim(self, rows: Batch, generation: int = 0) -> PendingRows:
+        """Rows of the request that go to the database as one piece. All are claimed before any
+        goes there.
+
+        Args:
+            generation: of the series cache that their ids are from.
+        """
+        counted = len(rows) - self._take_counted(len(rows)) if rows.store.is_counted else 0
+        self._open_rows += 1
+        return PendingRows(self, rows, counted, generation)
+
+    def reject(self, rejections: Sequence[Rejection]) -> None:
+        """The database refuses series of the request, or there are too many: what was sent of them
+        becomes no rows at all."""
+        samples = sum(rejection.accounted for rejection in rejections)
+        exemplars = sum(rejection.exemplars for rejection in rejections)
+        samples -= self._take_counted(samples)
+        if not self._is_detached:
+            self._ledger._settle(self.tenant_id, "rejected", samples)
+            self._ledger._settle_exemplars(self.tenant_id, exemplars, 0, exemplars)
+            self._undecided -= samples
+        self.rejections += rejections
+
+    async def wait(self) -> list[Rejection]:
+        """What the database rejected, once all rows are decided.
+
+        Raises:
+            Unavailable: some rows could not be stored now.
+        """
+        if self._open_rows:
+            await self._done.wait()
+        if self._failure is not None:
+            failure = self._failure
+            raise Unavailable(str(failure), failure.retry_after_seconds, failure.blames_request)
+        return self.rejections
+
+    def detach(self) -> int:
+        """Someone else answers for the undecided samples from now on (the spool): a batch that
+        still carries them counts them no more. How many they are."""
+        self._is_detached = True
+        return self._undecided
+
+    def settle_rest(self, result: str) -> None:
+        """What is undecided has this result, all of it."""
+        self._ledger._settle(self.tenant_id, result, self.detach())
+        self._undecided = 0
+
+    def spool_rest(self) -> None:
+        """What is undecided is in the spool."""
+        self._ledger._spool(self.tenant_id, self.detach())
+        self._undecided = 0
+
+    def end(self) -> None:
+        """The request has its answer."""
+        self._ledger._beside_samples -= self._extra_rows
+        self._extra_rows = 0
+
+    def close_rows(
+        self,
+        counted: int,
+        rejections: Sequence[Rejection] = (),
+        failure: Unavailable | None = None,
+    ) -> None:
+        """One claim is decided, or failed."""
+        self._undecided -= counted
+        self.rejections += rejections
+        self._failure = failure or self._failure
+        self._open_rows -= 1
+        if not self._open_rows:
+            self._done.set()
+
+    def _take_counted(self, samples: int) -> int:
+        """How many of these samples were counted before; the next ones are told of the rest."""
+        counted = min(self._counted_before, samples)
+        self._counted_before -= counted
+        return counted
+
+
+class PendingRows:
+    """Rows of one request for one store, on their way. Open until their request has heard of them,
+    which happens once.
+
+    Attributes:
+        rows: what is to be stored.
+        generation: of the series cache that their ids are from.
+    """
+
+    __slots__ = ("_counted", "_is_open", "generation", "request", "rows")
+
+    def __init__(self, request: PendingRequest, rows: Batch, counted: int, generation: int) -> None:
+        self.request = request
+        self.rows = rows
+        self.generation = generation
+        self._counted = counted
+        self._is_open = True
+
+    @property
+    def weight(self) -> int:
+        """How much of a transaction they take, in samples."""
+        return len(self.rows) * self.rows.row_weight
+
+    @property
+    def counted(self) -> int:
+        """Samples whose result is still to be counted; exemplars and metadata are none."""
+        return 0 if self.request.is_detached else self._counted
+
+    def settle(self, rejections: Sequence[Rejection]) -> None:
+        """They are stored, but for what is rejected."""
+        if self._is_open:
+            self._is_open = False
+            self.request.close_rows(self.counted, rejections)
+
+    def fail(self, failure: Unavailable) -> None:
+        """They cannot be stored now."""
+        if self._is_open:
+            self._is_open = False
+            self.request.close_rows(0, failure=failure)
 
 
 def beside_samples(intake: Intake) -> int:

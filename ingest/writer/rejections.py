@@ -17,7 +17,7 @@ from ingest.writer.batch import Batch
 log = get_logger("writer")
 
 
-class Culprit(NamedTuple):
+class RejectedRow(NamedTuple):
     """A batch of one row, and what the database says to it."""
 
     row: Batch
@@ -30,25 +30,25 @@ class Culprit(NamedTuple):
 
     def rejection(self, series: str) -> Rejection:
         """For the sender, or for the spool's list."""
-        reason = f"{series} {self.row.describe(0)}".lstrip() + f": {_refusal(self.error)}"
+        reason = f"{series} {self.row.describe(0)}".lstrip() + f": {_refused_because(self.error)}"
         counted_as = self.row.store.counted_as
         return Rejection(reason, **({counted_as: 1} if counted_as else {}))
 
 
-async def rejections_of(database: Database, culprits: Sequence[Culprit]) -> list[Rejection]:
+async def rejections_of(database: Database, rows: Sequence[RejectedRow]) -> list[Rejection]:
     """Reasons that name the series; by its id alone where the database is gone by now."""
-    series_ids = {each.series_id for each in culprits if each.series_id is not None}
+    series_ids = {each.series_id for each in rows if each.series_id is not None}
     labels = await _labels(database, series_ids)
     names: dict[int | None, str] = {None: ""}
     for series_id in series_ids:
         found = series_id in labels
         names[series_id] = _text(labels[series_id]) if found else f"series {series_id}"
-    return [culprit.rejection(names[culprit.series_id]) for culprit in culprits]
+    return [each.rejection(names[each.series_id]) for each in rows]
 
 
 def rejection_of_series(samples: Sequence[NewSamples], error: BaseException) -> Rejection:
     """Why what was sent of one series cannot be stored: the database refuses the series itself."""
-    return rejection_of(samples, _refusal(error))
+    return rejection_of(samples, _refused_because(error))
 
 
 def rejection_of(samples: Sequence[NewSamples], reason: str) -> Rejection:
@@ -66,7 +66,7 @@ async def _labels(database: Database, series_ids: Collection[int]) -> Mapping[in
         return await database.labels_of(series_ids) if series_ids else {}
     except Exception as error:  # the rest of their request is stored, whatever this is
         is_ours = not isinstance(error, DATABASE_ERRORS)
-        log.warning("culprits stay without names", error=str(error), exc_info=is_ours)
+        log.warning("rejected rows stay without names", error=str(error), exc_info=is_ours)
         return {}
 
 
@@ -74,5 +74,5 @@ def _text(labels: Labels) -> str:
     return series_text((name.encode(), value.encode()) for name, value in labels)
 
 
-def _refusal(error: BaseException) -> str:
+def _refused_because(error: BaseException) -> str:
     return "the database refuses it: " + " ".join(str(error).split())

@@ -11,7 +11,7 @@ from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.writer.metrics import SERIES_RESOLVED
 from ingest.writer.rejections import rejection_of, rejection_of_series
-from ingest.writer.series_limits import Newcomers
+from ingest.writer.series_limits import SeriesLimits
 
 log = get_logger("writer")
 
@@ -23,13 +23,13 @@ class Resolved(NamedTuple):
     rejections: list[Rejection]
 
 
-class Resolver:
+class SeriesIds:
     """Asks the database, and has the cache remember."""
 
-    def __init__(self, database: Database, cache: SeriesCache, newcomers: Newcomers) -> None:
+    def __init__(self, database: Database, cache: SeriesCache, series_limits: SeriesLimits) -> None:
         self._database = database
         self._cache = cache
-        self._newcomers = newcomers
+        self._series_limits = series_limits
 
     async def resolve(self, new: list[NewSamples], is_admitted: bool) -> Resolved:
         """Ids by identity, committed; missing series are created.
@@ -46,12 +46,12 @@ class Resolver:
             by_identity.setdefault(samples.series.identity, []).append(samples)
         resolved = Resolved({}, [])
         admitted: list[Series] = []
-        if not is_admitted and self._newcomers.is_limited(new[0].series.tenant_id):
+        if not is_admitted and self._series_limits.is_limited(new[0].series.tenant_id):
             admitted = await self._admit(by_identity, resolved)
         try:
             await self._create(by_identity, resolved)
         finally:
-            self._newcomers.settle(admitted, resolved.ids)
+            self._series_limits.settle(admitted, resolved.ids)
         return resolved
 
     async def _create(self, by_identity: dict[bytes, list[NewSamples]], resolved: Resolved) -> None:
@@ -78,13 +78,13 @@ class Resolver:
         try:
             found = await self._database.find_series(list(by_identity))
             if len(found) < len(by_identity):
-                await self._newcomers.count(first.tenant_id)
+                await self._series_limits.count(first.tenant_id)
         except DATABASE_ERRORS as error:
             raise unavailable(error) from error
         admitted = []
         for identity in [identity for identity in by_identity if identity not in found]:
             series = by_identity[identity][0].series
-            refusal = self._newcomers.admit(series)
+            refusal = self._series_limits.admit(series)
             if refusal is None:
                 admitted.append(series)
             else:

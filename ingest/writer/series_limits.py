@@ -116,7 +116,7 @@ class _Tenant:
             self.under_way[identity] = requests - 1
 
 
-class Newcomers:
+class SeriesLimits:
     """Admits series that do not exist yet: `count`, then `admit` each, then `settle` them.
 
     What a tenant has in all is counted in the database, about once a minute while it creates some.

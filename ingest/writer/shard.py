@@ -1,11 +1,11 @@
-"""One writer: takes all that waits for it as soon as it is free. No timer: a lone sample is quick,
-a backlog makes large batches.
+"""One shard: takes all that waits for it as soon as it is free. No timer: a lone sample is quick, a
+backlog makes large batches.
 
-A writer has two hands, so that the database never waits for us: while it still works on what one
+A shard has two workers, so that the database never waits for us: while it still works on what one
 of them has sent, and has the commit on disk, the other one makes and sends the next batch. They
 never send at the same time: batches would only get smaller.
 
-A hand that ends, or hangs, lets go of its batch, whose senders hear of it, and begins again.
+A worker that ends, or hangs, lets go of its batch, whose senders hear of it, and begins again.
 """
 
 from __future__ import annotations
@@ -19,39 +19,40 @@ from ingest.errors import Unavailable
 from ingest.stores import STORES
 from ingest.tasks import Pulse, keep
 from ingest.writer.backlog import Backlog
-from ingest.writer.commit import Flusher, Part
+from ingest.writer.commit import Committer
 from ingest.writer.fairness import RoundRobin
+from ingest.writer.ledger import PendingRows
 
-HANDS = 2
+WORKERS = 2
 LONGEST_SECONDS = 600.0
-"""No batch takes so long, and nothing waits so long for a hand: each statement of one is given up
+"""No batch takes so long, and nothing waits so long for a worker: each statement of one is given up
 after `database.command_timeout_seconds`, and it takes a handful of them."""
 
 
-class Lane:
-    """A queue of parts, tenants by turns, and the hands that write them.
+class Shard:
+    """A queue of rows, tenants by turns, and the workers that write them.
 
     Attributes:
-        pauses: one is held while a hand writes a batch: who holds them all knows that this writer
-            is idle.
+        pauses: one is held while a worker writes a batch: a caller that holds them all knows that
+            this shard is idle.
     """
 
-    def __init__(self, flusher: Flusher, backlog: Backlog, max_batch_rows: int) -> None:
-        self.pauses = [asyncio.Lock() for _ in range(HANDS)]
-        self._flusher = flusher
+    def __init__(self, committer: Committer, backlog: Backlog, max_batch_rows: int) -> None:
+        self.pauses = [asyncio.Lock() for _ in range(WORKERS)]
+        self._committer = committer
         self._backlog = backlog
         self._max_batch_rows = max_batch_rows
-        self._turn = asyncio.Lock()
-        self._waiting: RoundRobin[Part] = RoundRobin()
+        self._sending = asyncio.Lock()
+        self._waiting: RoundRobin[PendingRows] = RoundRobin()
         self._queue = Pulse(LONGEST_SECONDS)
         self._wake = asyncio.Event()
         self._closing = False
 
-    def put(self, part: Part) -> None:
-        """Queue rows; their ticket hears of them when they are decided."""
+    def put(self, pending: PendingRows) -> None:
+        """Queue rows; their request hears of them when they are decided."""
         if not self._waiting:
             self._queue.beat()
-        self._waiting.put(part.tenant_id, part)
+        self._waiting.put(pending.request.tenant_id, pending)
         self._wake.set()
 
     def close(self) -> None:
@@ -61,67 +62,68 @@ class Lane:
 
     async def run(self) -> None:
         """Write whatever waits, until closed and empty."""
-        async with asyncio.TaskGroup() as hands:
+        async with asyncio.TaskGroup() as workers:
             for pause in self.pauses:
                 batch = Pulse(LONGEST_SECONDS)
                 work = partial(self._work, pause, batch)
-                hands.create_task(keep("writer", work, [batch, self._queue]))
+                workers.create_task(keep("writer", work, [batch, self._queue]))
 
     async def _work(self, pause: asyncio.Lock, batch: Pulse) -> None:
         while self._waiting or not self._closing:
-            async with Turn(self._turn) as turn:
+            async with SendSlot(self._sending) as slot:
                 await self._wake.wait()
                 async with pause:
-                    parts = self._take()
+                    taken = self._take()
                     try:
                         with batch.busy():
-                            await self._write(parts, turn)
+                            await self._write(taken, slot)
                     finally:
-                        for part in parts:  # none is left open but by a defect, or when it hung
-                            part.fail(Unavailable("internal error"))
+                        for pending in taken:  # none is open but by a defect, or when it hung
+                            pending.fail(Unavailable("internal error"))
 
-    def _take(self) -> list[Part]:
-        parts: list[Part] = []
-        rows = 0
+    def _take(self) -> list[PendingRows]:
+        """As much of what waits as one batch may have."""
+        taken: list[PendingRows] = []
+        weight = 0
         while self._waiting:
-            part = self._waiting.peek()
-            rows += part.weight
-            if parts and rows > self._max_batch_rows:
+            pending = self._waiting.peek()
+            weight += pending.weight
+            if taken and weight > self._max_batch_rows:
                 break
             self._waiting.pop()
-            parts.append(part)
+            taken.append(pending)
         if self._waiting:
             self._queue.beat()
         else:
             self._queue.rest()
-        if not self._waiting and not self._closing:
-            self._wake.clear()
-        return parts
+            if not self._closing:
+                self._wake.clear()
+        return taken
 
-    async def _write(self, parts: list[Part], turn: Turn) -> None:
-        by_store: dict[str, list[Part]] = {store: [] for store in STORES}
-        for part in parts:
-            by_store[part.batch.store.name].append(part)
-        left = [store for store, mine in by_store.items() if mine]
-        while left:
-            store = left.pop(0)
-            mine = by_store[store]
+    async def _write(self, taken: list[PendingRows], slot: SendSlot) -> None:
+        """A transaction for each store, in the fixed order; the last one frees the slot."""
+        by_store: dict[str, list[PendingRows]] = {store: [] for store in STORES}
+        for pending in taken:
+            by_store[pending.rows.store.name].append(pending)
+        stores = [store for store, mine in by_store.items() if mine]
+        for store in stores:
             started = time.monotonic()
-            is_decided = await self._flusher.flush(store, mine, _go_on if left else turn.end)
-            rows = sum(len(part.batch) for part in mine) if is_decided else 0
-            await self._backlog.written(rows, time.monotonic() - started)
+            sent = slot.free if store == stores[-1] else None
+            rows = await self._committer.commit(store, by_store[store], sent)
+            self._backlog.written(rows, time.monotonic() - started)
 
 
-class Turn:
-    """A hand's turn: from taking what waits until all of it is sent."""
+class SendSlot:
+    """A worker's turn, from taking what waits until all of it is sent: the copy of the last rows
+    frees it, or the end of the block if that never comes."""
 
     def __init__(self, lock: asyncio.Lock) -> None:
         self._lock = lock
-        self._lasts = False
+        self._is_held = False
 
-    async def __aenter__(self) -> Turn:
+    async def __aenter__(self) -> SendSlot:
         await self._lock.acquire()
-        self._lasts = True
+        self._is_held = True
         return self
 
     async def __aexit__(
@@ -130,14 +132,10 @@ class Turn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.end()
+        self.free()
 
-    def end(self) -> None:
-        """Let the other hand begin; ending twice is harmless."""
-        if self._lasts:
-            self._lasts = False
+    def free(self) -> None:
+        """Let the other worker send; a batch that is tried again frees it once more, in vain."""
+        if self._is_held:
+            self._is_held = False
             self._lock.release()
-
-
-def _go_on() -> None:
-    """There is more to send before the turn ends."""

@@ -17,9 +17,8 @@ from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
 from ingest.storage.engine import DAY_MS, load_engine
 from ingest.storage.pool import create_pool
-from ingest.writer.ledger import Accounts
-from ingest.writer.pipeline import Writers
-from ingest.writer.ticket import Ticket
+from ingest.writer.ledger import Ledger
+from ingest.writer.pipeline import Pipeline
 from tests.support.databases import Database, execute
 from tests.support.rows import rows_of
 
@@ -27,18 +26,18 @@ NOW_MS = time.time_ns() // 1_000_000
 
 
 class Sender:
-    """Puts samples into the writers of a daemon, and waits for what becomes of them."""
+    """Puts samples into the write pipeline of a daemon, and waits for what becomes of them."""
 
-    def __init__(self, writers: Writers, accounts: Accounts) -> None:
-        self._writers = writers
-        self._accounts = accounts
+    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
+        self._pipeline = pipeline
+        self._ledger = ledger
 
     async def send(self, *samples: tuple[int, int, float]) -> list[Rejection]:
         """One request of (series id, time in ms, value)."""
         rows = rows_of(*samples)
         intake = Intake(known={"internal": rows}, sent=Counts(samples=len(rows)))
-        self._accounts.receive(intake)
-        return await self._writers.write(intake, Ticket(intake.storable))
+        self._ledger.receive(intake)
+        return await self._pipeline.write(intake, self._ledger.begin(intake))
 
 
 @asynccontextmanager
@@ -48,19 +47,19 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
     pool = await create_pool(database.url, settings.database, "test")
     async with pool.acquire() as connection:
         engine = await load_engine(connection, settings)
-    accounts = Accounts(TenantNames(lambda _: "default"))
-    writers = Writers(
+    ledger = Ledger(TenantNames(lambda _: "default"))
+    pipeline = Pipeline(
         storage.Database(pool),
         engine,
         SeriesCache(1000),
-        accounts,
+        ledger,
         WriterSettings(),
         ReceiverSettings(),
         UNLIMITED,
     )
-    writers.start()
-    yield Sender(writers, accounts)
-    await writers.close()
+    pipeline.start()
+    yield Sender(pipeline, ledger)
+    await pipeline.stop()
     await pool.close()
 
 

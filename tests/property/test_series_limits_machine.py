@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ingest.config import LimitSettings
 from ingest.intake.quotas import Quotas
 from ingest.model import Series
-from ingest.writer.series_limits import RECOUNT_SECONDS, Newcomers
+from ingest.writer.series_limits import RECOUNT_SECONDS, SeriesLimits
 from tests.support.clock import Clock
 
 LIMIT = 6
@@ -26,7 +26,7 @@ def series(number: int) -> Series:
     return Series(number.to_bytes(16, "big"), 1, "internal", "common", "up", ())
 
 
-class NewcomersMachine(RuleBasedStateMachine):
+class SeriesLimitsMachine(RuleBasedStateMachine):
     """Several requests of one tenant at once, and the database that they want to create series in.
 
     Attributes:
@@ -40,7 +40,7 @@ class NewcomersMachine(RuleBasedStateMachine):
         self.stored: set[bytes] = set()
         self.under_way: list[list[Series]] = []
         quotas = Quotas(LimitSettings(series=LIMIT))
-        self.newcomers = Newcomers(quotas, self._count, self.clock)
+        self.limits = SeriesLimits(quotas, self._count, self.clock)
 
     async def _count(self, tenant_id: int, most: int) -> int:
         del tenant_id
@@ -51,12 +51,12 @@ class NewcomersMachine(RuleBasedStateMachine):
         """As the resolver does: what does not exist is asked for, one after the other."""
         wanted = [one for one in map(series, sorted(numbers)) if one.identity not in self.stored]
         if wanted:
-            at_once(self.newcomers.count(1))
+            at_once(self.limits.count(1))
         admitted = []
         self.under_way.append(admitted)
         for one in wanted:
             held = self._held()
-            is_refused = self.newcomers.admit(one) is not None
+            is_refused = self.limits.admit(one) is not None
             assert is_refused == (one.identity not in held and len(held) >= LIMIT)
             if not is_refused:
                 admitted.append(one)
@@ -68,7 +68,7 @@ class NewcomersMachine(RuleBasedStateMachine):
         admitted = self.under_way.pop(place % len(self.under_way))
         created = {one.identity for one in admitted} if works else set()
         self.stored |= created
-        self.newcomers.settle(admitted, created)
+        self.limits.settle(admitted, created)
 
     @rule(seconds=st.sampled_from([1.0, RECOUNT_SECONDS]))
     def time_passes(self, seconds: float) -> None:
@@ -92,5 +92,5 @@ def at_once(work: Coroutine[Any, Any, None]) -> None:
     raise AssertionError("it waits")
 
 
-NewcomersMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
-TestNewcomers = NewcomersMachine.TestCase
+SeriesLimitsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
+TestSeriesLimits = SeriesLimitsMachine.TestCase

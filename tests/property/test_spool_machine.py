@@ -144,7 +144,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """An ordinary end: what waits is committed, if the disk takes it."""
-        self._run(self.spool.close())
+        self._run(self.spool.stop())
         self.loop.abandon()
         self._open(self.disk.data_dir)
         self._compare()

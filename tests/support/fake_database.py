@@ -94,11 +94,12 @@ class FakeDatabase:
         target: str,
         payloads: Sequence[bytes],
         touched: Touched,
-        sent: Callable[[], None],
+        sent: Callable[[], None] | None,
     ) -> bool:
         """All rows, if all of them are new."""
         del touched
-        sent()
+        if sent is not None:
+            sent()
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
         self._refuse(batches)
@@ -114,11 +115,12 @@ class FakeDatabase:
         store: str,
         payloads: Sequence[bytes],
         expect_duplicates: bool,
-        sent: Callable[[], None],
+        sent: Callable[[], None] | None,
     ) -> list[int]:
         """The rows that are new."""
         del expect_duplicates
-        sent()
+        if sent is not None:
+            sent()
         fault = await self._meet()
         batches = [_rows(store, payload) for payload in payloads]
         self._refuse(batches)

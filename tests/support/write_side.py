@@ -21,11 +21,11 @@ from ingest.remote_write.handler import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
-from ingest.writer.ledger import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Accounts
-from ingest.writer.pipeline import Writers
+from ingest.writer.ledger import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Ledger
+from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.queue import Spool
-from ingest.writer.spool.replay import Drainer
-from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.spool.replay import Replay
+from ingest.writer.store_or_spool import StoreOrSpool
 from tests.support.fake_database import FakeDatabase, FakeEngine
 from tests.support.keys import open_gate
 from tests.support.metrics import gauge
@@ -76,37 +76,35 @@ class WriteSide:
         self.loop = loop
         self.receiver = receiver
         self._before = _counts()
-        self.accounts = Accounts(TenantNames(lambda _: TENANT))
+        self.ledger = Ledger(TenantNames(lambda _: TENANT))
         cache = SeriesCache(1000)
         real = cast(Database, database)
-        self._writers = Writers(
-            real, FakeEngine(), cache, self.accounts, writer, receiver, UNLIMITED
+        self._pipeline = Pipeline(
+            real, FakeEngine(), cache, self.ledger, writer, receiver, UNLIMITED
         )
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
-        self._safekeeping = Safekeeping(self._writers, self.accounts, self.spool, 5.0)
+        self._store = StoreOrSpool(self._pipeline, self.ledger, self.spool, 5.0)
         rates, within = Rates(UNLIMITED), receiver.answer_timeout_seconds
-        backlog = self._writers.backlog
+        backlog = self._pipeline.backlog
         bodies = Bodies(open_gate(), rates, backlog, MAX_BYTES, within)
         decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
-        self.handler = WriteHandler(
-            decoder, self._safekeeping, self.accounts, bodies, rates, MAX_BYTES
-        )
+        self.handler = WriteHandler(decoder, self._store, self.ledger, bodies, rates, MAX_BYTES)
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)
         loop.turn()
 
     def _open_spool(self, disk: Disk, spool_bytes: int) -> Spool:
         for tenant_id, share in disk.standing().shares.items():
-            self.accounts.find(tenant_id, share.samples)
+            self.ledger.find(tenant_id, share.samples)
         return Spool(disk, spool_bytes)
 
     def _start(self, decoder: Decoder) -> None:
-        self._writers.start()
-        self.background = list(self._writers._running)
+        self._pipeline.start()
+        self.background = list(self._pipeline.running)
         if self.spool is not None:
-            drainer = Drainer(self.spool, decoder, self._writers, self.accounts, MAX_BYTES)
-            work = repeat("spool", DRAIN_IDLE_SECONDS, drainer.drain)
+            replay = Replay(self.spool, decoder, self._pipeline, self.ledger, MAX_BYTES)
+            work = repeat("spool", DRAIN_IDLE_SECONDS, replay.round)
             self.background.append(self.loop.create_task(work))
 
     def post(self, body: bytes) -> asyncio.Task[web.Response]:
@@ -135,14 +133,14 @@ class WriteSide:
         """As `Daemon.stop` does."""
         if requests:
             await asyncio.wait(requests, timeout=self.receiver.answer_timeout_seconds)
-        lanes = len(self._writers.lanes)
-        for task in self.background[lanes:]:
+        shards = len(self._pipeline.shards)
+        for task in self.background[shards:]:
             task.cancel()
-        await asyncio.gather(*self.background[lanes:], return_exceptions=True)
-        await self._safekeeping.close(LAST_BATCH_SECONDS)
-        await self._writers.close(LAST_BATCH_SECONDS)
+        await asyncio.gather(*self.background[shards:], return_exceptions=True)
+        await self._store.stop(LAST_BATCH_SECONDS)
+        await self._pipeline.stop(LAST_BATCH_SECONDS)
         if self.spool is not None:
-            await self.spool.close()
+            await self.spool.stop()
 
 
 def _counts() -> dict[str, int]:

@@ -153,5 +153,5 @@ async def test_those_that_wait_are_let_in_by_turns() -> None:
             group.create_task(write(tenant_id))
         await asyncio.sleep(0)
         rows.of = {GREEDY: 0, MODEST: 0}
-        await rows.backlog.written(0, 0.0)
+        rows.backlog.written(0, 0.0)
     assert let_in == [GREEDY, MODEST, GREEDY, GREEDY]

@@ -7,7 +7,7 @@ import numpy as np
 from ingest.storage.database import Touched
 from ingest.stores import STORES
 from ingest.writer.batch import SampleBatch
-from ingest.writer.way import touched_by
+from ingest.writer.commit import touched_by
 from tests.support.rows import rows_of
 
 MINUTE, HOUR = 60_000, 3_600_000

@@ -14,7 +14,7 @@ from ingest.writer.series_limits import (
     TENANT_SERIES,
     TENANT_SERIES_LIMIT,
     HourlyCount,
-    Newcomers,
+    SeriesLimits,
 )
 from tests.support.clock import Clock
 from tests.support.metrics import gauge
@@ -47,23 +47,23 @@ class Catalogue:
 
 
 class Gatekeeper:
-    """Newcomers of a process whose limits, clock and database a test has in its hands."""
+    """SeriesLimits of a process whose limits, clock and database a test has in its hands."""
 
     def __init__(self, **settings: int) -> None:
         self.clock, self.catalogue = Clock(), Catalogue()
         self.own: dict[int, TenantLimits] = {}
         quotas = Quotas(LimitSettings(**settings), lambda id_: self.own.get(id_, TenantLimits()))
-        self.newcomers = Newcomers(quotas, self.catalogue.count, self.clock)
+        self.limits = SeriesLimits(quotas, self.catalogue.count, self.clock)
 
     async def create(self, *wanted: Series) -> list[str | None]:
         """One request: why each is refused; the others are committed."""
-        await self.newcomers.count(wanted[0].tenant_id)
-        answers = [self.newcomers.admit(one) for one in wanted]
+        await self.limits.count(wanted[0].tenant_id)
+        answers = [self.limits.admit(one) for one in wanted]
         admitted = [one for one, why in zip(wanted, answers, strict=True) if why is None]
         for one in admitted:
             stored = self.catalogue.stored
             stored[one.tenant_id] = stored.get(one.tenant_id, 0) + 1
-        self.newcomers.settle(admitted, {one.identity for one in admitted})
+        self.limits.settle(admitted, {one.identity for one in admitted})
         return answers
 
 
@@ -96,11 +96,11 @@ def test_whoever_is_idle_is_forgotten() -> None:
 
 def test_nobody_is_limited_by_default() -> None:
     keeper = Gatekeeper()
-    assert not keeper.newcomers.is_limited(1)
+    assert not keeper.limits.is_limited(1)
     keeper.own[1] = TenantLimits(series=5)
-    assert keeper.newcomers.is_limited(1)
-    assert not keeper.newcomers.is_limited(2)
-    assert Gatekeeper(new_series_per_metric_per_hour=1).newcomers.is_limited(1)
+    assert keeper.limits.is_limited(1)
+    assert not keeper.limits.is_limited(2)
+    assert Gatekeeper(new_series_per_metric_per_hour=1).limits.is_limited(1)
 
 
 async def test_new_series_of_a_tenant_and_of_a_metric() -> None:
@@ -157,39 +157,39 @@ async def test_it_is_counted_anew_after_a_minute_and_when_the_limit_changes() ->
 async def test_what_is_wanted_twice_at_once_is_one_series() -> None:
     """As two replicas of a sender do; a request that fails gives back what it took."""
     keeper = Gatekeeper(series=3, new_series_per_hour=3)
-    newcomers = keeper.newcomers
-    await newcomers.count(1)
+    limits = keeper.limits
+    await limits.count(1)
     both = [series(0), series(1)]
     for _ in range(3):
-        assert [newcomers.admit(one) for one in both] == [None, None]
-    newcomers.settle(both, set())
-    assert newcomers.admit(series(2)) is None
-    assert newcomers.admit(series(3)) is not None
-    newcomers.settle([series(2)], set())
-    newcomers.settle(both, {one.identity for one in both})
-    newcomers.settle(both, {one.identity for one in both})
-    assert [newcomers.admit(one) for one in both] == [None, None]
+        assert [limits.admit(one) for one in both] == [None, None]
+    limits.settle(both, set())
+    assert limits.admit(series(2)) is None
+    assert limits.admit(series(3)) is not None
+    limits.settle([series(2)], set())
+    limits.settle(both, {one.identity for one in both})
+    limits.settle(both, {one.identity for one in both})
+    assert [limits.admit(one) for one in both] == [None, None]
     keeper.clock.seconds += 3600
-    assert newcomers.admit(series(3)) is None
-    assert newcomers.admit(series(4)) is not None
+    assert limits.admit(series(3)) is None
+    assert limits.admit(series(4)) is not None
 
 
 async def test_what_is_created_during_a_count_is_counted() -> None:
     """It may be in the count as well: so for a minute one more than there is, never one less."""
     keeper = Gatekeeper(series=4)
     assert await keeper.create(series(0)) == [None]
-    assert keeper.newcomers.admit(series(1)) is None
-    keeper.catalogue.meanwhile = lambda: keeper.newcomers.settle([series(1)], {series(1).identity})
+    assert keeper.limits.admit(series(1)) is None
+    keeper.catalogue.meanwhile = lambda: keeper.limits.settle([series(1)], {series(1).identity})
     keeper.clock.seconds += RECOUNT_SECONDS
-    await keeper.newcomers.count(1)
-    assert [keeper.newcomers.admit(series(n)) is None for n in (2, 3, 4)] == [True, True, False]
+    await keeper.limits.count(1)
+    assert [keeper.limits.admit(series(n)) is None for n in (2, 3, 4)] == [True, True, False]
 
 
 async def test_many_requests_ask_the_database_once() -> None:
     keeper = Gatekeeper(series=10)
     async with asyncio.TaskGroup() as group:
         for _ in range(20):
-            group.create_task(keeper.newcomers.count(1))
+            group.create_task(keeper.limits.count(1))
     assert keeper.catalogue.asked == [(1, 10)]
 
 

@@ -9,16 +9,15 @@ import pytest
 
 from ingest.errors import Unavailable
 from ingest.metrics import TenantNames
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.model import Counts, Intake
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.stores import STORES
 from ingest.writer.backlog import Backlog
 from ingest.writer.batch import SampleBatch
-from ingest.writer.commit import Flusher, Part
-from ingest.writer.ledger import Accounts
-from ingest.writer.shard import LONGEST_SECONDS, Lane
-from ingest.writer.ticket import Ticket
+from ingest.writer.commit import Committer
+from ingest.writer.ledger import Ledger
+from ingest.writer.shard import LONGEST_SECONDS, Shard
 from tests.support.fake_database import POISON, FakeDatabase, FakeEngine, Fault
 from tests.support.rows import rows_of
 from tests.support.virtual_loop import VirtualLoop
@@ -28,23 +27,25 @@ NOW_MS = 1_700_000_000_000
 
 
 class Bench:
-    """One lane on a database in memory."""
+    """One shard on a database in memory."""
 
     def __init__(self) -> None:
         self.database = FakeDatabase()
-        accounts = Accounts(TenantNames(lambda _: "default"))
-        self.backlog = Backlog(lambda: accounts.in_flight, 2.0)
+        ledger = Ledger(TenantNames(lambda _: "default"))
+        self.backlog = Backlog(ledger.rows_in_flight, 2.0)
         cache = SeriesCache(10)
-        self.flusher = Flusher(cast(Database, self.database), FakeEngine(), cache, accounts)
-        self.lane = Lane(self.flusher, self.backlog, 50_000)
+        self.committer = Committer(cast(Database, self.database), FakeEngine(), cache, ledger)
+        self.ledger = ledger
+        self.shard = Shard(self.committer, self.backlog, 50_000)
 
     async def write(self, first: float = 1.0, at_ms: int = NOW_MS) -> None:
         """Put one request's rows in, the first of them of this value, and wait for their result."""
         rows = rows_of((0, at_ms, first), *[(number, at_ms, 1.0) for number in range(1, ROWS)])
-        ticket = Ticket(ROWS)
-        ticket.expect(1)
-        self.lane.put(Part(DEFAULT_TENANT_ID, SampleBatch(STORES["internal"], rows), ticket))
-        await ticket.wait()
+        intake = Intake(sent=Counts(samples=ROWS))
+        self.ledger.receive(intake)
+        request = self.ledger.begin(intake)
+        self.shard.put(request.claim(SampleBatch(STORES["internal"], rows)))
+        await request.wait()
 
     async def settle(self) -> None:
         """Let everything happen that needs no answer of the database."""
@@ -56,7 +57,7 @@ async def test_batches_that_fail_teach_no_speed() -> None:
     """A refused connection takes no time: a hundred of them must not open the door wide."""
     bench = Bench()
     bench.database.mood = Fault.AWAY
-    running = asyncio.create_task(bench.lane.run())
+    running = asyncio.create_task(bench.shard.run())
     limit = bench.backlog.limit_rows
     for _ in range(100):
         with pytest.raises(Unavailable):
@@ -65,7 +66,7 @@ async def test_batches_that_fail_teach_no_speed() -> None:
     bench.database.mood = Fault.NONE
     await bench.write()
     assert bench.backlog.limit_rows != limit
-    bench.lane.close()
+    bench.shard.close()
     await running
 
 
@@ -73,12 +74,12 @@ async def test_batches_that_fail_teach_no_speed() -> None:
 async def test_a_defect_of_ours_fails_its_batch_and_no_other(faults: list[Fault]) -> None:
     """Whether it strikes the batch or the search for a culprit in it."""
     bench = Bench()
-    running = asyncio.create_task(bench.lane.run())
+    running = asyncio.create_task(bench.shard.run())
     bench.database.faults = faults
     with pytest.raises(Unavailable, match="internal error"):
         await bench.write(first=POISON)
     await bench.write()
-    bench.lane.close()
+    bench.shard.close()
     await running
 
 
@@ -86,7 +87,7 @@ async def test_the_next_batch_is_sent_while_the_database_works_on_the_one_before
     """One batch ahead and no more; what comes later shares the next one."""
     bench = Bench()
     bench.database.hanging = True
-    running = asyncio.create_task(bench.lane.run())
+    running = asyncio.create_task(bench.shard.run())
     writes = []
     for number, calls in enumerate((1, 2, 2, 2)):
         writes.append(asyncio.create_task(bench.write(at_ms=NOW_MS + number)))
@@ -98,41 +99,41 @@ async def test_the_next_batch_is_sent_while_the_database_works_on_the_one_before
     bench.database.hanging = False
     bench.database.release()
     await asyncio.gather(*writes)
-    bench.lane.close()
+    bench.shard.close()
     await running
 
 
-async def test_a_hand_that_ends_lets_go_of_its_batch_and_begins_again(
+async def test_a_worker_that_ends_lets_go_of_its_batch_and_begins_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever ends it: the sender hears of it at once, and the next batch is written."""
     bench = Bench()
-    running = asyncio.create_task(bench.lane.run())
-    flush, struck = bench.flusher.flush, 0
+    running = asyncio.create_task(bench.shard.run())
+    commit, struck = bench.committer.commit, 0
 
-    async def strike(*arguments: Any) -> bool:
+    async def strike(*arguments: Any) -> int:
         nonlocal struck
         struck += 1
         if struck <= 2:
             raise OSError(28, "No space left on device")
-        return await flush(*arguments)
+        return await commit(*arguments)
 
-    monkeypatch.setattr(bench.flusher, "flush", strike)
+    monkeypatch.setattr(bench.committer, "commit", strike)
     for _ in range(2):
         with pytest.raises(Unavailable):
             await bench.write()
     await bench.write()
-    bench.lane.close()
+    bench.shard.close()
     await running
 
 
-def test_a_hand_that_hangs_is_begun_again() -> None:
+def test_a_worker_that_hangs_is_begun_again() -> None:
     """The database has forgotten an answer, and the driver its time limit."""
     loop = VirtualLoop()
     try:
         bench = loop.run_until_complete(_bench())
         bench.database.hanging = True
-        loop.create_task(bench.lane.run())
+        loop.create_task(bench.shard.run())
         first = loop.create_task(bench.write())
         loop.advance(LONGEST_SECONDS / 2)
         assert not first.done()

@@ -15,14 +15,15 @@ from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
+from ingest.model import Counts, Intake
 from ingest.remote_write.handler import WriteHandler
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.writer.backlog import SMALLEST_LIMIT_ROWS
-from ingest.writer.ledger import Accounts
-from ingest.writer.pipeline import Writers
-from ingest.writer.store_or_spool import Safekeeping
+from ingest.writer.ledger import Ledger
+from ingest.writer.pipeline import Pipeline
+from ingest.writer.store_or_spool import StoreOrSpool
 from tests.support.fake_database import FakeDatabase, FakeEngine
 from tests.support.keys import open_gate
 from tests.support.remote_write import HEADERS
@@ -53,20 +54,20 @@ class Request:
                 yield piece
 
 
-def handler(accounts: Accounts) -> WriteHandler:
+def handler(ledger: Ledger) -> WriteHandler:
     """One that lets requests wait for room as long as they like."""
     cache = SeriesCache(1000)
     receiver = ReceiverSettings(backlog_seconds=LONG_SECONDS)
     database = cast(Database, FakeDatabase())
-    writers = Writers(
-        database, FakeEngine(), cache, accounts, WriterSettings(), receiver, UNLIMITED
+    pipeline = Pipeline(
+        database, FakeEngine(), cache, ledger, WriterSettings(), receiver, UNLIMITED
     )
     rates = Rates(UNLIMITED)
     return WriteHandler(
         Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
-        Safekeeping(writers, accounts, None, LONG_SECONDS),
-        accounts,
-        Bodies(open_gate(), rates, writers.backlog, 1000, SHORT_SECONDS),
+        StoreOrSpool(pipeline, ledger, None, LONG_SECONDS),
+        ledger,
+        Bodies(open_gate(), rates, pipeline.backlog, 1000, SHORT_SECONDS),
         rates,
         1000,
     )
@@ -74,10 +75,10 @@ def handler(accounts: Accounts) -> WriteHandler:
 
 @pytest.mark.parametrize("is_full", [False, True], ids=["body", "backlog"])
 async def test_who_is_stuck_is_told_to_try_again(is_full: bool) -> None:
-    accounts = Accounts(TenantNames(lambda _: "default"))
-    write = handler(accounts)
+    ledger = Ledger(TenantNames(lambda _: "default"))
+    write = handler(ledger)
     if is_full:
-        accounts.in_flight = 10**6 * SMALLEST_LIMIT_ROWS
+        ledger.receive(Intake(sent=Counts(samples=10**6 * SMALLEST_LIMIT_ROWS)))
     request = Request(EMPTY, *([] if is_full else [None]))
     async with asyncio.timeout(10):
         response = await write(cast(web.Request, request))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
+from ingest.model import Intake
 from ingest.sqlfiles import read_sql
 from ingest.storage.embedded.datadir import SPOOL
 from ingest.writer.spool.damage import (
@@ -61,6 +62,11 @@ class Entry(NamedTuple):
     settled: int
     payload: bytes
     is_sound: bool = True
+
+    @classmethod
+    def of(cls, intake: Intake, received_ms: int, protocol: int, payload: bytes) -> Entry:
+        """A request that is not spooled yet, and of which nothing is accounted for."""
+        return cls(0, received_ms, intake.tenant_id, protocol, intake.storable, 0, payload)
 
 
 class Share(NamedTuple):

@@ -15,11 +15,14 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge
 
 from ingest import tasks
+from ingest.config import Settings
 from ingest.errors import OverQuota, Unavailable
 from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
+from ingest.storage.embedded import prepare_data_dir
 from ingest.tasks import Pulse, keep
+from ingest.writer.ledger import Ledger
 from ingest.writer.spool.file import Entry, SpoolFile
 
 log = get_logger("spool")
@@ -64,13 +67,13 @@ class Spool:
         quotas: which share of them each tenant may fill.
 
     Attributes:
-        away: the database was found away when the last request was spooled; the next ones need not
-            find out for themselves. Whoever writes a spooled request back resets it.
+        is_away: the database was found away when the last request was spooled; the next ones need
+            not find out for themselves.
     """
 
     def __init__(self, file: SpoolFile, max_bytes: int, quotas: Quotas = UNLIMITED) -> None:
         standing = file.standing()
-        self.away = False
+        self._is_away = False
         self._file = file
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -90,6 +93,20 @@ class Spool:
         TENANT_BYTES.clear()
         for tenant_id, share in standing.shares.items():
             self._hold(tenant_id, share.payload_bytes)
+
+    @property
+    def is_away(self) -> bool:
+        return self._is_away
+
+    def note_away(self) -> bool:
+        """A request is spooled because the database is away; whether that is new."""
+        is_new, self._is_away = not self._is_away, True
+        return is_new
+
+    def note_back(self) -> bool:
+        """A spooled request is written back; whether the database was away until now."""
+        was_away, self._is_away = self._is_away, False
+        return was_away
 
     @property
     def empty(self) -> bool:
@@ -187,7 +204,7 @@ class Spool:
             if not self._waiting:
                 await self._shrink()
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Commit what waits, close the file."""
         if self._committing is not None:
             await asyncio.gather(self._committing, return_exceptions=True)
@@ -267,3 +284,18 @@ class Spool:
 
     def _oldest_seconds(self) -> float:
         return 0.0 if self._oldest_ms is None else time.time() - self._oldest_ms / 1000
+
+
+def open_spool(settings: Settings, ledger: Ledger, quotas: Quotas) -> Spool | None:
+    """The spool below the data directory; what an earlier process left in it counts as received.
+
+    Raises:
+        OperatorError: it cannot be opened, or another process uses it.
+    """
+    if settings.spool.max_bytes == 0:
+        return None
+    file = SpoolFile(prepare_data_dir(settings.data_dir))
+    for tenant_id, share in file.standing().shares.items():
+        ledger.find(tenant_id, share.samples)
+        log.info("found spooled samples", tenant=quotas.names(tenant_id), samples=share.samples)
+    return Spool(file, settings.spool.max_bytes, quotas)

@@ -14,11 +14,10 @@ from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
 from ingest.wire.encoding.snappy import decompress_snappy, expected_bytes
 from ingest.wire.remote_write.negotiate import Encoding, Protocol
-from ingest.writer.ledger import Accounts
-from ingest.writer.pipeline import Writers
+from ingest.writer.ledger import Ledger, PendingRequest
+from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import Entry
 from ingest.writer.spool.queue import Spool
-from ingest.writer.ticket import Ticket
 
 log = get_logger("spool")
 
@@ -51,7 +50,7 @@ class _Suspect:
     due: float = 0.0
 
 
-class Drainer:
+class Replay:
     """Replays are harmless: what was written before is a duplicate now.
 
     Many requests are tried together; after a failure one alone, then twice as many each time, so
@@ -67,14 +66,14 @@ class Drainer:
         self,
         spool: Spool,
         decoder: Decoder,
-        writers: Writers,
-        accounts: Accounts,
+        pipeline: Pipeline,
+        ledger: Ledger,
         max_payload_bytes: int,
     ) -> None:
         self._spool = spool
         self._decoder = decoder
-        self._writers = writers
-        self._accounts = accounts
+        self._pipeline = pipeline
+        self._ledger = ledger
         self._max_payload_bytes = max_payload_bytes
         self._at_once = 1
         self._passed_over = 0
@@ -85,7 +84,7 @@ class Drainer:
         self._decoding = asyncio.Lock()
         self._was_suspect = False
 
-    async def drain(self) -> int:
+    async def round(self) -> int:
         """Write the oldest requests back; how many left the spool.
 
         Returns:
@@ -104,8 +103,8 @@ class Drainer:
             return len(found)
         self._written = await self._write_back(entries)
         failed = [entry.id for entry in entries if entry.id in self._failed]
-        if failed and await self._writers.reach():
-            commits = self._writers.outcomes.commits
+        if failed and await self._pipeline.reach():
+            commits = self._pipeline.outcomes.commits
             self._suspects.update((entry_id, _Suspect(commits)) for entry_id in failed)
         return await self._remove() if self._written else len(failed)
 
@@ -123,7 +122,7 @@ class Drainer:
 
     async def _try_alone(self, entry: Entry) -> int:
         """One try of a suspect; whether it left the spool."""
-        suspect, outcomes = self._suspects.pop(entry.id), self._writers.outcomes
+        suspect, outcomes = self._suspects.pop(entry.id), self._pipeline.outcomes
         before = outcomes.commits
         rejections = await self._replay(entry)
         suspect.commits += outcomes.commits - before
@@ -133,7 +132,7 @@ class Drainer:
             return await self._remove()
         failure = self._failed.get(entry.id)
         takes_others = outcomes.commits > suspect.commits
-        if failure is not None and takes_others and await self._writers.reach():
+        if failure is not None and takes_others and await self._pipeline.reach():
             suspect.tries += 1
             if suspect.tries == MOST_TRIES:
                 reason = f"the database failed at it {MOST_TRIES} times, and took others: {failure}"
@@ -156,8 +155,7 @@ class Drainer:
         await self._spool.set_aside(entry, samples, reason)
         self._decided.pop(entry.id, None)
         self._failed.pop(entry.id, None)
-        self._accounts.unspool(entry.tenant_id, samples)
-        self._accounts.settle(entry.tenant_id, "rejected", samples)
+        self._ledger.replay(entry.tenant_id, samples).settle_rest("rejected")
         log.error("request set aside", id=entry.id, samples=samples, reason=reason)
 
     async def _write_back(self, entries: list[Entry]) -> list[tuple[Entry, list[Rejection]]]:
@@ -205,9 +203,8 @@ class Drainer:
 
     def _note_return(self) -> None:
         """At once: the spool's disk may be full, and new requests have to get to the database."""
-        if self._spool.away:
+        if self._spool.note_back():
             log.info("the database is back: writing spooled requests")
-            self._spool.away = False
 
     async def _replay(self, entry: Entry) -> list[Rejection] | None:
         """What the database rejected of a request; None if the request has to stay.
@@ -216,10 +213,9 @@ class Drainer:
         in the spool, counts all of it as received.
         """
         samples = entry.samples - self._decided.get(entry.id, 0)
-        self._accounts.unspool(entry.tenant_id, samples)
-        ticket = Ticket(samples)
+        request = self._ledger.replay(entry.tenant_id, samples)
         try:
-            rejections = await self._write(entry, ticket)
+            rejections = await self._write(entry, request)
         except Exception as error:
             if not isinstance(error, Unavailable):
                 log.exception("spooled request failed", id=entry.id)
@@ -227,28 +223,23 @@ class Drainer:
             self._failed.pop(entry.id, None)
             if error.blames_request:
                 self._failed[entry.id] = error
-            self._accounts.spool(entry.tenant_id, ticket.undecided)
-            self._decided[entry.id] = entry.samples - ticket.undecided
+            self._decided[entry.id] = entry.samples - request.undecided
+            request.spool_rest()
             return None
-        self._accounts.settle(entry.tenant_id, "dropped", ticket.undecided)
+        request.settle_rest("dropped")
         return rejections
 
-    async def _write(self, entry: Entry, ticket: Ticket) -> list[Rejection]:
+    async def _write(self, entry: Entry, request: PendingRequest) -> list[Rejection]:
         """Decode as at the time of the request, then write. Routing rules may have changed since:
         what they drop now stays undecided."""
         try:
             async with self._decoding:
                 intake = await self._decode(entry)
         except (PromgresError, ValueError) as error:
-            undecided, ticket.undecided = ticket.undecided, 0
-            self._accounts.settle(entry.tenant_id, "rejected", undecided)
+            request.settle_rest("rejected")
             return [Rejection(f"spooled request cannot be read: {error}", entry.samples)]
-        return await self._writers.write(
-            intake,
-            ticket,
-            settled=max(0, intake.storable - ticket.undecided),
-            is_replay=True,
-        )
+        request.count_before(max(0, intake.storable - request.undecided))
+        return await self._pipeline.write(intake, request, is_replay=True)
 
     async def _decode(self, entry: Entry) -> Intake:
         protocol, tenant_id = Protocol(entry.protocol), entry.tenant_id

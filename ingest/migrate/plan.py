@@ -1,18 +1,19 @@
-"""The files of `sql/`, in the order in which they are applied."""
+"""The files of `sql/`, in the order in which they are applied: `sql/order.toml` says it."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from ingest.errors import MigrationError
 from ingest.sqlfiles import sql_root
 
 EngineName = Literal["timescaledb", "postgres"]
-FILE_NAME = re.compile(r"(\d+)_[a-z0-9_]+\.sql")
+
+MIGRATIONS_WERE_IN = {"core/": "common/", "engines/": ""}
+"""Databases keep the names that migrations had when `sql/` was laid out otherwise."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class SqlFile:
     """One file.
 
     Attributes:
-        path: below `sql/`, such as `common/migrations/0001_catalogue.sql`; its name in the record.
-        number: what its name starts with.
+        path: below `sql/`.
+        name: in the record, `internal.migration`. Of a migration it never changes, wherever the
+            file is by now: `common/migrations/0001_catalogue.sql`. A repeatable file goes by its
+            path; one that moves is a new one, and the old one is forgotten.
         text: the statements.
     """
 
     path: str
-    number: int
+    name: str
     text: str
 
     @property
@@ -49,43 +52,48 @@ class Plan:
 
 
 def read_plan(engine: EngineName) -> Plan:
-    """The plan of an engine: common files and the engine's, interleaved by number.
+    """What `sql/order.toml` lists for everybody, for this engine, and for packs.
 
     Raises:
         MigrationError: the installation is broken.
     """
-    return Plan(_read("migrations", engine), _read("repeatable", engine))
+    order = tomllib.loads(_text("order.toml"))
+    ours = ("core/", f"engines/{engine}/", "packs/")
+    migrations, repeatables = (
+        tuple(_read(path) for path in order[kind] if path.startswith(ours))
+        for kind in ("migrations", "repeatable")
+    )
+    return Plan(migrations, repeatables)
 
 
 def plan_digest(engine: EngineName) -> str:
     """Tells this version's files from another version's."""
     plan = read_plan(engine)
-    sums = [f"{file.path} {file.checksum}" for file in (*plan.migrations, *plan.repeatables)]
+    sums = [f"{file.name} {file.checksum}" for file in (*plan.migrations, *plan.repeatables)]
     return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def read_bootstrap() -> str:
     """Statements that come before all files: roles, schemas, the record itself."""
-    return (sql_root() / "bootstrap.sql").read_text(encoding="utf-8")
+    return _text("bootstrap.sql")
 
 
 def read_recorder() -> str:
     """The statement that comes after each repeatable file, $1, and notes what it made."""
-    return (sql_root() / "record_objects.sql").read_text(encoding="utf-8")
+    return _text("record_objects.sql")
 
 
-def _read(kind: str, engine: EngineName) -> tuple[SqlFile, ...]:
-    files = [
-        _read_file(path)
-        for part in ("common", engine)
-        for path in (sql_root() / part / kind).glob("*.sql")
-    ]
-    return tuple(sorted(files, key=lambda file: (file.number, file.path)))
+def _read(path: str) -> SqlFile:
+    name = path
+    if "/migrations/" in path:
+        for folder, was in MIGRATIONS_WERE_IN.items():
+            if path.startswith(folder):
+                name = was + path.removeprefix(folder)
+    return SqlFile(path, name, _text(path))
 
 
-def _read_file(path: Path) -> SqlFile:
-    name = FILE_NAME.fullmatch(path.name)
-    if name is None:
-        raise MigrationError(f"{path}: a file of SQL is called NUMBER_what_it_does.sql")
-    text = path.read_text(encoding="utf-8")
-    return SqlFile(path.relative_to(sql_root()).as_posix(), int(name[1]), text)
+def _text(path: str) -> str:
+    try:
+        return (sql_root() / path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MigrationError(f"this installation lacks sql/{path}: {error.strerror}") from None

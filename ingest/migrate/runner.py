@@ -110,8 +110,8 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
         record = await _read_record(connection)
         _check_record(plan, record)
         files = [*plan.migrations, *plan.repeatables]
-        current = [file.path for file in files if record.get(file.path) == file.checksum]
-        pending = [file.path for file in files if file.path not in current]
+        current = [file.name for file in files if record.get(file.name) == file.checksum]
+        pending = [file.name for file in files if file.name not in current]
         return MigrationStatus(engine, current, pending)
 
 
@@ -158,7 +158,7 @@ async def _read_record(connection: AnyConnection) -> dict[str, str]:
 
 def _check_record(plan: Plan, record: dict[str, str]) -> None:
     """Refuse a database that a newer program migrated, and files that changed afterwards."""
-    checksums = {file.path: file.checksum for file in plan.migrations}
+    checksums = {file.name: file.checksum for file in plan.migrations}
     newer = sorted(path for path in record if "/migrations/" in path and path not in checksums)
     if newer:
         raise MigrationError(
@@ -178,32 +178,56 @@ async def _apply_migrations(connection: AnyConnection, plan: Plan) -> list[str]:
         async with locked(connection):
             record = await _read_record(connection)
             _check_record(plan, record)
-            if file.path not in record:
+            if file.name not in record:
                 await _apply(connection, [file])
-                applied.append(file.path)
+                applied.append(file.name)
     return applied
 
 
 async def _apply_repeatables(connection: AnyConnection, plan: Plan, everything: bool) -> list[str]:
     """Apply the first one that changed and all after it, at once: later ones may stand on it. All
-    of them, where something is gone that they made."""
+    of them, where something is gone that they made. What no file makes any more is dropped, and a
+    file that is no more is forgotten."""
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
         record = await _read_record(connection)
-        changed = [record.get(file.path) != file.checksum for file in plan.repeatables]
+        _check_record(plan, record)
+        changed = [record.get(file.name) != file.checksum for file in plan.repeatables]
         first = (
             0 if everything or await _misses_objects(connection) else [*changed, True].index(True)
         )
         files = plan.repeatables[first:]
-        if files:
-            kept = [file.path for file in plan.repeatables[:first]]
-            await connection.execute("DELETE FROM internal.object WHERE file <> ALL ($1)", kept)
+        kept = [file.name for file in plan.repeatables[:first]]
+        objects = await connection.fetch(
+            "DELETE FROM internal.object WHERE file <> ALL ($1) RETURNING kind, name", kept
+        )
         recorder = read_recorder()
         for file in files:
             await _apply(connection, [file])
             if "CREATE OR REPLACE" in file.text:  # else it alters or grants, others' objects too
-                await connection.execute(recorder, file.path)
-        return [file.path for file in files]
+                await connection.execute(recorder, file.name)
+        await _drop_all_but_recorded(connection, objects)
+        await connection.execute(
+            "DELETE FROM internal.migration"
+            " WHERE file <> ALL ($1) AND file NOT LIKE '%/migrations/%'",
+            [file.name for file in plan.repeatables],
+        )
+        return [file.name for file in files]
+
+
+async def _drop_all_but_recorded(
+    connection: AnyConnection, objects: Sequence[asyncpg.Record]
+) -> None:
+    """Drop those of the objects that no file has made again."""
+    rows = await connection.fetch("SELECT kind, name FROM internal.object")
+    made = {(row["kind"], row["name"]) for row in rows}
+    gone = [each for each in map(tuple, objects) if each not in made]
+    if gone:
+        kinds, names = zip(*gone, strict=True)
+        try:
+            await connection.execute("SELECT internal.drop_objects($1, $2)", kinds, names)
+        except asyncpg.PostgresError as error:
+            raise MigrationError(f"what is no longer ours cannot go: {_one_line(error)}") from error
 
 
 async def _misses_objects(connection: AnyConnection) -> bool:
@@ -223,7 +247,7 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
         await connection.execute(
             "INSERT INTO internal.migration (file, checksum) VALUES ($1, $2)"
             " ON CONFLICT (file) DO UPDATE SET checksum = excluded.checksum, applied_at = now()",
-            file.path,
+            file.name,
             file.checksum,
         )
 

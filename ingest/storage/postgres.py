@@ -54,7 +54,7 @@ class RollupPass(NamedTuple):
 
 
 class PostgresEngine:
-    """Range partitions, marks and stored rollups; see `sql/postgres`."""
+    """Range partitions, marks and stored rollups; see `sql/engines/postgres`."""
 
     name = "postgres"
 

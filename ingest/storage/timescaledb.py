@@ -22,7 +22,7 @@ WORK_SECONDS = 600
 
 
 class TimescaleEngine:
-    """Hypertables and continuous aggregates; see `sql/timescaledb`."""
+    """Hypertables and continuous aggregates; see `sql/engines/timescaledb`."""
 
     name = "timescaledb"
 

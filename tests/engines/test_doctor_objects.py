@@ -81,6 +81,6 @@ async def test_repair_makes_what_was_changed(postgres_db: Database) -> None:
     )
     done = run(PROMGRES, "migrate", "repair", env=dict(postgres_db.environment()))
     assert done.process.returncode == 0, done.stderr
-    assert "applied common/repeatable/11_settings.sql\n" in done.stdout
+    assert "applied core/catalogue/retention.sql\n" in done.stdout
     async with connect(postgres_db) as connection:
         assert await connection.fetchval("SELECT internal.retention_days('internal')") == 365

@@ -9,7 +9,7 @@ from tests.support.databases import Database, execute
 from tests.support.doctoring import diagnose, heals
 from tests.support.postgres import Cluster
 
-VIEWS = "common/repeatable/30_old_stack_views.sql"
+VIEWS = "packs/manifest/old_stack_views.sql"
 CATALOGUE = "common/migrations/0001_catalogue.sql"
 
 

@@ -100,7 +100,7 @@ def test_nothing_else_refreshes() -> None:
         for path in sql_root().rglob("*.sql")
         if "refresh_continuous_aggregate(" in path.read_text()
     ]
-    assert callers == ["timescaledb/repeatable/23_rollup_job.sql"]
+    assert callers == ["engines/timescaledb/rollups/job.sql"]
     text = (sql_root() / callers[0]).read_text()
     assert text.count("CALL public.refresh_continuous_aggregate(") == 2
     assert """p_force, options => '{"buckets_per_batch": 0}')""" in text

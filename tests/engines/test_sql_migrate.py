@@ -33,6 +33,12 @@ def own_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+def list_migration(root: Path, path: str) -> None:
+    """One more in `order.toml`."""
+    order = (root / "order.toml").read_text()
+    (root / "order.toml").write_text(order.replace("]", f'  "{path}",\n]', 1))
+
+
 async def test_a_second_run_has_nothing_to_do(empty_engine_db: Database) -> None:
     settings = empty_engine_db.settings()
     assert (await status(empty_engine_db.url, settings)).engine is None
@@ -143,7 +149,7 @@ async def test_what_people_meet_is_commented(engine_db: Database) -> None:
 async def test_a_changed_migration_is_refused(empty_postgres_db: Database, own_sql: Path) -> None:
     settings = empty_postgres_db.settings()
     await migrate(empty_postgres_db.url, settings)
-    with (own_sql / "common/migrations/0001_catalogue.sql").open("a") as file:
+    with (own_sql / "core/migrations/0001_catalogue.sql").open("a") as file:
         file.write("-- changed\n")
     with pytest.raises(MigrationError, match=r"0001_catalogue\.sql is not what was applied"):
         await migrate(empty_postgres_db.url, settings)
@@ -153,10 +159,12 @@ async def test_a_changed_migration_is_refused(empty_postgres_db: Database, own_s
 
 async def test_a_newer_database_is_refused(empty_postgres_db: Database, own_sql: Path) -> None:
     settings = empty_postgres_db.settings()
-    newer = own_sql / "postgres/migrations/0999_future.sql"
-    newer.write_text("CREATE TABLE internal.future ();\n")
+    order = (own_sql / "order.toml").read_text()
+    newer = "engines/postgres/migrations/0999_future.sql"
+    (own_sql / newer).write_text("CREATE TABLE internal.future ();\n")
+    list_migration(own_sql, newer)
     await migrate(empty_postgres_db.url, settings)
-    newer.unlink()
+    (own_sql / "order.toml").write_text(order)
     with pytest.raises(MigrationError, match=r"newer promgres .*0999_future.*upgrade this one"):
         await migrate(empty_postgres_db.url, settings)
 
@@ -165,7 +173,8 @@ async def test_a_migration_that_fails_leaves_nothing(
     empty_postgres_db: Database, own_sql: Path
 ) -> None:
     settings = empty_postgres_db.settings()
-    broken = own_sql / "common/migrations/0998_broken.sql"
+    broken = own_sql / "core/migrations/0998_broken.sql"
+    list_migration(own_sql, "core/migrations/0998_broken.sql")
     broken.write_text("CREATE TABLE internal.half ();\nSELECT 1 / 0;\n")
     with pytest.raises(MigrationError, match=r"0998_broken\.sql: division by zero"):
         await migrate(empty_postgres_db.url, settings)
@@ -183,12 +192,12 @@ async def test_a_changed_function_is_replaced_with_all_after_it(
 ) -> None:
     settings = empty_postgres_db.settings()
     await migrate(empty_postgres_db.url, settings)
-    with (own_sql / "postgres/repeatable/23_rollup_worker.sql").open("a") as file:
+    with (own_sql / "engines/postgres/rollups/worker.sql").open("a") as file:
         file.write("-- changed\n")
     applied = (await migrate(empty_postgres_db.url, settings)).applied
-    assert applied[0] == "postgres/repeatable/23_rollup_worker.sql"
-    assert "postgres/repeatable/22_rollups.sql" not in applied
-    assert "common/repeatable/30_old_stack_views.sql" in applied
+    assert applied[0] == "engines/postgres/rollups/worker.sql"
+    assert "engines/postgres/rollups/live.sql" not in applied
+    assert "packs/manifest/old_stack_views.sql" in applied
 
 
 async def test_the_engine_never_changes(engine_db: Database) -> None:

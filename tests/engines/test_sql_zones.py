@@ -14,7 +14,7 @@ from tests.support.zones import DAY, PLACES, ZONES, change_days, in_zone
 
 HOUR = timedelta(hours=1)
 ROOT = Path(__file__).parents[2]
-MIGRATION = ROOT / "sql/postgres/migrations/0010_days_of_24_hours.sql"
+MIGRATION = ROOT / "sql/engines/postgres/migrations/0010_days_of_24_hours.sql"
 
 
 CHANGES = [

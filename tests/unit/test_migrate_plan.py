@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import tomllib
+from pathlib import Path, PurePath
 
 import pytest
 
 from ingest.errors import MigrationError
 from ingest.migrate import choice, plan
-
-
-def lay(root: Path, *paths: str) -> None:
-    (root / "bootstrap.sql").write_text("SELECT 1;\n")
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(f"-- {path}\n")
 
 
 @pytest.fixture
@@ -23,38 +17,71 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_common_files_and_the_engines_own_interleave_by_number(sql: Path) -> None:
+def lay(root: Path, migrations: list[str], repeatable: list[str]) -> None:
+    (root / "order.toml").write_text(f"migrations = {migrations}\nrepeatable = {repeatable}\n")
+    for path in migrations + repeatable:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(f"-- {path}\n")
+
+
+def test_files_come_as_they_are_listed_and_without_those_of_other_engines(sql: Path) -> None:
     lay(
         sql,
-        "common/migrations/0003_c.sql",
-        "common/migrations/0001_a.sql",
-        "postgres/migrations/0002_b.sql",
-        "postgres/migrations/0010_e.sql",
-        "timescaledb/migrations/0002_b.sql",
-        "common/repeatable/30_views.sql",
-        "postgres/repeatable/4_first.sql",
+        [
+            "core/migrations/0003_c.sql",
+            "engines/postgres/migrations/0002_b.sql",
+            "engines/timescaledb/migrations/0002_b.sql",
+            "core/migrations/0001_a.sql",
+        ],
+        ["engines/timescaledb/x.sql", "engines/postgres/x.sql", "core/y.sql"],
     )
     found = plan.read_plan("postgres")
     assert [file.path for file in found.migrations] == [
+        "core/migrations/0003_c.sql",
+        "engines/postgres/migrations/0002_b.sql",
+        "core/migrations/0001_a.sql",
+    ]
+    assert [file.path for file in found.repeatables] == ["engines/postgres/x.sql", "core/y.sql"]
+    assert len({file.checksum for file in found.migrations}) == 3
+
+
+def test_databases_know_migrations_by_the_names_that_they_always_had(sql: Path) -> None:
+    lay(
+        sql,
+        ["core/migrations/0001_a.sql", "engines/postgres/migrations/0002_b.sql"],
+        ["core/y.sql"],
+    )
+    found = plan.read_plan("postgres")
+    assert [file.name for file in (*found.migrations, *found.repeatables)] == [
         "common/migrations/0001_a.sql",
         "postgres/migrations/0002_b.sql",
-        "common/migrations/0003_c.sql",
-        "postgres/migrations/0010_e.sql",
+        "core/y.sql",
     ]
-    assert [file.number for file in found.repeatables] == [4, 30]
-    assert len({file.checksum for file in found.migrations}) == 4
 
 
-def test_a_file_without_a_number_is_refused(sql: Path) -> None:
-    lay(sql, "common/migrations/views.sql")
-    with pytest.raises(MigrationError, match="is called NUMBER_what_it_does"):
+def test_a_listed_file_that_is_not_there_is_a_broken_installation(sql: Path) -> None:
+    lay(sql, [], ["core/y.sql"])
+    (sql / "core/y.sql").unlink()
+    with pytest.raises(MigrationError, match=r"installation lacks sql/core/y\.sql"):
         plan.read_plan("postgres")
 
 
-def test_both_engines_have_a_plan() -> None:
+def test_every_file_is_listed_once() -> None:
+    root = plan.sql_root()
+    order = tomllib.loads((root / "order.toml").read_text())
+    there = [
+        path.relative_to(root).as_posix()
+        for folder in ("core", "engines", "packs")
+        for path in (root / folder).rglob("*.sql")
+    ]
+    assert sorted(order["migrations"] + order["repeatable"]) == sorted(there)
+    assert all("/migrations/" in path for path in order["migrations"])
+
+
+def test_migrations_run_in_order_of_their_numbers() -> None:
     for engine in ("postgres", "timescaledb"):
         found = plan.read_plan(engine)  # type: ignore[arg-type]
-        numbers = [file.number for file in found.migrations]
+        numbers = [int(PurePath(file.path).name[:4]) for file in found.migrations]
         assert numbers == sorted(set(numbers)), "two migrations of one number have no order"
 
 

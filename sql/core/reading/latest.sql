@@ -200,40 +200,29 @@ AS $$
     GROUP BY part.name
 $$;
 
--- The functions of the three tiers differ in nothing but the tier.
-DO $create$
-DECLARE
-    v_tier text;
-BEGIN
-    FOREACH v_tier IN ARRAY ARRAY['mainnet', 'testnet', 'common'] LOOP
-        EXECUTE replace($template$
-CREATE OR REPLACE FUNCTION api.get_all_latest_@tier@_metrics()
+CREATE OR REPLACE FUNCTION api.get_all_latest_common_metrics()
 RETURNS TABLE ("timestamp" timestamptz, table_name text, value text)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET extra_float_digits = 1
 SET jit = off
-AS $function$
+AS $$
     SELECT l.bucket, l.name, internal.decimal_text(l.value)
     FROM internal.latest_values(
-        'internal', ARRAY['@tier@'], internal.metric_names('internal', ARRAY['@tier@'])
+        'internal', ARRAY['common'], internal.metric_names('internal', ARRAY['common'])
     ) AS l
     ORDER BY l.name COLLATE "C"
-$function$;
+$$;
 
-COMMENT ON FUNCTION api.get_all_latest_@tier@_metrics() IS
-'Last value of every metric of schema @tier@, one row a metric, ordered by name.
+COMMENT ON FUNCTION api.get_all_latest_common_metrics() IS
+'Last value of every metric of schema common, one row a metric, ordered by name.
 
 table_name is the name of the metric in lower case. The value is the newest exact value of its
 newest minute if that has one, else the value of its newest sample (of several at one time, that of
 the newest series), as decimal text in the unit of the metric. timestamp is the start of that minute
 (of the day, where the minutes of a long silent metric are past their retention).
 
-Example: get_all_latest_@tier@_metrics()';
-        $template$, '@tier@', v_tier);
-    END LOOP;
-END
-$create$;
+Example: get_all_latest_common_metrics()';
 
 CREATE OR REPLACE FUNCTION api.get_all_latest_cumsum_metrics()
 RETURNS TABLE ("timestamp" timestamptz, table_name text, value text)

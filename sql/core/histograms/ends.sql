@@ -19,16 +19,6 @@ CREATE OR REPLACE FUNCTION internal.oldest_base(p_from timestamptz) RETURNS time
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT ((p_from AT TIME ZONE 'UTC') - internal.longest_step()) AT TIME ZONE 'UTC' $$;
 
--- Series of the current tenant, of whatever target; none is an empty array.
-CREATE OR REPLACE FUNCTION internal.series_of(p_metric_name text, p_schema text) RETURNS bigint[]
-LANGUAGE sql STABLE STRICT
-AS $$
-    SELECT coalesce(array_agg(s.series_id), '{}')
-    FROM internal.series AS s
-    WHERE s.tenant_id = internal.current_tenant_id()
-        AND s.name = lower(p_metric_name COLLATE "C") AND s.schema = p_schema
-$$;
-
 -- power() without its errors: too large is infinite, too small is 0.
 CREATE OR REPLACE FUNCTION internal.power_of_two(p_exponent float8) RETURNS float8
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

@@ -47,3 +47,6 @@ COMMENT ON FUNCTION api.rm_excluded_address(text) IS
 An address that is not there is no error.
 
 Example: rm_excluded_address(''manifest1exampleaddress'')';
+
+GRANT EXECUTE ON FUNCTION api.get_excluded_addresses() TO web_anon, writer;
+GRANT EXECUTE ON FUNCTION api.add_excluded_address(text), api.rm_excluded_address(text) TO writer;

@@ -206,3 +206,13 @@ however old it is: an exact number in the smallest unit of the token, null where
 Read it with a decoder that keeps all digits.
 
 Example: get_latest_mainnet_total_supply_value()';
+
+GRANT EXECUTE ON FUNCTION
+    api.get_latest_circulating_supply(text),
+    api.get_latest_burned_supply(text),
+    api.get_latest_fdv(text),
+    api.get_latest_market_cap(text),
+    api.get_all_latest_token_metrics(text),
+    api.get_latest_mainnet_circulating_supply_value(),
+    api.get_latest_mainnet_total_supply_value()
+TO web_anon, writer;

@@ -28,26 +28,6 @@ GRANT EXECUTE ON FUNCTION
     api.get_measures(text, timestamptz, timestamptz, jsonb, int, timestamptz, uuid),
     api.get_events(text, timestamptz, timestamptz, jsonb, int, timestamptz, uuid),
     api.get_measure_buckets(interval, text, timestamptz, timestamptz, jsonb, int),
-    api.get_latest_geo_coordinates(),
-    api.get_agg_circulating_supply(text, interval, timestamptz, timestamptz),
-    api.get_agg_burned_supply(text, interval, timestamptz, timestamptz),
-    api.get_agg_fdv(text, interval, timestamptz, timestamptz),
-    api.get_agg_market_cap(text, interval, timestamptz, timestamptz),
-    api.get_latest_circulating_supply(text),
-    api.get_latest_burned_supply(text),
-    api.get_latest_fdv(text),
-    api.get_latest_market_cap(text),
-    api.get_all_latest_token_metrics(text),
-    api.get_latest_mainnet_circulating_supply_value(),
-    api.get_latest_mainnet_total_supply_value(),
-    api.get_all_latest_mainnet_metrics(),
-    api.get_all_latest_testnet_metrics(),
     api.get_all_latest_common_metrics(),
-    api.get_all_latest_cumsum_metrics(),
-    api.get_excluded_addresses()
+    api.get_all_latest_cumsum_metrics()
 TO web_anon, writer;
-
-GRANT EXECUTE ON FUNCTION
-    api.add_excluded_address(text),
-    api.rm_excluded_address(text)
-TO writer;

@@ -1,4 +1,4 @@
--- Series by identity, and whose data a reader sees.
+-- Series by identity, by name, and how many there are.
 
 CREATE OR REPLACE FUNCTION internal.resolve_series(
     p_identity  bytea[],
@@ -70,16 +70,12 @@ $function$;
 COMMENT ON FUNCTION internal.count_series IS
     'How many series a tenant has, counted up to p_most';
 
-CREATE OR REPLACE FUNCTION internal.current_tenant_id()
-RETURNS int
-LANGUAGE sql
-STABLE
-AS $function$
-    SELECT coalesce(
-        internal.reader_tenant_id(),
-        nullif(current_setting('promgres.tenant_id', true), '')::int,
-        1
-    )
-$function$;
-COMMENT ON FUNCTION internal.current_tenant_id IS
-    'Whose data is read: what app.reader says of the login, else the setting promgres.tenant_id, else the tenant "default"';
+-- Series of the current tenant, of whatever target; none is an empty array.
+CREATE OR REPLACE FUNCTION internal.series_of(p_metric_name text, p_schema text) RETURNS bigint[]
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT coalesce(array_agg(s.series_id), '{}')
+    FROM internal.series AS s
+    WHERE s.tenant_id = internal.current_tenant_id()
+        AND s.name = lower(p_metric_name COLLATE "C") AND s.schema = p_schema
+$$;

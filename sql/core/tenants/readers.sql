@@ -109,11 +109,6 @@ COMMENT ON FUNCTION app.list_readers IS 'All readers, and the tenant that each o
 GRANT USAGE ON SCHEMA internal, cumsum, geo TO sql_reader;
 GRANT EXECUTE ON FUNCTION internal.current_tenant_id(), internal.reader_tenant_id() TO sql_reader;
 GRANT SELECT ON
-    internal.prometheus_remote_write, cumsum.prometheus_remote_write,
-    internal.prometheus_remote_write_tag,
     internal.rollup_1m, internal.rollup_1h, internal.rollup_1d,
-    cumsum.rollup_1m, cumsum.rollup_1h, cumsum.rollup_1d,
-    cumsum.all_metrics_minute, internal.cagg_calculated_metric,
-    internal.prometheus_mainnet_1m, internal.prometheus_testnet_1m, internal.prometheus_common_1m,
-    geo.latest_coords
+    cumsum.rollup_1m, cumsum.rollup_1h, cumsum.rollup_1d
 TO sql_reader;

@@ -149,3 +149,10 @@ Samples with p_from <= time < p_to count. Buckets of p_interval (see get_agg_met
 timestamp is the start of a bucket.
 
 Example: get_agg_market_cap(''mainnet'', ''1 day'', ''2026-01-01T00:00Z'', ''2026-02-01T00:00Z'')';
+
+GRANT EXECUTE ON FUNCTION
+    api.get_agg_circulating_supply(text, interval, timestamptz, timestamptz),
+    api.get_agg_burned_supply(text, interval, timestamptz, timestamptz),
+    api.get_agg_fdv(text, interval, timestamptz, timestamptz),
+    api.get_agg_market_cap(text, interval, timestamptz, timestamptz)
+TO web_anon, writer;

@@ -46,3 +46,17 @@ END
 $function$;
 COMMENT ON FUNCTION internal.may_see IS
     'Whether the session may see all of these metrics: asked by functions that views of readers call, and that a reader may so call as well';
+
+CREATE OR REPLACE FUNCTION internal.current_tenant_id()
+RETURNS int
+LANGUAGE sql
+STABLE
+AS $function$
+    SELECT coalesce(
+        internal.reader_tenant_id(),
+        nullif(current_setting('promgres.tenant_id', true), '')::int,
+        1
+    )
+$function$;
+COMMENT ON FUNCTION internal.current_tenant_id IS
+    'Whose data is read: what app.reader says of the login, else the setting promgres.tenant_id, else the tenant "default"';

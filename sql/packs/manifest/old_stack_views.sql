@@ -1,0 +1,71 @@
+-- Views with the names and columns of the Telegraf stack that this replaces, for SQL written
+-- against it. They show the tenant of the setting promgres.tenant_id, like the functions of api; to
+-- a reader (sql_reader) its own. The barrier keeps a reader's conditions from the rows of others;
+-- conditions on time and names still reach the tables, their operators are leakproof.
+
+CREATE OR REPLACE VIEW internal.prometheus_remote_write WITH (security_barrier) AS
+SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
+    coalesce(x.exact, x.value::text::numeric) AS value
+FROM internal.sample x
+JOIN internal.series s USING (series_id)
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW internal.prometheus_remote_write IS
+    'Samples of target internal as exact decimals, without NaN; tag_id is series_id';
+
+CREATE OR REPLACE VIEW cumsum.prometheus_remote_write WITH (security_barrier) AS
+SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
+    coalesce(x.exact, x.value::text::numeric) AS value
+FROM cumsum.sample x
+JOIN internal.series s USING (series_id)
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW cumsum.prometheus_remote_write IS
+    'Samples of target cumsum as exact decimals, without NaN; tag_id is series_id';
+
+CREATE OR REPLACE VIEW internal.prometheus_remote_write_tag WITH (security_barrier) AS
+SELECT series_id AS tag_id, labels
+FROM internal.series
+WHERE tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW internal.prometheus_remote_write_tag IS
+    'Labels of the series of all targets; tag_id is series_id';
+
+CREATE OR REPLACE VIEW cumsum.all_metrics_minute WITH (security_barrier) AS
+SELECT bucket, name, schema, sum AS sum_value
+FROM cumsum.rollup_1m
+WHERE tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW cumsum.all_metrics_minute IS 'Sum of each cumulative metric''s minute';
+
+CREATE OR REPLACE VIEW internal.cagg_calculated_metric WITH (security_barrier) AS
+SELECT bucket, name, schema, coalesce(exact_max, last::text::numeric) AS value
+FROM internal.rollup_1m
+WHERE tenant_id = (SELECT internal.current_tenant_id())
+    AND name IN (
+        'manifest_tokenomics_total_supply', 'manifest_tokenomics_excluded_supply',
+        'locked_tokens', 'locked_fees', 'total_mfx_burned', 'talib_mfx_power_conversion'
+    );
+COMMENT ON VIEW internal.cagg_calculated_metric IS
+    'Minutes of the six metrics that supply, FDV and market cap are calculated from';
+
+CREATE OR REPLACE VIEW internal.prometheus_mainnet_1m WITH (security_barrier) AS
+SELECT bucket, name, coalesce(exact_max, last::text::numeric) AS value
+FROM internal.rollup_1m
+WHERE tenant_id = (SELECT internal.current_tenant_id()) AND schema = 'mainnet';
+COMMENT ON VIEW internal.prometheus_mainnet_1m IS 'Minutes of every metric of schema mainnet';
+
+CREATE OR REPLACE VIEW internal.prometheus_testnet_1m WITH (security_barrier) AS
+SELECT bucket, name, coalesce(exact_max, last::text::numeric) AS value
+FROM internal.rollup_1m
+WHERE tenant_id = (SELECT internal.current_tenant_id()) AND schema = 'testnet';
+COMMENT ON VIEW internal.prometheus_testnet_1m IS 'Minutes of every metric of schema testnet';
+
+CREATE OR REPLACE VIEW internal.prometheus_common_1m WITH (security_barrier) AS
+SELECT bucket, name, coalesce(exact_max, last::text::numeric) AS value
+FROM internal.rollup_1m
+WHERE tenant_id = (SELECT internal.current_tenant_id()) AND schema = 'common';
+COMMENT ON VIEW internal.prometheus_common_1m IS 'Minutes of every metric of schema common';
+
+GRANT SELECT ON
+    internal.prometheus_remote_write, cumsum.prometheus_remote_write,
+    internal.prometheus_remote_write_tag,
+    cumsum.all_metrics_minute, internal.cagg_calculated_metric,
+    internal.prometheus_mainnet_1m, internal.prometheus_testnet_1m, internal.prometheus_common_1m
+TO sql_reader;

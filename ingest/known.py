@@ -19,7 +19,7 @@ from ingest.logs import get_logger
 log = get_logger("known")
 
 FILE = "known.json"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Known:
         place: where it was, without user and password.
         identity: tells it from another one at the same place; None where it does not say.
         engine: its engine's name.
+        packs: the packs that it has.
         schema: digest of the SQL files that it was migrated to.
         horizons: by store, what is kept of it: see `storage.engine.Horizons`.
         directory: tenants and keys: the document of `internal.key_directory()`.
@@ -38,6 +39,7 @@ class Known:
     place: str
     identity: str | None
     engine: str
+    packs: tuple[str, ...]
     schema: str
     horizons: Mapping[str, tuple[int | None, int]]
     directory: str
@@ -56,7 +58,8 @@ def recall(folder: Path) -> Known | None:
         if (written_as, checksum) != (FORMAT, _checksum(found)):
             return None
         horizons = {store: (kept[0], kept[1]) for store, kept in found.pop("horizons").items()}
-        return Known(**found, horizons=horizons)
+        packs = tuple(found.pop("packs"))
+        return Known(**found, horizons=horizons, packs=packs)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
 

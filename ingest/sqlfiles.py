@@ -24,12 +24,26 @@ def sql_root() -> Path:
 
 @cache
 def read_sql(path: str) -> str:
-    """A file of SQL below `sql_root`, such as `spool/spool.sql`; read once."""
-    return (sql_root() / path).read_text(encoding="utf-8")
+    """A file below `sql_root`, such as `spool/spool.sql`; read once.
+
+    Raises:
+        MigrationError: the installation is broken.
+    """
+    try:
+        return (sql_root() / path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise MigrationError(f"this installation lacks sql/{path}: {error.strerror}") from None
+
+
+@cache
+def pack_names() -> frozenset[str]:
+    """The packs that there are: the folders of `sql/packs/`."""
+    return frozenset(each.name for each in (sql_root() / "packs").iterdir() if each.is_dir())
 
 
 def read_ahead() -> None:
     """Read all files but those of migrations, for a process that soon may not reach them."""
     for folder in (each for each in sql_root().iterdir() if each.is_dir()):
-        for file in folder.glob("*.sql"):
+        for file in (*folder.glob("*.sql"), *folder.glob("*/routes.toml")):
             read_sql(file.relative_to(sql_root()).as_posix())
+    pack_names()

@@ -2,6 +2,7 @@
 
 from ingest.config.load import load_settings
 from ingest.config.settings import (
+    DEFAULT_PACKS,
     ApiSettings,
     AuthSettings,
     DatabaseSettings,
@@ -15,6 +16,7 @@ from ingest.config.settings import (
 )
 
 __all__ = [
+    "DEFAULT_PACKS",
     "ApiSettings",
     "AuthSettings",
     "DatabaseSettings",

@@ -23,9 +23,13 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest.logs import LogFormat
+from ingest.sqlfiles import pack_names
 from ingest.stores import RETAINED
 
 MIB = 1024 * 1024
+
+DEFAULT_PACKS = ("manifest",)
+"""Packs of a new database where the settings name none."""
 
 
 def default_data_dir() -> Path:
@@ -291,6 +295,12 @@ def _from_environment(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _check_packs(packs: list[str]) -> list[str]:
+    if unknown := sorted(set(packs) - pack_names()):
+        raise ValueError(f"there is no pack {unknown[0]!r}, only {', '.join(sorted(pack_names()))}")
+    return packs
+
+
 class AuthSettings(Section):
     """`[auth]`: who may come in, on both sides."""
 
@@ -417,6 +427,17 @@ class Settings(BaseSettings):
     engine: Literal["auto", "timescaledb", "postgres"] = Field(
         "auto", description="decided at the first migration, recorded, never changed after"
     )
+    packs: Annotated[
+        list[str] | None,
+        NoDecode,
+        AfterValidator(lambda packs: packs and _check_packs(packs)),
+        BeforeValidator(_from_environment),
+    ] = Field(
+        None,
+        description="packs of functions, views, routes and value labels that `promgres migrate`"
+        " switches on, all others off, and records; unset: as recorded, at first `manifest`;"
+        " in the environment with commas, none is `[]`",
+    )
     jwt_secret: SecretStr | None = Field(
         None, description="HS256 secret, 32 bytes or more; unset: tokens are refused"
     )
@@ -424,8 +445,8 @@ class Settings(BaseSettings):
         "info", description="least level that is logged"
     )
     log_format: LogFormat = Field("auto", description="text on a terminal, else JSON")
-    builtin_routes: bool = Field(True, description="the built-in rules come after `[[route]]`")
-    builtin_value_labels: bool = Field(True, description="the built-in `[[value_label]]` entries")
+    builtin_routes: bool = Field(True, description="the rules of packs come after `[[route]]`")
+    builtin_value_labels: bool = Field(True, description="the `[[value_label]]` entries of packs")
     database: DatabaseSettings = DatabaseSettings()
     receiver: ReceiverSettings = ReceiverSettings()
     limits: LimitSettings = LimitSettings()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiohttp import web
 
@@ -115,7 +115,7 @@ class Daemon:
             self._pool = pool
             await self._tenants.open()
             await self._tenancy.start(memory.known.directory if memory.known else None)
-            await self._assemble(engine)
+            await self._assemble(engine, memory.packs)
             self._background.append(asyncio.create_task(self._remember(memory, engine)))
             self.address = await self._server.start(
                 self.address or settings.listen, waiting.release() if waiting else ()
@@ -139,7 +139,7 @@ class Daemon:
 
         await repeat("known", REMEMBER_EVERY_SECONDS, note)
 
-    async def _assemble(self, engine: Engine) -> None:
+    async def _assemble(self, engine: Engine, packs: Collection[str]) -> None:
         settings = self._settings
         database = Database(self._pool, settings.database.command_timeout_seconds)
         directory = self._tenancy.directory
@@ -162,7 +162,7 @@ class Daemon:
             self._spool,
             settings.spool.after,
         )
-        router, clock = Router(settings), DatabaseClock(self._pool)
+        router, clock = Router(settings, packs), DatabaseClock(self._pool)
         limits = _limits(settings, engine, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
         replayer = Decoder(router, self._cache, _limits(settings, engine, lambda: 0))

@@ -16,6 +16,7 @@ from ingest.storage.engine import (
     load_engine,
     recalled_engine,
 )
+from ingest.storage.packs import check_packs, named, recorded_packs
 from ingest.storage.pool import AnyConnection, Pool, create_pool, lazy_pool
 from ingest.storage.timeline import Timeline
 from ingest.storage.urls import place_of
@@ -30,6 +31,7 @@ class Memory:
     Attributes:
         known: what an earlier process knew, if that still holds: of the same place, and for the
             schema of this version. Without a spool there is no use for it.
+        packs: of the database, once it is met.
     """
 
     def __init__(self, settings: Settings, url: str, series: SeriesCache) -> None:
@@ -41,8 +43,9 @@ class Memory:
         self._identity: str | None = None
         self._is_met = False
         self._noted: Known | None = None
+        self.packs: tuple[str, ...] = ()
         self.known = recall(self._folder) if settings.spool.max_bytes else None
-        if self.known and not is_of(self.known, url):
+        if self.known and not is_of(self.known, url, settings.packs):
             self.known = None
 
     async def meet(self) -> tuple[Pool, Engine]:
@@ -55,11 +58,14 @@ class Memory:
         how = (self._url, self._settings.database, "promgres ingest", self._greet)
         if self.known is not None:
             self._engine = recalled_engine(self.known.engine, self.known.horizons, self._settings)
+            self.packs = self.known.packs
             return await lazy_pool(*how), self._engine
         pool = await create_pool(*how)
         try:
             async with pool.acquire() as connection:
                 engine = await load_engine(connection, self._settings)
+                self.packs = await recorded_packs(connection)
+                check_packs(self.packs, self._settings.packs)
                 self._identity = await identity_of(connection)
         except BaseException:
             pool.terminate()
@@ -73,7 +79,7 @@ class Memory:
             return
         schema = schema_digest(engine.name)
         place, kept = place_of(self._url), engine.horizons.kept
-        known = Known(place, self._identity, engine.name, schema, kept, directory)
+        known = Known(place, self._identity, engine.name, self.packs, schema, kept, directory)
         if known != self._noted and remember(self._folder, known):
             self._noted = known
 
@@ -87,6 +93,11 @@ class Memory:
             forget(self._folder)
             log.critical("the database has another engine than before", engine=name)
             tasks.end_process("engine")  # the next one begins without what this one believed
+        packs = await recorded_packs(connection)
+        if set(packs) != set(self.packs):
+            forget(self._folder)
+            log.critical("the database has other packs than before", packs=named(packs))
+            tasks.end_process("packs")
         self._identity = await identity_of(connection)
         if self._identity != self.known.identity:
             log.warning("this is another database than before: what was known of it is forgotten")

@@ -42,9 +42,11 @@ from ingest.doctor.server import (
     ENGINE,
     MIGRATIONS,
     OBJECTS,
+    PACKS,
     check_engine,
     check_migrations,
     check_objects,
+    check_recorded_packs,
     check_server,
     not_migrated,
 )
@@ -73,6 +75,7 @@ Check = Callable[[Case], Awaitable[list[Finding]]]
 
 FOUNDATIONS: dict[str, Check] = {
     ENGINE: check_engine,
+    PACKS: check_recorded_packs,
     MIGRATIONS: check_migrations,
     OBJECTS: check_objects,
     ROLES: check_roles,

@@ -10,8 +10,10 @@ from ingest.doctor.prescription import identifier
 from ingest.errors import DatabaseUnreachable, MigrationError
 from ingest.migrate import status
 from ingest.storage.inspection import Row
+from ingest.storage.packs import check_packs, named
 
-DATABASE, ENGINE, MIGRATIONS, OBJECTS = "database", "engine", "migrations", "objects"
+DATABASE, ENGINE, PACKS = "database", "engine", "packs"
+MIGRATIONS, OBJECTS = "migrations", "objects"
 MOST_NAMED = 5
 
 OLDEST_POSTGRES = 15
@@ -63,6 +65,17 @@ async def check_engine(case: Case) -> list[Finding]:
         *check_version(case, found["extension"], version),
         *check_postgres_version(server["version_number"]),
     ]
+
+
+async def check_recorded_packs(case: Case) -> list[Finding]:
+    """The recorded packs against the settings."""
+    recorded = (await case.row("packs"))["packs"]
+    try:
+        check_packs(recorded, case.settings.packs)
+    except MigrationError as error:
+        what, _, todo = str(error).partition(": ")
+        return [problem(PACKS, what, todo)]
+    return ok(PACKS, named(recorded))
 
 
 def _extension_obstacle(case: Case, found: Row) -> Finding | None:

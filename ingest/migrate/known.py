@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 from ingest.known import Known
@@ -9,9 +10,14 @@ from ingest.migrate.plan import plan_digest
 from ingest.storage.urls import place_of
 
 
-def is_of(known: Known, url: str) -> bool:
-    """Whether it is of the database at a URL, with the schema of this version."""
-    return known.place == place_of(url) and known.schema == schema_digest(known.engine)
+def is_of(known: Known, url: str, packs: Collection[str] | None) -> bool:
+    """Whether it is of the database at a URL, with the schema of this version, and with the packs
+    that the settings name (None: any)."""
+    return (
+        known.place == place_of(url)
+        and known.schema == schema_digest(known.engine)
+        and (packs is None or set(packs) == set(known.packs))
+    )
 
 
 @cache

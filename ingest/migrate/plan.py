@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from ingest.errors import MigrationError
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import pack_names, sql_root
 
 EngineName = Literal["timescaledb", "postgres"]
 
@@ -40,7 +41,7 @@ class SqlFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """All files for one engine.
+    """All files for one engine, and for some packs.
 
     Attributes:
         migrations: run once each, in this order, for ever unchanged.
@@ -51,14 +52,14 @@ class Plan:
     repeatables: tuple[SqlFile, ...]
 
 
-def read_plan(engine: EngineName) -> Plan:
-    """What `sql/order.toml` lists for everybody, for this engine, and for packs.
+def read_plan(engine: EngineName, packs: Collection[str]) -> Plan:
+    """What `sql/order.toml` lists for everybody, for this engine, and for these packs.
 
     Raises:
         MigrationError: the installation is broken.
     """
     order = tomllib.loads(_text("order.toml"))
-    ours = ("core/", f"engines/{engine}/", "packs/")
+    ours = ("core/", f"engines/{engine}/", *(f"packs/{pack}/" for pack in packs))
     migrations, repeatables = (
         tuple(_read(path) for path in order[kind] if path.startswith(ours))
         for kind in ("migrations", "repeatable")
@@ -67,8 +68,8 @@ def read_plan(engine: EngineName) -> Plan:
 
 
 def plan_digest(engine: EngineName) -> str:
-    """Tells this version's files from another version's."""
-    plan = read_plan(engine)
+    """Tells this version's files from another version's, whichever packs are on."""
+    plan = read_plan(engine, pack_names())
     sums = [f"{file.name} {file.checksum}" for file in (*plan.migrations, *plan.repeatables)]
     return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 

@@ -21,6 +21,7 @@ from ingest.migrate.lock import locked
 from ingest.migrate.place import check_place
 from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
 from ingest.migrate.roles import retry_role_races, set_password
+from ingest.storage.packs import record_packs, recorded_packs
 from ingest.storage.pgerrors import operator_error
 from ingest.storage.pool import AnyConnection, Pool, create_pool
 from ingest.stores import RETAINED
@@ -80,9 +81,8 @@ async def _migrate(
 ) -> MigrationReport:
     engine = await retry_role_races(lambda: _bootstrap(connection, chosen, settings.engine))
     await _check_owner(connection, engine)
-    plan = read_plan(engine)
-    applied = await _apply_migrations(connection, plan)
-    applied += await _apply_repeatables(connection, plan, repair)
+    applied = await _apply_migrations(connection, read_plan(engine, ()))
+    applied += await _apply_repeatables(connection, engine, settings.packs, repair)
     await _apply_policies(connection, settings)
     for login, secret in (
         ("promgres_api", settings.api_password),
@@ -106,7 +106,7 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
         engine = await recorded_engine(connection)
         if engine is None:
             return MigrationStatus(None)
-        plan = read_plan(engine)
+        plan = read_plan(engine, await recorded_packs(connection))
         record = await _read_record(connection)
         _check_record(plan, record)
         files = [*plan.migrations, *plan.repeatables]
@@ -184,13 +184,19 @@ async def _apply_migrations(connection: AnyConnection, plan: Plan) -> list[str]:
     return applied
 
 
-async def _apply_repeatables(connection: AnyConnection, plan: Plan, everything: bool) -> list[str]:
+async def _apply_repeatables(
+    connection: AnyConnection, engine: EngineName, packs: Sequence[str] | None, everything: bool
+) -> list[str]:
     """Apply the first one that changed and all after it, at once: later ones may stand on it. All
     of them, where something is gone that they made. What no file makes any more is dropped, and a
-    file that is no more is forgotten."""
+    file that is no more is forgotten: so does a pack go that is not among `packs` (None: those that
+    are recorded)."""
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
         record = await _read_record(connection)
+        before = await recorded_packs(connection)
+        packs = before if packs is None else packs
+        plan = read_plan(engine, packs)
         _check_record(plan, record)
         changed = [record.get(file.name) != file.checksum for file in plan.repeatables]
         first = (
@@ -212,7 +218,24 @@ async def _apply_repeatables(connection: AnyConnection, plan: Plan, everything: 
             " WHERE file <> ALL ($1) AND file NOT LIKE '%/migrations/%'",
             [file.name for file in plan.repeatables],
         )
+        await record_packs(connection, packs)
+        if any("/migrations/" not in name for name in record):  # else nothing was ever routed
+            _tell_of_packs(before, packs)
         return [file.name for file in files]
+
+
+def _tell_of_packs(before: Sequence[str], packs: Sequence[str]) -> None:
+    """What follows from another choice of packs, beside what it makes and drops."""
+    routed = (
+        "restart the write sides: from then on, new samples of metrics that it routes start new"
+        " series"
+    )
+    for pack in sorted(set(before) - set(packs)):
+        _log.warning(
+            f"pack {pack} is off: its functions and views are gone, all data stays; {routed}"
+        )
+    for pack in sorted(set(packs) - set(before)):
+        _log.warning(f"pack {pack} is on; {routed}")
 
 
 async def _drop_all_but_recorded(

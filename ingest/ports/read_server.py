@@ -27,6 +27,7 @@ from ingest.rpc.handler import Rpc
 from ingest.rpc.lanes import UnderWay, all_connections
 from ingest.rpc.schema_cache import Directory
 from ingest.rpc.tokens import Tokens
+from ingest.storage.packs import check_packs
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 
@@ -81,7 +82,8 @@ class ReadServer:
         """Listen, then connect. Whether the database is migrated does not matter yet.
 
         Raises:
-            OperatorError: no database, or the address is taken or not ours.
+            OperatorError: no database, one with other packs than the settings name, or the address
+                is taken or not ours.
         """
         await self._database.open()
         await self._tenants.open()
@@ -89,6 +91,10 @@ class ReadServer:
         self.address = await self._http.start(self._settings.api_listen)
         REGISTRY.register(self._collector)
         await self._database.wait()
+        if self._settings.packs is not None:  # else whatever it has will do
+            packs = await self._database.packs()
+            if packs is not None:
+                check_packs(packs, self._settings.packs)
         await self._tenancy.start()
 
     async def stop(self, drain_seconds: float = DRAIN_SECONDS) -> None:

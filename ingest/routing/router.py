@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from ingest.config import RouteRule, Settings
-from ingest.routing.rules import BUILTIN_ROUTES, BUILTIN_VALUE_LABELS, DEFAULT_ROUTE
+from ingest.config import DEFAULT_PACKS, RouteRule, Settings
+from ingest.routing.packs import DEFAULT_ROUTE, pack_routes
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,100}(\.[0-9]{1,100})?")
 _UPPER_TO_LOWER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -39,25 +39,31 @@ class Router:
     """Decides target and schema of a series, and knows the value labels.
 
     Args:
-        settings: `route` and `value_label` come first, then the built-in ones unless
+        settings: `route` and `value_label` come first, then those of packs unless
             `builtin_routes` or `builtin_value_labels` is false. Of several value labels of one
             metric the first counts.
+        packs: of the database; None where none is asked: those of the settings, else of a new one.
 
     Attributes:
         asked_labels: names of the labels that some rule looks at.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, packs: Collection[str] | None = None) -> None:
+        if packs is None:
+            packs = DEFAULT_PACKS if settings.packs is None else settings.packs
+        built_in = [pack_routes(pack) for pack in sorted(packs)]
         named = [(f"route[{index}]", rule) for index, rule in enumerate(settings.route)]
         if settings.builtin_routes:
-            named += [(f"built-in {name}", rule) for name, rule in BUILTIN_ROUTES.items()]
+            named += [
+                (f"built-in {name}", rule) for each in built_in for name, rule in each.rules.items()
+            ]
         self._rules = [_Rule(name, rule) for name, rule in named]
         self._otherwise = _Rule("no rule", DEFAULT_ROUTE).decision
         asked = {label for rule in self._rules for label in rule.asked_labels}
         self.asked_labels = tuple(sorted(asked))
         entries = list(settings.value_label)
         if settings.builtin_value_labels:
-            entries += BUILTIN_VALUE_LABELS
+            entries += [entry for each in built_in for entry in each.value_labels]
         self._value_labels: dict[str, str] = {}
         for entry in entries:
             self._value_labels.setdefault(lower_name(entry.name), entry.label)

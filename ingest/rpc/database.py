@@ -230,6 +230,19 @@ class ReadDatabase:
             document: str = await connection.fetchval("SELECT internal.api_catalogue()::text")
         return document
 
+    async def packs(self) -> list[str] | None:
+        """Packs that `promgres migrate` has switched on; None while it was not there."""
+        try:
+            async with self._reading() as connection:
+                packs: list[str] = await connection.fetchval("SELECT internal.recorded_packs()")
+        except (
+            asyncpg.UndefinedFunctionError,
+            asyncpg.InvalidSchemaNameError,
+            asyncpg.InsufficientPrivilegeError,
+        ):
+            return None
+        return packs
+
     async def tenant_id(self, name: str) -> int | None:
         """The id of a tenant, None if there is none of that name."""
         async with self._reading() as connection:

@@ -127,7 +127,7 @@ async def _run(
         return _database_url(settings, database)
 
     try:
-        if known is not None and settings.spool.max_bytes and is_of(known, url):
+        if known is not None and settings.spool.max_bytes and is_of(known, url, settings.packs):
             # The write side spools meanwhile: it knows this database, and the schema is this one.
             write = sides()[WRITE_SIDE]
             await _together(have_database(), keeper.start({WRITE_SIDE: write}, stage=1))

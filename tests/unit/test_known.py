@@ -15,6 +15,7 @@ KNOWN = Known(
     "db:5432 /metrics",
     "7300000000000000000 16384",
     "postgres",
+    ("manifest",),
     "0123abcd",
     {"internal": (365, 0), "cumsum": (None, 86_400_000)},
     '{"version": 3, "tenants": [], "keys": []}',

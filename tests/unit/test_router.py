@@ -48,6 +48,7 @@ def test_own_rules_come_first_and_the_first_match_wins() -> None:
 
 def test_built_in_rules_can_be_left_out() -> None:
     assert decide(router(builtin_routes=False), "web_requests")[0] == "no rule"
+    assert decide(router(packs=[]), "web_requests")[0] == "no rule"
 
 
 def test_regular_expressions_match_whole_texts() -> None:
@@ -88,6 +89,8 @@ def test_value_labels() -> None:
     own = {"name": "Locked_Tokens", "label": "exact"}
     assert router(value_label=[own]).value_label("locked_tokens") == "exact"
     assert router(builtin_value_labels=False).value_label("locked_tokens") is None
+    assert router(packs=[]).value_label("locked_tokens") is None
+    assert router(packs=["manifest"]).value_label("locked_tokens") == "amount"
 
 
 def test_only_ascii_letters_are_lowered() -> None:

@@ -21,7 +21,7 @@ COMMENT ON FUNCTION api.get_agg_metric(text, text, interval, timestamptz, timest
 The value is the largest exact value if the bucket has one, else the largest value, as decimal text
 in the unit of the metric; infinities are "Infinity" and "-Infinity", NaN and stale markers do not
 count. Metrics of target "internal"; p_metric_name in any case, p_schema is the schema that routing
-gave them, such as mainnet, testnet or common. Measures that applications pushed under this name count
+gave them, "common" unless a rule says otherwise. Measures that applications pushed under this name count
 like samples.
 
 Samples with p_from <= time < p_to count. p_interval is any positive interval, of months and years

@@ -1,0 +1,2 @@
+-- The packs that are on.
+SELECT internal.recorded_packs() AS packs

@@ -1,6 +1,7 @@
 """`make bench`: every benchmark, as a table and as bench.json.
 
-`python -m tests.bench decode ingest` runs only these.
+`python -m tests.bench decode ingest` runs only these; `python -m tests.bench walk` says how many
+functions and files a request goes through, which is no figure of speed and not among them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Most tests wait for processes and databases of their own.
-TEST_WORKERS ?= 2
+# A test waits for processes and databases of its own half of the time: one worker more than there
+# are processors. The last files are the smallest, so that no worker ends long after the others.
+TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+SPREAD := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-deps faults attacks fuzz coverage check verify bench format docs \
@@ -39,7 +41,7 @@ NEEDS = @$(BIN)/python -m tests.support.install --look || $(MAKE) --no-print-dir
 
 test: $(VENV)/.installed-test ## every test; `test-deps` before, where something is missing
 	$(NEEDS)
-	@$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
+	@$(BIN)/python -m pytest $(SPREAD)
 
 test-fast: $(VENV)/.installed-test ## the tests that need no database: a minute
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
@@ -64,7 +66,7 @@ fuzz: $(VENV)/.installed-test ## a million mutated write requests (FUZZ_BODIES, 
 
 coverage: $(VENV)/.installed-test ## which lines `make test-fast` and the engines' tests run
 	$(NEEDS)
-	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=loadfile \
+	@$(BIN)/python -m pytest --quiet $(SPREAD) \
 	  --cov=ingest --cov=promgres_client --cov-report=term:skip-covered \
 	  tests/unit tests/client tests/property tests/engines
 

@@ -1,36 +1,44 @@
 """`promgres route`, as it is typed."""
 
+import io
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cramjam import snappy, zstd
 
 from ingest.cli.labeltext import parse_labels
+from ingest.cli.main import main
 from ingest.errors import OperatorError
 from tests.support.series_bytes import label, labels, sample, write_request
 
 NOW = 1_760_000_000_000
 
 
-def promgres(tmp_path: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", "from ingest.cli.main import main; main()", *arguments],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "", "HOME": str(tmp_path)},
-        input=stdin,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+Route = Callable[..., tuple[int, str, str]]
 
 
-def test_one_series(tmp_path: Path) -> None:
+@pytest.fixture
+def route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Route:
+    """`promgres route`, called in a directory of the test's own: status, output, complaint."""
+
+    def call(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["promgres", "route", *arguments])
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capfd.readouterr()  # type: ignore[return-value]
+
+    return call
+
+
+def test_one_series(route: Route) -> None:
     text = '{__name__="locked_tokens",amount="15",manifest_tier="mainnet"}'
-    status, out, _ = promgres(tmp_path, "route", "--labels", text)
+    status, out, _ = route("--labels", text)
     assert status == 0
     assert out.splitlines() == [
         "rule              target    schema   value label  series",
@@ -38,10 +46,10 @@ def test_one_series(tmp_path: Path) -> None:
     ]
 
 
-def test_own_rules_of_the_file_count(tmp_path: Path) -> None:
+def test_own_rules_of_the_file_count(tmp_path: Path, route: Route) -> None:
     rule = '[[route]]\nmatch = { name = "up" }\ndrop = true\n'
     (tmp_path / "promgres.toml").write_text(rule)
-    status, out, _ = promgres(tmp_path, "route", "--labels", "up")
+    status, out, _ = route("--labels", "up")
     assert status == 0
     assert out.splitlines()[1].split() == ["route[0]", "dropped", "-", "-", "up"]
 
@@ -60,9 +68,9 @@ BODY = write_request(
     [BODY, bytes(snappy.compress_raw(BODY)), bytes(zstd.compress(BODY))],
     ids=["plain", "snappy", "zstd"],
 )
-def test_a_recorded_body(tmp_path: Path, body: bytes) -> None:
+def test_a_recorded_body(tmp_path: Path, route: Route, body: bytes) -> None:
     (tmp_path / "body").write_bytes(body)
-    status, out, _ = promgres(tmp_path, "route", "--body", "body")
+    status, out, _ = route("--body", "body")
     assert status == 0
     assert [re.split(r"  +", line) for line in out.splitlines()[1:]] == [
         ["2", "no rule", "internal", "common", "-", 'up{job="node"}'],
@@ -70,7 +78,7 @@ def test_a_recorded_body(tmp_path: Path, body: bytes) -> None:
          'locked_fees{amount="1e5"}'],
         ["1", "refused", "-", "-", "-", '{job="x"}: label __name__ is missing'],
     ]  # fmt: skip
-    assert promgres(tmp_path, "route", "--body", "-", stdin=body)[1] == out
+    assert route("--body", "-", stdin=body)[1] == out
 
 
 @pytest.mark.parametrize(
@@ -85,9 +93,11 @@ def test_a_recorded_body(tmp_path: Path, body: bytes) -> None:
         (("--body", "garbage"), "garbage: the body is no snappy block"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], reason: str) -> None:
+def test_bad_input_is_one_line(
+    tmp_path: Path, route: Route, arguments: tuple[str, ...], reason: str
+) -> None:
     (tmp_path / "garbage").write_bytes(b"\xff" * 20)
-    status, out, err = promgres(tmp_path, "route", *arguments)
+    status, out, err = route(*arguments)
     assert (status, out) == (2, "")
     assert err.startswith("promgres: ")
     assert reason in err

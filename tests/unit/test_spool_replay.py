@@ -136,7 +136,7 @@ def test_a_database_that_is_away_sets_nothing_aside(outage: Outage) -> None:
     """Connections break because the server is killed, whatever is asked of it."""
     outage.spool(3)
     outage.database.mood = Fault.CUT
-    outage.loop.advance(3600)
+    outage.loop.advance(900)
     assert outage.disk.standing().requests == 3
     outage.database.mood = Fault.NONE
     outage.loop.advance(60)
@@ -169,7 +169,7 @@ def test_while_the_database_takes_nobody_s_nothing_is_set_aside(outage: Outage) 
     outage.spool(3)
     outage.database.breaks_at = ("__name__", "m")
     outage.database.mood = Fault.NONE
-    outage.loop.advance(3600)
+    outage.loop.advance(900)
     assert outage.disk.standing().requests == 3
     outage.database.breaks_at = None
     outage.loop.advance(60)

@@ -241,7 +241,7 @@ def _empty_pglite(pglite_logs: Path) -> Path:
 @pytest.fixture(scope="session")
 def _migrated_pglite(pglite_logs: Path, _empty_pglite: Path) -> Path:
     server = PgliteServer(pglite_logs).open(_empty_pglite)
-    _migrate(Database(server.url, "timescaledb"))
+    _migrate(_pglite(server))
     dump = server.dump(pglite_logs / "migrated.tar")
     server.stop()
     return dump
@@ -280,10 +280,14 @@ def _timescaledb(request: pytest.FixtureRequest, *, migrated: bool) -> Iterator[
     yield from _serve(supply, request.getfixturevalue("server_logs"))
 
 
+def _pglite(server: PgliteServer) -> Database:
+    return Database(server.url, "timescaledb", one_session=True)
+
+
 def _serve(supply: PgliteSupply, logs: ServerLogs) -> Iterator[Database]:
     with supply.lend() as server:
         logs.watch("PGlite", server.log)
-        yield Database(server.url, "timescaledb")
+        yield _pglite(server)
 
 
 @pytest.fixture

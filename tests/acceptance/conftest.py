@@ -36,7 +36,7 @@ def shared_db(request: pytest.FixtureRequest) -> Iterator[Database]:
     if request.param == "timescaledb":
         supply: PgliteSupply = request.getfixturevalue("_migrated_pglites")
         with supply.lend() as server:
-            yield Database(server.url, "timescaledb")
+            yield Database(server.url, "timescaledb", one_session=True)
     else:
         yield from _shared(
             request.getfixturevalue("cluster"), request.getfixturevalue("_postgres_template")

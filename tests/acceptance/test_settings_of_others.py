@@ -172,20 +172,20 @@ async def set_for(
     """The database has these settings, as every session finds them that begins meanwhile. PGlite
     has one session for ever: there, what is yielded sets them in it before each request."""
     name = database.url.partition("?")[0].rpartition("/")[2]
-    scope = "SET" if database.engine == "timescaledb" else f"ALTER DATABASE {name} SET"
+    scope = "SET" if database.one_session else f"ALTER DATABASE {name} SET"
     statements = "SELECT 1; " + "; ".join(
         f"{scope} {key} = '{value}'" for key, value in settings.items()
     )
 
     async def again() -> None:
-        if database.engine == "timescaledb":
+        if database.one_session:
             await admin.execute(statements)
 
     async with connect(database) as admin:
         await admin.execute(statements)
         yield again
         await admin.execute(
-            "RESET ALL" if database.engine == "timescaledb" else f"ALTER DATABASE {name} RESET ALL"
+            "RESET ALL" if database.one_session else f"ALTER DATABASE {name} RESET ALL"
         )
 
 

@@ -73,7 +73,7 @@ def _timescaledb() -> Iterator[Database | None]:
     with tempfile.TemporaryDirectory() as logs:
         server = PgliteServer(Path(logs)).open()
         try:
-            yield Database(server.url, "timescaledb")
+            yield Database(server.url, "timescaledb", one_session=True)
         finally:
             server.stop()
 

@@ -247,10 +247,10 @@ async def test_each_test_has_a_database_of_its_own(database: Database, attempt: 
 
 async def test_a_dump_holds_what_was_written(pglite_logs: Path, tmp_path: Path) -> None:
     server = PgliteServer(pglite_logs).open()
-    async with connect(Database(server.url, "timescaledb")) as connection:
+    async with connect(_database(server)) as connection:
         await connection.execute("CREATE TABLE t AS SELECT 42 AS n")
     dump = server.dump(tmp_path / "data.tar")
-    async with connect(Database(server.open(dump).url, "timescaledb")) as connection:
+    async with connect(_database(server.open(dump))) as connection:
         assert await connection.fetchval("SELECT n FROM t") == 42
     server.stop()
 
@@ -260,7 +260,7 @@ async def test_the_next_database_ends_all_connections(pglite_logs: Path) -> None
     old_url = server.url
     connection = await asyncpg.connect(old_url, statement_cache_size=0)
     await connection.execute("BEGIN; CREATE TABLE t ()")
-    async with connect(Database(server.open().url, "timescaledb")) as other:
+    async with connect(_database(server.open())) as other:
         assert await other.fetchval("SELECT to_regclass('t')") is None
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
         await connection.fetchval("SELECT 1")
@@ -286,3 +286,7 @@ async def _open(database: Database) -> tuple[asyncio.StreamReader, asyncio.Strea
 def _startup_message() -> bytes:
     body = struct.pack("!i", 196608) + b"user\0postgres\0database\0template1\0\0"
     return struct.pack("!i", len(body) + 4) + body
+
+
+def _database(server: PgliteServer) -> Database:
+    return Database(server.url, "timescaledb", one_session=True)

@@ -47,7 +47,7 @@ async def test_the_day_of_a_change_has_24_hours(
     engine_db: Database, zone: str, place: str, day: datetime
 ) -> None:
     """Live and stored; the last hour is of this day, and the next hour is not."""
-    if engine_db.engine == "timescaledb" and place != "session":
+    if engine_db.one_session and place != "session":
         pytest.skip("PGlite has one session for all: there is only that one's setting")
     samples = [(day + 5 * HOUR, 1.0), (day + 23.5 * HOUR, 10.0), (day + DAY + HOUR / 6, 100.0)]
     async with in_zone(engine_db, zone, place) as database, connect(database) as connection:
@@ -67,7 +67,7 @@ async def test_no_hour_counts_twice_beside_whole_days(
     engine_db: Database, zone: str, place: str, day: datetime
 ) -> None:
     """What a question reads in whole days, and in hours before and after them."""
-    if engine_db.engine == "timescaledb" and place != "session":
+    if engine_db.one_session and place != "session":
         pytest.skip("PGlite has one session for all: there is only that one's setting")
     async with in_zone(engine_db, zone, place) as database, connect(database) as connection:
         api = Api(database, connection)

@@ -67,7 +67,7 @@ def test_names_of_users_meet_none_of_ours(engine_db: Database) -> None:
         connection = runner.run(admin.__aenter__())
 
         @settings(
-            max_examples=15 if engine_db.engine == "timescaledb" else 60,
+            max_examples=15 if engine_db.one_session else 60,
             suppress_health_check=list(HealthCheck),
         )
         @given(functions())

@@ -64,7 +64,7 @@ _names = count()
 @pytest.mark.parametrize("backfilled", [False, True], ids=["minutes", "hours"])
 def test_rollups_are_what_the_samples_add_up_to(engine_db: Database, backfilled: bool) -> None:
     @settings(
-        max_examples=8 if engine_db.engine == "timescaledb" else 25,
+        max_examples=8 if engine_db.one_session else 25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -22,17 +22,19 @@ class Database:
 
     Attributes:
         url: for asyncpg, psql, and `PROMGRES_DATABASE_URL`.
-        engine: what is under it. `timescaledb` is PGlite: one backend for all connections, every
-            session a superuser, no statement cache (DESIGN: "TimescaleDB in tests").
+        engine: what is under it.
+        one_session: PGlite has one backend for all connections: they share its session, which is
+            a superuser's, whoever logs in, and asyncpg may cache no statements.
     """
 
     url: str
     engine: Literal["postgres", "timescaledb"]
+    one_session: bool = False
 
     @property
     def statement_cache_size(self) -> int:
         """What asyncpg may cache here."""
-        return 0 if self.engine == "timescaledb" else 100
+        return 0 if self.one_session else 100
 
     @property
     def api_url(self) -> str:

@@ -118,7 +118,7 @@ def api_settings(database: Database, **changes: Any) -> Settings:
 
 def login_url(database: Database) -> str:
     """The URL of the login `promgres_api`; on PGlite every session is the superuser."""
-    if database.engine == "timescaledb":
+    if database.one_session:
         return database.url
     return database.url.replace("//postgres@", "//promgres_api@")
 

@@ -41,7 +41,7 @@ def change_days(zone: str) -> Iterator[tuple[str, datetime]]:
 async def in_zone(database: Database, zone: str, place: str) -> AsyncIterator[Database]:
     """A database whose new sessions are in the zone, because the database, the role or the
     connection says so. PGlite has one session for all: there it is that one's setting."""
-    if database.engine == "timescaledb":
+    if database.one_session:
         async with connect(database) as connection:
             await connection.execute(f"SET timezone = '{zone}'")
             try:

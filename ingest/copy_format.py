@@ -3,9 +3,8 @@
 A stream is a header, then for each row an int16 count of fields and for each field an int32 length
 (-1 for NULL) with its bytes, then an int16 -1 (PostgreSQL manual, "COPY", "Binary Format").
 
-A codec makes a field, length included, of one value. Items are encoded column by column with them,
-so that no Python runs for a row but the codecs. Samples are one numpy block; only where a row has
-an exact value is its last field replaced.
+Items are encoded column by column, so that Python runs once a column, and C for each row. Samples
+are one numpy block; only where a row has an exact value is its last field replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,35 +38,47 @@ _length = struct.Struct(">i").pack
 _jsonb_head = struct.Struct(">ib").pack
 _array_head = struct.Struct(">iiiii").pack
 
-Codec = Callable[[Any], bytes]
 
-smallint: Codec = partial(struct.Struct(">ih").pack, 2)
-integer: Codec = partial(struct.Struct(">ii").pack, 4)
-bigint: Codec = partial(struct.Struct(">iq").pack, 8)
-float8: Codec = partial(struct.Struct(">id").pack, 8)
-boolean: Codec = partial(struct.Struct(">i?").pack, 1)
-uuid: Codec = partial(struct.Struct(">i16s").pack, 16)
-"""Of 16 bytes."""
+class Codec(NamedTuple):
+    """How the values of one column become its fields.
+
+    Attributes:
+        format: of `struct`, where all fields are of one length; else "".
+        convert: then the values as `struct` takes them; otherwise the fields, lengths included.
+    """
+
+    format: str
+    convert: Callable[[Sequence[Any]], Iterable[Any]]
+
+
+def _as_they_are(values: Sequence[Any]) -> Sequence[Any]:
+    return values
+
+
+def _since_2000_us(epoch: int, unit_us: int, values: Sequence[int]) -> list[int]:
+    since: list[int] = ((np.array(values, np.int64) - epoch) * unit_us).tolist()
+    return since
+
+
+def by_field(field: Callable[[Any], bytes]) -> Codec:
+    """The codec of a function that makes a field, its length included, of a value."""
+    return Codec("", partial(map, field))
+
+
+def nullable(field: Callable[[Any], bytes]) -> Codec:
+    """The same, for a column in which None is NULL."""
+    return by_field(lambda value: NULL if value is None else field(value))
 
 
 def timestamp_ms(since_1970_ms: int) -> bytes:
     """A timestamptz from milliseconds."""
-    return bigint((since_1970_ms - POSTGRES_EPOCH_MS) * 1000)
-
-
-def timestamp_us(since_1970_us: int) -> bytes:
-    """A timestamptz from microseconds."""
-    return bigint(since_1970_us - POSTGRES_EPOCH_US)
+    return struct.pack(">iq", 8, (since_1970_ms - POSTGRES_EPOCH_MS) * 1000)
 
 
 def text(value: str) -> bytes:
     """Text."""
     content = value.encode()
     return _length(len(content)) + content
-
-
-repeated_text = lru_cache(maxsize=1000)(text)
-"""The same for texts of which few are different."""
 
 
 def jsonb(document: bytes) -> bytes:
@@ -116,16 +127,46 @@ def numeric_array(numbers: Sequence[str]) -> bytes:
     return _sized(_array_head(1, 0, _NUMERIC_OID, len(numbers), 1) + elements)
 
 
-def nullable(codec: Codec) -> Codec:
-    """The same codec, to which None is NULL."""
-    return lambda value: NULL if value is None else codec(value)
+SMALLINT = Codec("h", _as_they_are)
+INTEGER = Codec("i", _as_they_are)
+BIGINT = Codec("q", _as_they_are)
+FLOAT8 = Codec("d", _as_they_are)
+BOOLEAN = Codec("?", _as_they_are)
+UUID = Codec("16s", _as_they_are)
+"""Of 16 bytes."""
+TIMESTAMP_MS = Codec("q", partial(_since_2000_us, POSTGRES_EPOCH_MS, 1000))
+TIMESTAMP_US = Codec("q", partial(_since_2000_us, POSTGRES_EPOCH_US, 1))
+"""From milliseconds, or microseconds, since 1970."""
+TEXT = by_field(text)
+REPEATED_TEXT = by_field(lru_cache(maxsize=1000)(text))
+"""Of texts of which few are different."""
+JSONB = by_field(jsonb)
+INT4_ARRAY = by_field(int4_array)
+FLOAT8_ARRAY = by_field(float8_array)
+
+_packer = lru_cache(struct.Struct)
 
 
-def encode_columns(columns: Sequence[tuple[Codec, Iterable[Any]]]) -> bytes:
+def encode_columns(columns: Sequence[tuple[Codec, Sequence[Any]]]) -> bytes:
     """A complete stream of rows from their columns, which are of one length."""
-    count = repeat(struct.pack(">h", len(columns)))
-    fields = [map(codec, values) for codec, values in columns]
-    rows = zip(count, *fields, strict=False)  # the count is the one column without an end
+    # A row is pieces one after the other: each column of any length is one, and columns of fixed
+    # length that follow each other are one together, with the lengths before them, which one call
+    # of `struct` packs. Pieces are columns, too, until `zip` makes rows of them.
+    pieces: list[Iterable[bytes]] = []
+    arguments: list[Iterable[Any]] = [repeat(len(columns))]
+    format = ">h"
+    for codec, values in columns:
+        if codec.format:
+            format += "i" + codec.format
+            arguments += [repeat(struct.calcsize(">" + codec.format)), codec.convert(values)]
+            continue
+        if arguments:
+            pieces.append(map(_packer(format).pack, *arguments))
+        pieces.append(codec.convert(values))
+        format, arguments = ">", []
+    if arguments:
+        pieces.append(map(_packer(format).pack, *arguments))
+    rows = zip(*pieces, strict=True)
     return b"".join([HEADER, *chain.from_iterable(rows), TRAILER])
 
 

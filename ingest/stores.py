@@ -8,7 +8,7 @@ staging table with a trigger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import isnan
@@ -17,25 +17,27 @@ from struct import Struct
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ingest.copy_format import (
+    BIGINT,
+    BOOLEAN,
+    FLOAT8,
+    FLOAT8_ARRAY,
+    INT4_ARRAY,
+    INTEGER,
+    JSONB,
+    REPEATED_TEXT,
     SAMPLE_COLUMNS,
+    SMALLINT,
+    TEXT,
+    TIMESTAMP_MS,
+    TIMESTAMP_US,
+    UUID,
     Codec,
-    bigint,
-    boolean,
     encode_columns,
-    float8,
     float8_array,
-    int4_array,
-    integer,
-    jsonb,
     nullable,
     numeric,
     numeric_array,
-    repeated_text,
-    smallint,
-    text,
     timestamp_ms,
-    timestamp_us,
-    uuid,
 )
 from ingest.model import Event, Exemplar, Histogram, Items, Measure, Metadata, Start
 from ingest.text import series_text, time_text
@@ -51,7 +53,7 @@ class Column(NamedTuple):
     """A column of an item's staging table.
 
     Attributes:
-        codec: makes a field of binary COPY of one value.
+        codec: how its values become fields of binary COPY.
         value: the item's attribute, dots allowed, or `OWNER`.
     """
 
@@ -110,7 +112,8 @@ class ItemStore(Store, Generic[I]):
         columns: of the staging table, each with its codec.
         order: a key to sort items of one owner by, so that no two writers deadlock.
         describe: an item for people's eyes, to come after the name of its series.
-        moment_ms: when an item is of, if it needs a partition.
+        moment: if items need a partition, the attribute that says when they are of, and how many
+            of its units are a millisecond.
         shard_number: items of which it is the same must not meet in two transactions at once; None:
             those of one owner.
         remembered: the digest, of 16 bytes, of an item that is sent again and again, and is written
@@ -120,7 +123,7 @@ class ItemStore(Store, Generic[I]):
     columns: tuple[Column, ...]
     order: Callable[[I], Any]
     describe: Callable[[I], str]
-    moment_ms: Callable[[I], int] | None = None
+    moment: tuple[str, int] | None = None
     shard_number: Callable[[I], int] | None = None
     remembered: Callable[[int, I], bytes] | None = None
 
@@ -130,13 +133,14 @@ class ItemStore(Store, Generic[I]):
 
     def encode(self, items: Items) -> bytes:
         """A complete binary COPY stream of `columns`."""
+        # What named tuples hold is transposed at once; the few other values are asked for.
+        names, values = type(items.item[0])._fields, zip(*items.item, strict=True)
+        held: dict[str, Sequence[Any]] = dict(zip(names, values, strict=True))
+        held[OWNER] = items.owner_id
         return encode_columns(
             [
-                (
-                    column.codec,
-                    map(attrgetter(column.value), items.item) if column.value else items.owner_id,
-                )
-                for column in self.columns
+                (codec, held[value] if value in held else [*map(attrgetter(value), items.item)])
+                for _, codec, value in self.columns
             ]
         )
 
@@ -164,10 +168,6 @@ def _metadata_digest(tenant_id: int, metadata: Metadata) -> bytes:
 _start_digest = Struct(">qq").pack
 
 
-def _record_moment_ms(record: Measure | Event) -> int:
-    return record.timestamp_us // 1000
-
-
 def _record_shard(record: Measure | Event) -> int:
     return record.item_id[0]  # one idempotency key, one shard
 
@@ -183,14 +183,14 @@ EXEMPLAR = ItemStore[Exemplar](
     table="exemplar",
     counted_as="exemplars",
     columns=(
-        Column("time", timestamp_ms, "timestamp_ms"),
-        Column("series_id", bigint, OWNER),
-        Column("value", float8, "value"),
-        Column("labels", jsonb, "labels_json"),
+        Column("time", TIMESTAMP_MS, "timestamp_ms"),
+        Column("series_id", BIGINT, OWNER),
+        Column("value", FLOAT8, "value"),
+        Column("labels", JSONB, "labels_json"),
     ),
     order=_exemplar_order,
     describe=_exemplar_text,
-    moment_ms=attrgetter("timestamp_ms"),
+    moment=("timestamp_ms", 1),
 )
 
 HISTOGRAM = ItemStore[Histogram](
@@ -199,27 +199,27 @@ HISTOGRAM = ItemStore[Histogram](
     table="histogram",
     counted_as="histograms",
     columns=(
-        Column("time", timestamp_ms, "timestamp_ms"),
-        Column("series_id", bigint, OWNER),
-        Column("schema", smallint, "schema"),
-        Column("is_float", boolean, "is_float"),
-        Column("is_stale", boolean, "is_stale"),
-        Column("count", float8, "observations"),
-        Column("sum", float8, "sum"),
-        Column("zero_threshold", float8, "zero_threshold"),
-        Column("zero_count", float8, "zero_count"),
-        Column("positive_indexes", int4_array, "positive.indexes"),
-        Column("positive_counts", float8_array, "positive.counts"),
-        Column("negative_indexes", int4_array, "negative.indexes"),
-        Column("negative_counts", float8_array, "negative.counts"),
+        Column("time", TIMESTAMP_MS, "timestamp_ms"),
+        Column("series_id", BIGINT, OWNER),
+        Column("schema", SMALLINT, "schema"),
+        Column("is_float", BOOLEAN, "is_float"),
+        Column("is_stale", BOOLEAN, "is_stale"),
+        Column("count", FLOAT8, "observations"),
+        Column("sum", FLOAT8, "sum"),
+        Column("zero_threshold", FLOAT8, "zero_threshold"),
+        Column("zero_count", FLOAT8, "zero_count"),
+        Column("positive_indexes", INT4_ARRAY, "positive.indexes"),
+        Column("positive_counts", FLOAT8_ARRAY, "positive.counts"),
+        Column("negative_indexes", INT4_ARRAY, "negative.indexes"),
+        Column("negative_counts", FLOAT8_ARRAY, "negative.counts"),
         Column("custom_bounds", nullable(float8_array), "custom_bounds"),
-        Column("reset_hint", smallint, "reset_hint"),
+        Column("reset_hint", SMALLINT, "reset_hint"),
         Column("start_time", nullable(timestamp_ms), "start_ms"),
         Column("exact_counts", nullable(numeric_array), "exact_counts"),
     ),
     order=attrgetter("timestamp_ms"),
     describe=_histogram_text,
-    moment_ms=attrgetter("timestamp_ms"),
+    moment=("timestamp_ms", 1),
 )
 
 METADATA = ItemStore[Metadata](
@@ -230,12 +230,12 @@ METADATA = ItemStore[Metadata](
     counted_as=None,
     grows=False,
     columns=(
-        Column("first_seen", timestamp_ms, "seen_ms"),
-        Column("tenant_id", integer, OWNER),
-        Column("name", text, "name"),
-        Column("type", repeated_text, "type"),
-        Column("unit", text, "unit"),
-        Column("help", text, "help"),
+        Column("first_seen", TIMESTAMP_MS, "seen_ms"),
+        Column("tenant_id", INTEGER, OWNER),
+        Column("name", TEXT, "name"),
+        Column("type", REPEATED_TEXT, "type"),
+        Column("unit", TEXT, "unit"),
+        Column("help", TEXT, "help"),
     ),
     order=attrgetter("name", "type", "unit", "help"),
     describe=lambda metadata: f"metadata of {metadata.name}",
@@ -249,8 +249,8 @@ START = ItemStore[Start](
     counted_as=None,
     grows=False,
     columns=(
-        Column("start_time", timestamp_ms, "start_ms"),
-        Column("series_id", bigint, OWNER),
+        Column("start_time", TIMESTAMP_MS, "start_ms"),
+        Column("series_id", BIGINT, OWNER),
     ),
     order=attrgetter("start_ms"),
     describe=lambda start: f"start timestamp {time_text(start.start_ms)}",
@@ -263,20 +263,20 @@ MEASURE = ItemStore[Measure](
     table="measure",
     owner="tenant",
     columns=(
-        Column("time", timestamp_us, "timestamp_us"),
-        Column("tenant_id", integer, OWNER),
-        Column("name", text, "name"),
-        Column("value", float8, "value"),
+        Column("time", TIMESTAMP_US, "timestamp_us"),
+        Column("tenant_id", INTEGER, OWNER),
+        Column("name", REPEATED_TEXT, "name"),
+        Column("value", FLOAT8, "value"),
         Column("exact", nullable(numeric), "exact"),
-        Column("attributes", jsonb, "attributes"),
-        Column("item_id", uuid, "item_id"),
-        Column("key_decides", boolean, "key_decides"),
-        Column("target", repeated_text, "target"),
-        Column("schema", repeated_text, "schema"),
+        Column("attributes", JSONB, "attributes"),
+        Column("item_id", UUID, "item_id"),
+        Column("key_decides", BOOLEAN, "key_decides"),
+        Column("target", REPEATED_TEXT, "target"),
+        Column("schema", REPEATED_TEXT, "schema"),
     ),
     order=attrgetter("timestamp_us", "item_id"),
     describe=_measure_text,
-    moment_ms=_record_moment_ms,
+    moment=("timestamp_us", 1000),
     shard_number=_record_shard,
 )
 
@@ -286,16 +286,16 @@ EVENT = ItemStore[Event](
     table="event",
     owner="tenant",
     columns=(
-        Column("time", timestamp_us, "timestamp_us"),
-        Column("tenant_id", integer, OWNER),
-        Column("name", text, "name"),
-        Column("attributes", jsonb, "attributes"),
-        Column("item_id", uuid, "item_id"),
-        Column("key_decides", boolean, "key_decides"),
+        Column("time", TIMESTAMP_US, "timestamp_us"),
+        Column("tenant_id", INTEGER, OWNER),
+        Column("name", REPEATED_TEXT, "name"),
+        Column("attributes", JSONB, "attributes"),
+        Column("item_id", UUID, "item_id"),
+        Column("key_decides", BOOLEAN, "key_decides"),
     ),
     order=attrgetter("timestamp_us", "item_id"),
     describe=lambda event: f"event {event.name!r} at {time_text(event.timestamp_us // 1000)}",
-    moment_ms=_record_moment_ms,
+    moment=("timestamp_us", 1000),
     shard_number=_record_shard,
 )
 

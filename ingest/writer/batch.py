@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,10 +145,11 @@ class ItemBatch:
 
     @property
     def timestamp_ms(self) -> Int64s:
-        moment_ms = self.store.moment_ms
-        if moment_ms is None:
+        if self.store.moment is None:
             return np.empty(0, np.int64)
-        return np.fromiter(map(moment_ms, self.items.item), np.int64, len(self))
+        attribute, units = self.store.moment
+        moments = map(attrgetter(attribute), self.items.item)
+        return np.fromiter(moments, np.int64, len(self)) // units
 
     @property
     def row_weight(self) -> int:

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.support.databases import Database, blocking, connect
-from tests.support.isolation import NOW_MS, PLACES, Ask, World, fill, running_world
-from tests.support.isolation_asks import (
+from tests.acceptance.isolation import NOW_MS, PLACES, Ask, World, fill, running_world
+from tests.acceptance.isolation_asks import (
     ALL,
     FUNCTIONS,
     STEADY,
@@ -23,7 +22,7 @@ from tests.support.isolation_asks import (
     endpoints_of_code,
     endpoints_of_page,
 )
-from tests.support.isolation_forgeries import (
+from tests.acceptance.isolation_forgeries import (
     Forgery,
     forged_headers,
     forgeries,
@@ -31,6 +30,7 @@ from tests.support.isolation_forgeries import (
     replaced,
     say,
 )
+from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer
 from tests.support.processes import wait_until
 from tests.support.readapi import token

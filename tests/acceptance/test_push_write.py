@@ -12,10 +12,10 @@ from itertools import count
 import cramjam
 import pytest
 
+from tests.acceptance.push_rows import Pusher, exactly, pusher
 from tests.support.databases import Database
 from tests.support.keys import bearer, create_key
 from tests.support.metrics import Metrics
-from tests.support.push_rows import Pusher, exactly, pusher
 from tests.support.remote_write import WriteSide, send, write_side
 
 NOW = int(time.time())

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from tests.acceptance.isolation import NOW_MS, World, fill, running_world
 from tests.support.databases import Database, connect
-from tests.support.isolation import NOW_MS, World, fill, running_world
 from tests.support.native_timescaledb import NativeServer
 from tests.support.processes import PROMGRES, run
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import cramjam
 import pytest
 
-from tests.support.cases import (
+from tests.acceptance.cases import (
     HEADERS,
     VERSIONS,
     assert_answer,
@@ -17,8 +17,9 @@ from tests.support.cases import (
     post,
     written_of,
 )
-from tests.support.cases_data import NOW, STALE
-from tests.support.cases_histograms import floats
+from tests.acceptance.cases_data import NOW, STALE
+from tests.acceptance.cases_histograms import floats
+from tests.acceptance.stored import expected, stored
 from tests.support.databases import Database, execute
 from tests.support.metrics import Metrics
 from tests.support.postgres import Cluster
@@ -26,7 +27,6 @@ from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, send, snappy, write_side
 from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, counts, encode, series
 from tests.support.series_bytes import field
-from tests.support.stored import expected, stored
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS, ids=["1.0", "2.0"])
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cases import VERSIONS, Case, check, ids
-from tests.support.cases_histograms import CASES
+from tests.acceptance.cases import VERSIONS, Case, check, ids
+from tests.acceptance.cases_histograms import CASES
 from tests.support.databases import Database
 from tests.support.remote_write import WriteSide
 

@@ -9,12 +9,12 @@ from typing import Any
 import cramjam
 import pytest
 
-from tests.support.cases import HEADERS, own_name, written_of
-from tests.support.cases_data import NOW
+from tests.acceptance.cases import HEADERS, own_name, written_of
+from tests.acceptance.cases_data import NOW
+from tests.acceptance.stored import expected, stored
 from tests.support.databases import Database
 from tests.support.remote_write import WriteSide, send, snappy
 from tests.support.sent import Sent, counts, encode, series
-from tests.support.stored import expected, stored
 
 PROTOBUF = "application/x-protobuf"
 V1 = f"{PROTOBUF};proto=prometheus.WriteRequest"

@@ -6,9 +6,9 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from tests.support import cases_data, cases_histograms, cases_wire
-from tests.support.cases import VERSIONS, body_of, post
-from tests.support.contents import contents
+from tests.acceptance import cases_data, cases_histograms, cases_wire
+from tests.acceptance.cases import VERSIONS, body_of, post
+from tests.acceptance.contents import contents
 from tests.support.databases import Database
 from tests.support.metrics import Metrics
 from tests.support.remote_write import WriteSide

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.exporter import PER_SCRAPE, SCHEMA, Exporter, exporter
 from tests.support.databases import Database, connect
-from tests.support.exporter import PER_SCRAPE, SCHEMA, Exporter, exporter
 from tests.support.logs import ServerLogs
 from tests.support.metrics import Metrics
 from tests.support.processes import Program, wait_until

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cases import assert_answer, post
-from tests.support.cases_wire import CASES, WireCase, own_of
+from tests.acceptance.cases import assert_answer, post
+from tests.acceptance.cases_wire import CASES, WireCase, own_of
+from tests.acceptance.stored import stored
 from tests.support.databases import Database
 from tests.support.remote_write import WriteSide
-from tests.support.stored import stored
 
 
 @pytest.mark.parametrize(

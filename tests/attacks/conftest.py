@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.siege import Siege, besieged
+from tests.attacks.siege import Siege, besieged
 
 
 @pytest.fixture(scope="session")

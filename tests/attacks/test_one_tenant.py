@@ -10,9 +10,9 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from ingest.load.requests import RequestTemplate
+from tests.attacks.siege import Siege, at_once
 from tests.support.keys import bearer
 from tests.support.remote_write import HEADERS, send
-from tests.support.siege import Siege, at_once
 
 MIB = 1024 * 1024
 PATIENCE_SECONDS = 60

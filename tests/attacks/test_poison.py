@@ -9,10 +9,10 @@ import pytest
 from cramjam import zstd
 
 from ingest.wire.pb import remote_write_v2_pb2 as pb
+from tests.attacks.siege import Siege, at_once
 from tests.support.keys import bearer
 from tests.support.remote_write import send
 from tests.support.requests_v2 import HEADERS
-from tests.support.siege import Siege, at_once
 
 
 @pytest.mark.parametrize("count", [30, 2000])

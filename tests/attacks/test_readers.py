@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.attacks.siege import MOST_BYTES, Siege, at_once, forget_peak, peak_bytes
 from tests.support.databases import blocking, connect
 from tests.support.keys import bearer
 from tests.support.processes import wait_until
 from tests.support.remote_write import send
-from tests.support.siege import MOST_BYTES, Siege, at_once, forget_peak, peak_bytes
 
 READS = frozenset({200, *range(400, 500), 500, 503, 504})
 FUNCTIONS = (

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect
-from tests.support.sql_api import Api
 
 
 @pytest_asyncio.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.native import Native, copy, store
-from tests.support.pushed import Event, Measure, push
-from tests.support.sql_api import Api, Sample
+from tests.engines.native import Native, copy, store
+from tests.engines.pushed import Event, Measure, push
+from tests.engines.sql_api import Api, Sample
 
 MINUTE = timedelta(minutes=1)
 TIERS = ("mainnet", "testnet", "common", "cumsum")

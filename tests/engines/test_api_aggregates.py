@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (

@@ -15,7 +15,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 ORIGIN = datetime(2000, 1, 3, tzinfo=UTC)
 WIDTHS: dict[str, timedelta | int] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timedelta
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 BERLIN = {"country_name": "Germany", "city": "Berlin"}

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.databases import Database, blocking, connect
-from tests.support.native import (
+from tests.engines.native import (
     CUSTOM,
     GAUGE,
     NO_RESET,
@@ -23,7 +22,8 @@ from tests.support.native import (
     store,
     terms_of,
 )
-from tests.support.sql_api import Api
+from tests.engines.sql_api import Api
+from tests.support.databases import Database, blocking, connect
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 SECOND, MINUTE, HOUR, DAY = (
     timedelta(seconds=1),

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.support.pushed import Measure, as_tenant, push
-from tests.support.sql_api import Api, Sample
+from tests.engines.pushed import Measure, as_tenant, push
+from tests.engines.sql_api import Api, Sample
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = (

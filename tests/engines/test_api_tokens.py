@@ -6,7 +6,7 @@ import math
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 TOTAL = "manifest_tokenomics_total_supply"

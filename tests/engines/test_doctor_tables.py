@@ -10,10 +10,10 @@ from ingest.config import RetentionSettings
 from ingest.doctor import Level
 from ingest.doctor import tables as doctor_tables
 from ingest.migrate import migrate
+from tests.engines.native import Native, copy, store
+from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import diagnose, heals, take, until_ok
-from tests.support.native import Native, copy, store
-from tests.support.sql_api import Api
 from tests.support.sql_samples import SETTINGS_ARE_KNOWN, samples_of
 
 FILL = """

@@ -17,9 +17,9 @@ from ingest.migrate import migrate
 from ingest.model import STALE_MARKER_BITS
 from ingest.storage import engine as engine_module
 from ingest.storage.engine import load_engine, to_ms
+from tests.engines.native import CUSTOM, Native, copy, store
+from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database, connect
-from tests.support.native import CUSTOM, Native, copy, store
-from tests.support.sql_api import Api, Sample
 from tests.support.sql_samples import drop_expired, samples_of
 
 NOW = datetime.now(UTC).replace(microsecond=0)

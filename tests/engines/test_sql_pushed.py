@@ -10,9 +10,9 @@ from typing import Any
 from ingest.config import RetentionSettings
 from ingest.migrate import migrate
 from ingest.storage.engine import load_engine, to_ms
+from tests.engines.pushed import Event, Measure, copy, item, make_room, page, push, text
+from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect
-from tests.support.pushed import Event, Measure, copy, item, make_room, page, push, text
-from tests.support.sql_api import Api
 from tests.support.sql_samples import drop_expired, samples_of
 
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)

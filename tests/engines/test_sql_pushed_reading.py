@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.pushed import Event, Measure, as_tenant, buckets, item, page, push, text
-from tests.support.sql_api import Api
+from tests.engines.pushed import Event, Measure, as_tenant, buckets, item, page, push, text
+from tests.engines.sql_api import Api
 
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 MICROSECOND, SECOND, MINUTE, HOUR, DAY = (

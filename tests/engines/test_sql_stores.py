@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest.stores import GROWING, RETAINED, STORES, Store
-from tests.support.sql_api import Api
+from tests.engines.sql_api import Api
 
 COLUMNS = """
     SELECT attname FROM pg_attribute

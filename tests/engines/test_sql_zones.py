@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database, connect
-from tests.support.sql_api import Api, Sample
 from tests.support.sql_samples import Samples, samples_of
 from tests.support.zones import DAY, PLACES, ZONES, change_days, in_zone
 

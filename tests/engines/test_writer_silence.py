@@ -15,9 +15,9 @@ from ingest.storage.database import DATABASE_ERRORS, Touched
 from ingest.storage.engine import load_engine
 from ingest.storage.pool import create_pool
 from ingest.stores import TARGETS
+from tests.engines.silent_server import SilentServer
 from tests.support.databases import Database
 from tests.support.rows import rows_of
-from tests.support.silent_server import SilentServer
 
 NOON_MS = 1_780_000_000_000
 MINUTE = Touched([NOON_MS // 60_000 * 60_000], None)

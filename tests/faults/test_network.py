@@ -17,10 +17,10 @@ import pytest
 from ingest.config import DatabaseSettings
 from ingest.storage.pool import create_pool
 from ingest.wire.pb import remote_write_v1_pb2 as pb
+from tests.faults.proxy import Proxy, running_proxy
 from tests.support.crowd import Crowd
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
 from tests.support.processes import PROMGRES, get, run, wait_until
-from tests.support.proxy import Proxy, running_proxy
 from tests.support.remote_write import WriteSide, series
 from tests.support.rig import Rig, running_rig
 

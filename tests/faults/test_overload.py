@@ -16,9 +16,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
+from tests.faults.open_loop import OpenLoop
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.metrics import Metrics
-from tests.support.open_loop import OpenLoop
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, write_side
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import cramjam
 
+from tests.acceptance import cases_data, cases_histograms, cases_wire
+from tests.acceptance.cases import HEADERS, Case
 from tests.fuzz.fields import change_one
-from tests.support import cases_data, cases_histograms, cases_wire
 from tests.support.amplified import FAMILIES_V1, FAMILIES_V2
-from tests.support.cases import HEADERS, Case
 from tests.support.remote_write import snappy
 from tests.support.sent import encode
 from tests.support.series_bytes import field, varint

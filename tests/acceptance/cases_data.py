@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from tests.support.cases import Case
+from tests.acceptance.cases import Case
 from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, double, series
 
 NOW = time.time_ns() // 1_000_000

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
-from tests.support.sql_api import Api, Sample
+from tests.engines.sql_api import Api, Sample
 
 CUSTOM = -53
 UNKNOWN, RESET, NO_RESET, GAUGE = range(4)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from ingest.wire.pb import remote_write_v2_pb2 as v2
-from tests.support.cases_histograms import spans
+from tests.acceptance.cases_histograms import spans
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import basic, bearer, create_key, create_tenant
 from tests.support.processes import Program

@@ -9,13 +9,13 @@ from typing import Any
 
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
-from tests.support.cases import NOTHING, Written
-from tests.support.cases_data import NOW
-from tests.support.cases_histograms import integers
+from tests.acceptance.cases import NOTHING, Written
+from tests.acceptance.cases_data import NOW
+from tests.acceptance.cases_histograms import integers
+from tests.acceptance.stored import Stored, expected
 from tests.support.remote_write import snappy
 from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, counts, series
 from tests.support.series_bytes import field, label, varint
-from tests.support.stored import Stored, expected
 
 SYMBOLS = ("", "__name__", OWN, "a", "b", "Help.", "s", "trace_id", "x\0")
 NAME, AB = [1, 2], [3, 4]

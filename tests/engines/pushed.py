@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.stores import STORES
-from tests.support.sql_api import Api
+from tests.engines.sql_api import Api
 
 PAGE = "SELECT * FROM internal.pushed_page($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 BUCKETS = "SELECT internal.measure_buckets($1, $2, $3, $4, $5::text::interval, $6)"

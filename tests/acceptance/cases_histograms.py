@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from ingest.wire.pb import remote_write_v2_pb2 as v2
-from tests.support.cases import Case
-from tests.support.cases_data import NOW, STALE
+from tests.acceptance.cases import Case
+from tests.acceptance.cases_data import NOW, STALE
 from tests.support.sent import OWN, Sent, series
 
 Spans = Sequence[tuple[int, int]]

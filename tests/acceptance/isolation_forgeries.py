@@ -10,8 +10,8 @@ from urllib.parse import urlencode, urlsplit
 
 from hypothesis import strategies as st
 
-from tests.support.isolation import NOW_MS, Tenant, World, samples
-from tests.support.isolation_asks import ALL, FUNCTIONS
+from tests.acceptance.isolation import NOW_MS, Tenant, World, samples
+from tests.acceptance.isolation_asks import ALL, FUNCTIONS
 from tests.support.remote_write import Answer, send
 from tests.support.requests_v2 import HEADERS as REMOTE_WRITE
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from ingest.ports.read import RPC, ReadApi
 from ingest.ports.write import build_app
-from tests.support.isolation import NOW_MS, Ask, World
+from tests.acceptance.isolation import NOW_MS, Ask, World
 
 HOUR = 3_600_000
 

@@ -186,7 +186,7 @@ REFUSED = [
     ),
     Case(
         "A sample more than ten minutes ahead",
-        [series((NOW, 1.0), (NOW + 60 * MINUTE, 2.0), (2**63 - 1, 3.0), (-(2**63), 4.0))],
+        [series((NOW, 1.0), (NOW + DAY, 2.0), (2**63 - 1, 3.0), (-(2**63), 4.0))],
         400,
         (1, 0, 0),
         "3 of 4 samples refused",

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from ingest.logs import UNWRITTEN
+from ingest.model import TenantId
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter
 
@@ -123,12 +124,12 @@ class TenantNames:
         most: how many tenants have a label of their own.
     """
 
-    def __init__(self, name_of: Callable[[int], str] = str, most: int = MOST_TENANTS) -> None:
+    def __init__(self, name_of: Callable[[TenantId], str] = str, most: int = MOST_TENANTS) -> None:
         self._name_of = name_of
         self._most = most
         self._names: dict[int, str] = {}
 
-    def __call__(self, tenant_id: int) -> str:
+    def __call__(self, tenant_id: TenantId) -> str:
         """The label's value."""
         name = self._names.get(tenant_id)
         if name is not None:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from struct import pack
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, NewType, cast
 
 import numpy as np
 import numpy.typing as npt
 
-DEFAULT_TENANT_ID = 1
+TenantId = NewType("TenantId", int)
+SeriesId = NewType("SeriesId", int)
+Place = NewType("Place", int)
+"""Target and id of a series as one number; see `series/cache.py`."""
+
+DEFAULT_TENANT_ID = TenantId(1)
 """The tenant `default`, to which requests without a key belong."""
 
 LARGEST_EXACT_FLOAT = 2**53
@@ -56,7 +61,7 @@ class Series(NamedTuple):
     """
 
     identity: bytes
-    tenant_id: int
+    tenant_id: TenantId
     target: str
     schema: str
     name: str
@@ -273,7 +278,7 @@ class Intake:
         memory_bytes: what all of it takes until it is stored, about.
     """
 
-    tenant_id: int = DEFAULT_TENANT_ID
+    tenant_id: TenantId = DEFAULT_TENANT_ID
     known: dict[str, Rows] = field(default_factory=dict)
     items: dict[str, Items] = field(default_factory=dict)
     new: list[NewSamples] = field(default_factory=list)

@@ -39,7 +39,7 @@ from ingest.copy_format import (
     numeric_array,
     timestamp_ms,
 )
-from ingest.model import Event, Exemplar, Histogram, Items, Measure, Metadata, Start
+from ingest.model import Event, Exemplar, Histogram, Items, Measure, Metadata, Start, TenantId
 from ingest.text import series_text, time_text
 
 I = TypeVar("I")  # noqa: E741
@@ -125,7 +125,7 @@ class ItemStore(Store, Generic[I]):
     describe: Callable[[I], str]
     moment: tuple[str, int] | None = None
     shard_number: Callable[[I], int] | None = None
-    remembered: Callable[[int, I], bytes] | None = None
+    remembered: Callable[[Any, I], bytes] | None = None
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ def _histogram_text(histogram: Histogram) -> str:
     return f"native histogram of {histogram.observations} observations at {moment}"
 
 
-def _metadata_digest(tenant_id: int, metadata: Metadata) -> bytes:
+def _metadata_digest(tenant_id: TenantId, metadata: Metadata) -> bytes:
     parts = [str(tenant_id), metadata.name, metadata.type, metadata.unit, metadata.help]
     return blake2b("\0".join(parts).encode(), digest_size=16).digest()  # no part holds U+0000
 

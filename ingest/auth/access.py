@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.model import DEFAULT_TENANT_ID, TenantId
 
 READ, WRITE, ADMIN = "read", "write", "admin"
 
@@ -17,7 +17,7 @@ class Access(NamedTuple):
         key_id: of the key that it came with, None without one.
     """
 
-    tenant_id: int
+    tenant_id: TenantId
     tenant: str
     scopes: frozenset[str]
     key_id: str | None

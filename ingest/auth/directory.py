@@ -16,7 +16,7 @@ from ingest.auth.metrics import READ_AT
 from ingest.auth.snapshot import Snapshot, Tenant, parse_snapshot
 from ingest.errors import KeyRefused, Unavailable
 from ingest.logs import get_logger
-from ingest.model import TenantLimits
+from ingest.model import TenantId, TenantLimits
 
 log = get_logger("tenants")
 
@@ -64,12 +64,12 @@ class Directory:
         """Go by what an earlier process knew until the source can be asked."""
         self._snapshot = parse_snapshot(document)
 
-    def name_of(self, tenant_id: int) -> str:
+    def name_of(self, tenant_id: TenantId) -> str:
         """A tenant's name; the number of one that is not known."""
         tenant = self._snapshot.tenants.get(tenant_id)
         return tenant.name if tenant else str(tenant_id)
 
-    def limits_of(self, tenant_id: int) -> TenantLimits:
+    def limits_of(self, tenant_id: TenantId) -> TenantLimits:
         """What a tenant's own row allows it."""
         tenant = self._snapshot.tenants.get(tenant_id)
         return tenant.limits if tenant else TenantLimits()

@@ -12,6 +12,8 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from ingest.model import TenantId
+
 PREFIX = "pmk_"
 FORM = re.compile(r"pmk_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
@@ -40,7 +42,7 @@ class StoredKey:
     """
 
     key_id: str
-    tenant_id: int
+    tenant_id: TenantId
     scopes: frozenset[str]
     salt: bytes = field(repr=False)
     hash: bytes = field(repr=False)
@@ -53,7 +55,7 @@ class StoredKey:
         return hmac.compare_digest(digest, self.hash)
 
 
-_DECOY = StoredKey("", 0, frozenset(), os.urandom(16), os.urandom(32))
+_DECOY = StoredKey("", TenantId(0), frozenset(), os.urandom(16), os.urandom(32))
 
 
 def is_proved(stored: StoredKey | None, secret: str) -> bool:

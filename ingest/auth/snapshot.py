@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ingest.auth.keys import StoredKey
-from ingest.model import DEFAULT_TENANT_ID, TenantLimits
+from ingest.model import DEFAULT_TENANT_ID, TenantId, TenantLimits
 
 DEFAULT_TENANT = "default"
 
@@ -17,7 +17,7 @@ DEFAULT_TENANT = "default"
 class Tenant(NamedTuple):
     """One tenant."""
 
-    tenant_id: int
+    tenant_id: TenantId
     name: str
     limits: TenantLimits
 

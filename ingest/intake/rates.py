@@ -8,6 +8,7 @@ from math import ceil
 
 from ingest.errors import OverQuota
 from ingest.intake.quotas import Quotas
+from ingest.model import TenantId
 
 CAPACITY_SECONDS = 2.0
 """What a tenant did not use is saved up for so long."""
@@ -31,7 +32,7 @@ class Rates:
         self._clock = clock
         self._buckets: dict[int, tuple[float, float]] = {}
 
-    def check(self, tenant_id: int) -> None:
+    def check(self, tenant_id: TenantId) -> None:
         """Refuse a tenant in debt before its request costs anything: ask before the body is read.
 
         Raises:
@@ -41,7 +42,7 @@ class Rates:
         if per_second:
             self._not_in_debt(tenant_id, per_second)
 
-    def take(self, tenant_id: int, items: int) -> None:
+    def take(self, tenant_id: TenantId, items: int) -> None:
         """Let a decoded request pass; ask before anything of it is counted or stored.
 
         Args:
@@ -57,7 +58,7 @@ class Rates:
         tokens = self._not_in_debt(tenant_id, per_second)
         self._buckets[tenant_id] = (tokens - items, self._clock())
 
-    def _not_in_debt(self, tenant_id: int, per_second: float) -> float:
+    def _not_in_debt(self, tenant_id: TenantId, per_second: float) -> float:
         tokens = self._tokens(tenant_id, per_second)
         if tokens < 0:
             self._quotas.note_refusal(tenant_id, LIMIT)
@@ -67,7 +68,7 @@ class Rates:
             )
         return tokens
 
-    def _tokens(self, tenant_id: int, per_second: float) -> float:
+    def _tokens(self, tenant_id: TenantId, per_second: float) -> float:
         """What it may still take; less than nothing is debt."""
         capacity = CAPACITY_SECONDS * per_second
         tokens, since = self._buckets.get(tenant_id, (capacity, 0.0))

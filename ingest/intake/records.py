@@ -10,7 +10,7 @@ from typing import Any
 from ingest.config import LimitSettings
 from ingest.intake.limits import Limits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
-from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, PushKind
+from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, PushKind, TenantId
 from ingest.routing.router import Decision, Router, lower_name
 from ingest.text import time_text
 from ingest.wire.records.body import (
@@ -45,7 +45,7 @@ class PushDecoder:
         self._sizes = PushLimits(sizes.items_per_request, sizes.attributes_bytes)
 
     def decode(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int, now_us: int
+        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: TenantId, now_us: int
     ) -> Intake:
         """Decode a decompressed body.
 
@@ -61,7 +61,7 @@ class PushDecoder:
         return complete(self.steps(body, kind, manner, tenant_id, now_us))
 
     def steps(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: int, now_us: int
+        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: TenantId, now_us: int
     ) -> Steps:
         """As `decode`, with a pause now and then."""
         reception = _Reception(self._routes, self._limits, tenant_id, now_us)
@@ -76,7 +76,7 @@ class PushDecoder:
         return intake
 
 
-def spooled_steps(payload: bytes, tenant_id: int) -> Steps:
+def spooled_steps(payload: bytes, tenant_id: TenantId) -> Steps:
     """What the spool kept of a request, to be written as it was decided then.
 
     Raises:
@@ -99,7 +99,7 @@ class _Reception:
         intake: what there is to store.
     """
 
-    def __init__(self, routes: _Routes, limits: Limits, tenant_id: int, now_us: int) -> None:
+    def __init__(self, routes: _Routes, limits: Limits, tenant_id: TenantId, now_us: int) -> None:
         now_ms = now_us // 1000
         self.intake = Intake(tenant_id=tenant_id)
         self._now_us = now_us

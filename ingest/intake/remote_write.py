@@ -10,7 +10,7 @@ from ingest.intake.fast_path import KnownColumns, joined, rows_by_target
 from ingest.intake.limits import UNLIMITED, Limits, SizeLimits, Window
 from ingest.intake.slow_path import METADATA_BYTES, SAMPLE_BYTES, OrdinaryPath
 from ingest.intake.steps import Pace, Steps, complete
-from ingest.model import Int64s, Intake
+from ingest.model import Int64s, Intake, TenantId
 from ingest.routing import Router
 from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
@@ -48,7 +48,9 @@ class Decoder:
         self._limits = limits
         self._sizes = sizes
 
-    def decode(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Intake:
+    def decode(
+        self, protocol: Protocol, payload: bytes, tenant_id: TenantId, now_ms: int
+    ) -> Intake:
         """Decode a decompressed request.
 
         Args:
@@ -61,7 +63,7 @@ class Decoder:
         """
         return complete(self.steps(protocol, payload, tenant_id, now_ms))
 
-    def steps(self, protocol: Protocol, payload: bytes, tenant_id: int, now_ms: int) -> Steps:
+    def steps(self, protocol: Protocol, payload: bytes, tenant_id: TenantId, now_ms: int) -> Steps:
         """As `decode`, with a pause now and then: many series that are new take seconds."""
         if len(payload) > SCANNED_BYTES:
             found = yield from count_fields(payload, self._sizes.most_fields)
@@ -139,7 +141,7 @@ class Decoder:
         )
         return columns, np.flatnonzero(is_left)
 
-    def _places(self, request: Request, tenant_id: int) -> Int64s:
+    def _places(self, request: Request, tenant_id: TenantId) -> Int64s:
         """The place of each series, UNKNOWN where the fast path cannot tell."""
         has_tail = np.flatnonzero(request.tails.length)
         keys = label_keys(tenant_id, request.keys(has_tail.tolist()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ingest.model import METRIC_NAME, Labels, Series
+from ingest.model import METRIC_NAME, Labels, Series, TenantId
 from ingest.routing.router import Decision, Router, is_decimal, lower_name
 from ingest.series.identity import identity_of
 
@@ -25,7 +25,7 @@ class Described(NamedTuple):
     exact: str | None
 
 
-def describe(router: Router, tenant_id: int, labels: Labels) -> Described:
+def describe(router: Router, tenant_id: TenantId, labels: Labels) -> Described:
     """Route and identify a label set.
 
     Args:

@@ -14,6 +14,7 @@ from ingest.model import (
     Intake,
     Metadata,
     NewSamples,
+    Place,
     Rejection,
     Series,
     Start,
@@ -71,7 +72,7 @@ class _Found(NamedTuple):
     """A valid series: where it goes, and, unless its key was known, what it is; `key` is one by
     which it may be known from now on."""
 
-    place: int
+    place: Place
     target: str
     series: Series | None = None
     exact: str | None = None

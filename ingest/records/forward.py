@@ -11,6 +11,7 @@ from ingest.http.bodies import read_as_sent
 from ingest.http.problems import Problem
 from ingest.http.reply import Reply
 from ingest.logs import get_logger
+from ingest.model import TenantId
 from ingest.rpc.lanes import Memory
 
 FORWARDED = (
@@ -66,7 +67,7 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, request: web.BaseRequest, path: str, tenant_id: int) -> Reply:
+    async def forward(self, request: web.BaseRequest, path: str, tenant_id: TenantId) -> Reply:
         """The write side's answer to this push: its status, body and `Retry-After`.
 
         Args:

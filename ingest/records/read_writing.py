@@ -15,6 +15,7 @@ from ingest.auth.authenticator import Authenticator
 from ingest.auth.credentials import challenge_of, is_older, words_of
 from ingest.errors import KeyRefused, QueryRefused, RequestError, Unavailable
 from ingest.logs import get_logger
+from ingest.model import TenantId
 from ingest.records.pages import JSON_TYPE, OLDER_REFUSAL, Page, page_headers, problem_body
 from ingest.records.paths import kind_of
 from ingest.records.query import PushedQuery, parse_query
@@ -76,7 +77,7 @@ class PushedHandler:
             response.enable_compression()
         return response
 
-    async def _read(self, tenant_id: int, query: PushedQuery) -> Page:
+    async def _read(self, tenant_id: TenantId, query: PushedQuery) -> Page:
         sql, parameters = statement_of(query)
         try:
             row = await self._reader.read(tenant_id, sql, parameters)

@@ -14,6 +14,7 @@ from ingest.auth.credentials import Kind, challenge_of, credentials_of, words_of
 from ingest.auth.snapshot import DEFAULT_TENANT
 from ingest.errors import KeyRefused, Unavailable
 from ingest.http.problems import Problem, database_away
+from ingest.model import TenantId
 from ingest.rpc.pgproblems import problem_of
 from ingest.rpc.schema_cache import ANONYMOUS_ROLE, Directory
 from ingest.rpc.tokens import Claims, Tokens
@@ -32,7 +33,7 @@ class Caller:
         key_id: of the key, if there is one.
     """
 
-    tenant_id: int
+    tenant_id: TenantId
     role: str
     claims: Claims
     key_id: str | None = None
@@ -109,7 +110,7 @@ class Callers:
             raise refusal
         try:
             role = await self._directory.role_of(claims)
-            return Caller(await self._directory.tenant_id_of(claims), role, claims)
+            return Caller(TenantId(await self._directory.tenant_id_of(claims)), role, claims)
         except asyncpg.PostgresError as error:
             raise problem_of(error, authenticated=True) from error
 

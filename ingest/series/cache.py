@@ -15,14 +15,16 @@ from itertools import repeat
 
 import numpy as np
 
-from ingest.model import Int64s, Item, Series
+from ingest.model import Int64s, Item, Place, Series, SeriesId
 from ingest.stores import ITEM_STORES, TARGETS
 
-UNKNOWN = -1
+UNKNOWN = Place(-1)
 """The place of a series that the cache does not know."""
-DROPPED = -2
+DROPPED = Place(-2)
 """The place of a series that a routing rule drops."""
 
+_STORED = Place(0)
+"""Of an item, of which only that matters."""
 _TARGET_BITS = 2
 _TARGET_MASK = (1 << _TARGET_BITS) - 1
 MOST_METADATA = 100_000
@@ -31,17 +33,17 @@ _ENTRY_BYTES = 131
 """Measured: a key of 16 bytes, an int, their dict slot at mean load, and 8 in the queue."""
 
 
-def place_of(target: str, series_id: int) -> int:
+def place_of(target: str, series_id: SeriesId) -> Place:
     """Target and id as one number (ids below 2**61)."""
-    return series_id << _TARGET_BITS | TARGETS.index(target)
+    return Place(series_id << _TARGET_BITS | TARGETS.index(target))
 
 
-def series_id_of(place: int) -> int:
+def series_id_of(place: Place) -> SeriesId:
     """Id of a known place."""
-    return place >> _TARGET_BITS
+    return SeriesId(place >> _TARGET_BITS)
 
 
-def target_number(place: int) -> int:
+def target_number(place: Place) -> int:
     """Position in TARGETS of a known place."""
     return place & _TARGET_MASK
 
@@ -72,7 +74,7 @@ class SeriesCache:
     """
 
     def __init__(self, max_series: int) -> None:
-        self.newest: tuple[int, bytes] | None = None
+        self.newest: tuple[SeriesId, bytes] | None = None
         self.generation = 0
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
@@ -91,22 +93,22 @@ class SeriesCache:
         tables = (self._by_identity, self._by_key, *self._stored_items.values())
         return _ENTRY_BYTES * sum(len(table.places) for table in tables)
 
-    def remember(self, series: Series, series_id: int) -> None:
+    def remember(self, series: Series, series_id: SeriesId) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
         self._by_identity.put(series.identity, place_of(series.target, series_id))
         if self.newest is None or series_id > self.newest[0]:
             self.newest = series_id, series.identity
 
-    def id_of(self, identity: bytes) -> int | None:
+    def id_of(self, identity: bytes) -> SeriesId | None:
         """The id of a series, None if it is not known here."""
         place = self._by_identity.places.get(identity, UNKNOWN)
-        return None if place < 0 else place >> _TARGET_BITS
+        return None if place < 0 else series_id_of(place)
 
-    def place_by_identity(self, identity: bytes) -> int:
+    def place_by_identity(self, identity: bytes) -> Place:
         """The place of a series, or UNKNOWN."""
         return self._by_identity.places.get(identity, UNKNOWN)
 
-    def place_by_key(self, key: bytes) -> int:
+    def place_by_key(self, key: bytes) -> Place:
         """The place of a series by the key of its encoded labels, or DROPPED, or UNKNOWN."""
         return self._by_key.places.get(key, UNKNOWN)
 
@@ -115,7 +117,7 @@ class SeriesCache:
         found = map(self._by_key.places.get, keys, repeat(UNKNOWN))
         return np.fromiter(found, np.int64, len(keys))
 
-    def link(self, key: bytes, place: int) -> None:
+    def link(self, key: bytes, place: Place) -> None:
         """Know the place of a series by the key of its encoded labels as well."""
         self._by_key.put(key, place)
 
@@ -124,7 +126,7 @@ class SeriesCache:
         transaction that stored it has committed."""
         digest = ITEM_STORES[store].remembered
         if digest is not None:
-            self._stored_items[store].put(digest(owner_id, item), 0)
+            self._stored_items[store].put(digest(owner_id, item), _STORED)
 
     def knows_item(self, store: str, owner_id: int, item: Item) -> bool:
         """Whether it is known to be stored."""
@@ -147,9 +149,9 @@ class _Table:
     def __init__(self, most: int) -> None:
         self._most = most
         self._order: deque[bytes] = deque()
-        self.places: dict[bytes, int] = {}
+        self.places: dict[bytes, Place] = {}
 
-    def put(self, key: bytes, place: int) -> None:
+    def put(self, key: bytes, place: Place) -> None:
         if key not in self.places:
             if len(self.places) >= self._most:
                 del self.places[self._order.popleft()]

@@ -10,7 +10,7 @@ from secrets import randbits
 
 from xxhash import xxh3_128_digest
 
-from ingest.model import Labels
+from ingest.model import Labels, TenantId
 
 IDENTITY_BYTES = 16
 
@@ -21,7 +21,7 @@ _64_BITS = (1 << 64) - 1
 _length = struct.Struct(">I").pack
 
 
-def identity_of(tenant_id: int, target: str, schema: str, labels: Labels) -> bytes:
+def identity_of(tenant_id: TenantId, target: str, schema: str, labels: Labels) -> bytes:
     """The identity of a series: BLAKE2b with a digest of 16 bytes, no key, no salt.
 
     The input is a row of fields, each its length in bytes as 4 bytes big-endian, then its UTF-8:
@@ -49,7 +49,7 @@ def identity_of(tenant_id: int, target: str, schema: str, labels: Labels) -> byt
     return blake2b(message, digest_size=IDENTITY_BYTES).digest()
 
 
-def label_key(tenant_id: int, label_bytes: bytes) -> bytes:
+def label_key(tenant_id: TenantId, label_bytes: bytes) -> bytes:
     """The key under which a tenant's series is cached, from its labels as one sender encodes them.
 
     XXH3-128, which takes a sixth of BLAKE2b's time. It is no cryptographic hash; that a sender who
@@ -62,12 +62,12 @@ def label_key(tenant_id: int, label_bytes: bytes) -> bytes:
     return xxh3_128_digest(label_bytes, _seed(tenant_id))
 
 
-def label_keys(tenant_id: int, label_bytes: Sequence[bytes]) -> list[bytes]:
+def label_keys(tenant_id: TenantId, label_bytes: Sequence[bytes]) -> list[bytes]:
     """`label_key` of many series at once."""
     seed = _seed(tenant_id)
     return list(map(xxh3_128_digest, label_bytes, repeat(seed)))
 
 
-def _seed(tenant_id: int) -> int:
+def _seed(tenant_id: TenantId) -> int:
     """64 bits that differ between tenants and processes."""
     return (_PROCESS_SEED + tenant_id * _ODD) & _64_BITS

@@ -17,6 +17,7 @@ import asyncpg
 
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, OperatorError
+from ingest.model import TenantId
 from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
 from ingest.storage.pool import Pool, create_pool, writing
 
@@ -56,7 +57,7 @@ class Administration:
     async def create_tenant(self, name: str) -> int:
         """A new tenant; its id."""
         (row,) = await self._ask("SELECT app.create_tenant($1) AS tenant_id", name)
-        tenant_id: int = row["tenant_id"]
+        tenant_id: TenantId = row["tenant_id"]
         return tenant_id
 
     async def tenants(self) -> list[Row]:

@@ -12,7 +12,7 @@ import asyncpg
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Labels, Series
+from ingest.model import Labels, Series, SeriesId, TenantId
 from ingest.sqlfiles import read_sql
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
@@ -57,7 +57,7 @@ class Touched(NamedTuple):
     """
 
     minutes_ms: Sequence[int]
-    series_ids: Sequence[int] | None
+    series_ids: Sequence[SeriesId] | None
     recent_minutes_ms: Sequence[int] = ()
 
 
@@ -74,18 +74,18 @@ class Database:
         self._most_seconds = command_timeout_seconds + LAST_WORDS_SECONDS
         self._lost_backends: set[int] = set()
 
-    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
+    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
         """Ids by identity, committed; missing series are created.
 
         Raises:
             DATABASE_ERRORS: not all of them are known to exist.
         """
-        ids: dict[bytes, int] = {}
+        ids: dict[bytes, SeriesId] = {}
         for few, labels in _messages(series):
             ids.update(await self._resolve(few, labels))
         return ids
 
-    async def find_series(self, identities: Collection[bytes]) -> dict[bytes, int]:
+    async def find_series(self, identities: Collection[bytes]) -> dict[bytes, SeriesId]:
         """Ids of those that exist, by identity.
 
         Raises:
@@ -96,7 +96,7 @@ class Database:
         )
         return {row["identity"]: row["series_id"] for row in rows}
 
-    async def count_series(self, tenant_id: int, most: int) -> int:
+    async def count_series(self, tenant_id: TenantId, most: int) -> int:
         """How many series a tenant has, counted up to `most`.
 
         Raises:
@@ -108,7 +108,9 @@ class Database:
             )
         return count
 
-    async def _resolve(self, series: Sequence[Series], labels: Sequence[str]) -> dict[bytes, int]:
+    async def _resolve(
+        self, series: Sequence[Series], labels: Sequence[str]
+    ) -> dict[bytes, SeriesId]:
         columns = (
             [one.identity for one in series],
             [one.tenant_id for one in series],
@@ -125,7 +127,7 @@ class Database:
             )
         return {row["identity"]: row["series_id"] for row in rows}
 
-    async def labels_of(self, series_ids: Collection[int]) -> dict[int, Labels]:
+    async def labels_of(self, series_ids: Collection[SeriesId]) -> dict[SeriesId, Labels]:
         """Labels as sent (without a value label that was taken) by id; unknown ids are left out.
 
         Raises:

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from ingest.errors import QueryRefused, Unavailable
+from ingest.model import TenantId
 from ingest.storage.database import LAST_WORDS_SECONDS
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import AnyConnection, Pool, borrow, transaction
@@ -50,7 +51,7 @@ class PushedReader:
         self._wait_seconds = wait_seconds
         self._turn = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def read(self, tenant_id: int, sql: str, parameters: Sequence[object]) -> PushedRow:
+    async def read(self, tenant_id: TenantId, sql: str, parameters: Sequence[object]) -> PushedRow:
         """One read-only transaction, in which the tenant and the statement's time are set.
 
         Raises:
@@ -73,7 +74,7 @@ class PushedReader:
             self._turn.release()
 
     async def _read(
-        self, connection: AnyConnection, tenant_id: int, sql: str, parameters: Sequence[object]
+        self, connection: AnyConnection, tenant_id: TenantId, sql: str, parameters: Sequence[object]
     ) -> PushedRow:
         version = connection.get_server_version().major
         try:

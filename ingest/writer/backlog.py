@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 from ingest.errors import Unavailable
 from ingest.intake.limits import over_limit
 from ingest.metrics import REGISTRY
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.model import DEFAULT_TENANT_ID, TenantId
 from ingest.writer.fairness import RoundRobin
 
 FIRST_GUESS_ROWS_PER_SECOND = 100_000
@@ -38,7 +38,7 @@ REFUSED_BODIES = "too many requests are waiting; try again"
 class Hold:
     """Memory that one request is reckoned to take; see `Backlog.hold`."""
 
-    def __init__(self, backlog: Backlog, tenant_id: int) -> None:
+    def __init__(self, backlog: Backlog, tenant_id: TenantId) -> None:
         self._backlog = backlog
         self._tenant_id = tenant_id
         self._held_bytes = 0
@@ -72,7 +72,7 @@ class Backlog:
         self,
         in_flight: Callable[[], int],
         seconds: float,
-        rows_of: Callable[[int], int] = lambda _: 0,
+        rows_of: Callable[[TenantId], int] = lambda _: 0,
         tenant_share: float = 1.0,
         most_requests: int = 0,
     ) -> None:
@@ -83,9 +83,9 @@ class Backlog:
         self._most_requests = most_requests
         self._rows_per_second = float(FIRST_GUESS_ROWS_PER_SECOND)
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
-        self._memory_bytes: dict[int, int] = {}
-        self._requests: dict[int, int] = {}
-        self._asked: dict[int, float] = {}
+        self._memory_bytes: dict[TenantId, int] = {}
+        self._requests: dict[TenantId, int] = {}
+        self._asked: dict[TenantId, float] = {}
         LIMIT.set_function(lambda: self.limit_rows)
         MEMORY.set_function(lambda: sum(self._memory_bytes.values()))
 
@@ -95,7 +95,7 @@ class Backlog:
         return max(SMALLEST_LIMIT_ROWS, int(self._rows_per_second * self._seconds))
 
     @contextmanager
-    def hold(self, tenant_id: int) -> Iterator[Hold]:
+    def hold(self, tenant_id: TenantId) -> Iterator[Hold]:
         """One more request is under way, and takes memory while it is read, decoded and stored.
 
         Raises:
@@ -116,7 +116,7 @@ class Backlog:
             if not self._requests[tenant_id]:
                 del self._requests[tenant_id]
 
-    def check_memory(self, tenant_id: int, held_bytes: int, more_bytes: int) -> None:
+    def check_memory(self, tenant_id: TenantId, held_bytes: int, more_bytes: int) -> None:
         """Whether a request that holds some memory may have more of it. One alone always may, and
         one alone of its tenant may have more than the tenant's share.
 
@@ -131,13 +131,13 @@ class Backlog:
         if mine_bytes > held_bytes and mine_bytes + more_bytes > most_bytes:
             raise Unavailable(REFUSED_BODIES)
 
-    def add_memory(self, tenant_id: int, more_bytes: int) -> None:
+    def add_memory(self, tenant_id: TenantId, more_bytes: int) -> None:
         """A tenant's requests take so much more, or less."""
         held_bytes = self._memory_bytes.pop(tenant_id, 0) + more_bytes
         if held_bytes:
             self._memory_bytes[tenant_id] = held_bytes
 
-    async def wait_for_room(self, tenant_id: int = DEFAULT_TENANT_ID) -> None:
+    async def wait_for_room(self, tenant_id: TenantId = DEFAULT_TENANT_ID) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
 
         Raises:
@@ -174,7 +174,7 @@ class Backlog:
         if turn is not None and not turn.done():
             turn.set_result(None)
 
-    def _has_room(self, tenant_id: int) -> bool:
+    def _has_room(self, tenant_id: TenantId) -> bool:
         """Whether a tenant may bring more rows. Where others take all of it, as much as everybody
         has a right to."""
         rows, mine, limit = self._in_flight(), self._rows_of(tenant_id), self.limit_rows
@@ -182,14 +182,14 @@ class Backlog:
             return mine < self._part(tenant_id, limit)
         return self._others_ask(tenant_id) and mine < limit / len(self._asked)
 
-    def _part(self, tenant_id: int, whole: int) -> int:
+    def _part(self, tenant_id: TenantId, whole: int) -> int:
         """What of something one tenant may have."""
         return int(whole * self._share) if self._others_ask(tenant_id) else whole
 
-    def _others_ask(self, tenant_id: int) -> bool:
+    def _others_ask(self, tenant_id: TenantId) -> bool:
         return len(self._asked) > (tenant_id in self._asked)
 
-    def _note(self, tenant_id: int) -> None:
+    def _note(self, tenant_id: TenantId) -> None:
         """A tenant asks; whoever did not for long does no more."""
         now = time.monotonic()
         self._asked.pop(tenant_id, None)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ingest.copy_format import encode_samples
-from ingest.model import Int64s, Intake, Item, Items, NewSamples, Rows
+from ingest.model import Int64s, Intake, Item, Items, NewSamples, Rows, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.stores import ITEM_STORES, SAMPLE_STORES, ItemStore, Store
 from ingest.text import time_text
@@ -190,7 +190,7 @@ class ItemBatch:
                 cache.remember_item(self.store.name, owner_id, item)
 
 
-def batches_of(intake: Intake, ids: dict[bytes, int]) -> list[Batch]:
+def batches_of(intake: Intake, ids: dict[bytes, SeriesId]) -> list[Batch]:
     """What there is to store of a request, one batch a store.
 
     Args:
@@ -265,7 +265,7 @@ def _concatenate(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def _rows_of(new: Sequence[NewSamples], ids: dict[bytes, int]) -> Rows:
+def _rows_of(new: Sequence[NewSamples], ids: dict[bytes, SeriesId]) -> Rows:
     """Samples of new series, which have their ids by now."""
     exact: dict[int, str] = {}
     start = 0

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from ingest.model import TenantId
+
 T = TypeVar("T")
 
 
@@ -15,12 +17,12 @@ class RoundRobin(Generic[T]):
     """A queue of which each tenant has one of its own: who has much in it waits for itself."""
 
     def __init__(self) -> None:
-        self._queues: dict[int, deque[T]] = {}
+        self._queues: dict[TenantId, deque[T]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def __contains__(self, tenant_id: int) -> bool:
+    def __contains__(self, tenant_id: TenantId) -> bool:
         """Whether something of a tenant waits."""
         return tenant_id in self._queues
 
@@ -28,7 +30,7 @@ class RoundRobin(Generic[T]):
         """Tenants of which something waits."""
         return len(self._queues)
 
-    def put(self, tenant_id: int, item: T) -> None:
+    def put(self, tenant_id: TenantId, item: T) -> None:
         """Behind all of the tenant."""
         self._queues.setdefault(tenant_id, deque()).append(item)
 
@@ -36,7 +38,7 @@ class RoundRobin(Generic[T]):
         """What `pop` would return."""
         return next(iter(self._queues.values()))[0]
 
-    def pop(self, may: Callable[[int], bool] = lambda _: True) -> T | None:
+    def pop(self, may: Callable[[TenantId], bool] = lambda _: True) -> T | None:
         """The oldest of the tenant whose turn it is, of those that may; None if nobody may."""
         for tenant_id in self._queues:
             if may(tenant_id):
@@ -47,7 +49,7 @@ class RoundRobin(Generic[T]):
                 return item
         return None
 
-    def remove(self, tenant_id: int, item: T) -> None:
+    def remove(self, tenant_id: TenantId, item: T) -> None:
         """It waits no longer, if it does."""
         queue = self._queues.get(tenant_id)
         if queue and item in queue:
@@ -64,7 +66,7 @@ class Turns:
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
 
     @asynccontextmanager
-    async def of(self, tenant_id: int) -> AsyncIterator[None]:
+    async def of(self, tenant_id: TenantId) -> AsyncIterator[None]:
         """Hold it, for one tenant."""
         if self._is_taken:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

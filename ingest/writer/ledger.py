@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 
 from ingest.errors import Unavailable
 from ingest.metrics import REGISTRY, TenantNames
-from ingest.model import DEFAULT_TENANT_ID, Intake, Rejection
+from ingest.model import DEFAULT_TENANT_ID, Intake, Rejection, TenantId
 from ingest.stores import STORES
 from ingest.writer.batch import Batch
 
@@ -63,7 +63,7 @@ class Ledger:
     def __init__(self, names: TenantNames) -> None:
         self._name = names
         self._in_flight = 0
-        self._in_flight_of: dict[int, int] = {}
+        self._in_flight_of: dict[TenantId, int] = {}
         self._beside_samples = 0
         default = names(DEFAULT_TENANT_ID)
         IN_FLIGHT.labels(default)
@@ -75,7 +75,7 @@ class Ledger:
         """Rows without a result yet: samples, and what else requests under way are to store."""
         return self._in_flight + self._beside_samples
 
-    def samples_in_flight(self, tenant_id: int) -> int:
+    def samples_in_flight(self, tenant_id: TenantId) -> int:
         """Samples of one tenant without a result yet."""
         return self._in_flight_of.get(tenant_id, 0)
 
@@ -99,12 +99,12 @@ class Ledger:
         self._beside_samples += extra_rows
         return PendingRequest(self, intake.tenant_id, intake.storable, extra_rows)
 
-    def find(self, tenant_id: int, samples: int) -> None:
+    def find(self, tenant_id: TenantId, samples: int) -> None:
         """Samples of an earlier process are in the spool: they count as received by this one."""
         self._count(tenant_id, "received", samples)
         SPOOLED.labels(self._name(tenant_id)).inc(samples)
 
-    def replay(self, tenant_id: int, samples: int) -> PendingRequest:
+    def replay(self, tenant_id: TenantId, samples: int) -> PendingRequest:
         """Spooled samples are in flight again: all of a request that no earlier attempt counted."""
         self._spool(tenant_id, -samples)
         return PendingRequest(self, tenant_id, samples, 0)
@@ -131,27 +131,29 @@ class Ledger:
         for pending in batch:
             pending.settle(rejections)
 
-    def _settle(self, tenant_id: int, result: str, samples: int) -> None:
+    def _settle(self, tenant_id: TenantId, result: str, samples: int) -> None:
         """Samples in flight have got their result."""
         self._count(tenant_id, result, samples)
         self._fly(tenant_id, -samples)
 
-    def _settle_exemplars(self, tenant_id: int, total: int, written: int, rejected: int) -> None:
+    def _settle_exemplars(
+        self, tenant_id: TenantId, total: int, written: int, rejected: int
+    ) -> None:
         name = self._name(tenant_id)
         EXEMPLARS.labels(name, "written").inc(written)
         EXEMPLARS.labels(name, "rejected").inc(rejected)
         EXEMPLARS.labels(name, "duplicate").inc(total - written - rejected)
 
-    def _spool(self, tenant_id: int, samples: int) -> None:
+    def _spool(self, tenant_id: TenantId, samples: int) -> None:
         """Samples in flight went into the spool, or, less than none, came back."""
         SPOOLED.labels(self._name(tenant_id)).inc(samples)
         self._fly(tenant_id, -samples)
 
-    def _count(self, tenant_id: int, result: str, samples: int) -> None:
+    def _count(self, tenant_id: TenantId, result: str, samples: int) -> None:
         if samples:
             SAMPLES.labels(self._name(tenant_id), result).inc(samples)
 
-    def _fly(self, tenant_id: int, samples: int) -> None:
+    def _fly(self, tenant_id: TenantId, samples: int) -> None:
         self._in_flight += samples
         mine = self._in_flight_of.pop(tenant_id, 0) + samples
         if mine:
@@ -171,7 +173,7 @@ class PendingRequest:
         rejections: what the database refuses for ever.
     """
 
-    def __init__(self, ledger: Ledger, tenant_id: int, samples: int, extra_rows: int) -> None:
+    def __init__(self, ledger: Ledger, tenant_id: TenantId, samples: int, extra_rows: int) -> None:
         self.tenant_id = tenant_id
         self.rejections: list[Rejection] = []
         self._ledger = ledger

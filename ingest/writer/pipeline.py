@@ -10,7 +10,7 @@ import asyncio
 
 from ingest.config import ReceiverSettings, WriterSettings
 from ingest.intake.quotas import Quotas
-from ingest.model import Intake, Rejection
+from ingest.model import Intake, Rejection, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
@@ -97,7 +97,7 @@ class Pipeline:
         Raises:
             Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
         """
-        ids: dict[bytes, int] = {}
+        ids: dict[bytes, SeriesId] = {}
         if intake.new:
             resolved = await self._series_ids.resolve(intake.new, is_replay)
             request.reject(resolved.rejections)

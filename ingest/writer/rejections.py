@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.logs import get_logger
-from ingest.model import Labels, NewSamples, Rejection
+from ingest.model import Labels, NewSamples, Rejection, SeriesId
 from ingest.storage.database import DATABASE_ERRORS, Database
 from ingest.text import series_text
 from ingest.writer.batch import Batch
@@ -24,9 +24,9 @@ class RejectedRow(NamedTuple):
     error: BaseException
 
     @property
-    def series_id(self) -> int | None:
+    def series_id(self) -> SeriesId | None:
         """Whose sample or item it is; None of metadata and of what is pushed."""
-        return self.row.owner_ids[0] if self.row.store.owner == "series" else None
+        return SeriesId(self.row.owner_ids[0]) if self.row.store.owner == "series" else None
 
     def rejection(self, series: str) -> Rejection:
         """For the sender, or for the spool's list."""
@@ -39,7 +39,7 @@ async def rejections_of(database: Database, rows: Sequence[RejectedRow]) -> list
     """Reasons that name the series; by its id alone where the database is gone by now."""
     series_ids = {each.series_id for each in rows if each.series_id is not None}
     labels = await _labels(database, series_ids)
-    names: dict[int | None, str] = {None: ""}
+    names: dict[SeriesId | None, str] = {None: ""}
     for series_id in series_ids:
         found = series_id in labels
         names[series_id] = _text(labels[series_id]) if found else f"series {series_id}"
@@ -61,7 +61,9 @@ def rejection_of(samples: Sequence[NewSamples], reason: str) -> Rejection:
     )
 
 
-async def _labels(database: Database, series_ids: Collection[int]) -> Mapping[int, Labels]:
+async def _labels(
+    database: Database, series_ids: Collection[SeriesId]
+) -> Mapping[SeriesId, Labels]:
     try:
         return await database.labels_of(series_ids) if series_ids else {}
     except Exception as error:  # the rest of their request is stored, whatever this is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ingest.logs import get_logger
-from ingest.model import NewSamples, Rejection, Series
+from ingest.model import NewSamples, Rejection, Series, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
 from ingest.storage.pgerrors import Verdict, verdict_of
@@ -19,7 +19,7 @@ log = get_logger("writer")
 class Resolved(NamedTuple):
     """What the database says to new series: an id, or why never."""
 
-    ids: dict[bytes, int]
+    ids: dict[bytes, SeriesId]
     rejections: list[Rejection]
 
 
@@ -91,7 +91,7 @@ class SeriesIds:
                 resolved.rejections.append(rejection_of(by_identity.pop(identity), refusal))
         return admitted
 
-    async def _ask(self, series: list[Series], ids: dict[bytes, int]) -> BaseException | None:
+    async def _ask(self, series: list[Series], ids: dict[bytes, SeriesId]) -> BaseException | None:
         """Fill in the ids of these series; the error if one of them is refused for ever."""
         try:
             found = await self._database.resolve_series(series)

@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 
 from ingest.intake.quotas import Quotas
 from ingest.metrics import OTHERS, REGISTRY
-from ingest.model import Series
+from ingest.model import Series, TenantId
 
 MINUTES = 60
 RECOUNT_SECONDS = 60.0
@@ -133,7 +133,7 @@ class SeriesLimits:
     def __init__(
         self,
         quotas: Quotas,
-        count_series: Callable[[int, int], Awaitable[int]],
+        count_series: Callable[[TenantId, int], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._quotas = quotas
@@ -141,9 +141,9 @@ class SeriesLimits:
         self._clock = clock
         self._tenants_hour = HourlyCount(clock)
         self._metrics_hour = HourlyCount(clock)
-        self._tenants: dict[int, _Tenant] = {}
+        self._tenants: dict[TenantId, _Tenant] = {}
 
-    def is_limited(self, tenant_id: int) -> bool:
+    def is_limited(self, tenant_id: TenantId) -> bool:
         """Whether anything of a tenant is ever refused."""
         return bool(
             self._quotas.settings.new_series_per_metric_per_hour
@@ -151,7 +151,7 @@ class SeriesLimits:
             or self._quotas.series(tenant_id)
         )
 
-    async def count(self, tenant_id: int) -> None:
+    async def count(self, tenant_id: TenantId) -> None:
         """Learn how many series a tenant has, if it has a limit of them and it is time to.
 
         Raises:
@@ -210,7 +210,7 @@ class SeriesLimits:
         if self._quotas.settings.new_series_per_metric_per_hour:
             self._metrics_hour.add((series.tenant_id, series.name))
 
-    def _show(self, tenant_id: int, tenant: _Tenant) -> None:
+    def _show(self, tenant_id: TenantId, tenant: _Tenant) -> None:
         name = self._quotas.names(tenant_id)
         if tenant.limit and name != OTHERS:
             TENANT_SERIES.labels(name).set_function(lambda: tenant.known)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Intake, Rejection
+from ingest.model import Intake, Rejection, TenantId
 from ingest.writer.ledger import Ledger, PendingRequest
 from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import Entry
@@ -39,7 +39,7 @@ class StoreOrSpool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._patience: set[asyncio.Future[None]] = set()
 
-    async def wait_for_room(self, tenant_id: int) -> None:
+    async def wait_for_room(self, tenant_id: TenantId) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
 
         Raises:

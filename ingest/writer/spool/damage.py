@@ -15,6 +15,7 @@ from typing import NamedTuple
 import xxhash
 
 from ingest.logs import get_logger
+from ingest.model import TenantId
 from ingest.sqlfiles import read_sql
 
 log = get_logger("spool")
@@ -46,7 +47,7 @@ class Row(NamedTuple):
 
     id: int
     received_ms: int
-    tenant_id: int
+    tenant_id: TenantId
     protocol: int
     samples: int
     settled: int
@@ -55,7 +56,7 @@ class Row(NamedTuple):
 
 
 def checksum_of(
-    received_ms: int, tenant_id: int, protocol: int, samples: int, settled: int, payload: bytes
+    received_ms: int, tenant_id: TenantId, protocol: int, samples: int, settled: int, payload: bytes
 ) -> int:
     """XXH3 over an entry, as a number that SQLite can hold."""
     digest = xxhash.xxh3_64(_NUMBERS.pack(received_ms, tenant_id, protocol, samples, settled))

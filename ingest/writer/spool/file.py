@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
-from ingest.model import Intake
+from ingest.model import Intake, TenantId
 from ingest.sqlfiles import read_sql
 from ingest.storage.embedded.datadir import SPOOL
 from ingest.writer.spool.damage import (
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
     id: int
     received_ms: int
-    tenant_id: int
+    tenant_id: TenantId
     protocol: int
     samples: int
     settled: int
@@ -90,7 +90,7 @@ class Standing(NamedTuple):
         rejected: samples that the database refused when they were written back.
     """
 
-    shares: dict[int, Share]
+    shares: dict[TenantId, Share]
     rejected: int
 
     @property
@@ -125,7 +125,7 @@ class Rejected(NamedTuple):
 
     rejected_ms: int
     received_ms: int
-    tenant_id: int
+    tenant_id: TenantId
     samples: int
     reason: str
 
@@ -306,7 +306,7 @@ def _standing(connection: sqlite3.Connection) -> Standing:
         "SELECT tenant_id, count(*), sum(samples), sum(length(payload)), min(received_ms)"
         " FROM entry GROUP BY tenant_id ORDER BY tenant_id"
     )
-    shares = {tenant_id: Share(*found) for tenant_id, *found in rows}
+    shares = {TenantId(tenant_id): Share(*found) for tenant_id, *found in rows}
     (rejected,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM rejected").fetchone()
     return Standing(shares, rejected)
 
@@ -375,4 +375,4 @@ def _entry(row: Row) -> Entry:
     sound = is_sound(row)
     payload = row.payload if isinstance(row.payload, bytes) else b""
     first, second, third, fourth, fifth = (e if type(e) is int else 0 for e in row[1:6])
-    return Entry(row.id, first, second, third, fourth, fifth, payload, sound)
+    return Entry(row.id, first, TenantId(second), third, fourth, fifth, payload, sound)

@@ -20,6 +20,7 @@ from ingest.errors import OverQuota, Unavailable
 from ingest.intake.quotas import UNLIMITED, Quotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
+from ingest.model import TenantId
 from ingest.storage.embedded import prepare_data_dir
 from ingest.tasks import Pulse, keep
 from ingest.writer.ledger import Ledger
@@ -78,7 +79,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._quotas = quotas
-        self._bytes_of: dict[int, int] = {}
+        self._bytes_of: dict[TenantId, int] = {}
         self._requests = standing.requests
         self._oldest_ms = standing.oldest_ms
         self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
@@ -113,7 +114,7 @@ class Spool:
         """Whether nothing waits in it."""
         return self._requests == 0
 
-    def has_room(self, payload_bytes: int, tenant_id: int | None = None) -> bool:
+    def has_room(self, payload_bytes: int, tenant_id: TenantId | None = None) -> bool:
         """Whether a payload of this length would fit: one of this tenant, or of anybody."""
         if self._bytes + payload_bytes > self._max_bytes:
             return False
@@ -263,11 +264,11 @@ class Spool:
         FULL.inc(len(group))
         log.error("cannot spool", error=why, requests=len(group))
 
-    def _is_within_share(self, tenant_id: int, more_bytes: int) -> bool:
+    def _is_within_share(self, tenant_id: TenantId, more_bytes: int) -> bool:
         most_bytes = self._quotas.spool_share(tenant_id) * self._max_bytes
         return self._bytes_of.get(tenant_id, 0) + more_bytes <= most_bytes
 
-    def _hold(self, tenant_id: int, more_bytes: int) -> None:
+    def _hold(self, tenant_id: TenantId, more_bytes: int) -> None:
         """So much more (or less) of a tenant is in it, or on its way."""
         self._bytes += more_bytes
         self._bytes_of[tenant_id] = self._bytes_of.get(tenant_id, 0) + more_bytes

@@ -162,7 +162,7 @@ class Start(NamedTuple):
     start_ms: int
 
 
-PushKind = Literal["measure", "event"]
+RecordKind = Literal["measure", "event"]
 """What applications push; also the name of its store."""
 
 
@@ -319,7 +319,7 @@ class Intake:
         """Whether there is nothing to store."""
         return not (self.known or self.items or self.new)
 
-    def pushed(self, kind: PushKind) -> list[Measure | Event]:
+    def records(self, kind: RecordKind) -> list[Measure | Event]:
         """Measures or events that may be stored, in the order of the request."""
         items = self.items.get(kind)
         return cast(list[Measure | Event], items.item) if items is not None else []

@@ -39,7 +39,17 @@ from ingest.copy_format import (
     numeric_array,
     timestamp_ms,
 )
-from ingest.model import Event, Exemplar, Histogram, Items, Measure, Metadata, Start, TenantId
+from ingest.model import (
+    Event,
+    Exemplar,
+    Histogram,
+    Items,
+    Measure,
+    Metadata,
+    RecordKind,
+    Start,
+    TenantId,
+)
 from ingest.text import series_text, time_text
 
 I = TypeVar("I")  # noqa: E741
@@ -315,7 +325,7 @@ STORES: dict[str, Store] = {**SAMPLE_STORES, **ITEM_STORES}
 
 TARGETS = tuple(SAMPLE_STORES)
 """What a rule can choose as the target of a series, each with a store of samples."""
-RECORDS: tuple[Literal["measure", "event"], ...] = ("measure", "event")
+RECORDS: tuple[RecordKind, ...] = ("measure", "event")
 """Stores of what applications push: they hold no ids of series."""
 ROLLED_UP = tuple(name for name, store in STORES.items() if store.rolled_up)
 GROWING = tuple(name for name, store in STORES.items() if store.grows)

@@ -10,7 +10,7 @@ from typing import Any
 from ingest.config import LimitSettings
 from ingest.intake.limits import Limits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
-from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, PushKind, TenantId
+from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, RecordKind, TenantId
 from ingest.routing.router import Decision, Router, lower_name
 from ingest.text import time_text
 from ingest.wire.records.body import (
@@ -45,7 +45,7 @@ class PushDecoder:
         self._sizes = PushLimits(sizes.items_per_request, sizes.attributes_bytes)
 
     def decode(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: TenantId, now_us: int
+        self, body: bytes, kind: RecordKind, manner: Manner, tenant_id: TenantId, now_us: int
     ) -> Intake:
         """Decode a decompressed body.
 
@@ -61,7 +61,7 @@ class PushDecoder:
         return complete(self.steps(body, kind, manner, tenant_id, now_us))
 
     def steps(
-        self, body: bytes, kind: PushKind, manner: Manner, tenant_id: TenantId, now_us: int
+        self, body: bytes, kind: RecordKind, manner: Manner, tenant_id: TenantId, now_us: int
     ) -> Steps:
         """As `decode`, with a pause now and then."""
         reception = _Reception(self._routes, self._limits, tenant_id, now_us)
@@ -108,7 +108,7 @@ class _Reception:
         self._newest_us = newest_ms * 1000 + now_us % 1000
         self._doubtful_us = doubtful_ms * 1000
         self._route = routes.of
-        self._items: dict[PushKind, Items] = {"measure": Items(), "event": Items()}
+        self._items: dict[RecordKind, Items] = {"measure": Items(), "event": Items()}
         self._random_ids = _random_ids()
         self._errors: list[tuple[int | None, str]] = []
         self._refused = 0
@@ -222,7 +222,7 @@ def _text_or_none(value: Any) -> str | None:
     return value if type(value) is str else None
 
 
-def item_id_of(kind: PushKind, key: str) -> bytes:
+def item_id_of(kind: RecordKind, key: str) -> bytes:
     """The id of an item that was sent with an idempotency key; each kind has its own keys."""
     return blake2b(f"{kind}\0{key}".encode(), digest_size=ITEM_ID_BYTES).digest()
 

@@ -19,7 +19,7 @@ from ingest.intake.records import PushDecoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
-from ingest.model import Intake, PushKind, Rejection
+from ingest.model import Intake, RecordKind, Rejection
 from ingest.records import answers as push_answers
 from ingest.records.paths import kind_of
 from ingest.stores import RECORDS
@@ -100,7 +100,7 @@ class PushHandler:
                 return await self._take(body, encoding, kind, manner)
 
     async def _take(
-        self, body: Body, encoding: PushEncoding, kind: PushKind, manner: Manner
+        self, body: Body, encoding: PushEncoding, kind: RecordKind, manner: Manner
     ) -> web.Response:
         tenant_id = body.access.tenant_id
         started = time.perf_counter()
@@ -122,14 +122,14 @@ class PushHandler:
     async def _keep(self, intake: Intake, received_ms: int) -> list[Rejection]:
         if intake.is_empty:
             return []
-        items = [item for store in RECORDS for item in intake.pushed(store)]
+        items = [item for store in RECORDS for item in intake.records(store)]
         payload = compress_snappy(write_spooled(items))
         del items
         entry = Entry.of(intake, received_ms, Protocol.PUSH.value, payload)
         return await self._store.keep(intake, entry)
 
     async def _decode(
-        self, body: Body, encoding: PushEncoding, kind: PushKind, manner: Manner, now_us: int
+        self, body: Body, encoding: PushEncoding, kind: RecordKind, manner: Manner, now_us: int
     ) -> Intake:
         tenant_id, most_bytes = body.access.tenant_id, self._max_decompressed_bytes
 
@@ -147,5 +147,5 @@ class PushHandler:
     def _count(self, intake: Intake) -> None:
         for kind in RECORDS:
             dropped = intake.dropped if kind == "measure" else 0
-            if items := len(intake.pushed(kind)) + dropped:
+            if items := len(intake.records(kind)) + dropped:
                 PUSHED.labels(self._names(intake.tenant_id), kind, "received").inc(items)

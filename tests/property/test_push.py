@@ -89,7 +89,7 @@ def test_an_event_reaches_the_copy_as_it_was_sent(
     sent = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
     body = f'{{"dict":{sent},"name":{json.dumps(name)}}}'.encode()
     intake = DECODER.decode(body, "event", "today", 7, NOW_US)
-    [event] = intake.pushed("event")
+    [event] = intake.records("event")
     assert isinstance(event, Event)
     [row] = copied(EVENT.encode(intake.items["event"]), 6)
     time, tenant, name_bytes, attributes, item_id, key_decides = row
@@ -121,7 +121,7 @@ def test_measures_reach_the_copy(sent: list[tuple[str, str | None, float | None]
         for text, key, at in sent
     ]
     intake = DECODER.decode("\n".join(bodies).encode(), "measure", "today", 1, NOW_US)
-    items = intake.pushed("measure")
+    items = intake.records("measure")
     assert repr([*spooled_items(write_spooled(items))]) == repr(items)
     rows = copied(MEASURE.encode(Items([1] * len(items), list(items))), 10)
     for (text, key, at), row, item in zip(sent, rows, items, strict=True):

@@ -12,7 +12,7 @@ from ingest.intake import records
 from ingest.intake.limits import Limits
 from ingest.intake.records import PushDecoder, item_id_of, spooled_steps
 from ingest.intake.steps import complete
-from ingest.model import Intake, Measure, PushKind
+from ingest.model import Intake, Measure, RecordKind
 from ingest.routing import Router
 from ingest.wire.records.body import PushRefused
 from ingest.wire.records.spooled import write_spooled
@@ -33,12 +33,12 @@ def decoder() -> PushDecoder:
     return PushDecoder(router, Limits(lambda store, _: OLDEST_MS, 600_000), LimitSettings())
 
 
-def decode(*items: Any, kind: PushKind = "measure", tenant_id: int = 1) -> Intake:
+def decode(*items: Any, kind: RecordKind = "measure", tenant_id: int = 1) -> Intake:
     return decoder().decode(json.dumps(items).encode(), kind, "today", tenant_id, NOW_US)
 
 
 def routes(*measures: Any) -> list[tuple[str, str]]:
-    pushed = decode(*[{"value": 1, **each} for each in measures]).pushed("measure")
+    pushed = decode(*[{"value": 1, **each} for each in measures]).records("measure")
     return [(item.target, item.schema) for item in pushed if isinstance(item, Measure)]
 
 
@@ -86,7 +86,7 @@ def test_what_a_rule_drops_is_counted_and_nothing_else() -> None:
 def test_ids_and_times() -> None:
     keyed = {"name": "k", "idempotency_key": "k"}
     sent = [keyed, {**keyed, "time": 1_750_000_000}, {"name": "n"}, {"name": "n"}]
-    first, second, third, fourth = decode(*sent, kind="event").pushed("event")
+    first, second, third, fourth = decode(*sent, kind="event").records("event")
     assert first.item_id == second.item_id == item_id_of("event", "k") != item_id_of("measure", "k")
     assert len({first.item_id, third.item_id, fourth.item_id}) == 3
     assert (first.key_decides, second.key_decides, third.key_decides) == (True, False, False)
@@ -109,7 +109,7 @@ def times(*timestamps_us: int) -> list[int]:
     seconds = [f"{at // 1_000_000}.{at % 1_000_000:06}" for at in timestamps_us]
     body = "\n".join(f'{{"name":"e","time":{each}}}' for each in seconds).encode()
     intake = decoder().decode(body, "event", "today", 1, NOW_US)
-    return [item.timestamp_us for item in intake.pushed("event")]
+    return [item.timestamp_us for item in intake.records("event")]
 
 
 def test_a_refused_request_holds_nothing() -> None:
@@ -120,7 +120,7 @@ def test_a_refused_request_holds_nothing() -> None:
 
 def test_the_spool_gives_back_the_same_intake() -> None:
     intake = decode({"name": "m", "value": 1}, {"E": {"name": "e"}}, tenant_id=7)
-    items = [*intake.pushed("measure"), *intake.pushed("event")]
+    items = [*intake.records("measure"), *intake.records("event")]
     again = complete(spooled_steps(write_spooled(items), 7))
     assert again.items == intake.items
     assert (again.tenant_id, again.storable) == (7, 2)

@@ -9,7 +9,7 @@ import cramjam
 import pytest
 
 from ingest.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
-from ingest.model import Event, Measure, PushKind
+from ingest.model import Event, Measure, RecordKind
 from ingest.wire.records.body import (
     EXPLAINED_BYTES,
     Manner,
@@ -56,7 +56,7 @@ TIMES = [
 
 def read(
     body: bytes,
-    kind: PushKind = "event",
+    kind: RecordKind = "event",
     manner: Manner = "today",
     limits: PushLimits = LIMITS,
 ) -> list[Pushed | str]:
@@ -65,13 +65,13 @@ def read(
     return [str(item) if isinstance(item, InvalidItem) else item for item in items]
 
 
-def one(body: bytes, kind: PushKind = "event", manner: Manner = "today") -> Pushed:
+def one(body: bytes, kind: RecordKind = "event", manner: Manner = "today") -> Pushed:
     [item] = read(body, kind, manner)
     assert isinstance(item, Pushed), item
     return item
 
 
-def refusal(body: bytes, kind: PushKind = "event", manner: Manner = "today") -> str:
+def refusal(body: bytes, kind: RecordKind = "event", manner: Manner = "today") -> str:
     [reason] = read(body, kind, manner)
     assert isinstance(reason, str), reason
     return reason
@@ -94,7 +94,7 @@ def test_two_items_in_every_form(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["measure", "event"])
-def test_kinds_may_mix_whatever_the_route(kind: PushKind) -> None:
+def test_kinds_may_mix_whatever_the_route(kind: RecordKind) -> None:
     body = b'[{"M":{"name":"m","measurement":1.5,"dict":{}}},{"E":{"name":"e","dict":null}}]'
     for manner in ("today", "older"):
         measure, event = read(body, kind, manner)

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ingest.errors import BadRequest, PayloadTooLarge
-from ingest.model import PushKind
+from ingest.model import RecordKind
 from ingest.wire.records.count import count_items
 from ingest.wire.records.fields import checked_key, checked_name, number_of, timestamp_us_of
 from ingest.wire.records.jsonb import decode_exact, syntax_error
@@ -42,7 +42,7 @@ class Pushed(NamedTuple):
         key: the idempotency key, if the sender gave one.
     """
 
-    kind: PushKind
+    kind: RecordKind
     name: str
     value: float
     exact: str | None
@@ -130,7 +130,7 @@ NO_LIMITS = PushLimits()
 
 
 def read_items(
-    body: bytes, kind: PushKind, manner: Manner = "today", limits: PushLimits = NO_LIMITS
+    body: bytes, kind: RecordKind, manner: Manner = "today", limits: PushLimits = NO_LIMITS
 ) -> Iterator[Pushed | InvalidItem]:
     """The items of a body in their order; in its place why one cannot be stored.
 
@@ -169,7 +169,7 @@ def _is_array(body: bytes) -> bool:
 
 
 def _read_one_by_one(
-    body: bytes, error: Exception, kind: PushKind, manner: Manner, limits: PushLimits
+    body: bytes, error: Exception, kind: RecordKind, manner: Manner, limits: PushLimits
 ) -> Iterator[Pushed | InvalidItem]:
     """The same items as at once, or at least one that is wrong."""
     if len(body) > EXPLAINED_BYTES:
@@ -185,7 +185,7 @@ def _read_one_by_one(
 
 
 def _read_raw(
-    raw: bytes, decoders: _Decoders, kind: PushKind, manner: Manner, limits: PushLimits
+    raw: bytes, decoders: _Decoders, kind: RecordKind, manner: Manner, limits: PushLimits
 ) -> Pushed | InvalidItem:
     try:
         raw.decode()
@@ -206,7 +206,9 @@ def _first_error(body: bytes, error: Exception) -> BadRequest:
     return syntax_error(body, error)
 
 
-def _read(sent: _Sent, kind: PushKind, manner: Manner, limits: PushLimits) -> Pushed | InvalidItem:
+def _read(
+    sent: _Sent, kind: RecordKind, manner: Manner, limits: PushLimits
+) -> Pushed | InvalidItem:
     try:
         if sent.M is not UNSET or sent.E is not UNSET:
             sent, kind = _unwrapped(sent)
@@ -227,7 +229,7 @@ def _name(sent: _Sent) -> str:
     return checked_name(sent.name)
 
 
-def _unwrapped(sent: _Sent) -> tuple[_Sent, PushKind]:
+def _unwrapped(sent: _Sent) -> tuple[_Sent, RecordKind]:
     inner = sent.M if sent.E is UNSET else sent.E
     fields = [name for name in sent.__struct_fields__ if getattr(sent, name) not in (UNSET, None)]
     if len(fields) > 1 or inner is UNSET or inner.M is not UNSET or inner.E is not UNSET:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from aiohttp import web
 
@@ -49,7 +49,7 @@ from ingest.storage.clock import DatabaseClock
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.storage.pool import Pool, forget_lost_answers
-from ingest.storage.pushed import PushedReader
+from ingest.storage.records import RecordReader
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 from ingest.writer.ledger import Ledger
@@ -163,9 +163,10 @@ class Daemon:
             settings.spool.after,
         )
         router, clock = Router(settings, packs), DatabaseClock(self._pool)
-        limits = _limits(settings, engine, clock.ahead_ms)
+        max_future_ms = int(settings.receiver.max_future_seconds * 1000)
+        limits = Limits(engine.accepted_since_ms, max_future_ms, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
-        replayer = Decoder(router, self._cache, _limits(settings, engine, lambda: 0))
+        replayer = Decoder(router, self._cache, Limits(engine.accepted_since_ms, max_future_ms))
         self._server = self._build_server(database, ledger, quotas, names, router, limits)
         self._pipeline.start()
         self._start_background(engine, database, replayer, ledger, clock)
@@ -200,7 +201,7 @@ class Daemon:
             settings.receiver.max_decompressed_bytes,
         )
         api = settings.api
-        reader = PushedReader(
+        reader = RecordReader(
             self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
         )
         authenticator = self._tenancy.authenticator
@@ -317,17 +318,3 @@ class Daemon:
                 "anyone who reaches this address can write, without a key (auth.required is off)",
                 address=self.address,
             )
-
-
-def _limits(settings: Settings, engine: Engine, ahead_ms: Callable[[], int]) -> Limits:
-    """Which time stamps are taken: none before the configured one, none that rollups would miss.
-
-    Args:
-        ahead_ms: by how much the database's clock is ahead.
-    """
-    configured_ms = int(settings.receiver.oldest_timestamp.timestamp() * 1000)
-
-    def oldest_ms(target: str, now_ms: int) -> int:
-        return max(configured_ms, engine.accepted_since_ms(target, now_ms))
-
-    return Limits(oldest_ms, int(settings.receiver.max_future_seconds * 1000), ahead_ms)

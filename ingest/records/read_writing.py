@@ -20,7 +20,7 @@ from ingest.records.pages import JSON_TYPE, OLDER_REFUSAL, Page, page_headers, p
 from ingest.records.paths import kind_of
 from ingest.records.query import PushedQuery, parse_query
 from ingest.records.statement import refused_by_database, statement_of
-from ingest.storage.pushed import PushedReader
+from ingest.storage.records import RecordReader
 
 log = get_logger("receiver")
 
@@ -42,7 +42,7 @@ class _Trouble(NamedTuple):
 class PushedHandler:
     """Answers `GET /api/v1/measure` and `/api/v1/event`, with `HEAD`."""
 
-    def __init__(self, authenticator: Authenticator, reader: PushedReader) -> None:
+    def __init__(self, authenticator: Authenticator, reader: RecordReader) -> None:
         self._authenticator = authenticator
         self._reader = reader
 

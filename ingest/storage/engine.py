@@ -82,7 +82,10 @@ class Horizons:
 
     def restore(self, kept: Mapping[str, tuple[int | None, int]]) -> None:
         """What an earlier process knew, until the database is asked."""
-        self._known = {store: Horizon(*kept[store]) for store in RETAINED}
+        self._known = {}
+        for store in RETAINED:
+            retention_days, dropped_ms = kept[store]
+            self._known[store] = Horizon(retention_days, max(self._oldest_ms, dropped_ms))
 
     async def keep_fresh(self, pool: Pool) -> None:
         """Ask again what is kept, unless the last answer is young.

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.rpc.database import ReadDatabase
 from ingest.storage.inspection import inspect
-from ingest.storage.pushed import PushedReader
+from ingest.storage.records import RecordReader
 from tests.support.databases import Database, connect
 from tests.support.readapi import running_api
 from tests.support.sql_samples import Samples, samples_of
@@ -87,7 +87,7 @@ async def test_isolation_of_other_readers(engine_db: Database) -> None:
         " NULL::uuid AS next_id"
     )
     async with samples_of(engine_db) as samples:
-        reader = PushedReader(samples.pool, timeout_seconds=10, wait_seconds=10)
+        reader = RecordReader(samples.pool, timeout_seconds=10, wait_seconds=10)
         assert (await reader.read(1, page, [])).body == b"repeatable read"
     database = ReadDatabase(engine_db.url, settings)
     await database.open()

@@ -26,7 +26,7 @@ AWAY_SQLSTATES = ("08", "53", "57P")
 """How SQLSTATEs begin that say the same as no answer: try again later."""
 
 
-class PushedRow(NamedTuple):
+class RecordPage(NamedTuple):
     """What a statement of `ingest.records` returns; the last two are of the last row, if more
     follow."""
 
@@ -35,7 +35,7 @@ class PushedRow(NamedTuple):
     next_id: UUID | None
 
 
-class PushedReader:
+class RecordReader:
     """Runs such statements, few at a time.
 
     Args:
@@ -51,7 +51,7 @@ class PushedReader:
         self._wait_seconds = wait_seconds
         self._turn = asyncio.Semaphore(READS_AT_ONCE)
 
-    async def read(self, tenant_id: TenantId, sql: str, parameters: Sequence[object]) -> PushedRow:
+    async def read(self, tenant_id: TenantId, sql: str, parameters: Sequence[object]) -> RecordPage:
         """One read-only transaction, in which the tenant and the statement's time are set.
 
         Raises:
@@ -75,7 +75,7 @@ class PushedReader:
 
     async def _read(
         self, connection: AnyConnection, tenant_id: TenantId, sql: str, parameters: Sequence[object]
-    ) -> PushedRow:
+    ) -> RecordPage:
         version = connection.get_server_version().major
         try:
             async with transaction(connection, begin(READ_ONLY, self._settings, version)):
@@ -84,7 +84,7 @@ class PushedReader:
         except asyncpg.PostgresError as error:
             raise _refused(error) from error
         assert row is not None
-        return PushedRow(row["body"], row["next_time"], row["next_id"])
+        return RecordPage(row["body"], row["next_time"], row["next_id"])
 
 
 def _refused(error: asyncpg.PostgresError) -> QueryRefused | Unavailable:

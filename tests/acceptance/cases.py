@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import count
 
 from tests.acceptance.stored import Stored, expected, stored
+from tests.support.answer import Answer
 from tests.support.databases import Database
+from tests.support.messages import HEADERS_V2, Sent, counts, encode
 from tests.support.remote_write import HEADERS as HEADERS_V1
-from tests.support.remote_write import Answer, WriteSide, send, snappy
-from tests.support.requests_v2 import HEADERS as HEADERS_V2
-from tests.support.sent import Sent, counts, encode
+from tests.support.remote_write import WriteSide, send, snappy
 
 VERSIONS = (1, 2)
 HEADERS: Mapping[int, Mapping[str, str]] = {1: HEADERS_V1, 2: HEADERS_V2}

@@ -6,7 +6,7 @@ import math
 import time
 
 from tests.acceptance.cases import Case
-from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, double, series
+from tests.support.messages import OWN, Sent, SentExemplar, SentMetadata, double, sent_series
 
 NOW = time.time_ns() // 1_000_000
 MINUTE, DAY = 60_000, 86_400_000
@@ -14,7 +14,7 @@ STALE = double(0x7FF0000000000002)
 NANS = [0x7FF8000000000001, 0x7FF0000000000002, 0x7FF0000000000003, 0xFFF8000000000000, 2**64 - 1]
 VALUES = [0.0, -0.0, 0.1, 5e-324, 1e308, -1e308, 2.0**53 + 2, math.inf, -math.inf]
 ONE = ((NOW, 1.0),)
-GOOD = series((NOW, 1.0), job="good")
+GOOD = sent_series((NOW, 1.0), job="good")
 
 
 def _labelled(*labels: tuple[str, str]) -> Sent:
@@ -28,30 +28,30 @@ def _with_exemplars(*exemplars: SentExemplar) -> Sent:
 TAKEN = [
     Case(
         "Values MUST be float64",
-        [series((NOW, value), i=str(i)) for i, value in enumerate(VALUES)],
+        [sent_series((NOW, value), i=str(i)) for i, value in enumerate(VALUES)],
     ),
     Case(
         "Stale markers MUST be signalled by 0x7ff0000000000002, and every other NaN is one",
-        [series((NOW, double(bits)), i=str(i)) for i, bits in enumerate(NANS)],
+        [sent_series((NOW, double(bits)), i=str(i)) for i, bits in enumerate(NANS)],
     ),
     Case(
         "Timestamps MUST be int64 counted as milliseconds",
-        [series((NOW - DAY, 1.0), (NOW - 1, 2.0), (NOW, 3.0), (NOW + 9 * MINUTE, 4.0))],
+        [sent_series((NOW - DAY, 1.0), (NOW - 1, 2.0), (NOW, 3.0), (NOW + 9 * MINUTE, 4.0))],
     ),
-    Case("Samples of one series MAY come out of order", [series((NOW, 1.0), (NOW - 1, 2.0))]),
+    Case("Samples of one series MAY come out of order", [sent_series((NOW, 1.0), (NOW - 1, 2.0))]),
     Case(
         "Several series in a single request",
-        [series((NOW, float(i)), i=str(i)) for i in range(300)],
+        [sent_series((NOW, float(i)), i=str(i)) for i in range(300)],
     ),
     Case(
         "Several TimeSeries with the same labels",
-        [series((NOW, 1.0), a="b"), series((NOW + 1, 2.0), a="b")],
+        [sent_series((NOW, 1.0), a="b"), sent_series((NOW + 1, 2.0), a="b")],
     ),
     Case(
         "The first of two samples with one key stays, and both count as written",
-        [series((NOW, 1.0)), series((NOW, 2.0))],
+        [sent_series((NOW, 1.0)), sent_series((NOW, 2.0))],
         written=(2, 0, 0),
-        stored=[series((NOW, 1.0))],
+        stored=[sent_series((NOW, 1.0))],
     ),
     Case(
         "MUST have label names sorted: a receiver takes any order",
@@ -63,21 +63,21 @@ TAKEN = [
     ),
     Case(
         "Label values MAY be any sequence of UTF-8",
-        [series((NOW, 1.0), a="\x01\t\n\\\"'{},€温度🌡\x7f", b="ab c")],
+        [sent_series((NOW, 1.0), a="\x01\t\n\\\"'{},€温度🌡\x7f", b="ab c")],
     ),
     Case(
         "Metric and label names MUST be any sequence of UTF-8",
         [Sent((("__name__", f"{OWN} 温度/°C"), ("ünï.cödé", "1"), ('9 a"b\\', "2")), ONE)],
     ),
-    Case("Names beginning with __ are reserved and taken", [series((NOW, 1.0), __a__="b")]),
+    Case("Names beginning with __ are reserved and taken", [sent_series((NOW, 1.0), __a__="b")]),
     Case(
         "Metric names may differ by case",
         [
-            series((NOW, 1.0), name=f"{OWN}_a"),
-            series((NOW, 2.0), name=f"{OWN}_A"),
+            sent_series((NOW, 1.0), name=f"{OWN}_a"),
+            sent_series((NOW, 2.0), name=f"{OWN}_A"),
         ],
     ),
-    Case("Long label values", [series((NOW, 1.0), a="x" * 100_000)]),
+    Case("Long label values", [sent_series((NOW, 1.0), a="x" * 100_000)]),
     Case(
         "Exemplars MAY contain labels, and SHOULD use trace_id",
         [
@@ -154,7 +154,7 @@ REFUSED = [
     ),
     Case(
         "MUST NOT contain U+0000 in a label value",
-        [series((NOW, 1.0), a="x\0")],
+        [sent_series((NOW, 1.0), a="x\0")],
         400,
         reason="U+0000",
     ),
@@ -172,33 +172,38 @@ REFUSED = [
     ),
     Case(
         "A metric name of more than 2000 bytes",
-        [series((NOW, 1.0), name=OWN + "é" * 1001)],
+        [sent_series((NOW, 1.0), name=OWN + "é" * 1001)],
         400,
         reason="2000 bytes",
     ),
     Case(
         "A sample before 2000",
-        [series((946_684_799_999, 1.0), (NOW, 2.0))],
+        [sent_series((946_684_799_999, 1.0), (NOW, 2.0))],
         400,
         (1, 0, 0),
         "1 of 2 samples refused",
-        [series((NOW, 2.0))],
+        [sent_series((NOW, 2.0))],
     ),
     Case(
         "A sample more than ten minutes ahead",
-        [series((NOW, 1.0), (NOW + DAY, 2.0), (2**63 - 1, 3.0), (-(2**63), 4.0))],
+        [sent_series((NOW, 1.0), (NOW + DAY, 2.0), (2**63 - 1, 3.0), (-(2**63), 4.0))],
         400,
         (1, 0, 0),
         "3 of 4 samples refused",
-        [series((NOW, 1.0))],
+        [sent_series((NOW, 1.0))],
     ),
     Case(
         "MAY write valid samples within a request that contains invalid ones",
-        [GOOD, _labelled(("job", OWN)), series((NOW, 3.0), a="x\0"), series((NOW, 4.0), b="c")],
+        [
+            GOOD,
+            _labelled(("job", OWN)),
+            sent_series((NOW, 3.0), a="x\0"),
+            sent_series((NOW, 4.0), b="c"),
+        ],
         400,
         (2, 0, 0),
         "2 of 4 samples refused",
-        [GOOD, series((NOW, 4.0), b="c")],
+        [GOOD, sent_series((NOW, 4.0), b="c")],
     ),
     Case(
         "An exemplar MUST contain a timestamp",

@@ -10,7 +10,7 @@ from typing import Any
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from tests.acceptance.cases import Case
 from tests.acceptance.cases_data import NOW, STALE
-from tests.support.sent import OWN, Sent, series
+from tests.support.messages import OWN, Sent, sent_series
 
 Spans = Sequence[tuple[int, int]]
 CUSTOM = -53
@@ -145,7 +145,9 @@ TAKEN = [
         ],
     ),
     Case("Several histograms of one series", [_of(integers(), floats(timestamp=NOW + 1))]),
-    Case("Samples and histograms are separate TimeSeries", [series((NOW, 1.0)), _of(integers())]),
+    Case(
+        "Samples and histograms are separate TimeSeries", [sent_series((NOW, 1.0)), _of(integers())]
+    ),
     Case(
         "Samples and histograms in one TimeSeries are taken too",
         [Sent(samples=[(NOW, 1.0)], histograms=[integers()])],
@@ -264,21 +266,21 @@ INVALID = {
 REFUSED = [
     Case(
         f"Receivers MUST answer 400 to {wrong}",
-        [series((NOW, 1.0)), _of(histogram, floats(timestamp=NOW - 1))],
+        [sent_series((NOW, 1.0)), _of(histogram, floats(timestamp=NOW - 1))],
         400,
         (1, 1, 0),
         "1 of 2 histograms refused",
-        [series((NOW, 1.0)), _of(floats(timestamp=NOW - 1))],
+        [sent_series((NOW, 1.0)), _of(floats(timestamp=NOW - 1))],
     )
     for wrong, histogram in INVALID.items()
 ] + [
     Case(
         "Histograms of an invalid series are not written",
-        [series((NOW, 1.0)), Sent((("job", OWN),), histograms=[integers(), floats()])],
+        [sent_series((NOW, 1.0)), Sent((("job", OWN),), histograms=[integers(), floats()])],
         400,
         (1, 0, 0),
         "0 of 1 samples, 2 of 2 histograms refused",
-        [series((NOW, 1.0))],
+        [sent_series((NOW, 1.0))],
     )
 ]
 """Requests of which one histogram is refused, and nothing else."""

@@ -13,8 +13,8 @@ from tests.acceptance.cases import NOTHING, Written
 from tests.acceptance.cases_data import NOW
 from tests.acceptance.cases_histograms import integers
 from tests.acceptance.stored import Stored, expected
+from tests.support.messages import OWN, Sent, SentExemplar, SentMetadata, counts, sent_series
 from tests.support.remote_write import snappy
-from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, counts, series
 from tests.support.series_bytes import field, label, varint
 
 SYMBOLS = ("", "__name__", OWN, "a", "b", "Help.", "s", "trace_id", "x\0")
@@ -95,8 +95,8 @@ def described(kind: int, text: str = "", unit: str = "") -> Sent:
     return Sent(samples=[(NOW, 1.0)], metadata=SentMetadata(kind, text, unit))
 
 
-ONE = series((NOW, 1.0))
-GOOD, STORED_GOOD = ts(NAME + AB), series((NOW, 1.0), a="b")
+ONE = sent_series((NOW, 1.0))
+GOOD, STORED_GOOD = ts(NAME + AB), sent_series((NOW, 1.0), a="b")
 RAW_SAMPLE = field(2, b"\x09" + struct.pack("<d", 1.0) + b"\x10" + varint(NOW))
 
 
@@ -223,7 +223,7 @@ STARTS = [
         "A start beyond all calendars is none, and costs no sample",
         2,
         request(ts(samples=[at(NOW - 1, 1.0, 2**63 - 1), at(NOW, 2.0, -(2**63))])),
-        stored=[series((NOW - 1, 1.0), (NOW, 2.0))],
+        stored=[sent_series((NOW - 1, 1.0), (NOW, 2.0))],
     ),
     WireCase(
         "start_timestamp of histograms SHOULD be provided",

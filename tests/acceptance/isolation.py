@@ -11,15 +11,23 @@ from urllib.parse import urlencode
 
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from tests.acceptance.cases_histograms import spans
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import basic, bearer, create_key, create_tenant
+from tests.support.messages import HEADERS_V2 as REMOTE_WRITE
+from tests.support.messages import (
+    Pairs,
+    Sent,
+    SentExemplar,
+    SentMetadata,
+    Symbols,
+    request,
+    series_v2,
+)
 from tests.support.processes import Program
 from tests.support.read_side import read_side
 from tests.support.readapi import token
-from tests.support.remote_write import Answer, send, snappy, write_side
-from tests.support.requests_v2 import HEADERS as REMOTE_WRITE
-from tests.support.requests_v2 import Symbols, request
-from tests.support.sent import Pairs, Sent, SentExemplar, SentMetadata, series_v2
+from tests.support.remote_write import send, snappy, write_side
 
 NOW_MS = (time.time_ns() // 60_000_000_000 - 2) * 60_000
 """The beginning of a minute, two or three minutes ago."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.acceptance.isolation import NOW_MS, Tenant, World, samples
 from tests.acceptance.isolation_asks import ALL, FUNCTIONS
-from tests.support.remote_write import Answer, send
-from tests.support.requests_v2 import HEADERS as REMOTE_WRITE
+from tests.support.answer import Answer
+from tests.support.messages import HEADERS_V2 as REMOTE_WRITE
+from tests.support.remote_write import send
 
 OURS, THEIRS = "@ours", "@theirs"
 """In a forgery: stand for a tenant's name; with `#` behind, for its id."""
@@ -196,5 +197,4 @@ def say(url: str, lines: Sequence[str], body: str = "") -> str:
 
 def replaced(answer: Answer, echo: str) -> Answer:
     """An answer without what the request itself had said."""
-    headers: Mapping[str, str] = answer.headers
-    return Answer(answer.status, answer.text.replace(echo, "…"), headers)
+    return Answer(answer.status, answer.headers, answer.text.replace(echo, "…").encode())

@@ -9,9 +9,10 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.answer import Answer
 from tests.support.databases import Database, connect
 from tests.support.keys import bearer, create_key, create_tenant
-from tests.support.remote_write import Answer, send
+from tests.support.remote_write import send
 
 MEASURES = """
     SELECT name, coalesce(exact, value::text::numeric) AS value, attributes::text,

@@ -13,7 +13,7 @@ import asyncpg
 from ingest.model import STALE_MARKER_BITS
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from tests.support.databases import Database, connect
-from tests.support.sent import TYPES, Pairs, Sent
+from tests.support.messages import TYPES, Pairs, Sent
 
 MILLISECONDS = "(extract(epoch FROM {}) * 1000)::bigint"
 SAMPLES = f"""

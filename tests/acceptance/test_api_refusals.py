@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.answer import Answer
 from tests.support.databases import Database
-from tests.support.readapi import SECRET, Answer, Client, add_functions, running_api, token
+from tests.support.readapi import SECRET, Client, add_functions, running_api, token
 
 
 def assert_problem(answer: Answer, status: int, code: str) -> dict[str, str | None]:

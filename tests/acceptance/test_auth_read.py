@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ingest.config import AuthSettings
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import basic, bearer, change_key, create_key
-from tests.support.readapi import Answer, Client, add_functions, running_api, token
+from tests.support.readapi import Client, add_functions, running_api, token
 
 NOTICED_SECONDS = 5.0
 

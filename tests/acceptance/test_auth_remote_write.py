@@ -17,23 +17,15 @@ from ingest.config.settings import AuthSettings
 from ingest.doctor.case import Site
 from ingest.doctor.finding import Level
 from ingest.doctor.sides import check_accounts
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.fragile_postgres import fragile_postgres
 from tests.support.keys import basic, bearer, change_key, create_key, create_tenant
+from tests.support.messages import HEADERS_V2, payload, series
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, get, run, wait_until
 from tests.support.readapi import token
-from tests.support.remote_write import (
-    HEADERS,
-    Answer,
-    WriteSide,
-    payload,
-    send,
-    series,
-    snappy,
-    write_side,
-)
-from tests.support.requests_v2 import HEADERS as HEADERS_V2
+from tests.support.remote_write import HEADERS, WriteSide, send, snappy, write_side
 from tests.support.rig import running_rig
 from tests.support.senders import prometheus
 

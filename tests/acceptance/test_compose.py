@@ -26,9 +26,10 @@ import yaml
 
 from tests.support.compose import ROOT, Stack, missing_programs
 from tests.support.databases import Database, blocking, execute
+from tests.support.messages import payload, series
 from tests.support.postgres import start_cluster
 from tests.support.processes import free_port, public_directory, wait_until
-from tests.support.remote_write import HEADERS, payload, send, series, snappy
+from tests.support.remote_write import HEADERS, send, snappy
 
 OURS = ("migrate", "ingest", "api", "caddy")
 JWT_SECRET = "a secret of tests, long enough for HS256"

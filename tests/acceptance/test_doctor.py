@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import FRESH_JOBS
+from tests.support.messages import series
 from tests.support.processes import (
     PROMGRES,
     Program,
@@ -25,7 +26,7 @@ from tests.support.processes import (
     run,
     wait_until,
 )
-from tests.support.remote_write import WriteSide, series, write_side
+from tests.support.remote_write import WriteSide, write_side
 from tests.support.up import Up, one_line, psql, write_sample
 
 pytestmark = pytest.mark.timeout(180)

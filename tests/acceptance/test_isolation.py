@@ -30,11 +30,11 @@ from tests.acceptance.isolation_forgeries import (
     replaced,
     say,
 )
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer
 from tests.support.processes import wait_until
 from tests.support.readapi import token
-from tests.support.remote_write import Answer
 
 Readings = dict[str, tuple[object, ...]]
 

@@ -20,11 +20,11 @@ from tests.acceptance.isolation import NOW_MS, Tenant, World, fill, pushes, runn
 from tests.support.databases import Database, blocking, connect
 from tests.support.fragile_postgres import fragile_postgres
 from tests.support.keys import bearer, change_key, create_key, create_tenant
+from tests.support.messages import HEADERS_V2 as REMOTE_WRITE
 from tests.support.metrics import Metrics
 from tests.support.postgres import Cluster
 from tests.support.processes import wait_until
 from tests.support.remote_write import send
-from tests.support.requests_v2 import HEADERS as REMOTE_WRITE
 from tests.support.rig import Rig, running_rig
 
 NOTICED_SECONDS = 5.0

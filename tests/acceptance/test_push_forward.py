@@ -11,13 +11,14 @@ import asyncpg
 import cramjam
 import pytest
 
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer, create_key
 from tests.support.processes import free_port, wait_until
 from tests.support.push_ports import Application, Ports, both_ports, squeezed
 from tests.support.push_server import PushServer, Reply, push_server
 from tests.support.readapi import Client, running_api
-from tests.support.remote_write import Answer, send
+from tests.support.remote_write import send
 from tests.support.stack import running_stack
 
 ITEM = {"name": "a", "attributes": {"k": "v"}}
@@ -151,10 +152,9 @@ class StandIn:
     async def push(self, *script: Reply, **headers: str) -> Answer:
         """Push once, answered by the script."""
         self.server._script[:] = script
-        answer = await self.client.request(
+        return await self.client.request(
             "POST", "/api/v1/event", json=ITEM, headers=self.headers | headers
         )
-        return Answer(answer.status, answer.text, answer.headers)
 
 
 class TestThroughIt:

@@ -21,17 +21,25 @@ from tests.acceptance.cases_data import NOW, STALE
 from tests.acceptance.cases_histograms import floats
 from tests.acceptance.stored import expected, stored
 from tests.support.databases import Database, execute
+from tests.support.messages import (
+    OWN,
+    Sent,
+    SentExemplar,
+    SentMetadata,
+    counts,
+    encode,
+    sent_series,
+)
 from tests.support.metrics import Metrics
 from tests.support.postgres import Cluster
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, send, snappy, write_side
-from tests.support.sent import OWN, Sent, SentExemplar, SentMetadata, counts, encode, series
 from tests.support.series_bytes import field
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS, ids=["1.0", "2.0"])
 
 EVERYTHING = [
-    series((NOW, 1.0), (NOW + 1, 2.0), a="b"),
+    sent_series((NOW, 1.0), (NOW + 1, 2.0), a="b"),
     Sent(
         (("__name__", OWN), ("i", "1")),
         [(NOW, STALE)],
@@ -42,18 +50,20 @@ EVERYTHING = [
 ]
 """One request of everything."""
 
-FRAMED = bytes(cramjam.snappy.compress(encode(1, [series((NOW, 1.0))])))
+FRAMED = bytes(cramjam.snappy.compress(encode(1, [sent_series((NOW, 1.0))])))
 CORRUPT = {
     "no body": b"",
     "no snappy block": b"\xff" * 30,
     "framed snappy MUST NOT be used": FRAMED,
-    "a snappy block cut short": snappy(encode(1, [series((NOW, 1.0), a="x" * 500)]))[:-7],
+    "a snappy block cut short": snappy(encode(1, [sent_series((NOW, 1.0), a="x" * 500)]))[:-7],
     "a snappy block with bytes to spare": snappy(b"\x0a\x03abc") + b"abc",
     "a snappy block that claims 4 GiB": b"\xff\xff\xff\xff\x0f" + bytes(50),
     "a snappy block that claims 33 MiB": snappy(bytes(33 << 20)),
-    "plain protobuf": encode(1, [series((NOW, 1.0))]),
+    "plain protobuf": encode(1, [sent_series((NOW, 1.0))]),
     "snappy of no protobuf": snappy(b"\xff\xff\xff\xff"),
-    "snappy of a message cut short": snappy(encode(1, [series((NOW, 1.0))])[:-3] + b"\x2a\x7f"),
+    "snappy of a message cut short": snappy(
+        encode(1, [sent_series((NOW, 1.0))])[:-3] + b"\x2a\x7f"
+    ),
     "snappy of a group that never ends": snappy(b"\x0b"),
     "a TimeSeries that is no protobuf": snappy(field(1, b"\xff\xff") + field(5, b"\xff\xff")),
 }

@@ -13,8 +13,8 @@ from tests.acceptance.cases import HEADERS, own_name, written_of
 from tests.acceptance.cases_data import NOW
 from tests.acceptance.stored import expected, stored
 from tests.support.databases import Database
+from tests.support.messages import Sent, counts, encode, sent_series
 from tests.support.remote_write import WriteSide, send, snappy
-from tests.support.sent import Sent, counts, encode, series
 
 PROTOBUF = "application/x-protobuf"
 V1 = f"{PROTOBUF};proto=prometheus.WriteRequest"
@@ -55,7 +55,7 @@ async def test_receivers_must_use_the_content_type_header(
     shared_postgres_db: Database,
 ) -> None:
     own = own_name()
-    sent = [series((NOW, 1.0)).named(own)]
+    sent = [sent_series((NOW, 1.0)).named(own)]
     headers = _changed(HEADERS[version], changes)
     compressed = cramjam.zstd.compress if "zstd" in headers.values() else snappy
     answer = send(shared_write_side.url, bytes(compressed(encode(version, sent))), headers)
@@ -89,7 +89,7 @@ async def test_receivers_must_return_415_if_they_do_not_support_type_or_encoding
     shared_postgres_db: Database,
 ) -> None:
     own = own_name()
-    body = snappy(encode(version, [series((NOW, 1.0)).named(own)]))
+    body = snappy(encode(version, [sent_series((NOW, 1.0)).named(own)]))
     answer = send(shared_write_side.url, body, {**HEADERS[version], **changes})
     assert answer.status == 415
     assert written_of(answer) is None, "no negotiation succeeded"
@@ -147,7 +147,7 @@ async def test_the_message_of_one_version_is_an_empty_one_to_the_other(
     version: int, shared_write_side: WriteSide, shared_postgres_db: Database
 ) -> None:
     own = own_name()
-    sent: list[Sent] = [series((NOW, 1.0)).named(own)]
+    sent: list[Sent] = [sent_series((NOW, 1.0)).named(own)]
     body = snappy(encode(3 - version, sent))
     answer = send(shared_write_side.url, body, HEADERS[version])
     assert answer.status == 204

@@ -15,9 +15,10 @@ import pytest
 from ingest.migrate import migrate
 from ingest.wire.pb import remote_write_v1_pb2 as pb
 from tests.support.databases import Database, connect, execute
+from tests.support.messages import series
 from tests.support.metrics import Metrics
 from tests.support.readapi import Client, running_api, token
-from tests.support.remote_write import WriteSide, send, series, snappy, write_side
+from tests.support.remote_write import WriteSide, send, snappy, write_side
 
 OTHERS = {
     "DateStyle": "German, DMY",

@@ -7,20 +7,13 @@ import socket
 import time
 from pathlib import Path
 
+from tests.support.answer import Answer
 from tests.support.databases import Database, connect, execute
 from tests.support.keys import bearer, create_key, create_tenant
+from tests.support.messages import payload, series
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, run, wait_until
-from tests.support.remote_write import (
-    HEADERS,
-    Answer,
-    WriteSide,
-    payload,
-    send,
-    series,
-    snappy,
-    write_side,
-)
+from tests.support.remote_write import HEADERS, WriteSide, send, snappy, write_side
 
 NOW_MS = time.time_ns() // 1_000_000
 STORED = """

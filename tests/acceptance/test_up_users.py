@@ -20,6 +20,7 @@ import pytest
 from ingest.storage.embedded import find_psql
 from ingest.users import SOCKET_GROUP
 from tests.support.databases import Database
+from tests.support.messages import series
 from tests.support.processes import (
     PROMGRES,
     Program,
@@ -29,7 +30,7 @@ from tests.support.processes import (
     run,
     wait_until,
 )
-from tests.support.remote_write import series, write_side
+from tests.support.remote_write import write_side
 from tests.support.up import Up, newest_values, one_line, psql, write_sample
 
 pytestmark = [

@@ -22,7 +22,8 @@ from ingest.migrate import migrate, status
 from ingest.migrate.plan import read_plan
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.keys import bearer
-from tests.support.remote_write import WriteSide, payload, send, series, snappy, write_side
+from tests.support.messages import payload, series
+from tests.support.remote_write import WriteSide, send, snappy, write_side
 
 DUMP = Path(__file__).parent / "upgrade" / "f917639.sql.gz"
 KEY_OF_SHOP = "pmk_dc63d0378594_UeSVi6W7SPO7PQQ7S-t3ttUOJChp3UOQhaAWPtvQPng"

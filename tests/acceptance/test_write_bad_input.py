@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import series_bytes
 from tests.support.databases import Database, connect
-from tests.support.remote_write import HEADERS, WriteSide, payload, send, series, snappy
+from tests.support.messages import payload, series
+from tests.support.remote_write import HEADERS, WriteSide, send, snappy
 
 NOW_MS = time.time_ns() // 1_000_000
 YEAR_20000_MS = 568_971_820_800_000

@@ -7,8 +7,10 @@ import struct
 import threading
 import time
 
+from tests.support.answer import Answer
 from tests.support.databases import Database, connect
-from tests.support.remote_write import Answer, WriteSide, series, write_side
+from tests.support.messages import series
+from tests.support.remote_write import WriteSide, write_side
 
 NOW_MS = time.time_ns() // 1_000_000 // 60_000 * 60_000
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]

@@ -6,10 +6,11 @@ import threading
 import time
 
 from ingest.load.requests import RequestTemplate
+from tests.support.answer import Answer
 from tests.support.databases import Database
 from tests.support.metrics import Metrics
 from tests.support.processes import get
-from tests.support.remote_write import Answer, send, write_side
+from tests.support.remote_write import send, write_side
 
 SERIES = 40_000
 

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from tests.support.databases import Database, blocking, connect
+from tests.support.messages import payload, series
 from tests.support.metrics import Metrics
 from tests.support.processes import wait_until
-from tests.support.remote_write import HEADERS, payload, send, series, snappy, write_side
+from tests.support.remote_write import HEADERS, send, snappy, write_side
 
 UP = {"name": "up", "job": "node"}
 

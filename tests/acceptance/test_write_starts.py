@@ -6,8 +6,8 @@ import time
 
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from tests.support.databases import Database, blocking, connect
+from tests.support.messages import HEADERS_V2, Symbols, request
 from tests.support.remote_write import send, snappy, write_side
-from tests.support.requests_v2 import HEADERS, Symbols, request
 
 PAIRS = [("__name__", "requests_total"), ("job", "web")]
 
@@ -31,7 +31,7 @@ def test_every_start_is_kept_once(engine_db: Database) -> None:
         symbols = Symbols()
         sample = pb.Sample(value=number, timestamp=now_ms + number, start_timestamp=start_ms)
         series = pb.TimeSeries(labels_refs=symbols.refs(PAIRS), samples=[sample])
-        answer = send(url, snappy(request(symbols, [series])), HEADERS)
+        answer = send(url, snappy(request(symbols, [series])), HEADERS_V2)
         assert answer.status == 204, answer.text
 
     with write_side(engine_db) as side:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.databases import Database, blocking, connect
+from tests.support.messages import payload, series
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, Program, free_port, get, wait_until
-from tests.support.remote_write import HEADERS, payload, series, snappy
+from tests.support.remote_write import HEADERS, snappy
 
 
 @contextmanager

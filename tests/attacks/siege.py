@@ -19,9 +19,10 @@ import psutil
 
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer, create_key, create_tenant
+from tests.support.messages import payload, series
 from tests.support.metrics import Metrics
 from tests.support.processes import command, descendants, wait_until
-from tests.support.remote_write import HEADERS, payload, send, series, snappy
+from tests.support.remote_write import HEADERS, send, snappy
 from tests.support.stack import Stack, running_stack
 
 LONG_SECONDS = float(os.environ.get("PROMGRES_ATTACK_SECONDS", "0"))

@@ -10,8 +10,8 @@ from cramjam import zstd
 from tests.attacks.siege import LONG_SECONDS, Siege, at_once
 from tests.support.amplified import FAMILIES_PUSH, FAMILIES_V1, FAMILIES_V2
 from tests.support.keys import bearer
+from tests.support.messages import HEADERS_V2
 from tests.support.remote_write import HEADERS, send
-from tests.support.requests_v2 import HEADERS as HEADERS_V2
 
 BYTES = 31_000_000
 """Of each body after decompression: a little less than `receiver.max_decompressed_bytes`."""

@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from tests.support.databases import Database
+from tests.support.messages import payload, series
 from tests.support.processes import PROMGRES, Program, get
-from tests.support.remote_write import payload, send, series, snappy
+from tests.support.remote_write import send, snappy
 
 FILES = 1024
 ATTACKERS = 1400

@@ -11,8 +11,8 @@ from cramjam import zstd
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from tests.attacks.siege import Siege, at_once
 from tests.support.keys import bearer
+from tests.support.messages import HEADERS_V2
 from tests.support.remote_write import send
-from tests.support.requests_v2 import HEADERS
 
 
 @pytest.mark.parametrize("count", [30, 2000])
@@ -24,5 +24,5 @@ def test_a_symbol_of_a_mb_in_many_series(siege: Siege, count: int) -> None:
         one = request.timeseries.add(labels_refs=[1, 2, 3, 4, 5, 6 + number])
         one.samples.add(value=1.0, timestamp=time.time_ns() // 1_000_000)
     body = bytes(zstd.compress(request.SerializeToString()))
-    headers = {**HEADERS, **bearer(siege.attacker), "Content-Encoding": "zstd"}
+    headers = {**HEADERS_V2, **bearer(siege.attacker), "Content-Encoding": "zstd"}
     siege.resist(partial(at_once, lambda: send(siege.write_url, body, headers).status, 3))

@@ -26,9 +26,10 @@ from typing import NamedTuple
 
 from tests.support.compose import ROOT
 from tests.support.databases import Database, blocking, execute
+from tests.support.messages import payload, series
 from tests.support.postgres import start_cluster
 from tests.support.processes import Program, public_directory
-from tests.support.remote_write import HEADERS, payload, series, snappy
+from tests.support.remote_write import HEADERS, snappy
 
 CHECKOUT = Path(os.environ.get("BENCH_CHECKOUT", ROOT))
 WARM_UPS, ROUNDS = 5, 15

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from tests.support.databases import Database, connect, execute
+from tests.support.messages import series
 from tests.support.postgres import Cluster
-from tests.support.remote_write import series, write_side
+from tests.support.remote_write import write_side
 
 NOW_MS = time.time_ns() // 1_000_000
 NEWCOMER = """

@@ -20,8 +20,9 @@ from ingest.wire.pb import remote_write_v1_pb2 as pb
 from tests.faults.proxy import Proxy, running_proxy
 from tests.support.crowd import Crowd
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
+from tests.support.messages import series
 from tests.support.processes import PROMGRES, get, run, wait_until
-from tests.support.remote_write import WriteSide, series
+from tests.support.remote_write import WriteSide
 from tests.support.rig import Rig, running_rig
 
 NOW_MS = time.time_ns() // 1_000_000

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 from ingest.wire.pb import remote_write_v1_pb2 as pb
 from tests.faults.test_database_restored import hang_up
+from tests.support.answer import Answer
 from tests.support.databases import Database, connect, execute
-from tests.support.remote_write import Answer, WriteSide, payload, send, series, snappy, write_side
+from tests.support.messages import payload, series
+from tests.support.remote_write import WriteSide, send, snappy, write_side
 
 NOW_MS = time.time_ns() // 1_000_000
 PARTITIONS = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass"

@@ -15,10 +15,10 @@ import pytest
 from ingest.wire.pb import remote_write_v1_pb2 as pb
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
 from tests.support.databases import Database, blocking, connect, execute
+from tests.support.messages import HEADERS_V2, series
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, run, wait_until
-from tests.support.remote_write import WriteSide, send, series, snappy, write_side
-from tests.support.requests_v2 import HEADERS as HEADERS_V2
+from tests.support.remote_write import WriteSide, send, snappy, write_side
 
 NOW_MS = time.time_ns() // 1_000_000
 GOOD = 10_000

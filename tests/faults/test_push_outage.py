@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answer import Answer
 from tests.support.databases import blocking, connect
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
 from tests.support.metrics import Metrics
 from tests.support.processes import PROMGRES, public_directory, run, wait_until
-from tests.support.remote_write import Answer, send
+from tests.support.remote_write import send
 from tests.support.rig import Rig, running_rig
 
 STORED = """

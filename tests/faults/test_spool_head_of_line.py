@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from tests.support.databases import Database, connect
+from tests.support.messages import series
 from tests.support.metrics import Metrics
 from tests.support.processes import wait_until
-from tests.support.remote_write import WriteSide, series, write_side
+from tests.support.remote_write import WriteSide, write_side
 
 NOW_MS = time.time_ns() // 1_000_000
 BROKEN = """

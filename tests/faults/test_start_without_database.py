@@ -15,8 +15,9 @@ from tests.support.crowd import Crowd
 from tests.support.databases import blocking, connect
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
 from tests.support.keys import bearer, create_key
+from tests.support.messages import payload, series
 from tests.support.processes import get, public_directory, wait_until
-from tests.support.remote_write import HEADERS, payload, send, series, snappy
+from tests.support.remote_write import HEADERS, send, snappy
 from tests.support.rig import Rig, running_rig
 
 SEED = 11

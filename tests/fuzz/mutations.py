@@ -14,8 +14,8 @@ from tests.acceptance import cases_data, cases_histograms, cases_wire
 from tests.acceptance.cases import HEADERS, Case
 from tests.fuzz.fields import change_one
 from tests.support.amplified import FAMILIES_V1, FAMILIES_V2
+from tests.support.messages import encode
 from tests.support.remote_write import snappy
-from tests.support.sent import encode
 from tests.support.series_bytes import field, varint
 
 MARKER = "fz0123456789abcdefxx"

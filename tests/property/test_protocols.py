@@ -15,7 +15,7 @@ from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, comparable
-from tests.support.requests_v2 import Symbols, request
+from tests.support.messages import Symbols, request
 
 RULES = [
     {"match": {"name": "dropped"}, "drop": True},

@@ -31,10 +31,11 @@ from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
 from ingest.writer import backlog
 from tests.support.fake_database import POISON, POISONED, FakeDatabase, Fault, Sample
-from tests.support.remote_write import payload, series, snappy
+from tests.support.memory_side import GOODBYE_SECONDS, MemorySide
+from tests.support.messages import payload, series
+from tests.support.remote_write import snappy
 from tests.support.spool_disk import discard, fast_directory, image, restore
 from tests.support.virtual_loop import VirtualLoop
-from tests.support.write_side import GOODBYE_SECONDS, WriteSide
 
 START_MS = 1_700_000_000_000
 NAMES = ("m", "n", "web_requests", "manifest_geo_latitude")
@@ -115,7 +116,7 @@ class WriterMachine(RuleBasedStateMachine):
 
     def _start(self) -> None:
         self.loop = VirtualLoop()
-        self.side = WriteSide(
+        self.side = MemorySide(
             self.loop, self.database, self.spool_dir, self.spool_bytes, RECEIVER, WRITER
         )
 

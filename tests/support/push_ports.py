@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.support.answer import Answer
 from tests.support.databases import Database, blocking
 from tests.support.keys import bearer, create_key, create_tenant
 from tests.support.read_side import read_side
-from tests.support.remote_write import Answer, send, write_side
+from tests.support.remote_write import send, write_side
 
 PORTS = ("read", "write")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -18,29 +16,11 @@ from pydantic import SecretStr
 
 from ingest.config import ApiSettings, Settings
 from ingest.ports.read_server import ReadServer
+from tests.support.answer import Answer
 from tests.support.databases import Database, connect
 
 SECRET = "a secret of the tests, long enough for HS256"
 FUNCTIONS = Path(__file__).with_name("api_functions.sql")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP answer, read to its end."""
-
-    status: int
-    headers: Any
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode()
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON (numbers as Python has them: compare `text` for exactness)."""
-        return json.loads(self.body)
 
 
 class Client:

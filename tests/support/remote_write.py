@@ -1,4 +1,4 @@
-"""Remote write 1.0 as a sender sees it: build requests, post them, look at the answers."""
+"""The write side as a sender sees it: post requests, look at the answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 import cramjam
 
-from ingest.wire.pb import remote_write_v1_pb2 as pb
+from ingest.wire.pb import remote_write_v1_pb2 as v1
+from tests.support.answer import Answer
 from tests.support.databases import Database
+from tests.support.messages import payload
 from tests.support.processes import PROMGRES, Program
 
 HEADERS = {
@@ -21,29 +23,6 @@ HEADERS = {
     "User-Agent": "promgres-tests",
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server said."""
-
-    status: int
-    text: str
-    headers: Mapping[str, str]
-
-
-def series(labels: Mapping[str, str], *samples: tuple[int, float]) -> pb.TimeSeries:
-    """One series with samples of (time in ms, value); `name` stands for `__name__`."""
-    pairs = {("__name__" if name == "name" else name): value for name, value in labels.items()}
-    return pb.TimeSeries(
-        labels=[pb.Label(name=name, value=value) for name, value in sorted(pairs.items())],
-        samples=[pb.Sample(timestamp=timestamp, value=value) for timestamp, value in samples],
-    )
-
-
-def payload(*timeseries: pb.TimeSeries) -> bytes:
-    """The protobuf message."""
-    return pb.WriteRequest(timeseries=timeseries).SerializeToString()
 
 
 def snappy(content: bytes) -> bytes:
@@ -67,7 +46,7 @@ def send(
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before the body's end
             connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
-        return Answer(response.status, response.read().decode(), dict(response.getheaders()))
+        return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
 
@@ -84,7 +63,7 @@ class WriteSide:
         """Its first endpoint."""
         return f"http://{self.address}/api/v1/write"
 
-    def write(self, *timeseries: pb.TimeSeries) -> Answer:
+    def write(self, *timeseries: v1.TimeSeries) -> Answer:
         """Send these series in one request."""
         return send(self.url, snappy(payload(*timeseries)))
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.support.messages import payload, series
 from tests.support.processes import (
     PROMGRES,
     Program,
@@ -24,7 +25,7 @@ from tests.support.processes import (
     get,
     wait_until,
 )
-from tests.support.remote_write import payload, send, series, snappy
+from tests.support.remote_write import send, snappy
 
 
 class Sides(NamedTuple):

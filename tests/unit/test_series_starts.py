@@ -6,7 +6,7 @@ from ingest.model import Intake, Start
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.remote_write.negotiate import Protocol
 from tests.support.decoding import NOW, Decoding
-from tests.support.requests_v2 import Symbols, request
+from tests.support.messages import Symbols, request
 
 PAIRS = [("__name__", "requests_total"), ("job", "web")]
 

@@ -15,9 +15,10 @@ from ingest.config import ReceiverSettings, WriterSettings
 from ingest.writer.spool.damage import MARK, set_aside
 from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile, read_rejected
 from tests.support.fake_database import FakeDatabase, Fault
-from tests.support.remote_write import payload, series, snappy
+from tests.support.memory_side import MemorySide
+from tests.support.messages import payload, series
+from tests.support.remote_write import snappy
 from tests.support.virtual_loop import VirtualLoop
-from tests.support.write_side import WriteSide
 
 SEED = 9
 RECEIVED_MS = 1_700_000_000_000
@@ -216,7 +217,7 @@ def test_a_file_of_before_there_were_checksums(tmp_path: Path) -> None:
 
 def test_a_changed_request_is_refused_and_its_neighbours_are_written(tmp_path: Path) -> None:
     loop, database = VirtualLoop(), FakeDatabase(mood=Fault.AWAY)
-    side = WriteSide(loop, database, tmp_path, 10**6, ReceiverSettings(), WriterSettings())
+    side = MemorySide(loop, database, tmp_path, 10**6, ReceiverSettings(), WriterSettings())
     try:
         for number in range(3):
             body = payload(series({"name": "m"}, (RECEIVED_MS + number, float(number))))

@@ -11,9 +11,10 @@ from ingest.config import ReceiverSettings, WriterSettings
 from ingest.writer.spool.file import Entry
 from ingest.writer.spool.replay import affordable
 from tests.support.fake_database import FakeDatabase, Fault
-from tests.support.remote_write import payload, series, snappy
+from tests.support.memory_side import MemorySide
+from tests.support.messages import payload, series
+from tests.support.remote_write import snappy
 from tests.support.virtual_loop import VirtualLoop
-from tests.support.write_side import WriteSide
 
 NOW_MS = 1_700_000_000_000
 
@@ -24,7 +25,7 @@ class Outage:
     def __init__(self, directory: Path) -> None:
         self.loop = VirtualLoop()
         self.database = FakeDatabase(mood=Fault.AWAY)
-        self.side = WriteSide(
+        self.side = MemorySide(
             self.loop, self.database, directory, 10**6, ReceiverSettings(), WriterSettings()
         )
         assert self.side.disk

@@ -56,7 +56,7 @@ class Request:
         yield self._body
 
 
-class WriteSide:
+class MemorySide:
     """One life of a daemon.
 
     Args:

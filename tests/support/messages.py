@@ -1,16 +1,24 @@
-"""What a sender means by a series: as a message of either version, and as the rows it becomes."""
+"""Remote write messages: what a sender means by a series, in 1.0 and 2.0.
+
+The one encoder of the tests, on the generated classes; `series_bytes` writes what those cannot.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
-from tests.support.requests_v2 import Symbols
-from tests.support.requests_v2 import request as request_v2
+
+HEADERS_V2 = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    "User-Agent": "promgres-tests",
+    "X-Prometheus-Remote-Write-Version": "2.0.0",
+}
 
 OWN = "@"
 """In any text: stands for a name that is the case's alone."""
@@ -26,6 +34,23 @@ TYPES = (
     "info",
     "stateset",
 )
+
+
+@dataclass
+class Symbols:
+    """Texts by reference; the first is the empty one."""
+
+    texts: list[str] = field(default_factory=lambda: [""])
+
+    def ref(self, text: str) -> int:
+        """The reference of a text."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text)
+
+    def refs(self, pairs: Iterable[tuple[str, str]]) -> list[int]:
+        """References of names and values in turn."""
+        return [self.ref(text) for pair in pairs for text in pair]
 
 
 class SentExemplar(NamedTuple):
@@ -67,7 +92,7 @@ class Sent:
         )
 
 
-def series(*samples: tuple[int, float], name: str = OWN, **labels: str) -> Sent:
+def sent_series(*samples: tuple[int, float], name: str = OWN, **labels: str) -> Sent:
     """A series with samples of (time in ms, value)."""
     return Sent((("__name__", name), *labels.items()), samples)
 
@@ -101,7 +126,12 @@ def as_v1(sent: Sequence[Sent]) -> bytes:
 def as_v2(sent: Sequence[Sent]) -> bytes:
     """A Request."""
     symbols = Symbols()
-    return request_v2(symbols, [series_v2(symbols, one) for one in sent])
+    return request(symbols, [series_v2(symbols, one) for one in sent])
+
+
+def request(symbols: Symbols, series: Sequence[v2.TimeSeries]) -> bytes:
+    """The message."""
+    return v2.Request(symbols=symbols.texts, timeseries=series).SerializeToString()
 
 
 def series_v2(symbols: Symbols, one: Sent) -> v2.TimeSeries:
@@ -121,6 +151,17 @@ def series_v2(symbols: Symbols, one: Sent) -> v2.TimeSeries:
         said = v2.MetadataFields(type=kind, help_ref=symbols.ref(text), unit_ref=symbols.ref(unit))
         message.metadata.MergeFromString(said.SerializeToString())
     return message
+
+
+def series(labels: Mapping[str, str], *samples: tuple[int, float]) -> v1.TimeSeries:
+    """A TimeSeries of 1.0, labels sorted; `name` stands for `__name__`."""
+    pairs = {("__name__" if name == "name" else name): value for name, value in labels.items()}
+    return _series_v1(Sent(tuple(sorted(pairs.items())), samples))
+
+
+def payload(*timeseries: v1.TimeSeries) -> bytes:
+    """A WriteRequest of these."""
+    return v1.WriteRequest(timeseries=timeseries).SerializeToString()
 
 
 def _named(pairs: Pairs, own: str) -> Pairs:

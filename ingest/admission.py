@@ -1,54 +1,73 @@
-"""From headers to a body: who may send how much, checked before anything is read.
+"""All that a write is asked before it is let in, in this order; what it holds meanwhile.
 
-Remote write and pushes share these limits: they share the memory and the database.
+1. A key with scope `write`, or none where none is needed     KeyRefused, 401 or 403
+2. Its tenant is not in debt                                  OverQuota
+3. There is memory for it beside the others                   Unavailable
+4. Its body is not too long, as announced and as it comes     PayloadTooLarge, 413
+5. There is room among the samples that wait to be written    waits, then Unavailable
+6. The body is not too long once decompressed                 BadRequest
+7. What its decoder checks                                    BadRequest
+8. Its tenant is not in debt, again: then its samples count   OverQuota
+
+Remote write and records share all of it: they share the memory and the database. What of a request
+its headers alone decide (method, media type, compression) its API has looked at before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from aiohttp import web
+from prometheus_client import Counter, Histogram
 
-from ingest.auth.access import WRITE, Access
+from ingest.auth.access import WRITE
 from ingest.auth.authenticator import Authenticator
-from ingest.errors import PayloadTooLarge, Unavailable
-from ingest.http.write_metrics import BODY_BYTES
+from ingest.config import ReceiverSettings
+from ingest.errors import BadRequest, PayloadTooLarge, Unavailable
+from ingest.http.bodies import invite
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import Rates
 from ingest.intake.steps import Steps, in_turns
-from ingest.model import Intake
+from ingest.metrics import REGISTRY
+from ingest.model import Intake, TenantId
+from ingest.wire.encoding.body import Encoding, decompress, expected_bytes
 from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
 from ingest.writer.fairness import Turns
+from ingest.writer.ledger import Ledger
+
+SECONDS = Histogram(
+    "promgres_write_request_seconds",
+    "From the last byte of a write request to its answer.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
+    registry=REGISTRY,
+)
+BODY_BYTES = Counter("promgres_write_body_bytes", "Compressed bytes received.", registry=REGISTRY)
+DECODE_SECONDS = Counter(
+    "promgres_decode_seconds",
+    "Time spent on decompress, decode, identify and route.",
+    registry=REGISTRY,
+)
 
 LARGE_BYTES = 1024 * 1024
 """A message, once decompressed, that waits for its turn: only one of them is being decoded."""
 READ_BYTES = 3
 """Memory of a message for each of its bytes, from its decompression until it is decoded."""
 
-
-@dataclass(slots=True)
-class Body:
-    """The content of a request as it was sent, and who sent it.
-
-    Attributes:
-        hold: the memory that the request is reckoned to take.
-    """
-
-    access: Access
-    content: bytes
-    hold: Hold
+Decode = Callable[[bytes, bytes, TenantId, int], Steps]
+"""Decodes a body: as it was sent, decompressed, its tenant's id, and when it came (microseconds
+since 1970)."""
 
 
-class Bodies:
-    """Lets requests in.
+class Admission:
+    """Lets writes in.
 
     Args:
-        most_bytes: of one body, as sent.
-        answer_within_seconds: every request has its answer by then, from its first byte on.
+        rates: how fast each tenant may send.
+        backlog: the memory that they share, and the room before the writers.
     """
 
     def __init__(
@@ -56,86 +75,103 @@ class Bodies:
         authenticator: Authenticator,
         rates: Rates,
         backlog: Backlog,
-        most_bytes: int,
-        answer_within_seconds: float,
+        ledger: Ledger,
+        settings: ReceiverSettings,
     ) -> None:
         self._large = Turns()
         self._authenticator = authenticator
         self._rates = rates
         self._backlog = backlog
-        self._most_bytes = most_bytes
-        self._answer_within_seconds = answer_within_seconds
+        self._ledger = ledger
+        self._settings = settings
 
     @asynccontextmanager
-    async def take(self, request: web.Request) -> AsyncIterator[Body]:
-        """A request's body, for as long as it is worked on; that, too, has to end in time.
+    async def admit(
+        self, request: web.BaseRequest, encoding: Encoding, decode: Decode
+    ) -> AsyncIterator[tuple[Intake, int]]:
+        """A request once it is decoded and counted, and when its body had come (microseconds since
+        1970), for as long as it is worked on; that, too, has to end in time.
 
         Raises:
             KeyRefused: it brings no key, or one that does not allow to write.
             PayloadTooLarge: the body is too long.
+            BadRequest: the body cannot be taken.
             OverQuota: its tenant has had its share.
             Unavailable: too much is under way, or the time for an answer is over.
         """
         try:
-            async with asyncio.timeout(self._answer_within_seconds):
+            async with asyncio.timeout(self._settings.answer_timeout_seconds):
                 access = await self._authenticator.admit(request.headers, request.remote, WRITE)
-                self._rates.check(access.tenant_id)
-                with self._backlog.hold(access.tenant_id) as hold:
-                    yield Body(access, await self._read(request, hold), hold)
+                tenant_id = access.tenant_id
+                self._rates.check(tenant_id)
+                with self._backlog.hold(tenant_id) as hold:
+                    body = await self._read(request, hold)
+                    with SECONDS.time():
+                        await self._backlog.wait_for_room(tenant_id)
+                        started, now_us = time.perf_counter(), time.time_ns() // 1000
+                        intake = await self._decode(body, encoding, decode, tenant_id, now_us, hold)
+                        del body
+                        self._rates.take(tenant_id, intake.received)
+                        self._ledger.receive(intake)
+                        DECODE_SECONDS.inc(time.perf_counter() - started)
+                        yield intake, now_us
         except TimeoutError:
             raise Unavailable("the time for an answer is over; try again") from None
+        except ConnectionResetError:
+            raise BadRequest("the connection was cut") from None
 
-    async def decode(
-        self, body: Body, length_bytes: int, most_bytes: int, steps: Callable[[int], Steps]
-    ) -> Intake:
-        """Decompress and decode a message. A long one waits for its turn, one tenant after the
-        other, before it takes any memory; one that takes long lets others have theirs meanwhile.
-
-        Args:
-            length_bytes: what is to be expected after decompression.
-            most_bytes: and what is taken.
-            steps: decompresses to so many bytes and decodes.
-
-        Raises:
-            Unavailable: there is no memory for it beside the others.
-            RequestError: as `steps` does.
-        """
-        try:
-            intake = await self._decode(body, length_bytes, steps(length_bytes))
-        except LongerThanSaid:
-            intake = await self._decode(body, most_bytes, steps(most_bytes))
-        body.hold.set(len(body.content) + intake.memory_bytes)
-        return intake
-
-    async def _decode(self, body: Body, length_bytes: int, work: Steps) -> Intake:
-        memory_bytes = len(body.content) + READ_BYTES * length_bytes
-        if length_bytes <= LARGE_BYTES:
-            body.hold.set(memory_bytes)
-            try:
-                next(work)
-            except StopIteration as done:
-                intake: Intake = done.value
-                return intake
-        async with self._large.of(body.access.tenant_id):
-            body.hold.set(memory_bytes)
-            sent_bytes = len(body.content)
-            return await in_turns(work, lambda more: body.hold.set(sent_bytes + more))
-
-    async def _read(self, request: web.Request, hold: Hold) -> bytes:
-        """What has come is held, not what may come."""
-        if (request.content_length or 0) > self._most_bytes:
-            raise self._too_large()
+    async def _read(self, request: web.BaseRequest, hold: Hold) -> bytes:
+        """The body as it was sent. What has come is held, not what may come."""
+        most_bytes, total_bytes = self._settings.max_body_bytes, 0
         chunks = []
-        total_bytes = 0
-        async for chunk in request.content.iter_any():
-            total_bytes += len(chunk)
-            if total_bytes > self._most_bytes:
-                raise self._too_large()
-            hold.set(total_bytes)
-            chunks.append(chunk)
+        is_too_large = (request.content_length or 0) > most_bytes
+        if not is_too_large:
+            await invite(request)
+            async for chunk in request.content.iter_any():
+                total_bytes += len(chunk)
+                if is_too_large := total_bytes > most_bytes:
+                    break
+                hold.set(total_bytes)
+                chunks.append(chunk)
+        if is_too_large:
+            over_limit("max_body_bytes")
+            raise PayloadTooLarge(f"the body is longer than {most_bytes} bytes")
         BODY_BYTES.inc(total_bytes)
         return b"".join(chunks)
 
-    def _too_large(self) -> PayloadTooLarge:
-        over_limit("max_body_bytes")
-        return PayloadTooLarge(f"the body is longer than {self._most_bytes} bytes")
+    async def _decode(
+        self,
+        body: bytes,
+        encoding: Encoding,
+        decode: Decode,
+        tenant_id: TenantId,
+        now_us: int,
+        hold: Hold,
+    ) -> Intake:
+        """Decompress and decode. A long message waits for its turn, one tenant after the other,
+        before it takes any memory; one that takes long lets others have theirs meanwhile."""
+        most_bytes, sent_bytes = self._settings.max_decompressed_bytes, len(body)
+
+        def steps(length_bytes: int) -> Steps:
+            payload = decompress(encoding, body, most_bytes, length_bytes)
+            return (yield from decode(body, payload, tenant_id, now_us))
+
+        async def decoded(length_bytes: int) -> Intake:
+            memory_bytes, work = sent_bytes + READ_BYTES * length_bytes, steps(length_bytes)
+            if length_bytes <= LARGE_BYTES:
+                hold.set(memory_bytes)
+                try:
+                    next(work)
+                except StopIteration as done:
+                    intake: Intake = done.value
+                    return intake
+            async with self._large.of(tenant_id):
+                hold.set(memory_bytes)
+                return await in_turns(work, lambda more: hold.set(sent_bytes + more))
+
+        try:
+            intake = await decoded(expected_bytes(encoding, body, most_bytes))
+        except LongerThanSaid:
+            intake = await decoded(most_bytes)
+        hold.set(sent_bytes + intake.memory_bytes)
+        return intake

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from ingest.model import DEFAULT_TENANT_ID, TenantId
@@ -21,6 +22,11 @@ class Access(NamedTuple):
     tenant: str
     scopes: frozenset[str]
     key_id: str | None
+
+    @property
+    def counted_as(self) -> Hashable:
+        """Who is meant where each has their share: the key, else the tenant."""
+        return self.key_id or self.tenant_id
 
     def allows(self, scope: str) -> bool:
         """Whether it may do what `scope` stands for."""

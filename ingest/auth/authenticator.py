@@ -11,7 +11,7 @@ from ingest.auth.credentials import (
     Credentials,
     Kind,
     credentials_of,
-    is_older,
+    is_legacy,
 )
 from ingest.auth.directory import Directory
 from ingest.auth.keys import parse_key
@@ -60,7 +60,7 @@ class Authenticator:
             access = await self._named(headers, address) or self._unnamed()
             return _with_scope(access, scope)
         except KeyRefused as refusal:
-            refusal.is_older = is_older(headers)
+            refusal.is_legacy = is_legacy(headers)
             self.refuse(refusal, headers, address)
             raise
 

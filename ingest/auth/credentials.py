@@ -7,13 +7,12 @@ import binascii
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
 
 from ingest.auth.keys import PREFIX
 from ingest.errors import KeyRefused
 
-OLDER_HEADER = "x-pmetrics-api-key"
-KEY_HEADERS = ("x-api-key", OLDER_HEADER)
+LEGACY_HEADER = "x-pmetrics-api-key"
+KEY_HEADERS = ("x-api-key", LEGACY_HEADER)
 TENANT_HEADER = "x-scope-orgid"
 """Where a trusted proxy names the tenant."""
 
@@ -34,12 +33,12 @@ class Credentials:
     """A key or a token as it was sent; it shows in no repr.
 
     Attributes:
-        is_older: it is a key in `X-PMETRICS-API-KEY`, whose senders expect older answers.
+        is_legacy: it is a key in `X-PMETRICS-API-KEY`, whose senders expect older answers.
     """
 
     kind: Kind = Kind.NONE
     text: str = field(default="", repr=False)
-    is_older: bool = False
+    is_legacy: bool = False
 
 
 def credentials_of(headers: Mapping[str, str]) -> Credentials:
@@ -59,13 +58,13 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials:
     if len(found) > 1:
         raise KeyRefused("the request brings several keys; one is enough", "several")
     for kind, text in found:
-        return Credentials(kind, text, is_older(headers))
+        return Credentials(kind, text, is_legacy(headers))
     return Credentials()
 
 
-def is_older(headers: Mapping[str, str]) -> bool:
+def is_legacy(headers: Mapping[str, str]) -> bool:
     """Whether a key is in `X-PMETRICS-API-KEY`: its sender knows the older answers only."""
-    return any(name.lower() == OLDER_HEADER for name in headers)
+    return any(name.lower() == LEGACY_HEADER for name in headers)
 
 
 def cache_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -85,21 +84,6 @@ def challenge_of(refusal: KeyRefused) -> str:
     if refusal.reason != "missing":
         return challenge + ', error="invalid_token"'
     return challenge
-
-
-class RefusalWords(NamedTuple):
-    """What whoever reads is told, in the form of PostgREST."""
-
-    code: str
-    message: str
-    details: str | None = None
-
-
-def words_of(refusal: KeyRefused) -> RefusalWords:
-    """The same on both ports: without a key `PGRST302`, a bad one `PGRST301`, a scope `42501`."""
-    if refusal.reason == "missing":
-        return RefusalWords("PGRST302", "Anonymous access is disabled", str(refusal))
-    return RefusalWords("42501" if refusal.status == 403 else "PGRST301", str(refusal))
 
 
 def _found(headers: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 import functools
 import signal
+import sys
 from collections.abc import Collection
 
-from aiohttp import web
-
 from ingest import tasks
-from ingest.admission import Bodies
+from ingest.admission import Admission
 from ingest.auth.proxies import Proxies
 from ingest.auth.tenancy import Tenancy
 from ingest.config import Settings
@@ -30,18 +29,26 @@ from ingest.daemon.memory import Memory
 from ingest.daemon.readiness import Readiness
 from ingest.http.connections import Connections
 from ingest.http.server import Handler, HttpServer
+from ingest.http.shares import UnderWay
 from ingest.intake.limits import Limits, SizeLimits
 from ingest.intake.quotas import Quotas
 from ingest.intake.rates import Rates
-from ingest.intake.records import PushDecoder
+from ingest.intake.records import RecordDecoder
 from ingest.intake.remote_write import Decoder
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import TenantNames
-from ingest.ports.write import build_app, come_again, refuse
-from ingest.records.read_writing import PushedHandler
-from ingest.records.write import PushHandler
-from ingest.remote_write.handler import WriteHandler
+from ingest.ports.write import (
+    READS_AT_ONCE,
+    ReadsHere,
+    come_again,
+    refuse,
+    write_port,
+    write_routes,
+)
+from ingest.records.read import ReadRecords
+from ingest.records.write import WriteRecords
+from ingest.remote_write.handler import RemoteWrite
 from ingest.reserve import Reserve
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -49,9 +56,10 @@ from ingest.storage.clock import DatabaseClock
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.storage.pool import Pool, forget_lost_answers
-from ingest.storage.records import RecordReader
+from ingest.storage.read import Lane
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
+from ingest.storage.turns import Turns
 from ingest.writer.ledger import Ledger
 from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import FOLDER
@@ -181,36 +189,31 @@ class Daemon:
         limits: Limits,
     ) -> HttpServer:
         """All that is asked over HTTP, and who answers it."""
-        settings = self._settings
-        bodies, rates = self._entrance(quotas)
-        write = WriteHandler(
+        settings, authenticator = self._settings, self._tenancy.authenticator
+        admission = Admission(
+            authenticator, Rates(quotas), self._pipeline.backlog, ledger, settings.receiver
+        )
+        samples = RemoteWrite(
             Decoder(router, self._cache, limits, SizeLimits(settings.limits)),
             self._store,
-            ledger,
-            bodies,
-            rates,
-            settings.receiver.max_decompressed_bytes,
+            admission,
         )
-        push = PushHandler(
-            PushDecoder(router, limits, settings.limits),
-            self._store,
-            ledger,
-            bodies,
-            rates,
-            names,
-            settings.receiver.max_decompressed_bytes,
+        store = WriteRecords(
+            RecordDecoder(router, limits, settings.limits), self._store, admission, names
         )
         api = settings.api
-        reader = RecordReader(
-            self._pool, api.statement_timeout_seconds, api.acquire_timeout_seconds
+        read = ReadRecords(
+            authenticator.admit,
+            ReadsHere(api.acquire_timeout_seconds, api.statement_timeout_seconds),
+            Lane(self._pool, Turns(READS_AT_ONCE), end=""),
+            UnderWay(sys.maxsize),
+            api.max_answer_bytes,
         )
-        authenticator = self._tenancy.authenticator
-        pushed = PushedHandler(authenticator, reader)
         ready = Readiness(database, self._pipeline.outcomes, self._spool)
-        app = build_app(write, push, pushed, ready, authenticator)
-        return self._http_server(app)
+        routes = write_routes(samples, store, read, ready, authenticator)
+        return self._http_server(write_port(routes))
 
-    def _http_server(self, handler: web.Application | Handler) -> HttpServer:
+    def _http_server(self, handler: Handler) -> HttpServer:
         """Our port, and what answers there."""
         settings = self._settings
         pools = settings.database.pool_size + KEY_CONNECTIONS
@@ -224,18 +227,6 @@ class Daemon:
             drain_seconds=DRAIN_SECONDS,
             keepalive_seconds=KEEPALIVE_SECONDS,
         )
-
-    def _entrance(self, quotas: Quotas) -> tuple[Bodies, Rates]:
-        """What remote write and pushes have to pass alike."""
-        receiver, rates = self._settings.receiver, Rates(quotas)
-        bodies = Bodies(
-            self._tenancy.authenticator,
-            rates,
-            self._pipeline.backlog,
-            receiver.max_body_bytes,
-            receiver.answer_timeout_seconds,
-        )
-        return bodies, rates
 
     def _start_background(
         self,

@@ -6,7 +6,7 @@ from ingest.doctor.case import Case
 from ingest.doctor.durability import turn_on
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.words import span
-from ingest.rpc.lanes import all_connections
+from ingest.storage.read import all_connections
 from ingest.storage.tenants import CONNECTIONS as FOR_KEYS
 
 TRANSACTIONS, VACUUM, CONNECTIONS = "transactions", "vacuum", "connections"

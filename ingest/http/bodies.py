@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from ingest.http.problems import Problem, bad_body
+from ingest.errors import BadBody, PayloadTooLarge, TooSlow, UnsupportedMedia
 from ingest.wire.encoding.gzip import GZIP_OR_ZLIB, TooLong, inflate
 
 BODY_SECONDS = 20.0
@@ -21,8 +21,10 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """The whole body, decompressed if it says that it is compressed.
 
     Raises:
-        Problem: 413, longer than `limit` bytes; 408, too slow; 415, another compression than gzip
-            or deflate; 400, it does not decompress.
+        PayloadTooLarge: longer than `limit` bytes.
+        TooSlow: it does not arrive.
+        UnsupportedMedia: another compression than gzip or deflate.
+        BadBody: it does not decompress.
     """
     body = await read_as_sent(request, limit)
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
@@ -30,7 +32,7 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         return _decompressed(body, limit)
     if encoding in ("", "identity"):
         return body
-    raise Problem(415, "PGRST102", "Only gzip and deflate are taken as Content-Encoding")
+    raise UnsupportedMedia("Only gzip and deflate are taken as Content-Encoding")
 
 
 async def read_as_sent(
@@ -42,22 +44,22 @@ async def read_as_sent(
         grow: called with the length of each part that has come; it may raise.
 
     Raises:
-        Problem: 413, longer than `limit` bytes; 408, too slow.
+        PayloadTooLarge: longer than `limit` bytes.
+        TooSlow: it does not arrive.
     """
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            await _invite(request)
+            await invite(request)
             return await _read(request, limit, grow)
     except TimeoutError:
-        message = f"The body did not arrive within {BODY_SECONDS:.0f} s"
-        raise Problem(408, "PGRST102", message, headers={"Connection": "close"}) from None
+        raise TooSlow(f"The body did not arrive within {BODY_SECONDS:.0f} s") from None
     except web.RequestPayloadError:
-        raise bad_body("The body is cut, or its chunks are no chunks") from None
+        raise BadBody("The body is cut, or its chunks are no chunks") from None
 
 
-async def _invite(request: web.BaseRequest) -> None:
+async def invite(request: web.BaseRequest) -> None:
     """Clients with a long body (curl) ask first, and would otherwise wait for a second."""
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -79,10 +81,10 @@ def _decompressed(body: bytes, limit: int) -> bytes:
     try:
         return inflate(body, limit, GZIP_OR_ZLIB)
     except (zlib.error, EOFError):
-        raise bad_body("The body does not match its Content-Encoding") from None
+        raise BadBody("The body does not match its Content-Encoding") from None
     except TooLong:
         raise _too_large(limit) from None
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, "PGRST102", f"The body is longer than {limit} bytes")
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body is longer than {limit} bytes")

@@ -11,7 +11,7 @@ UNKNOWN = "unknown"
 
 
 @dataclass(slots=True)
-class Exchange:
+class Context:
     """A request, and what is found out about it on the way.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ingest.http.problems import Problem
+from ingest.errors import NotAcceptable
 
 SHOWN_CHARACTERS = 200
 
@@ -41,14 +41,14 @@ def choose_media(accept: str | None, offered: dict[str, Media]) -> Media:
     """The form that the client wants most.
 
     Raises:
-        Problem: 406, none of what it takes is offered.
+        NotAcceptable: none of what it takes is offered.
     """
     wanted = _by_weight(accept or "*/*")
     for name, _ in wanted:
         if name in offered:
             return offered[name]
     shown = (accept or "")[:SHOWN_CHARACTERS]
-    raise Problem(406, "PGRST107", f"None of these media types are available: {shown}")
+    raise NotAcceptable(f"None of these media types are available: {shown}")
 
 
 def choose_encoding(accept_encoding: str | None) -> str | None:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import cramjam
 from aiohttp import web
@@ -17,8 +17,8 @@ from ingest.auth.credentials import cache_headers
 from ingest.http.cors import cors_headers
 from ingest.http.negotiation import Media, choose_encoding
 from ingest.http.problems import Problem
-from ingest.http.read_metrics import ANSWERED_BYTES
 from ingest.http.server import PRODUCT
+from ingest.logs import without_secrets
 
 LEAST_COMPRESSED_BYTES = 1024
 COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
@@ -29,7 +29,6 @@ SLICE_BYTES = 256 * 1024
 
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 6
-VARY = "Accept, Prefer, Range, Accept-Encoding"
 
 
 @dataclass(slots=True)
@@ -40,20 +39,20 @@ class Reply:
         body: None for an answer that has none (204, and nothing about its length is said).
         headers: `Content-Type` among them if there is a body.
         sent: the answer, if it is on its way already.
+        sent_bytes: of its body, after compression.
     """
 
     status: int
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
     sent: web.StreamResponse | None = None
+    sent_bytes: int = 0
 
 
 def text_reply(text: str, status: int = 200) -> Reply:
-    """A line for people and probes."""
-    headers = {"Content-Type": "text/plain; charset=utf-8"}
-    if status == 503:
-        headers["Retry-After"] = "1"
-    return Reply(status, text.encode() + b"\n", headers)
+    """Text for people and probes. What it quotes of a request may hold an API key: without it."""
+    body = without_secrets(text).encode("utf-8", "replace")
+    return Reply(status, body, {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def problem_reply(problem: Problem) -> Reply:
@@ -66,27 +65,48 @@ def problem_reply(problem: Problem) -> Reply:
     return Reply(problem.status, problem.body, headers)
 
 
-def response_headers(reply: Reply, asked: Mapping[str, str]) -> dict[str, str]:
+class Manners(NamedTuple):
+    """What the answers of one port have in common.
+
+    Attributes:
+        vary: headers of requests on which answers depend, besides those that say who asks.
+        crosses_origins: pages of other origins may read them.
+    """
+
+    vary: str
+    crosses_origins: bool
+
+
+WRITE_PORT = Manners("Accept-Encoding", crosses_origins=False)
+READ_PORT = Manners("Accept, Prefer, Range, Accept-Encoding", crosses_origins=True)
+
+
+def response_headers(
+    reply: Reply, asked: Mapping[str, str], port: Manners = READ_PORT
+) -> dict[str, str]:
     """The reply's headers and those that every answer has."""
     caching = cache_headers(asked)
-    caching["Vary"] = f"{VARY}, {caching['Vary']}"
-    return {"Server": PRODUCT, **caching, **reply.headers, **cors_headers(asked)}
+    caching["Vary"] = f"{port.vary}, {caching['Vary']}"
+    crossing = cors_headers(asked) if port.crosses_origins else {}
+    return {"Server": PRODUCT, **caching, **reply.headers, **crossing}
 
 
-async def http_response(reply: Reply, method: str, asked: Mapping[str, str]) -> web.StreamResponse:
+async def http_response(reply: Reply, request: web.BaseRequest, port: Manners) -> web.Response:
     """The reply as HTTP: compressed if that is wanted and worth it, without a body for HEAD."""
-    if reply.body is None or method == "HEAD":
-        return web.Response(status=reply.status, headers=response_headers(reply, asked))
-    await compress(reply, asked)
-    ANSWERED_BYTES.inc(len(reply.body))
-    headers = response_headers(reply, asked)
+    if reply.body is not None and request.method != "HEAD":
+        await compress(reply, request.headers)
+        reply.sent_bytes = len(reply.body)
+    else:
+        reply.body = None
+    headers = response_headers(reply, request.headers, port)
     return web.Response(status=reply.status, body=reply.body, headers=headers)
 
 
 async def compress(reply: Reply, asked: Mapping[str, str]) -> None:
     """Compress the body of a reply, if that is wanted and worth it."""
-    encoding = choose_encoding(asked.get("Accept-Encoding"))
-    if encoding and reply.body is not None and len(reply.body) >= LEAST_COMPRESSED_BYTES:
+    if reply.body is None or len(reply.body) < LEAST_COMPRESSED_BYTES:
+        return
+    if encoding := choose_encoding(asked.get("Accept-Encoding")):
         reply.headers["Content-Encoding"] = encoding
         reply.body = await _compress(reply.body, encoding)
 
@@ -100,12 +120,14 @@ class Sending:
 
     Attributes:
         response: what aiohttp gets to see; its head is out.
+        sent_bytes: of the body, after compression.
     """
 
     def __init__(
         self, request: web.BaseRequest, response: web.StreamResponse, encoding: str | None
     ):
         self.response = response
+        self.sent_bytes = 0
         self._request = request
         self._compressor: Any = None
         if encoding == "zstd":
@@ -172,7 +194,7 @@ class Sending:
         return compressed
 
     async def _send(self, part: bytes) -> None:
-        ANSWERED_BYTES.inc(len(part))
+        self.sent_bytes += len(part)
         with _client_may_go():
             for start in range(0, len(part), SLICE_BYTES):
                 await self.response.write(memoryview(part)[start : start + SLICE_BYTES])

@@ -276,7 +276,7 @@ class HttpServer:
     """One port: listens from `start` to `close`.
 
     Args:
-        handler: an application, or what answers every request.
+        handler: answers every request.
         connections: of this port.
         refuse: the words for what is no HTTP.
         flag: how the address is set, for an error.
@@ -287,7 +287,7 @@ class HttpServer:
 
     def __init__(
         self,
-        handler: web.Application | Handler,
+        handler: Handler,
         settings: HttpSettings,
         connections: Connections,
         refuse: Refuse,
@@ -326,7 +326,17 @@ class HttpServer:
             self._listeners = [*listeners] or await _listen(host, port)
         except OSError as error:
             raise OperatorError(_why_not(address, self._flag, error)) from None
-        self._server = await self._web_server()
+        self._server = _WebServer(
+            self._handler,
+            self._connections,
+            self._refuse,
+            handler_cancellation=self._handler_cancellation,
+            access_log=None,
+            keepalive_timeout=self._keepalive_seconds,
+            max_line_size=LONGEST_LINE_BYTES,
+            max_field_size=LONGEST_LINE_BYTES,
+            auto_decompress=False,  # lengths are checked first; what is forwarded stays as it is
+        )
         self._runner = web.ServerRunner(self._server, shutdown_timeout=GOODBYE_SECONDS)
         await self._runner.setup()
         for listener in self._listeners:
@@ -363,8 +373,6 @@ class HttpServer:
         if self._runner is not None:
             await self._drain(self._drain_seconds if drain_seconds is None else drain_seconds)
             await self._runner.cleanup()
-        if isinstance(self._handler, web.Application):
-            await self._handler.cleanup()
         if self._watching is not None:
             self._watching.cancel()
 
@@ -383,27 +391,6 @@ class HttpServer:
             if answering and reason:
                 for one in connections:
                     one.cut_short(f"{reason}; try again", only_bodies)
-
-    async def _web_server(self) -> _WebServer:
-        handler: Any = self._handler
-        factory = None
-        if isinstance(handler, web.Application):
-            runner = web.AppRunner(handler)
-            await runner.setup()
-            assert runner.server is not None
-            handler, factory = runner.server.request_handler, runner.server.request_factory
-        return _WebServer(
-            handler,
-            self._connections,
-            self._refuse,
-            request_factory=factory,
-            handler_cancellation=self._handler_cancellation,
-            access_log=None,
-            keepalive_timeout=self._keepalive_seconds,
-            max_line_size=LONGEST_LINE_BYTES,
-            max_field_size=LONGEST_LINE_BYTES,
-            auto_decompress=False,  # lengths are checked first; what is forwarded stays as it is
-        )
 
     def _accept(self, listener: socket.socket) -> None:
         """Take in some of those who wait, and turn away who is one too many."""

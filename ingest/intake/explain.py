@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ingest.errors import BadRequest
+from ingest.errors import BadRequest, InvalidSeries
 from ingest.intake.resolve import Described, describe
 from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
@@ -14,7 +14,7 @@ from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.encoding.zstd import MAGIC, decompress_zstd
 from ingest.wire.remote_write.negotiate import Protocol
 from ingest.wire.remote_write.request import Request, read_request
-from ingest.wire.validate import InvalidSeries, checked_labels
+from ingest.wire.validate import checked_labels
 
 
 class Explained(NamedTuple):

@@ -15,14 +15,13 @@ from ingest.routing.router import Decision, Router, lower_name
 from ingest.text import time_text
 from ingest.wire.records.body import (
     MOST_REASONS,
-    Manner,
+    Complaint,
     Pushed,
-    PushLimits,
-    PushRefused,
+    RecordLimits,
+    RecordsRefused,
     read_items,
 )
 from ingest.wire.records.spooled import spooled_items
-from ingest.wire.validate import InvalidItem
 
 ITEM_BYTES, BODY_BYTES = 900, 2
 """Memory of an item until it is stored, besides its text; and that, which is spooled as well."""
@@ -30,7 +29,7 @@ ITEM_ID_BYTES = 16
 MOST_ROUTES = 10_000
 
 
-class PushDecoder:
+class RecordDecoder:
     """Bodies in, intakes out; nothing waits and nothing is written.
 
     Args:
@@ -42,10 +41,10 @@ class PushDecoder:
     def __init__(self, router: Router, limits: Limits, sizes: LimitSettings) -> None:
         self._routes = _Routes(router)
         self._limits = limits
-        self._sizes = PushLimits(sizes.items_per_request, sizes.attributes_bytes)
+        self._sizes = RecordLimits(sizes.items_per_request, sizes.attributes_bytes)
 
     def decode(
-        self, body: bytes, kind: RecordKind, manner: Manner, tenant_id: TenantId, now_us: int
+        self, body: bytes, kind: RecordKind, legacy: bool, tenant_id: TenantId, now_us: int
     ) -> Intake:
         """Decode a decompressed body.
 
@@ -55,18 +54,18 @@ class PushDecoder:
             now_us: when it came: the time of items that say none.
 
         Raises:
-            BadRequest: nothing of it is stored; PushRefused if it is for some of its items.
+            BadRequest: nothing of it is stored; RecordsRefused if it is for some of its items.
             PayloadTooLarge: it has too many items.
         """
-        return complete(self.steps(body, kind, manner, tenant_id, now_us))
+        return complete(self.steps(body, kind, legacy, tenant_id, now_us))
 
     def steps(
-        self, body: bytes, kind: RecordKind, manner: Manner, tenant_id: TenantId, now_us: int
+        self, body: bytes, kind: RecordKind, legacy: bool, tenant_id: TenantId, now_us: int
     ) -> Steps:
         """As `decode`, with a pause now and then."""
         reception = _Reception(self._routes, self._limits, tenant_id, now_us)
         pace = Pace()
-        for item in read_items(body, kind, manner, self._sizes):
+        for item in read_items(body, kind, legacy, self._sizes):
             reception.take(item)
             if pace.is_due:
                 yield None
@@ -113,9 +112,9 @@ class _Reception:
         self._errors: list[tuple[int | None, str]] = []
         self._refused = 0
 
-    def take(self, item: Pushed | InvalidItem) -> None:
+    def take(self, item: Pushed | Complaint) -> None:
         """Take the next one."""
-        refusal = item if isinstance(item, InvalidItem) else self._untimely(item.timestamp_us)
+        refusal = item if isinstance(item, Complaint) else self._untimely(item.timestamp_us)
         if refusal is not None:
             self._refuse(refusal)
         elif not self._refused:
@@ -127,34 +126,34 @@ class _Reception:
         """Nothing is stored if something cannot be.
 
         Raises:
-            PushRefused: it cannot.
+            RecordsRefused: it cannot.
         """
         if self._refused:
             more = self._refused - len(self._errors)
-            raise PushRefused(self._errors, more, self.intake.sent.samples)
+            raise RecordsRefused(self._errors, more, self.intake.sent.samples)
         self.intake.items.update((kind, items) for kind, items in self._items.items() if items)
 
-    def _refuse(self, refusal: InvalidItem) -> None:
+    def _refuse(self, refusal: Complaint) -> None:
         if refusal.limit is not None:
             over_limit(refusal.limit)
         if len(self._errors) < MOST_REASONS:
-            self._errors.append((self.intake.sent.samples, str(refusal)))
+            self._errors.append((self.intake.sent.samples, refusal.reason))
         self._refused += 1
 
-    def _untimely(self, timestamp_us: int | None) -> InvalidItem | None:
+    def _untimely(self, timestamp_us: int | None) -> Complaint | None:
         if timestamp_us is None or self._oldest_us <= timestamp_us <= self._newest_us:
             return None
         moment = time_text(timestamp_us // 1000)
         if timestamp_us < self._oldest_us:
             oldest = time_text(self._oldest_us // 1000)
-            return InvalidItem(
+            return Complaint(
                 f"the time {moment} is before {oldest}, the oldest that is taken",
                 "oldest_timestamp",
             )
         if timestamp_us <= self._doubtful_us:
             raise between_clocks(timestamp_us // 1000)
         newest = time_text(max(self._newest_us, self._doubtful_us) // 1000)
-        return InvalidItem(
+        return Complaint(
             f"the time {moment} is after {newest}, which is too far in the future",
             "max_future_seconds",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ingest.errors import InvalidSeries
 from ingest.intake.limits import SizeLimits, Window
 from ingest.intake.resolve import Described, describe
 from ingest.model import (
@@ -35,7 +36,6 @@ from ingest.text import series_text, time_text
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
 from ingest.wire.remote_write.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
-    InvalidSeries,
     check_length,
     checked_labels,
     checked_pairs,

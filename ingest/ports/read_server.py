@@ -7,27 +7,26 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+from ingest.auth.callers import Callers
 from ingest.auth.proxies import Proxies
 from ingest.auth.tenancy import Tenancy
+from ingest.auth.tokens import Tokens
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.http.connections import Connections
 from ingest.http.read_metrics import PoolCollector
 from ingest.http.server import HttpServer
+from ingest.http.shares import UnderWay
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
-from ingest.ports.read import ReadApi
-from ingest.ports.refuse import refuse
+from ingest.ports.read import read_port, read_routes, refuse
 from ingest.records.forward import MOST_CONNECTIONS, Forwarder
-from ingest.records.read import Pushes
-from ingest.rpc.callers import Callers
-from ingest.rpc.database import ReadDatabase
+from ingest.records.read import ReadRecords
 from ingest.rpc.handler import Rpc
-from ingest.rpc.lanes import UnderWay, all_connections
-from ingest.rpc.schema_cache import Directory
-from ingest.rpc.tokens import Tokens
+from ingest.rpc.schema_cache import SchemaCache
 from ingest.storage.packs import check_packs
+from ingest.storage.read import ReadDatabase, all_connections
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 
@@ -57,17 +56,23 @@ class ReadServer:
         self._database = ReadDatabase(database_url, settings)
         self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
         self._tenancy = Tenancy(self._tenants, settings.auth)
-        directory = Directory(self._database)
-        callers = Callers(self._tenancy.authenticator, Tokens(secret), directory)
-        under_way = UnderWay(settings.api.questions_per_caller)
-        rpc = Rpc(self._database, directory, callers, under_way, settings)
-        self._forwarder = Forwarder(settings)
-        pushes = Pushes(self._database, callers, under_way, self._forwarder, settings)
+        schema_cache = SchemaCache(self._database)
+        callers = Callers(self._tenancy.authenticator, Tokens(secret), schema_cache)
+        under_way, most_bytes = (
+            UnderWay(settings.api.questions_per_caller),
+            settings.api.max_answer_bytes,
+        )
+        rpc = Rpc(self._database, schema_cache, callers, under_way, settings)
+        self._forwarder = Forwarder(callers, settings)
+        read = ReadRecords(
+            callers.caller_of, self._database, self._database.records, under_way, most_bytes
+        )
+        routes = read_routes(self._database, schema_cache, callers, rpc, read, self._forwarder)
         self._collector = PoolCollector(lambda: self._database.connections)
         pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
         self._http = HttpServer(
-            ReadApi(self._database, directory, callers, rpc, pushes),
+            read_port(routes),
             settings.http,
             Connections(settings.http, pools, proxies.trusts),
             refuse,

@@ -1,61 +1,76 @@
-"""What the write side answers at which path."""
+"""What the write port answers at which path."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Hashable
 
 from aiohttp import web
 
 from ingest.auth.authenticator import Authenticator
-from ingest.auth.credentials import cache_headers
-from ingest.errors import KeyRefused, Unavailable
+from ingest.errors import Busy, MethodNotAllowed, NotFound, Unavailable
+from ingest.http.context import Context
+from ingest.http.health import Ready, health_routes, read_only
+from ingest.http.port import ANY, Port, Route, Routes
+from ingest.http.reply import WRITE_PORT, Reply, text_reply
 from ingest.http.server import PRODUCT, Ending, HeadRefused
-from ingest.metrics import exposition
-from ingest.records.paths import PUSH_PATHS
-from ingest.records.read_writing import PushedHandler
-from ingest.records.write import PushHandler
-from ingest.remote_write import answers
-from ingest.remote_write.handler import WriteHandler
+from ingest.records import write as records
+from ingest.records.answers import refuse_read, refuse_write
+from ingest.records.paths import RECORD_PATHS
+from ingest.records.read import ReadRecords
+from ingest.records.write import WriteRecords
+from ingest.remote_write import handler as remote_write
+from ingest.remote_write.answers import refuse as refuse_samples
+from ingest.remote_write.handler import RemoteWrite
+from ingest.storage.read import ReadTransactions
+from ingest.storage.turns import Turns
 
 COME_AGAIN_SECONDS = 2
 WRITE_PATHS = ("/write", "/api/v1/write", "/api/v1/push")
-
-Ready = Callable[[], Awaitable[str | None]]
-"""Why a write would not be taken now; None if it would."""
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+READS_AT_ONCE = 1
+"""Connections are for writing here; heavy readers use the read port, which has its own."""
 
 
-def build_app(
-    write: WriteHandler,
-    push: PushHandler,
-    pushed: PushedHandler,
+def write_routes(
+    samples: RemoteWrite,
+    store: WriteRecords,
+    read: ReadRecords,
     ready: Ready,
     authenticator: Authenticator,
-) -> web.Application:
-    """Routes of the write side. Handlers limit their bodies themselves.
+) -> Routes:
+    """The table of the write port.
 
     Args:
-        push: takes measures and events.
-        pushed: shows them.
         authenticator: decides whose metrics `/metrics` shows.
     """
-    app = web.Application()
-    app.on_response_prepare.append(_tell_caches)
-    for path in WRITE_PATHS:
-        app.router.add_route("*", path, write)
-    for path in PUSH_PATHS:
-        app.router.add_get(path, pushed)
-        app.router.add_route("*", path, push)
-    app.router.add_get("/metrics", _metrics_handler(authenticator))
-    app.router.add_get("/-/healthy", _healthy)
-    app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/", _welcome)
-    app.router.add_get("/-/ready", _ready_handler(ready))
-    return app
+    stores = Route(samples.store, refuse_samples, remote_write.REQUESTS)
+    probes = Route(samples.probe, refuse_samples, remote_write.REQUESTS)
+    writes = Route(store.store, refuse_write, records.REQUESTS)
+    reads = read_only(Route(read, refuse_read))
+    return {
+        **{path: {"POST": stores, ANY: probes} for path in WRITE_PATHS},
+        **{path: {**reads, ANY: writes} for path in RECORD_PATHS},
+        "/": read_only(Route(_welcome, refuse_page)),
+        **health_routes(ready, authenticator.sees, refuse_page),
+    }
+
+
+def write_port(routes: Routes) -> Port:
+    """What answers by such a table."""
+    return Port(routes, refuse_page, WRITE_PORT, lambda *_: None)
+
+
+def refuse_page(context: Context, error: Exception) -> Reply:
+    """The words for pages of no API."""
+    if isinstance(error, NotFound):
+        return text_reply("404: Not Found", 404)
+    reply = refuse_samples(context, error)
+    if isinstance(error, MethodNotAllowed):
+        reply.body = b"405: Method Not Allowed"
+    return reply
 
 
 def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
-    """The words of the write side for what is no HTTP, or what a handler let fall."""
+    """The words for what is not HTTP, or what the server cuts short."""
     text = "internal error"
     if status < 500:
         text = error.message if isinstance(error, HeadRefused) else "the request is no valid HTTP"
@@ -75,44 +90,20 @@ async def come_again(request: web.BaseRequest) -> web.Response:
     return response
 
 
-async def _tell_caches(request: web.Request, response: web.StreamResponse) -> None:
-    told = cache_headers(request.headers)
-    response.headers.update(told | {"Vary": f"Accept-Encoding, {told['Vary']}", "Server": PRODUCT})
+class ReadsHere(ReadTransactions):
+    """Few reads at a time, on the connections of the writers."""
 
+    async def take(self, turns: Turns, caller: Hashable) -> None:
+        """As `ReadTransactions.take`, but that it says where there is more room.
 
-def _metrics_handler(authenticator: Authenticator) -> Handler:
-    async def handler(request: web.Request) -> web.Response:
+        Raises:
+            Unavailable: too many want to read.
+        """
         try:
-            sees = await authenticator.sees(request.headers, request.remote)
-        except KeyRefused as error:
-            return answers.request_error(error)
-        except Unavailable as error:
-            return answers.unavailable(error)
-        body, content_type = exposition(sees)
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    return handler
+            await super().take(turns, caller)
+        except Busy:
+            raise Unavailable("too many reads here; the read side has more room") from None
 
 
-async def _healthy(_: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
-
-
-async def _healthz(_: web.Request) -> web.Response:
-    """The same under the older API's name, and in its words."""
-    return web.Response(text="ok")
-
-
-async def _welcome(_: web.Request) -> web.Response:
-    """The older API said so, too."""
-    return web.Response(text="welcome to promgres")
-
-
-def _ready_handler(ready: Ready) -> Handler:
-    async def handler(_: web.Request) -> web.Response:
-        why_not = await ready()
-        if why_not is None:
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text=f"{why_not}\n")
-
-    return handler
+async def _welcome(_: Context) -> Reply:
+    return text_reply("welcome to promgres")  # the legacy API said so, too

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import aiohttp
-from aiohttp import web
 from multidict import CIMultiDict, MultiMapping
 
+from ingest.auth.access import WRITE
+from ingest.auth.callers import Callers
 from ingest.config import Settings
 from ingest.http.bodies import read_as_sent
+from ingest.http.context import Context
 from ingest.http.problems import Problem
 from ingest.http.reply import Reply
+from ingest.http.shares import Memory
 from ingest.logs import get_logger
-from ingest.model import TenantId
-from ingest.rpc.lanes import Memory
+from ingest.records.paths import RECORD_PATHS
 
 FORWARDED = (
     "Authorization",
@@ -42,7 +44,8 @@ class Forwarder:
     Use `open`, then `close`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, callers: Callers, settings: Settings) -> None:
+        self._callers = callers
         self._url = (settings.api.write_url or "").rstrip("/")
         self._longest_body_bytes = settings.receiver.max_body_bytes
         self._timeout = aiohttp.ClientTimeout(
@@ -67,24 +70,27 @@ class Forwarder:
         if self._session is not None:
             await self._session.close()
 
-    async def forward(self, request: web.BaseRequest, path: str, tenant_id: TenantId) -> Reply:
-        """The write side's answer to this push: its status, body and `Retry-After`.
+    async def __call__(self, context: Context) -> Reply:
+        """The write side's answer to a push: its status, body and `Retry-After`.
 
-        Args:
-            path: of the write side.
-            tenant_id: who has half of the memory at most.
+        The key is checked here too: the write side would not know from where it came. Nobody has
+        more than half of the memory.
 
         Raises:
-            Problem: 408, 413, the body; 503, there is no write side, it is away, or too much is
-                under way.
+            KeyRefused: the key, or a token.
+            TooSlow, PayloadTooLarge: the body.
+            Problem: 503, there is no write side, it is away, or too much is under way.
         """
+        request = context.request
+        path = context.function = f"/api/v1/{RECORD_PATHS[context.path]}"
+        caller = await self._callers.caller_of(request.headers, request.remote, WRITE)
         if not self._url or self._session is None:
             raise _unavailable("Pushes are not taken here: no write side is known (api.write_url)")
         held_bytes = 0
 
         def grow(length: int) -> None:
             nonlocal held_bytes
-            if not self._memory.take(tenant_id, length):
+            if not self._memory.take(caller.tenant_id, length):
                 raise _unavailable("Too many pushes are under way")
             held_bytes += length
 
@@ -92,9 +98,12 @@ class Forwarder:
             body = await read_as_sent(request, self._longest_body_bytes, grow)
             reply = await self._send(self._session, path, _headers(request.headers), body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._lost(error) from None
+            if not self._is_away:
+                self._is_away = True
+                log.warning("the write side is away", reason=str(error) or type(error).__name__)
+            raise _unavailable("The write side does not answer") from None
         finally:
-            self._memory.give(tenant_id, held_bytes)
+            self._memory.give(caller.tenant_id, held_bytes)
         if self._is_away:
             self._is_away = False
             log.info("the write side is back")
@@ -112,13 +121,6 @@ class Forwarder:
         ) as answer:
             returned = {name: answer.headers[name] for name in RETURNED if name in answer.headers}
             return Reply(answer.status, await answer.read(), returned)
-
-    def _lost(self, error: BaseException) -> Problem:
-        """What the client is told; why, and only once, is for the log."""
-        if not self._is_away:
-            self._is_away = True
-            log.warning("the write side is away", reason=str(error) or type(error).__name__)
-        return _unavailable("The write side does not answer")
 
 
 def _headers(given: MultiMapping[str]) -> CIMultiDict[str]:

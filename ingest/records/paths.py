@@ -6,15 +6,10 @@ from typing import Literal
 
 Kind = Literal["measure", "event"]
 
-PUSH_PATHS: dict[str, Kind] = {
+RECORD_PATHS: dict[str, Kind] = {
     "/api/v1/measure": "measure",
     "/api/v1/event": "event",
     "/api/v1/measure.json": "measure",
     "/api/v1/event.json": "event",
 }
-"""Every path and what it holds. The older API answered with a suffix, too."""
-
-
-def kind_of(path: str) -> Kind | None:
-    """What a path holds; None for any other path."""
-    return PUSH_PATHS.get(path)
+"""Every path and what it holds. The legacy API answered with a suffix, too."""

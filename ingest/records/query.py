@@ -31,7 +31,7 @@ _LIMIT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
-class PushedQuery:
+class RecordQuery:
     """A checked query; None is no filter.
 
     Attributes:
@@ -59,7 +59,7 @@ class PushedQuery:
         return _filters(self.kind, self.name, self.since, self.before, self.attributes)
 
 
-def parse_query(kind: Kind, query: str) -> PushedQuery:
+def parse_query(kind: Kind, query: str) -> RecordQuery:
     """Check the query string of a GET.
 
     Args:
@@ -75,7 +75,7 @@ def parse_query(kind: Kind, query: str) -> PushedQuery:
     attributes = _attributes(given)
     filters = _filters(kind, name, since, before, attributes)
     bucket = _bucket(given)
-    return PushedQuery(
+    return RecordQuery(
         kind=kind,
         given=tuple(pairs),
         name=name,

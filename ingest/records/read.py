@@ -1,122 +1,89 @@
-"""`/api/v1/measure` and `/api/v1/event` on the read port: read here, written by the write side."""
+"""Reading records, on both ports alike."""
 
 from __future__ import annotations
 
-import asyncpg
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Protocol
 
-from ingest.auth.access import READ, WRITE
-from ingest.auth.credentials import is_older
-from ingest.config import Settings
-from ingest.errors import BadRequest
-from ingest.http.context import Exchange
-from ingest.http.negotiation import Media
-from ingest.http.problems import Problem, bad_query
-from ingest.http.reply import Reply, text_reply
-from ingest.records.forward import Forwarder
-from ingest.records.pages import OLDER_REFUSAL, Page, page_headers, push_refusal_body
-from ingest.records.paths import Kind
-from ingest.records.query import PushedQuery, parse_query
+from ingest.auth.access import READ
+from ingest.errors import BadRequest, QueryRefused
+from ingest.http.context import Context
+from ingest.http.reply import Reply
+from ingest.http.shares import UnderWay
+from ingest.records.answers import Page, page_headers
+from ingest.records.paths import RECORD_PATHS
+from ingest.records.query import parse_query
 from ingest.records.statement import refused_by_database, statement_of
-from ingest.rpc.callers import Caller, Callers
-from ingest.rpc.database import ReadDatabase
-from ingest.rpc.lanes import UnderWay
-from ingest.rpc.pgproblems import problem_of
+from ingest.storage.read import Lane, ReadTransactions
 
 LONGEST_PAGE_BYTES = 32 * 1024 * 1024
 """Of a page, which is in memory as a whole: attributes may be long."""
 
-METHODS = "OPTIONS,GET,HEAD,POST"
+
+class Reader(Protocol):
+    """Who reads."""
+
+    @property
+    def tenant_id(self) -> int:
+        """Whose records are seen."""
+
+    @property
+    def counted_as(self) -> Hashable:
+        """Who is meant where each has their share."""
 
 
-class Pushes:
-    """Answers both names, with every method."""
+Admit = Callable[[Mapping[str, str], str | None, str], Awaitable[Reader]]
+"""From headers, address and scope, who reads."""
+
+
+class ReadRecords:
+    """Answers `GET /api/v1/measure`, `/api/v1/event` and their other names.
+
+    Args:
+        admit: finds out who asks, as this port does.
+        transactions, lane: the connections of this port for it.
+        under_way: what each may have under way.
+        most_bytes: of an answer.
+    """
 
     def __init__(
         self,
-        database: ReadDatabase,
-        callers: Callers,
+        admit: Admit,
+        transactions: ReadTransactions,
+        lane: Lane,
         under_way: UnderWay,
-        forwarder: Forwarder,
-        settings: Settings,
+        most_bytes: int,
     ) -> None:
-        self._database = database
-        self._callers = callers
+        self._admit = admit
+        self._transactions = transactions
+        self._lane = lane
         self._under_way = under_way
-        self._forwarder = forwarder
-        self._most_bytes = min(settings.api.max_answer_bytes, LONGEST_PAGE_BYTES)
+        self._most_bytes = min(most_bytes, LONGEST_PAGE_BYTES)
 
-    async def __call__(self, exchange: Exchange, kind: Kind) -> Reply:
-        """Answer one request.
+    async def __call__(self, context: Context) -> Reply:
+        """A page, or aggregates.
 
         Raises:
-            Problem: whatever went wrong with a request that reads. A push is answered as the write
-                side would, and a client of the older API as that was.
+            RequestError: the request must change.
+            Unavailable: not now.
+            QueryRefused: what else the database says.
         """
-        exchange.function = f"/api/v1/{kind}"
+        request, kind = context.request, RECORD_PATHS[context.path]
+        context.function = f"/api/v1/{kind}"
+        reader = await self._admit(request.headers, request.remote, READ)
+        query = parse_query(kind, request.rel_url.raw_query_string)
+        sql, parameters = statement_of(query, self._most_bytes)
+        settings, who = {"promgres.tenant_id": str(reader.tenant_id)}, reader.counted_as
         try:
-            return await self._answer(exchange, kind)
-        except Problem as problem:
-            if is_older(exchange.request.headers):
-                return _older_reply(problem)
-            if exchange.method == "POST":
-                return _push_reply(problem)
-            raise
-
-    async def _answer(self, exchange: Exchange, kind: Kind) -> Reply:
-        match exchange.method:
-            case "GET" | "HEAD":
-                return await self._read(exchange, kind)
-            case "POST":
-                return await self._write(exchange, kind)
-            case "OPTIONS":
-                return Reply(200, b"", {"Allow": METHODS})
-        message = f"Unsupported HTTP method: {exchange.method}"
-        raise Problem(405, "PGRST117", message, headers={"Allow": METHODS})
-
-    async def _read(self, exchange: Exchange, kind: Kind) -> Reply:
-        caller = await self._callers.caller_of(exchange.request, READ)
-        try:
-            query = parse_query(kind, exchange.request.rel_url.raw_query_string)
-            with self._under_way.one_more(caller.counted_as):
-                page = await self._page(query, caller)
-        except BadRequest as error:
-            raise bad_query(str(error)) from None
-        return Reply(200, page.body, page_headers(query, page))
-
-    async def _page(self, query: PushedQuery, caller: Caller) -> Page:
-        sql, parameters = statement_of(query)
-        settings, who = {"promgres.tenant_id": str(caller.tenant_id)}, caller.counted_as
-        try:
-            row = await self._database.pushed(sql, parameters, settings, self._most_bytes, who)
-        except asyncpg.PostgresError as error:
-            ours = problem_of(error, authenticated=True)
-            raise refused_by_database(query, error.sqlstate) or ours from error
-        if row is None:
+            with self._under_way.one_more(who):
+                async with self._transactions.transaction(self._lane, settings, who) as connection:
+                    row = await connection.fetchrow(sql, *parameters)
+        except QueryRefused as error:
+            raise refused_by_database(query, error.sqlstate) or error from error
+        assert row is not None
+        if row["body"] is None:
             raise BadRequest(
                 f"the answer would be longer than {self._most_bytes} bytes: ask for fewer (limit)"
             )
-        return Page.of(*row)
-
-    async def _write(self, exchange: Exchange, kind: Kind) -> Reply:
-        """The key is checked here too: the write side would not know from where it came."""
-        caller = await self._callers.caller_of(exchange.request, WRITE)
-        path = f"/api/v1/{kind}"
-        return await self._forwarder.forward(exchange.request, path, caller.tenant_id)
-
-
-def _push_reply(problem: Problem) -> Reply:
-    headers = {"Content-Type": Media.JSON.value, **problem.headers}
-    return Reply(problem.status, push_refusal_body(_reason(problem)), headers)
-
-
-def _reason(problem: Problem) -> str:
-    return f"{problem.message}: {problem.details}" if problem.details else problem.message
-
-
-def _older_reply(problem: Problem) -> Reply:
-    """As clients of the older API know refusals: one for keys, else a line of text."""
-    if problem.status in (401, 403):
-        return Reply(403, OLDER_REFUSAL, {"Content-Type": Media.JSON.value})
-    reply = text_reply(problem.message, problem.status)
-    kept = {name: value for name, value in problem.headers.items() if name != "WWW-Authenticate"}
-    return Reply(reply.status, reply.body, {**reply.headers, **kept})
+        page = Page.of(*row)
+        return Reply(200, page.body, page_headers(query, page))

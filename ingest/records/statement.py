@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ingest.errors import BadRequest
 from ingest.records.bucket import no_interval
-from ingest.records.query import PushedQuery, no_json
+from ingest.records.query import RecordQuery, no_json
 
 PAGE = (
     "SELECT convert_to(body, 'UTF8') AS body, next_time, next_id"
@@ -29,8 +29,21 @@ class Statement(NamedTuple):
     parameters: tuple[object, ...]
 
 
-def statement_of(query: PushedQuery) -> Statement:
-    """The statement, for a transaction in which `promgres.tenant_id` is set."""
+def statement_of(query: RecordQuery, most_bytes: int) -> Statement:
+    """The statement, for a transaction in which `promgres.tenant_id` is set.
+
+    Args:
+        most_bytes: of the body; a longer one is NULL.
+    """
+    sql, parameters = _whole(query)
+    return Statement(
+        f"SELECT CASE WHEN pg_catalog.octet_length(q.body) <= {most_bytes} THEN q.body END"  # noqa: S608
+        f" AS body, q.next_time, q.next_id FROM ({sql}) AS q",
+        parameters,
+    )
+
+
+def _whole(query: RecordQuery) -> Statement:
     filters = (query.name, query.since, query.before, query.attributes)
     if query.bucket is not None:
         return Statement(BUCKETS, (*filters, query.bucket, query.limit))
@@ -38,7 +51,7 @@ def statement_of(query: PushedQuery) -> Statement:
     return Statement(PAGE, (query.kind, query.shape, *filters, query.limit, *after))
 
 
-def refused_by_database(query: PushedQuery, sqlstate: str | None) -> BadRequest | None:
+def refused_by_database(query: RecordQuery, sqlstate: str | None) -> BadRequest | None:
     """What of the query PostgreSQL could not take; None if its error is no fault of the query."""
     if query.bucket is not None and sqlstate in _OF_AN_INTERVAL:
         return no_interval()

@@ -1,4 +1,4 @@
-"""Measures and events: from HTTP request to answer.
+"""Storing records: from HTTP request to answer, and handing them on from the read port.
 
 As with remote write, 201 is given only after the commit that holds all of a request, or after it is
 safe in the spool.
@@ -6,146 +6,105 @@ safe in the spool.
 
 from __future__ import annotations
 
-import time
+from prometheus_client import Counter
 
-from aiohttp import web
-
-from ingest.admission import Bodies, Body
-from ingest.auth.credentials import is_older
-from ingest.errors import BadRequest, MethodNotAllowed, RequestError, Unavailable
-from ingest.http.write_metrics import DECODE_SECONDS, PUSH_REQUESTS, PUSHED, SECONDS
-from ingest.intake.rates import Rates
-from ingest.intake.records import PushDecoder
+from ingest.admission import Admission
+from ingest.auth.credentials import is_legacy
+from ingest.errors import MethodNotAllowed
+from ingest.http.context import Context
+from ingest.http.reply import Reply
+from ingest.intake.records import RecordDecoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
-from ingest.metrics import TenantNames
-from ingest.model import Intake, RecordKind, Rejection
-from ingest.records import answers as push_answers
-from ingest.records.paths import kind_of
+from ingest.metrics import REGISTRY, TenantNames
+from ingest.model import Intake, TenantId
+from ingest.records import answers
+from ingest.records.paths import RECORD_PATHS
 from ingest.stores import RECORDS
 from ingest.wire.encoding.snappy import compress_snappy
-from ingest.wire.records.body import Manner, PushRefused
-from ingest.wire.records.negotiate import (
-    PushEncoding,
-    check_json,
-    decompressed,
-    expected_bytes,
-    push_encoding,
-)
+from ingest.wire.records.body import RecordsRefused
+from ingest.wire.records.negotiate import check_json, content_encoding
 from ingest.wire.records.spooled import write_spooled
 from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.ledger import Ledger
 from ingest.writer.spool.file import Entry
 from ingest.writer.store_or_spool import StoreOrSpool
+
+REQUESTS = Counter(
+    "promgres_push_requests",
+    "Requests with measures and events by status.",
+    ["status"],
+    registry=REGISTRY,
+)
+COUNTED = Counter(
+    "promgres_pushed",
+    "Measures and events: received (what became of them is counted with samples), or rejected with"
+    " their request.",
+    ["tenant", "kind", "result"],
+    registry=REGISTRY,
+)
 
 log = get_logger("receiver")
 
 
-class PushHandler:
+class WriteRecords:
     """Answers `POST /api/v1/measure`, `/api/v1/event` and their other names.
 
     Args:
-        bodies: who may send how much.
-        rates: how fast each tenant may.
+        admission: what a request is asked before it is let in.
         names: tenants as labels.
-        max_decompressed_bytes: of one body.
     """
 
     def __init__(
         self,
-        decoder: PushDecoder,
+        decoder: RecordDecoder,
         store: StoreOrSpool,
-        ledger: Ledger,
-        bodies: Bodies,
-        rates: Rates,
+        admission: Admission,
         names: TenantNames,
-        max_decompressed_bytes: int,
     ) -> None:
         self._decoder = decoder
         self._store = store
-        self._ledger = ledger
-        self._bodies = bodies
-        self._rates = rates
+        self._admission = admission
         self._names = names
-        self._max_decompressed_bytes = max_decompressed_bytes
 
-    async def __call__(self, request: web.Request) -> web.Response:
-        """Answer one request; never raises."""
-        older = is_older(request.headers)
-        try:
-            response = await self._answer(request, "older" if older else "today")
-        except RequestError as error:
-            log.info("refused", status=error.status, reason=str(error), sender=request.remote)
-            response = push_answers.request_error(error, older)
-        except Unavailable as error:
-            response = push_answers.unavailable(error, older)
-        except ConnectionResetError:
-            response = push_answers.request_error(BadRequest("the connection was cut"), older)
-        except Exception:
-            log.exception("push failed", sender=request.remote)
-            response = push_answers.unavailable(Unavailable("internal error"), older)
-        PUSH_REQUESTS.labels(str(response.status)).inc()
-        return response
+    async def store(self, context: Context) -> Reply:
+        """Store a request, all of it or nothing.
 
-    async def _answer(self, request: web.Request, manner: Manner) -> web.Response:
-        kind = kind_of(request.path)
-        if request.method != "POST" or kind is None:
-            raise MethodNotAllowed(f"{request.method} is not taken here: POST, or GET to read")
-        encoding = push_encoding(request.headers)
-        if manner == "today":
-            check_json(request.headers)  # the older API did not care
-        async with self._bodies.take(request) as body:
-            with SECONDS.time():
-                await self._store.wait_for_room(body.access.tenant_id)
-                return await self._take(body, encoding, kind, manner)
+        Raises:
+            RequestError: it must change.
+            Unavailable: not now.
+        """
+        kind = RECORD_PATHS[context.path]
+        if context.method != "POST":
+            message = f"{context.method} is not taken here: POST, or GET to read"
+            raise MethodNotAllowed(message, "GET, HEAD, POST")
+        request, legacy = context.request, is_legacy(context.request.headers)
+        encoding = content_encoding(request.headers)
+        if not legacy:
+            check_json(request.headers)  # the legacy API did not care
 
-    async def _take(
-        self, body: Body, encoding: PushEncoding, kind: RecordKind, manner: Manner
-    ) -> web.Response:
-        tenant_id = body.access.tenant_id
-        started = time.perf_counter()
-        now_us = time.time_ns() // 1000
-        intake = await self._decode(body, encoding, kind, manner, now_us)
-        body.content = b""
-        self._rates.take(tenant_id, intake.received)
-        self._ledger.receive(intake)
-        self._count(intake)
-        DECODE_SECONDS.inc(time.perf_counter() - started)
-        rejections = await self._keep(intake, now_us // 1000)
-        items = intake.storable - len(rejections)
-        older = manner == "older"
-        if rejections:
-            log.info("items refused", items=len(rejections), reason=rejections[0].reason)
-            return push_answers.rejected(items, rejections, older)
-        return push_answers.stored(items, older)
+        def decode(_: bytes, text: bytes, tenant_id: TenantId, now_us: int) -> Steps:
+            steps = self._decoder.steps(text, kind, legacy, tenant_id, now_us)
+            try:
+                return (yield from steps)
+            except RecordsRefused as error:
+                COUNTED.labels(self._names(tenant_id), kind, "rejected").inc(error.items)
+                raise
 
-    async def _keep(self, intake: Intake, received_ms: int) -> list[Rejection]:
-        if intake.is_empty:
-            return []
-        items = [item for store in RECORDS for item in intake.records(store)]
-        payload = compress_snappy(write_spooled(items))
-        del items
-        entry = Entry.of(intake, received_ms, Protocol.PUSH.value, payload)
-        return await self._store.keep(intake, entry)
-
-    async def _decode(
-        self, body: Body, encoding: PushEncoding, kind: RecordKind, manner: Manner, now_us: int
-    ) -> Intake:
-        tenant_id, most_bytes = body.access.tenant_id, self._max_decompressed_bytes
-
-        def steps(length_bytes: int) -> Steps:
-            text = decompressed(encoding, body.content, most_bytes, length_bytes)
-            return (yield from self._decoder.steps(text, kind, manner, tenant_id, now_us))
-
-        length_bytes = expected_bytes(encoding, body.content, most_bytes)
-        try:
-            return await self._bodies.decode(body, length_bytes, most_bytes, steps)
-        except PushRefused as error:
-            PUSHED.labels(self._names(tenant_id), kind, "refused").inc(error.items)
-            raise
+        async with self._admission.admit(request, encoding, decode) as (intake, now_us):
+            self._count(intake)
+            rejections = []
+            if not intake.is_empty:
+                items = [item for store in RECORDS for item in intake.records(store)]
+                payload = compress_snappy(write_spooled(items))
+                del items
+                entry = Entry.of(intake, now_us // 1000, Protocol.PUSH.value, payload)
+                rejections = await self._store.keep(intake, entry)
+            if rejections:
+                log.info("items rejected", items=len(rejections), reason=rejections[0].reason)
+            return answers.stored(intake.storable - len(rejections), rejections, legacy)
 
     def _count(self, intake: Intake) -> None:
         for kind in RECORDS:
             dropped = intake.dropped if kind == "measure" else 0
             if items := len(intake.records(kind)) + dropped:
-                PUSHED.labels(self._names(intake.tenant_id), kind, "received").inc(items)
+                COUNTED.labels(self._names(intake.tenant_id), kind, "received").inc(items)

@@ -1,39 +1,46 @@
-"""Answers to senders: plain text, one reason a line, short enough for their logs."""
+"""Answers to senders: plain text, one reason a line, short enough for their logs; and, where 2.0
+demands it, how much was written."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from aiohttp import web
-
 from ingest.auth.credentials import challenge_of
-from ingest.errors import KeyRefused, RequestError, Unavailable
-from ingest.logs import without_secrets
-from ingest.model import Counts, Rejection
+from ingest.errors import KeyRefused, MethodNotAllowed, RequestError, Unavailable
+from ingest.http.context import Context
+from ingest.http.reply import Reply, text_reply
+from ingest.logs import get_logger
+from ingest.model import Counts, Intake, Rejection
+from ingest.wire.remote_write.negotiate import Protocol, negotiate
 
 REASONS_SHOWN = 10
 REASON_CHARACTERS = 300
 
-
-def no_content() -> web.Response:
-    """Everything is stored."""
-    return web.Response(status=204)
+log = get_logger("receiver")
 
 
-def rejected(rejections: Sequence[Rejection], sent: Counts) -> web.Response:
+def stored(protocol: Protocol, intake: Intake, rejections: Sequence[Rejection]) -> Reply:
+    """Everything is stored, or all but what never can be."""
+    reply = rejected(rejections, intake.sent) if rejections else Reply(204)
+    if protocol is Protocol.V2:
+        _add_written(reply, intake.written(rejections))
+    return reply
+
+
+def rejected(rejections: Sequence[Rejection], sent: Counts) -> Reply:
     """Some of it can never be stored; the rest is. Prometheus logs the first 1024 bytes."""
     reasons = Counter(rejection.reason for rejection in rejections)
-    lines = [_refused(rejections, sent)]
+    lines = [_how_many(rejections, sent)]
     for reason, times in reasons.most_common(REASONS_SHOWN):
         shown = reason if len(reason) <= REASON_CHARACTERS else reason[:REASON_CHARACTERS] + "…"
         lines.append(f"{shown} ({times} times)" if times > 1 else shown)
     if len(reasons) > REASONS_SHOWN:
         lines.append(f"and {len(reasons) - REASONS_SHOWN} more reasons")
-    return _text(400, "\n".join(lines))
+    return text_reply("\n".join(lines) + "\n", 400)
 
 
-def _refused(rejections: Sequence[Rejection], sent: Counts) -> str:
+def _how_many(rejections: Sequence[Rejection], sent: Counts) -> str:
     """How many of how many samples, and of whatever else was refused; of what carries nothing that
     is counted (metadata, a series without samples) that it was."""
     if not (sent.samples or sent.histograms or sent.exemplars):
@@ -46,29 +53,37 @@ def _refused(rejections: Sequence[Rejection], sent: Counts) -> str:
     return f"{', '.join(parts)} refused, the others are stored:"
 
 
-def add_written(response: web.Response, written: Counts) -> None:
+def refuse(context: Context, error: Exception) -> Reply:
+    """The sender must change something, or come again with the same samples."""
+    if isinstance(error, RequestError):
+        sender = context.request.remote
+        log.info("refused", status=error.status, reason=str(error), sender=sender)
+        reply = text_reply(f"{error}\n", error.status)
+        if isinstance(error, MethodNotAllowed):
+            reply.headers["Allow"] = error.allow
+        elif isinstance(error, KeyRefused):
+            reply.headers["WWW-Authenticate"] = challenge_of(error)
+    else:
+        away = error if isinstance(error, Unavailable) else Unavailable("internal error")
+        reply = text_reply(f"{away}\n", 503)
+        reply.headers["Retry-After"] = str(away.retry_after_seconds)
+    if _is_v2(context):
+        _add_written(reply, Counts())
+    return reply
+
+
+def _is_v2(context: Context) -> bool:
+    """Whether it was a request of 2.0 that could be taken: only such a sender hears what was
+    written, even if nothing was."""
+    try:
+        return context.method == "POST" and negotiate(context.request.headers)[0] is Protocol.V2
+    except RequestError:
+        return False
+
+
+def _add_written(reply: Reply, written: Counts) -> None:
     """Say what was written, as 2.0 demands of every answer, and 1.0 forbids."""
-    response.headers["X-Prometheus-Remote-Write-Samples-Written"] = str(written.samples)
-    response.headers["X-Prometheus-Remote-Write-Histograms-Written"] = str(written.histograms)
-    response.headers["X-Prometheus-Remote-Write-Exemplars-Written"] = str(written.exemplars)
-
-
-def request_error(error: RequestError) -> web.Response:
-    """The sender must change something."""
-    response = _text(error.status, str(error))
-    if error.status == 405:
-        response.headers["Allow"] = "POST"
-    if isinstance(error, KeyRefused):
-        response.headers["WWW-Authenticate"] = challenge_of(error)
-    return response
-
-
-def unavailable(error: Unavailable) -> web.Response:
-    """Our trouble: the sender keeps its samples and tries again."""
-    response = _text(503, str(error))
-    response.headers["Retry-After"] = str(error.retry_after_seconds)
-    return response
-
-
-def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=without_secrets(text) + "\n")
+    prefix = "X-Prometheus-Remote-Write"
+    reply.headers[f"{prefix}-Samples-Written"] = str(written.samples)
+    reply.headers[f"{prefix}-Histograms-Written"] = str(written.histograms)
+    reply.headers[f"{prefix}-Exemplars-Written"] = str(written.exemplars)

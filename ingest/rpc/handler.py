@@ -8,23 +8,23 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import asyncpg
+from urllib.parse import unquote
 
 from ingest.auth.access import READ
+from ingest.auth.callers import Caller, Callers
 from ingest.config import Settings
+from ingest.errors import NotFound, PromgresError, QueryRefused
 from ingest.http.bodies import read_body
-from ingest.http.context import Exchange
+from ingest.http.context import Context
 from ingest.http.negotiation import RESULT_MEDIA, Media, choose_encoding, choose_media
-from ingest.http.problems import Problem, too_long
+from ingest.http.problems import Problem, problem_of
 from ingest.http.reply import ClientGone, Reply, Sending, compress
+from ingest.http.shares import Memory, UnderWay
 from ingest.logs import get_logger
 from ingest.rpc.buckets import bucket_check
-from ingest.rpc.callers import Caller, Callers
-from ingest.rpc.database import Answer, ReadDatabase, TakesLong
+from ingest.rpc.call import Answer, TakesLong, call
 from ingest.rpc.functions import SCHEMA, Function
-from ingest.rpc.lanes import Dear, Memory, UnderWay
-from ingest.rpc.pgproblems import problem_of
+from ingest.rpc.lanes import Dear
 from ingest.rpc.request import (
     METHODS,
     Arguments,
@@ -36,9 +36,11 @@ from ingest.rpc.request import (
     shaping_names,
     time_hint,
 )
-from ingest.rpc.schema_cache import Directory
+from ingest.rpc.schema_cache import SchemaCache
 from ingest.rpc.statement import call_statement
+from ingest.storage.read import ReadDatabase
 
+RPC = "/rpc/"
 SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
 CREDENTIALS = frozenset({"authorization", "x-api-key", "x-pmetrics-api-key"})
 """Headers that functions do not get to see; a token's claims they do."""
@@ -83,82 +85,87 @@ class Rpc:
     def __init__(
         self,
         database: ReadDatabase,
-        directory: Directory,
+        schema_cache: SchemaCache,
         callers: Callers,
         under_way: UnderWay,
         settings: Settings,
     ) -> None:
         self._database = database
-        self._directory = directory
+        self._schema_cache = schema_cache
         self._callers = callers
         self._settings = settings.api
         self._under_way = under_way
         self._memory = Memory(MOST_BUFFERED_BYTES)
         self._dear = Dear()
+        self._has_lanes = (
+            database.dear is not database.quick
+            and settings.api.quick_seconds < settings.api.statement_timeout_seconds
+        )
 
-    async def __call__(self, exchange: Exchange, name: str) -> Reply:
+    async def __call__(self, context: Context) -> Reply:
         """Call the function.
 
         Raises:
-            Problem: whatever went wrong, with its status.
+            PromgresError: whatever went wrong.
         """
-        if exchange.method not in (*METHODS, "OPTIONS"):
-            raise Problem(405, "PGRST101", f"Cannot use the {exchange.method} method on RPC")
-        caller = await self._callers.caller_of(exchange.request, READ)
-        if exchange.method == "OPTIONS":
-            return await self._options(exchange, name, caller.role)
-        ask = await self._read(exchange, name)
-        with self._watched(exchange, caller), self._under_way.one_more(caller.counted_as):
+        request, name = context.request, _function_name(context.path)
+        if context.method not in (*METHODS, "OPTIONS"):
+            raise Problem(405, "PGRST101", f"Cannot use the {context.method} method on RPC")
+        caller = await self._callers.caller_of(request.headers, request.remote, READ)
+        if context.method == "OPTIONS":
+            return await self._options(context, name, caller.role)
+        ask = await self._read(context, name)
+        with self._watched(context, caller), self._under_way.one_more(caller.counted_as):
             try:
-                return await self._call(exchange, ask, caller)
-            except asyncpg.PostgresError as error:
+                return await self._call(context, ask, caller)
+            except QueryRefused as error:
                 hint = time_hint(error.sqlstate, ask.arguments)
                 raise problem_of(error, caller.claims.authenticated, hint) from error
 
-    async def _options(self, exchange: Exchange, name: str, role: str) -> Reply:
-        overloads = await self._directory.overloads(name, role)
-        exchange.function = name
+    async def _options(self, context: Context, name: str, role: str) -> Reply:
+        overloads = await self._schema_cache.overloads(name, role)
+        context.function = name
         volatile = all(each.volatile for each in overloads)
         return Reply(200, b"", {"Allow": "OPTIONS,POST" if volatile else "OPTIONS,GET,HEAD,POST"})
 
-    async def _read(self, exchange: Exchange, name: str) -> Ask:
-        request, headers = exchange.request, exchange.request.headers
+    async def _read(self, context: Context, name: str) -> Ask:
+        request, headers = context.request, context.request.headers
         query = request.rel_url.raw_query_string
-        profiled = check_profile(headers, exchange.method)
+        profiled = check_profile(headers, context.method)
         media = choose_media(headers.get("Accept"), RESULT_MEDIA)
         arguments: Arguments
-        if exchange.method == "POST":
+        if context.method == "POST":
             check_post_query(query)
             body = await read_body(request, self._settings.max_body_bytes)
             arguments = body_arguments(headers.get("Content-Type"), body)
         else:
             shaping = shaping_names(query)
-            known = await self._directory.argument_names(name, shaping) if shaping else ()
+            known = await self._schema_cache.argument_names(name, shaping) if shaping else ()
             arguments = query_arguments(query, known)
         return Ask(
             name=name,
-            posted=exchange.method == "POST",
+            posted=context.method == "POST",
             arguments=arguments,
             media=media,
             count=preferred_count(headers),
             profiled=profiled,
         )
 
-    def _settings_of(self, exchange: Exchange, caller: Caller) -> dict[str, str]:
+    def _settings_of(self, context: Context, caller: Caller) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
         return {
             "search_path": SEARCH_PATH,
             "promgres.tenant_id": str(caller.tenant_id),
             "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
-            "request.method": exchange.method,
-            "request.path": exchange.path,
-            "request.headers": json.dumps(_visible(exchange.request.headers)),
-            "request.cookies": json.dumps(dict(exchange.request.cookies)),
+            "request.method": context.method,
+            "request.path": context.path,
+            "request.headers": json.dumps(_visible(context.request.headers)),
+            "request.cookies": json.dumps(dict(context.request.cookies)),
             "role": caller.role,
         }
 
     @contextmanager
-    def _watched(self, exchange: Exchange, caller: Caller) -> Iterator[None]:
+    def _watched(self, context: Context, caller: Caller) -> Iterator[None]:
         """Say which questions were slow or ended by their time, and who asked; never with what
         arguments: there may be secrets among them."""
         started = time.monotonic()
@@ -168,7 +175,8 @@ class Rpc:
         except asyncio.CancelledError:
             event = "a question was abandoned by its client"
             raise
-        except Problem as problem:
+        except PromgresError as error:
+            problem = problem_of(error)
             is_ended = problem.code == QUERY_CANCELED or problem.status == 504
             event = "a question was ended by its time" if is_ended else event
             raise
@@ -177,40 +185,40 @@ class Rpc:
             if is_ended or seconds >= self._settings.slow_seconds:
                 log.warning(
                     event,
-                    function=exchange.function,
+                    function=context.function,
                     role=caller.role,
                     tenant=caller.tenant,
                     seconds=round(seconds, 2),
                 )
 
-    async def _call(self, exchange: Exchange, ask: Ask, caller: Caller) -> Reply:
+    async def _call(self, context: Context, ask: Ask, caller: Caller) -> Reply:
         """Find and call; if the function turns out to be another one by now, find it again."""
         known: Function | None = None
         not_before: float | None = None
         for _ in range(MOST_TRIES):
-            function = await self._directory.function(
+            function = await self._schema_cache.function(
                 ask.name, ask.arguments.names, ask.posted, caller.role, not_before
             )
-            exchange.function = function.name
+            context.function = function.name
             not_before = time.monotonic()
             try:
                 question = (function.oid, ask.arguments)
                 if not self._dear.knows(question):
                     try:
-                        return await self._execute(exchange, ask, function, caller, dear=False)
+                        return await self._execute(context, ask, function, caller, dear=False)
                     except TakesLong:
                         self._dear.note(question)
-                return await self._execute(exchange, ask, function, caller, dear=True)
+                return await self._execute(context, ask, function, caller, dear=True)
             except _Changed:
                 continue
-            except asyncpg.PostgresError as error:
+            except QueryRefused as error:
                 if error.sqlstate not in CHANGED or function == known:
                     raise
                 known = function
         raise Problem(503, "PGRST002", f"The function {SCHEMA}.{ask.name} is being changed")
 
     async def _execute(
-        self, exchange: Exchange, ask: Ask, function: Function, caller: Caller, dear: bool
+        self, context: Context, ask: Ask, function: Function, caller: Caller, dear: bool
     ) -> Reply:
         """Ask the database. A short answer is made known to the caller, a longer one is sent: from
         memory as long as there is room, so that its connection is free, else while it comes.
@@ -221,17 +229,22 @@ class Rpc:
         sending: Sending | None = None
         who, held_bytes = caller.counted_as, 0
         try:
-            async with self._database.call(
+            read_only = not (ask.posted and function.volatile)
+            is_quick = read_only and not dear and self._has_lanes
+            async with call(
+                self._database,
+                self._database.dear if dear else self._database.quick,
                 call_statement(function, ask.arguments, ask.media),
                 bucket_check(function, ask.arguments, self._settings.max_buckets),
-                self._settings_of(exchange, caller),
-                not (ask.posted and function.volatile),
+                self._settings_of(context, caller),
                 who,
-                dear,
+                read_only=read_only,
+                quick_seconds=self._settings.quick_seconds if is_quick else None,
+                stream_seconds=self._settings.stream_timeout_seconds,
             ) as answer:
                 self._check(ask, function, answer)
                 reply = _reply(ask, function, answer)
-                if reply.body is None or exchange.method == "HEAD":
+                if reply.body is None or context.method == "HEAD":
                     return reply
                 if answer.length <= SMALL_BYTES:
                     reply.body = await answer.whole()
@@ -241,13 +254,13 @@ class Rpc:
                     reply.body = await answer.whole()
                 else:
                     parts = answer.stream()
-                    encoding = choose_encoding(exchange.header("Accept-Encoding"))
-                    sending = await Sending.begin(exchange.request, reply, answer.length, encoding)
+                    encoding = choose_encoding(context.header("Accept-Encoding"))
+                    sending = await Sending.begin(context.request, reply, answer.length, encoding)
                     async for part in parts:
                         await self._send(sending, part, answer.until)
             if sending is None:
-                await compress(reply, exchange.request.headers)
-                sending = await Sending.begin(exchange.request, reply, len(reply.body), None)
+                await compress(reply, context.request.headers)
+                sending = await Sending.begin(context.request, reply, len(reply.body), None)
                 until = time.monotonic() + self._settings.stream_timeout_seconds
                 await self._send(sending, reply.body, until)
             await sending.end()
@@ -260,7 +273,7 @@ class Rpc:
         finally:
             self._memory.give(who, held_bytes)
         assert sending is not None
-        reply.sent = sending.response
+        reply.sent, reply.sent_bytes = sending.response, sending.sent_bytes
         return reply
 
     def _check(self, ask: Ask, function: Function, answer: Answer) -> None:
@@ -270,7 +283,14 @@ class Rpc:
         if ask.media is Media.OBJECT and function.returns_set and answer.rows != 1:
             raise _not_single(answer.rows)
         if answer.length > self._settings.max_answer_bytes:
-            raise too_long(answer.length, self._settings.max_answer_bytes)
+            raise Problem(
+                400,
+                "PGRSTX03",
+                f"The answer has {answer.length:,} bytes; {self._settings.max_answer_bytes:,}"
+                " at most are given (api.max_answer_bytes)",
+                None,
+                "Ask for less at once",
+            )
 
     async def _send(self, sending: Sending, part: bytes, until: float) -> None:
         try:
@@ -310,3 +330,19 @@ def _not_single(rows: int) -> Problem:
         "Cannot coerce the result to a single JSON object",
         f"The result contains {rows} rows",
     )
+
+
+def _function_name(path: str) -> str:
+    """The last part of the path; anything deeper is no path of ours.
+
+    Raises:
+        NotFound: it is.
+    """
+    raw = path.removeprefix(RPC)
+    try:
+        name = unquote(raw, errors="strict")
+    except UnicodeDecodeError:
+        name = ""
+    if not name or "/" in raw:
+        raise NotFound("Invalid path specified in request URL")
+    return name

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.http.problems import Problem, bad_body, bad_query
+from ingest.errors import BadBody
+from ingest.http.problems import Problem
 from ingest.http.querystring import query_pairs
 from ingest.rpc.functions import SCHEMA
 
@@ -127,7 +128,7 @@ def check_post_query(query: str) -> None:
     """
     for name, value in _pairs(query):
         _refuse_shaping(name, value)
-        raise bad_query(
+        raise _bad_query(
             f'"failed to parse filter ({value})"',
             f"The query parameter {name} of a POST is no filter",
             "Send arguments in the JSON body",
@@ -138,13 +139,13 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
     """Arguments of a POST: an object; of an array of objects, the first; none without a body.
 
     Raises:
-        Problem: 400, another Content-Type, or no JSON.
+        BadBody: another Content-Type, or not JSON.
     """
     if not body:
         return JsonArguments("{}", frozenset())
     media = (content_type or JSON_TYPE).partition(";")[0].strip().lower()
     if media != JSON_TYPE:
-        raise bad_body(f"Content-Type not acceptable: {media}")
+        raise BadBody(f"Content-Type not acceptable: {media}")
     text = _text(body)
     if not text.strip():
         return JsonArguments("{}", frozenset())
@@ -172,20 +173,24 @@ def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
     return None
 
 
+def _bad_query(message: str, details: str, hint: str | None = None) -> Problem:
+    return Problem(400, "PGRST100", message, details, hint)
+
+
 def _pairs(query: str) -> Iterable[tuple[str, str]]:
     try:
         return query_pairs(query, MOST_PARAMETERS)
     except ValueError as error:
-        raise bad_query("The query string cannot be read", str(error)) from None
+        raise _bad_query("The query string cannot be read", str(error)) from None
 
 
 def _refuse_shaping(name: str, value: str, is_argument: bool = False) -> None:
     if name in RESERVED and not is_argument:
-        raise bad_query(
+        raise _bad_query(
             f'The query parameter "{name}" is not supported', WHOLE_RESULTS, "Leave it out"
         )
     if OPERATOR.match(value):
-        raise bad_query(
+        raise _bad_query(
             f'"failed to parse filter ({value})"',
             f"{name}={value} is a filter on a column of the result. {WHOLE_RESULTS}",
             "If it is an argument, send it in the JSON body of a POST",
@@ -196,7 +201,7 @@ def _text(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise bad_body() from None
+        raise BadBody("Empty or invalid json") from None
 
 
 def _parse(text: str) -> Any:
@@ -204,7 +209,7 @@ def _parse(text: str) -> Any:
     try:
         return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        raise bad_body() from None
+        raise BadBody("Empty or invalid json") from None
 
 
 def _refuse_constant(name: str) -> None:
@@ -215,7 +220,7 @@ def _first_object(text: str, rows: list[Any]) -> JsonArguments:
     if not rows:
         return JsonArguments("{}", frozenset())
     if any(not isinstance(row, dict) or row.keys() != rows[0].keys() for row in rows):
-        raise bad_body("All object keys must match")
+        raise BadBody("All object keys must match")
     start = re.compile(r"\s*\[\s*").match(text)
     assert start
     _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text, start.end())

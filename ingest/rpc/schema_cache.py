@@ -5,34 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 
-import asyncpg
-
-from ingest.http.problems import Problem, no_role, not_migrated
-from ingest.model import DEFAULT_TENANT_ID
-from ingest.rpc.database import ReadDatabase
+from ingest.auth.tokens import ANONYMOUS_ROLE, Claims
+from ingest.errors import PromgresError, QueryRefused, RoleRefused, Unavailable
+from ingest.http.problems import Problem
+from ingest.model import DEFAULT_TENANT_ID, TenantId
 from ingest.rpc.functions import Catalogue, Function, parse_catalogue
-from ingest.rpc.pgproblems import problem_of
-from ingest.rpc.tokens import Claims
+from ingest.storage.read import NOT_MIGRATED, ReadDatabase
 
-ANONYMOUS_ROLE = "web_anon"
 TENANT_SECONDS = 5.0
 """How long an id is remembered for a tenant's name."""
 
 MOST_TENANTS = 1000
-NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
-"""No schema, no function, or no grant on it."""
 
 
-class Directory:
+class SchemaCache:
     """Remembers, and looks again as soon as something is asked for that it does not know."""
 
     def __init__(self, database: ReadDatabase) -> None:
         self._database = database
         self._catalogue: Catalogue | None = None
         self._looked_at = 0.0
-        self._failure: Problem | None = None
+        self._failure: PromgresError | None = None
         self._looking = asyncio.Lock()
-        self._tenants: dict[str, tuple[int, float]] = {}
+        self._tenants: dict[str, tuple[TenantId, float]] = {}
 
     async def catalogue(self, not_before: float | None = None) -> Catalogue:
         """Functions and roles.
@@ -42,7 +37,8 @@ class Directory:
                 ask at the same moment share one look.
 
         Raises:
-            Problem: 503, the database is away or not migrated.
+            Unavailable: the database is away.
+            Problem: 503, it is not migrated.
         """
         if self._catalogue and not_before is None:
             return self._catalogue
@@ -116,21 +112,21 @@ class Directory:
         """The role that a request gets.
 
         Raises:
-            Problem: 403, the token's role is none that `authenticator` is a member of.
+            RoleRefused: the token's role is none that `authenticator` is a member of.
         """
         role = claims.values.get("role", ANONYMOUS_ROLE)
         asked_at = time.monotonic()
         if role == ANONYMOUS_ROLE:
             return ANONYMOUS_ROLE
         if not isinstance(role, str):
-            raise no_role(role)
+            raise RoleRefused(role)
         if role in (await self.catalogue()).roles:
             return role
         if role not in (await self.catalogue(asked_at)).roles:
-            raise no_role(role)
+            raise RoleRefused(role)
         return role
 
-    async def tenant_id_of(self, claims: Claims) -> int:
+    async def tenant_id_of(self, claims: Claims) -> TenantId:
         """The tenant whose data a request sees: the token's, else `default`.
 
         Raises:
@@ -146,7 +142,7 @@ class Directory:
             return known[0]
         return await self._look_up_tenant(name)
 
-    async def _look_up_tenant(self, name: str) -> int:
+    async def _look_up_tenant(self, name: str) -> TenantId:
         asked_at = time.monotonic()
         number = await self._database.tenant_id(name)
         if number is None:
@@ -162,17 +158,19 @@ class Directory:
         self._failure = None
         try:
             self._catalogue = parse_catalogue(await self._database.catalogue())
-        except Problem as problem:
-            self._failure = problem
-        except asyncpg.PostgresError as error:
-            self._failure = _no_catalogue(error)
+        except Unavailable as error:
+            self._failure = error
+        except QueryRefused as error:
+            self._failure = error
+            if error.sqlstate in NOT_MIGRATED:
+                self._failure = Problem(
+                    503,
+                    "PGRST002",
+                    "Could not query the database for the schema cache. Retrying.",
+                    "The database is not migrated",
+                    "Run `promgres migrate`",
+                )
         self._looked_at = started
-
-
-def _no_catalogue(error: asyncpg.PostgresError) -> Problem:
-    if error.sqlstate in NOT_MIGRATED:
-        return not_migrated()
-    return problem_of(error, authenticated=True)
 
 
 def _no_tenant(name: object) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ingest.errors import BadRequest
+from ingest.errors import InvalidSeries
 from ingest.model import METRIC_NAME, Labels
 from ingest.text import quoted
 
@@ -14,22 +14,6 @@ LONGEST_NAME_BYTES = 2000
 LONGEST_LABELS_BYTES = 8 * 1024 * 1024
 """All names and values of one label set together, or all text of one metadata. PostgreSQL gets them
 in one piece, of which it takes 256 MB, and control characters are six times as long in JSON."""
-
-
-class InvalidSeries(BadRequest):
-    """One series cannot be stored; the rest of its request can."""
-
-
-class InvalidItem(BadRequest):
-    """One measure or event cannot be stored, and nothing of its request is.
-
-    Args:
-        limit: the setting that says so, if one does.
-    """
-
-    def __init__(self, message: str, limit: str | None = None) -> None:
-        super().__init__(message)
-        self.limit = limit
 
 
 def checked_labels(

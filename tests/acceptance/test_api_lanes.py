@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from ingest.rpc import handler as rpc
-from ingest.rpc.lanes import dear_connections
+from ingest.storage.read import dear_connections
 from tests.support.databases import Database
 from tests.support.processes import PROMGRES, Program
 from tests.support.readapi import Client, add_functions, running_api, token

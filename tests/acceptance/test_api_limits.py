@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingest.http import bodies
-from ingest.rpc import database
+from ingest.storage import read
 from tests.support.databases import Database
 from tests.support.readapi import Client, add_functions, running_api, token
 
@@ -39,7 +39,7 @@ async def test_no_connection_in_time_is_504(prepared: Database) -> None:
 async def test_too_many_that_wait_are_told_to_come_back(
     prepared: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "MOST_WAITING", 2)
+    monkeypatch.setattr(read, "MOST_WAITING", 2)
     async with running_api(prepared, pool_size=1) as api:
         await api.get("who")
         tasks = [asyncio.create_task(api.get("nap", p_seconds=0.3)) for _ in range(6)]

@@ -236,11 +236,11 @@ async def test_accounts_add_up(narrow: Pusher, narrow_side: WriteSide) -> None:
             "promgres_pushed_total", tenant=tenant, kind=kind, result=result
         )
         for kind in ("measure", "event")
-        for result in ("received", "refused")
+        for result in ("received", "rejected")
     }
     assert pushed == {
         ("measure", "received"): 3,
-        ("measure", "refused"): 0,
+        ("measure", "rejected"): 0,
         ("event", "received"): 1,
-        ("event", "refused"): 2,
+        ("event", "rejected"): 2,
     }

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from ingest.doctor import Level
 from ingest.migrate import migrate
-from ingest.rpc.lanes import all_connections
+from ingest.storage.read import all_connections
 from tests.support import postgres
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.doctoring import diagnose, heals, statements, take, until_ok

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from ingest.rpc.database import ReadDatabase
 from ingest.storage.inspection import inspect
-from ingest.storage.records import RecordReader
+from ingest.storage.read import Lane, ReadDatabase, ReadTransactions
+from ingest.storage.turns import Turns
 from tests.support.databases import Database, connect
 from tests.support.readapi import running_api
 from tests.support.sql_samples import Samples, samples_of
@@ -82,17 +82,14 @@ async def test_isolation_of_other_readers(engine_db: Database) -> None:
     settings = engine_db.settings()
     async with inspect(engine_db.url, settings.database) as inspection:
         assert await inspection.ask(query) == [{"current_setting": "repeatable read"}]
-    page = (
-        f"SELECT convert_to(({query}), 'UTF8') AS body, NULL::timestamptz AS next_time,"
-        " NULL::uuid AS next_id"
-    )
     async with samples_of(engine_db) as samples:
-        reader = RecordReader(samples.pool, timeout_seconds=10, wait_seconds=10)
-        assert (await reader.read(1, page, [])).body == b"repeatable read"
+        lane, here = Lane(samples.pool, Turns(1), end=""), ReadTransactions(10, 10)
+        async with here.transaction(lane, {"promgres.tenant_id": "1"}) as connection:
+            assert await connection.fetchval(query) == "repeatable read"
     database = ReadDatabase(engine_db.url, settings)
     await database.open()
     try:
-        async with database._reading() as connection:
+        async with database.transaction(database._own, {}) as connection:
             assert await connection.fetchval(query) == "repeatable read"
     finally:
         await database.close()

@@ -12,7 +12,7 @@ from ingest.config import LimitSettings, Settings
 from ingest.errors import BadRequest, RequestError
 from ingest.intake import Decoder
 from ingest.intake.limits import Limits, SizeLimits
-from ingest.intake.records import PushDecoder
+from ingest.intake.records import RecordDecoder
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.wire.remote_write.negotiate import Protocol
@@ -63,7 +63,7 @@ def test_a_message_is_refused_before_it_takes_more(family: tuple[Protocol, str],
 
 @given(st.sampled_from(list(FAMILIES_PUSH)), sizes)
 def test_a_push_has_no_more_items_than_are_taken(name: str, size: int) -> None:
-    decoder = PushDecoder(Router(Settings()), TIMES, LIMITS)
+    decoder = RecordDecoder(Router(Settings()), TIMES, LIMITS)
     with suppress(RequestError):
-        intake = decoder.decode(FAMILIES_PUSH[name](size), "measure", "today", 1, 0)
+        intake = decoder.decode(FAMILIES_PUSH[name](size), "measure", False, 1, 0)
         assert intake.received <= LIMITS.items_per_request

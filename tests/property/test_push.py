@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ingest.config import LimitSettings, Settings
 from ingest.copy_format import HEADER, POSTGRES_EPOCH_US, TRAILER
-from ingest.errors import BadRequest, PayloadTooLarge
+from ingest.errors import BadRequest, InvalidItem, PayloadTooLarge
 from ingest.intake.limits import Limits
-from ingest.intake.records import PushDecoder
+from ingest.intake.records import RecordDecoder
 from ingest.model import Event, Items, Measure
 from ingest.routing import Router
 from ingest.stores import EVENT, MEASURE
@@ -23,11 +23,10 @@ from ingest.wire.records.body import Pushed, read_items
 from ingest.wire.records.fields import number_of
 from ingest.wire.records.jsonb import decode_exact
 from ingest.wire.records.spooled import spooled_items, write_spooled
-from ingest.wire.validate import InvalidItem
 from tests.support.databases import Database, blocking, connect
 
 NOW_US = 1_760_000_000_123_456
-DECODER = PushDecoder(
+DECODER = RecordDecoder(
     Router(Settings()), Limits(lambda _store, _now: 946_684_800_000, 0), LimitSettings()
 )
 
@@ -88,7 +87,7 @@ def test_an_event_reaches_the_copy_as_it_was_sent(
 ) -> None:
     sent = json.dumps(document, ensure_ascii=ascii_only, indent=indent)
     body = f'{{"dict":{sent},"name":{json.dumps(name)}}}'.encode()
-    intake = DECODER.decode(body, "event", "today", 7, NOW_US)
+    intake = DECODER.decode(body, "event", False, 7, NOW_US)
     [event] = intake.records("event")
     assert isinstance(event, Event)
     [row] = copied(EVENT.encode(intake.items["event"]), 6)
@@ -120,7 +119,7 @@ def test_measures_reach_the_copy(sent: list[tuple[str, str | None, float | None]
         f'{{"name":"m","value":{text},"idempotency_key":{json.dumps(key)},"time":{json.dumps(at)}}}'
         for text, key, at in sent
     ]
-    intake = DECODER.decode("\n".join(bodies).encode(), "measure", "today", 1, NOW_US)
+    intake = DECODER.decode("\n".join(bodies).encode(), "measure", False, 1, NOW_US)
     items = intake.records("measure")
     assert repr([*spooled_items(write_spooled(items))]) == repr(items)
     rows = copied(MEASURE.encode(Items([1] * len(items), list(items))), 10)

@@ -7,17 +7,21 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from aiohttp import web
+from yarl import URL
 
-from ingest.admission import Bodies
+from ingest.admission import Admission
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
 from ingest.daemon.daemon import LAST_BATCH_SECONDS
+from ingest.http.context import Context
+from ingest.http.port import Route, answer
+from ingest.http.reply import Reply
 from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
-from ingest.remote_write.handler import WriteHandler
+from ingest.remote_write.answers import refuse
+from ingest.remote_write.handler import RemoteWrite
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -45,6 +49,7 @@ class Request:
     method = "POST"
     headers = HEADERS
     remote = "test"
+    rel_url = URL("/write")
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -85,11 +90,13 @@ class MemorySide:
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)
         self._store = StoreOrSpool(self._pipeline, self.ledger, self.spool, 5.0)
-        rates, within = Rates(UNLIMITED), receiver.answer_timeout_seconds
+        limits = receiver.model_copy(
+            update={"max_body_bytes": MAX_BYTES, "max_decompressed_bytes": MAX_BYTES}
+        )
         backlog = self._pipeline.backlog
-        bodies = Bodies(open_gate(), rates, backlog, MAX_BYTES, within)
+        admission = Admission(open_gate(), Rates(UNLIMITED), backlog, self.ledger, limits)
         decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
-        self.handler = WriteHandler(decoder, self._store, self.ledger, bodies, rates, MAX_BYTES)
+        self.route = Route(RemoteWrite(decoder, self._store, admission).store, refuse)
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)
         loop.turn()
@@ -107,10 +114,10 @@ class MemorySide:
             work = repeat("spool", DRAIN_IDLE_SECONDS, replay.round)
             self.background.append(self.loop.create_task(work))
 
-    def post(self, body: bytes) -> asyncio.Task[web.Response]:
+    def post(self, body: bytes) -> asyncio.Task[Reply]:
         """Send one request."""
-        request = cast(web.Request, Request(body))
-        return self.loop.create_task(cast(Any, self.handler(request)))
+        context = Context(cast(Any, Request(body)))
+        return self.loop.create_task(answer(self.route, context))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -129,7 +136,7 @@ class MemorySide:
         if self.disk is not None:
             self.disk.close()
 
-    async def stop(self, requests: Sequence[asyncio.Task[web.Response]]) -> None:
+    async def stop(self, requests: Sequence[asyncio.Task[Reply]]) -> None:
         """As `Daemon.stop` does."""
         if requests:
             await asyncio.wait(requests, timeout=self.receiver.answer_timeout_seconds)

@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
+from ingest.http.shares import Memory
 from ingest.rpc import lanes
-from ingest.rpc.lanes import Dear, Memory, Turns, dear_connections
+from ingest.rpc.lanes import Dear
 from ingest.rpc.request import TextArguments
+from ingest.storage.read import dear_connections
+from ingest.storage.turns import Turns
 
 
 async def _settle() -> None:

@@ -1,5 +1,6 @@
 import pytest
 
+from ingest.errors import NotAcceptable
 from ingest.http.negotiation import (
     OPENAPI_MEDIA,
     RESULT_MEDIA,
@@ -7,7 +8,7 @@ from ingest.http.negotiation import (
     choose_encoding,
     choose_media,
 )
-from ingest.http.problems import Problem
+from ingest.http.problems import problem_of
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_the_most_wanted_form_is_chosen(accept: str | None, expected: Media) -> 
     ],
 )
 def test_no_offered_form_is_406(accept: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(NotAcceptable) as caught:
         choose_media(accept, RESULT_MEDIA)
-    assert (caught.value.status, caught.value.code) == (406, "PGRST107")
-    assert caught.value.message == f"None of these media types are available: {accept}"
+    assert (caught.value.status, problem_of(caught.value).code) == (406, "PGRST107")
+    assert str(caught.value) == f"None of these media types are available: {accept}"
 
 
 def test_openapi_comes_under_both_its_names() -> None:

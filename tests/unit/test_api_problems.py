@@ -1,15 +1,13 @@
 import json
 
-import asyncpg
 import pytest
 
-from ingest.http.problems import Problem, database_away
-from ingest.rpc.pgproblems import problem_of
+from ingest.errors import DatabaseAway, KeyRefused, QueryRefused
+from ingest.http.problems import Problem, problem_of
 
 
 def postgres_error(sqlstate: str, message: str = "m", detail: str | None = None) -> Exception:
-    fields = {"C": sqlstate, "M": message, "H": "h"} | ({"D": detail} if detail else {})
-    return asyncpg.PostgresError.new(fields)
+    return QueryRefused(message, sqlstate, detail, "h")
 
 
 @pytest.mark.parametrize(
@@ -70,4 +68,22 @@ def test_the_body_always_has_four_keys() -> None:
 
 
 def test_a_database_that_is_away_comes_back() -> None:
-    assert database_away().headers == {"Retry-After": "1"}
+    assert problem_of(DatabaseAway()).headers == {"Retry-After": "1"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "code", "message", "details"),
+    [
+        (KeyRefused("bring one", "missing"), 401, "PGRST302", "Anonymous access is disabled",
+         "bring one"),
+        (KeyRefused("no such key", "unknown"), 401, "PGRST301", "no such key", None),
+        (KeyRefused("not this", "scope", 403), 403, "42501", "not this", None),
+    ],
+)  # fmt: skip
+def test_words_for_who_reads(
+    refusal: KeyRefused, status: int, code: str, message: str, details: str | None
+) -> None:
+    problem = problem_of(refusal)
+    assert (problem.status, problem.code, problem.message) == (status, code, message)
+    assert problem.details == details
+    assert problem.headers["WWW-Authenticate"].startswith("Bearer")

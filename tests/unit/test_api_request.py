@@ -1,5 +1,7 @@
 import pytest
 
+from ingest.errors import PromgresError
+from ingest.http import problems
 from ingest.http.problems import Problem
 from ingest.rpc.request import (
     JsonArguments,
@@ -12,9 +14,9 @@ from ingest.rpc.request import (
 
 
 def problem_of(call: object, *arguments: object) -> Problem:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(PromgresError) as caught:
         call(*arguments)  # type: ignore[operator]
-    return caught.value
+    return problems.problem_of(caught.value)
 
 
 class TestQuery:

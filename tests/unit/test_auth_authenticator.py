@@ -116,10 +116,10 @@ async def test_refusals_say_whether_the_sender_is_an_older_one() -> None:
     for headers in ({"X-PMETRICS-API-KEY": "bad"}, {"X-PMETRICS-API-KEY": KEY}):
         with pytest.raises(KeyRefused) as refused:
             await house("read").authenticator.admit(headers, CLIENT, "write")
-        assert refused.value.is_older
+        assert refused.value.is_legacy
     with pytest.raises(KeyRefused) as refused:
         await house().authenticator.admit({"X-API-Key": "bad"}, CLIENT, "write")
-    assert not refused.value.is_older
+    assert not refused.value.is_legacy
 
 
 async def test_a_trusted_proxy_names_the_tenant() -> None:

@@ -8,7 +8,7 @@ import secrets
 import pytest
 
 from ingest.auth.access import Access
-from ingest.auth.credentials import Credentials, Kind, challenge_of, credentials_of, words_of
+from ingest.auth.credentials import Credentials, Kind, challenge_of, credentials_of
 from ingest.auth.keys import StoredKey, is_proved, parse_key
 from ingest.errors import KeyRefused
 from tests.support.keys import KEY, SECRET, basic, stored
@@ -85,13 +85,13 @@ def test_no_secret_shows_in_a_repr() -> None:
 )
 def test_a_key_is_found_wherever_it_is(headers: dict[str, str]) -> None:
     found = credentials_of(headers)
-    assert (found.kind, found.text, found.is_older) == (Kind.KEY, KEY, False)
+    assert (found.kind, found.text, found.is_legacy) == (Kind.KEY, KEY, False)
 
 
 def test_the_older_header_is_remembered() -> None:
-    assert credentials_of({"X-PMETRICS-API-KEY": KEY}).is_older
+    assert credentials_of({"X-PMETRICS-API-KEY": KEY}).is_legacy
     both = credentials_of({"X-PMETRICS-API-KEY": KEY, "X-Api-Key": KEY})
-    assert (both.text, both.is_older) == (KEY, True)
+    assert (both.text, both.is_legacy) == (KEY, True)
 
 
 def test_without_credentials() -> None:
@@ -141,11 +141,3 @@ def test_only_administrators_of_default_see_everybody() -> None:
     assert not Access(1, "default", frozenset({"read", "write"}), None).sees("b")
     assert not Access(2, "a", frozenset({"admin"}), None).sees("b")
     assert Access(2, "a", frozenset({"write"}), None).sees("a")
-
-
-def test_words_for_who_reads() -> None:
-    assert words_of(KeyRefused("bring one", "missing")) == (
-        "PGRST302", "Anonymous access is disabled", "bring one",
-    )  # fmt: skip
-    assert words_of(KeyRefused("no such key", "unknown")) == ("PGRST301", "no such key", None)
-    assert words_of(KeyRefused("not this", "scope", 403)) == ("42501", "not this", None)

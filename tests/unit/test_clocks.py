@@ -7,7 +7,7 @@ import pytest
 from ingest.config import LimitSettings, Settings
 from ingest.errors import Unavailable
 from ingest.intake import Decoder, Limits
-from ingest.intake.records import PushDecoder
+from ingest.intake.records import RecordDecoder
 from ingest.model import Intake
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -31,7 +31,7 @@ def write(ahead_ms: int, timestamp_ms: int) -> Intake:
 
 
 def push(ahead_ms: int, timestamp_ms: int) -> Intake:
-    decoder = PushDecoder(Router(Settings()), limits(ahead_ms), LimitSettings())
+    decoder = RecordDecoder(Router(Settings()), limits(ahead_ms), LimitSettings())
     body = b'{"name":"m","value":1,"time":%d}' % timestamp_ms
     return decoder.decode(body, "measure", "today", 1, NOW * 1000)
 

@@ -10,11 +10,11 @@ import pytest
 from ingest.config import LimitSettings, Settings
 from ingest.intake import records
 from ingest.intake.limits import Limits
-from ingest.intake.records import PushDecoder, item_id_of, spooled_steps
+from ingest.intake.records import RecordDecoder, item_id_of, spooled_steps
 from ingest.intake.steps import complete
 from ingest.model import Intake, Measure, RecordKind
 from ingest.routing import Router
-from ingest.wire.records.body import PushRefused
+from ingest.wire.records.body import RecordsRefused
 from ingest.wire.records.spooled import write_spooled
 from ingest.writer.ledger import beside_samples
 
@@ -28,13 +28,13 @@ RULES = [
 ]
 
 
-def decoder() -> PushDecoder:
+def decoder() -> RecordDecoder:
     router = Router(Settings(route=RULES))
-    return PushDecoder(router, Limits(lambda store, _: OLDEST_MS, 600_000), LimitSettings())
+    return RecordDecoder(router, Limits(lambda store, _: OLDEST_MS, 600_000), LimitSettings())
 
 
 def decode(*items: Any, kind: RecordKind = "measure", tenant_id: int = 1) -> Intake:
-    return decoder().decode(json.dumps(items).encode(), kind, "today", tenant_id, NOW_US)
+    return decoder().decode(json.dumps(items).encode(), kind, False, tenant_id, NOW_US)
 
 
 def routes(*measures: Any) -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ def test_ids_and_times() -> None:
 def test_the_window_of_times() -> None:
     first, last = OLDEST_MS * 1000, NOW_US + 600_000_000
     assert times(first, last) == [first, last]
-    with pytest.raises(PushRefused) as refused:
+    with pytest.raises(RecordsRefused) as refused:
         times(first - 1, first, last + 1)
     (early, before), (late, after) = refused.value.errors
     assert (early, late, refused.value.items) == (0, 2, 3)
@@ -108,12 +108,14 @@ def times(*timestamps_us: int) -> list[int]:
     """Of events that are pushed with these times."""
     seconds = [f"{at // 1_000_000}.{at % 1_000_000:06}" for at in timestamps_us]
     body = "\n".join(f'{{"name":"e","time":{each}}}' for each in seconds).encode()
-    intake = decoder().decode(body, "event", "today", 1, NOW_US)
+    intake = decoder().decode(body, "event", False, 1, NOW_US)
     return [item.timestamp_us for item in intake.records("event")]
 
 
 def test_a_refused_request_holds_nothing() -> None:
-    with pytest.raises(PushRefused, match=r"item 1: name is missing \(and 120 more\)") as refused:
+    with pytest.raises(
+        RecordsRefused, match=r"item 1: name is missing \(and 120 more\)"
+    ) as refused:
         decode({"name": "e"}, *[{}] * 121, {"name": "e"}, kind="event")
     assert (len(refused.value.errors), refused.value.more, refused.value.items) == (100, 21, 123)
 

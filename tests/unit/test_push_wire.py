@@ -10,21 +10,21 @@ import pytest
 
 from ingest.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
 from ingest.model import Event, Measure, RecordKind
+from ingest.wire.encoding.body import decompress
 from ingest.wire.records.body import (
     EXPLAINED_BYTES,
-    Manner,
+    Complaint,
     Pushed,
-    PushLimits,
-    PushRefused,
+    RecordLimits,
+    RecordsRefused,
     read_items,
 )
-from ingest.wire.records.negotiate import check_json, decompressed, push_encoding
+from ingest.wire.records.negotiate import check_json, content_encoding
 from ingest.wire.records.spooled import spooled_items, write_spooled
-from ingest.wire.validate import InvalidItem
 
 DEEP = b"[" * 201 + b"]" * 201
 DEEP_ENOUGH = b"[" * 200 + b"]" * 200
-LIMITS = PushLimits(attributes_bytes=100_000)
+LIMITS = RecordLimits(attributes_bytes=100_000)
 NUMBERS = [
     # sent, float, exact text
     (b"1", 1.0, None),
@@ -57,22 +57,22 @@ TIMES = [
 def read(
     body: bytes,
     kind: RecordKind = "event",
-    manner: Manner = "today",
-    limits: PushLimits = LIMITS,
+    legacy: bool = False,
+    limits: RecordLimits = LIMITS,
 ) -> list[Pushed | str]:
     """Items, or the reasons against them."""
-    items = read_items(body, kind, manner, limits)
-    return [str(item) if isinstance(item, InvalidItem) else item for item in items]
+    items = read_items(body, kind, legacy, limits)
+    return [item.reason if isinstance(item, Complaint) else item for item in items]
 
 
-def one(body: bytes, kind: RecordKind = "event", manner: Manner = "today") -> Pushed:
-    [item] = read(body, kind, manner)
+def one(body: bytes, kind: RecordKind = "event", legacy: bool = False) -> Pushed:
+    [item] = read(body, kind, legacy)
     assert isinstance(item, Pushed), item
     return item
 
 
-def refusal(body: bytes, kind: RecordKind = "event", manner: Manner = "today") -> str:
-    [reason] = read(body, kind, manner)
+def refusal(body: bytes, kind: RecordKind = "event", legacy: bool = False) -> str:
+    [reason] = read(body, kind, legacy)
     assert isinstance(reason, str), reason
     return reason
 
@@ -96,8 +96,8 @@ def test_two_items_in_every_form(body: bytes) -> None:
 @pytest.mark.parametrize("kind", ["measure", "event"])
 def test_kinds_may_mix_whatever_the_route(kind: RecordKind) -> None:
     body = b'[{"M":{"name":"m","measurement":1.5,"dict":{}}},{"E":{"name":"e","dict":null}}]'
-    for manner in ("today", "older"):
-        measure, event = read(body, kind, manner)
+    for legacy in (False, True):
+        measure, event = read(body, kind, legacy)
         assert isinstance(measure, Pushed)
         assert isinstance(event, Pushed)
         assert (measure.kind, measure.value, measure.attributes) == ("measure", 1.5, b"{}")
@@ -278,7 +278,7 @@ def test_an_empty_body_is_refused() -> None:
 def test_of_a_long_body_the_first_error_is_told() -> None:
     fill = b'{"name":"' + b"a" * 400 + b'"},'
     start = b"[" + fill * (EXPLAINED_BYTES // len(fill) + 1)
-    with pytest.raises(PushRefused) as refused:
+    with pytest.raises(RecordsRefused) as refused:
         read(start + b'{"name":1}]')
     assert refused.value.errors[0][0] == start.count(b"{")
     for end, reason in ((b'{"name":NaN}]', "no NaN"), (b'"\xff"]', "UTF-8"), (b"{", "too early")):
@@ -287,7 +287,7 @@ def test_of_a_long_body_the_first_error_is_told() -> None:
 
 
 def test_too_many_items_are_refused_before_they_are_made() -> None:
-    limits = PushLimits(items=2)
+    limits = RecordLimits(items=2)
     nested = b'{"name":"a","attributes":{"b":{"c":{}}}}'
     assert len(read(b"[" + nested + b"," + nested + b"]", limits=limits)) == 2
     for body in (b"[" + b",".join([nested] * 3) + b"]", b"\n".join([nested] * 3)):
@@ -295,14 +295,14 @@ def test_too_many_items_are_refused_before_they_are_made() -> None:
             read(body, limits=limits)
 
 
-def test_the_older_manner_wants_what_the_older_api_wanted() -> None:
+def test_the_legacy_manner_wants_what_the_older_api_wanted() -> None:
     full = b'{"name":"m","measurement":1,"dict":{},"unknown":{"x":1}}'
-    assert one(full, "measure", "older").value == 1
-    assert one(b'{"name":"m","value":1,"more":2}', "measure", "older").attributes == b"{}"
-    assert one(b'{"name":"e","dict":1,"measurement":7}', "event", "older").value == 0
-    assert refusal(b'{"name":"m","measurement":1}', "measure", "older") == "dict is missing"
-    assert refusal(b'{"name":"e"}', "event", "older") == "dict is missing"
-    assert refusal(b'{"name":"m","dict":{}}', "measure", "older") == "value is missing"
+    assert one(full, "measure", True).value == 1
+    assert one(b'{"name":"m","value":1,"more":2}', "measure", True).attributes == b"{}"
+    assert one(b'{"name":"e","dict":1,"measurement":7}', "event", True).value == 0
+    assert refusal(b'{"name":"m","measurement":1}', "measure", True) == "dict is missing"
+    assert refusal(b'{"name":"e"}', "event", True) == "dict is missing"
+    assert refusal(b'{"name":"m","dict":{}}', "measure", True) == "value is missing"
 
 
 def test_the_spool_keeps_items_as_they_are() -> None:
@@ -328,15 +328,15 @@ def test_bodies_may_be_compressed() -> None:
         "zstd": bytes(cramjam.zstd.compress(body)),
     }
     for header, sent in compressed.items():
-        encoding = push_encoding({"Content-Encoding": header})
-        assert decompressed(encoding, sent, len(body)) == body
+        encoding = content_encoding({"Content-Encoding": header})
+        assert decompress(encoding, sent, len(body)) == body
         with pytest.raises(BadRequest, match=r"receiver\.max_decompressed_bytes"):
-            decompressed(encoding, sent, len(body) - 1)
+            decompress(encoding, sent, len(body) - 1)
     for sent in (b"no gzip", gzip.compress(body)[:-9], gzip.compress(body) + b"x"):
         with pytest.raises(BadRequest, match="gzip"):
-            decompressed(push_encoding({"Content-Encoding": "gzip"}), sent, 10_000)
+            decompress(content_encoding({"Content-Encoding": "gzip"}), sent, 10_000)
     with pytest.raises(UnsupportedMedia, match="br"):
-        push_encoding({"Content-Encoding": "br"})
+        content_encoding({"Content-Encoding": "br"})
 
 
 def test_content_types() -> None:

@@ -7,9 +7,9 @@ from ingest.remote_write.answers import rejected
 
 
 def text(*rejections: Rejection, sent: Counts) -> str:
-    answer = rejected(rejections, sent).text
-    assert answer is not None
-    return answer
+    body = rejected(rejections, sent).body
+    assert body is not None
+    return body.decode()
 
 
 def test_samples_are_counted() -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 import pytest
-from aiohttp import web
 
-from ingest.admission import Bodies
+from ingest.admission import Admission
 from ingest.config import ReceiverSettings, Settings, WriterSettings
+from ingest.http.context import Context
+from ingest.http.port import Route, answer
 from ingest.intake import Decoder, Limits
 from ingest.intake.quotas import UNLIMITED
 from ingest.intake.rates import Rates
 from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake
-from ingest.remote_write.handler import WriteHandler
+from ingest.remote_write.answers import refuse
+from ingest.remote_write.handler import RemoteWrite
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -54,7 +56,7 @@ class Request:
                 yield piece
 
 
-def handler(ledger: Ledger) -> WriteHandler:
+def write_route(ledger: Ledger) -> Route:
     """One that lets requests wait for room as long as they like."""
     cache = SeriesCache(1000)
     receiver = ReceiverSettings(backlog_seconds=LONG_SECONDS)
@@ -62,25 +64,23 @@ def handler(ledger: Ledger) -> WriteHandler:
     pipeline = Pipeline(
         database, FakeEngine(), cache, ledger, WriterSettings(), receiver, UNLIMITED
     )
-    rates = Rates(UNLIMITED)
-    return WriteHandler(
-        Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0)),
-        StoreOrSpool(pipeline, ledger, None, LONG_SECONDS),
-        ledger,
-        Bodies(open_gate(), rates, pipeline.backlog, 1000, SHORT_SECONDS),
-        rates,
-        1000,
+    limits = ReceiverSettings(answer_timeout_seconds=SHORT_SECONDS)
+    admission = Admission(open_gate(), Rates(UNLIMITED), pipeline.backlog, ledger, limits)
+    decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0))
+    return Route(
+        RemoteWrite(decoder, StoreOrSpool(pipeline, ledger, None, LONG_SECONDS), admission).store,
+        refuse,
     )
 
 
 @pytest.mark.parametrize("is_full", [False, True], ids=["body", "backlog"])
 async def test_who_is_stuck_is_told_to_try_again(is_full: bool) -> None:
     ledger = Ledger(TenantNames(lambda _: "default"))
-    write = handler(ledger)
+    route = write_route(ledger)
     if is_full:
         ledger.receive(Intake(sent=Counts(samples=10**6 * SMALLEST_LIMIT_ROWS)))
     request = Request(EMPTY, *([] if is_full else [None]))
     async with asyncio.timeout(10):
-        response = await write(cast(web.Request, request))
+        response = await answer(route, Context(cast(Any, request)))
     assert response.status == 503
     assert response.headers["Retry-After"]

@@ -1,46 +1,16 @@
-"""Bodies as they come: snappy's block format, with every length checked before memory is taken."""
+"""snappy's block format, with every length checked before memory is taken."""
 
 from __future__ import annotations
 
 import snappy
 
 from ingest.errors import BadRequest
-from ingest.wire.encoding.zstd import decompress_zstd, expected_zstd_bytes
-from ingest.wire.remote_write.negotiate import Encoding
 
 _MOST_EXPANSION = 32
 """No snappy block grows more than 22-fold (64 bytes from a copy of 3); a claim of more is a lie."""
 
 _FRAMED = b"\xff\x06\x00\x00sNaPpY"
 """How a snappy stream of the framed format begins; no valid block does."""
-
-
-def decompress(
-    encoding: Encoding, body: bytes, most_bytes: int, expected_bytes: int | None = None
-) -> bytes:
-    """The content of a body in one of the encodings that are taken.
-
-    Args:
-        expected_bytes: as the function of that name says; more memory is not taken.
-
-    Raises:
-        BadRequest: empty, corrupt, or more than `most_bytes` after decompression.
-        LongerThanSaid: more than `expected_bytes`.
-    """
-    if encoding is Encoding.ZSTD:
-        return decompress_zstd(body, most_bytes, expected_bytes)
-    return decompress_snappy(body, most_bytes)
-
-
-def expected_bytes(encoding: Encoding, body: bytes, most_bytes: int) -> int:
-    """How much a body has after decompression; a guess where it does not say.
-
-    Raises:
-        BadRequest: empty, corrupt, or more than `most_bytes`.
-    """
-    if encoding is Encoding.ZSTD:
-        return expected_zstd_bytes(body, most_bytes)
-    return _snappy_bytes(body, most_bytes)
 
 
 def compress_snappy(content: bytes) -> bytes:
@@ -59,7 +29,7 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     Raises:
         BadRequest: empty, corrupt, framed, or it declares more than `max_bytes`.
     """
-    _snappy_bytes(body, max_bytes)
+    snappy_bytes(body, max_bytes)
     try:
         content: bytes = snappy.uncompress(body)
     except snappy.UncompressError as error:
@@ -67,8 +37,12 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     return content
 
 
-def _snappy_bytes(body: bytes, max_bytes: int) -> int:
-    """What a snappy block declares."""
+def snappy_bytes(body: bytes, max_bytes: int) -> int:
+    """How long the content of a block is, as it declares.
+
+    Raises:
+        BadRequest: empty, corrupt, framed, or it declares more than `max_bytes`.
+    """
     if not body:
         raise BadRequest("the body is empty; an empty request is the snappy block of nothing, 0x00")
     if body.startswith(_FRAMED):

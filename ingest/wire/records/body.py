@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from ingest.errors import BadRequest, PayloadTooLarge
+from ingest.errors import BadRequest, InvalidItem, PayloadTooLarge
 from ingest.model import RecordKind
 from ingest.wire.records.count import count_items
 from ingest.wire.records.fields import checked_key, checked_name, number_of, timestamp_us_of
 from ingest.wire.records.jsonb import decode_exact, syntax_error
 from ingest.wire.records.split import explain, split
-from ingest.wire.validate import InvalidItem
 
 MOST_REASONS = 100
 EXPLAINED_BYTES = 1024 * 1024
 """Of a longer body only the first thing that is wrong is told: looking for all takes long."""
 
-Manner = Literal["today", "older"]
-"""`older` takes what the older API took: it ignores fields that it does not know."""
+
+class Complaint(NamedTuple):
+    """Why one item cannot be stored, and by which setting, if by one."""
+
+    reason: str
+    limit: str | None = None
 
 
 class Pushed(NamedTuple):
@@ -52,7 +55,7 @@ class Pushed(NamedTuple):
     key: str | None
 
 
-class PushRefused(BadRequest):
+class RecordsRefused(BadRequest):
     """Nothing of a push is stored.
 
     Attributes:
@@ -85,36 +88,37 @@ class _Fields(msgspec.Struct):
     idempotency_key: str | None = None
 
 
-class _Today(_Fields, forbid_unknown_fields=True):
-    M: _Today | UnsetType = UNSET
-    E: _Today | UnsetType = UNSET
+class _Strict(_Fields, forbid_unknown_fields=True):
+    M: _Strict | UnsetType = UNSET
+    E: _Strict | UnsetType = UNSET
 
 
-class _Older(_Fields):
-    M: _Older | UnsetType = UNSET
-    E: _Older | UnsetType = UNSET
+class _Legacy(_Fields):
+    M: _Legacy | UnsetType = UNSET
+    E: _Legacy | UnsetType = UNSET
 
 
-_Sent = _Today | _Older
+_Sent = _Strict | _Legacy
 _JSON_ERRORS = (msgspec.DecodeError, ValueError, RecursionError)
 _BRACE = ord("{")
 _ITEM_OF_PATH = re.compile(r"at `\$\[(\d+)\]")
 
 
 class _Decoders:
-    """For the items of one manner."""
+    """Of items, one by one and all at once."""
 
-    def __init__(self, item: type[_Today] | type[_Older]) -> None:
-        self.known = item.__struct_fields__ if item is _Today else None
+    def __init__(self, item: type[_Strict] | type[_Legacy]) -> None:
+        self.known = item.__struct_fields__ if item is _Strict else None
         self.one = msgspec.json.Decoder(item).decode
         self.sequence = msgspec.json.Decoder(item).decode_lines
         self.array = msgspec.json.Decoder(list[item]).decode  # type: ignore[valid-type]
 
 
-_DECODERS: dict[Manner, _Decoders] = {"today": _Decoders(_Today), "older": _Decoders(_Older)}
+_DECODERS = {False: _Decoders(_Strict), True: _Decoders(_Legacy)}
+"""By whether they are the legacy API's."""
 
 
-class PushLimits(NamedTuple):
+class RecordLimits(NamedTuple):
     """How much is taken; 0 is no limit.
 
     Attributes:
@@ -126,16 +130,17 @@ class PushLimits(NamedTuple):
     attributes_bytes: int = 0
 
 
-NO_LIMITS = PushLimits()
+NO_LIMITS = RecordLimits()
 
 
 def read_items(
-    body: bytes, kind: RecordKind, manner: Manner = "today", limits: PushLimits = NO_LIMITS
-) -> Iterator[Pushed | InvalidItem]:
+    body: bytes, kind: RecordKind, legacy: bool = False, limits: RecordLimits = NO_LIMITS
+) -> Iterator[Pushed | Complaint]:
     """The items of a body in their order; in its place why one cannot be stored.
 
     Args:
         kind: of items that do not say it themselves.
+        legacy: take what the legacy API took: it ignored fields that it did not know.
 
     Raises:
         BadRequest: nothing in the body can be understood.
@@ -143,90 +148,110 @@ def read_items(
     """
     if not body.strip():
         raise BadRequest("the body is empty: send a JSON object, an array of them, or NDJSON")
-    _check_count(body, limits.items)
-    decoders = _DECODERS[manner]
-    try:
-        body.decode()
-        sent = decoders.array(body) if _is_array(body) else decoders.sequence(body)
-    except _JSON_ERRORS as error:
-        return _read_one_by_one(body, error, kind, manner, limits)
-    return (_read(item, kind, manner, limits) for item in sent)
-
-
-def _check_count(body: bytes, most: int) -> None:
-    """Before all of them are made. Every item has a brace, and most bodies few enough of them."""
-    if not 0 < most < body.count(b"{"):
-        return
-    if (count := count_items(body, most)) > most:
+    # Before all of them are made. Every item has a brace, and most bodies few enough of them.
+    if 0 < limits.items < body.count(b"{") and (
+        (count := count_items(body, limits.items)) > limits.items
+    ):
         raise PayloadTooLarge(
-            f"the request has at least {count} items, more than the {most} that are taken"
+            f"the request has at least {count} items, more than the {limits.items} that are taken"
             " (limits.items_per_request)"
         )
-
-
-def _is_array(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"["
+    reader = _Reader(kind, legacy, limits.attributes_bytes)
+    decoders = _DECODERS[legacy]
+    try:
+        body.decode()
+        is_array = body.lstrip()[:1] == b"["
+        sent = decoders.array(body) if is_array else decoders.sequence(body)
+    except _JSON_ERRORS as error:
+        return _read_one_by_one(body, error, reader)
+    return map(reader.read, sent)
 
 
 def _read_one_by_one(
-    body: bytes, error: Exception, kind: RecordKind, manner: Manner, limits: PushLimits
-) -> Iterator[Pushed | InvalidItem]:
+    body: bytes, error: Exception, reader: _Reader
+) -> Iterator[Pushed | Complaint]:
     """The same items as at once, or at least one that is wrong."""
-    if len(body) > EXPLAINED_BYTES:
-        raise _first_error(body, error)
-    decoders = _DECODERS[manner]
     is_explained = False
-    for raw in split(body):
-        item = _read_raw(raw, decoders, kind, manner, limits)
-        is_explained |= isinstance(item, InvalidItem)
-        yield item
-    if not is_explained:
-        raise _first_error(body, error)
-
-
-def _read_raw(
-    raw: bytes, decoders: _Decoders, kind: RecordKind, manner: Manner, limits: PushLimits
-) -> Pushed | InvalidItem:
-    try:
-        raw.decode()
-        sent = decoders.one(raw)
-    except _JSON_ERRORS as error:
-        return explain(raw, decoders.known) or InvalidItem(str(error))
-    return _read(sent, kind, manner, limits)
-
-
-def _first_error(body: bytes, error: Exception) -> BadRequest:
-    """What was found first in a body that is not looked at item by item."""
+    if len(body) <= EXPLAINED_BYTES:
+        for raw in split(body):
+            item = reader.read_raw(raw)
+            is_explained |= isinstance(item, Complaint)
+            yield item
+    if is_explained:
+        return
     if isinstance(error, UnicodeDecodeError):
         byte = body[error.start]
-        return BadRequest(f"the body is no UTF-8: byte 0x{byte:02x} at {error.start}")
+        raise BadRequest(f"the body is no UTF-8: byte 0x{byte:02x} at {error.start}")
     if isinstance(error, msgspec.ValidationError):
         match = _ITEM_OF_PATH.search(str(error))
-        return PushRefused([(int(match.group(1)) if match else None, str(error))])
-    return syntax_error(body, error)
+        raise RecordsRefused([(int(match.group(1)) if match else None, str(error))])
+    raise BadRequest(syntax_error(body, error))
 
 
-def _read(
-    sent: _Sent, kind: RecordKind, manner: Manner, limits: PushLimits
-) -> Pushed | InvalidItem:
-    try:
+class _Reader(NamedTuple):
+    """Makes items of what was decoded."""
+
+    kind: RecordKind
+    legacy: bool
+    attributes_bytes: int
+
+    def read_raw(self, raw: bytes) -> Pushed | Complaint:
+        """One item, not yet decoded."""
+        decoders = _DECODERS[self.legacy]
+        try:
+            raw.decode()
+            sent = decoders.one(raw)
+        except _JSON_ERRORS as error:
+            return Complaint(explain(raw, decoders.known) or str(error))
+        return self.read(sent)
+
+    def read(self, sent: _Sent) -> Pushed | Complaint:
+        """One item, or what is wrong with it."""
+        try:
+            return self._item(sent)
+        except InvalidItem as error:
+            return Complaint(str(error), error.limit)
+
+    def _item(self, sent: _Sent) -> Pushed:
+        kind = self.kind
         if sent.M is not UNSET or sent.E is not UNSET:
             sent, kind = _unwrapped(sent)
-        name = _name(sent)
-        value, exact = _value(sent) if kind == "measure" else _no_value(sent, manner)
-        attributes, decoded = _attributes(sent, manner, limits.attributes_bytes)
+        if sent.name is UNSET:
+            raise InvalidItem("name is missing")
+        name = checked_name(sent.name)
+        value, exact = 0.0, None
+        if kind == "measure":
+            value, exact = _value(sent)
+        elif not self.legacy and (sent.value is not UNSET or sent.measurement is not UNSET):
+            raise InvalidItem("an event has no value: that is a measure")
+        attributes, decoded = self._attributes(sent)
         time, key = sent.time, sent.idempotency_key
         timestamp_us = None if time is UNSET else timestamp_us_of(bytes(time))
         key = None if key is None else checked_key(key)
-    except InvalidItem as error:
-        return error
-    return Pushed(kind, name, value, exact, attributes, decoded, timestamp_us, key)
+        return Pushed(kind, name, value, exact, attributes, decoded, timestamp_us, key)
 
-
-def _name(sent: _Sent) -> str:
-    if sent.name is UNSET:
-        raise InvalidItem("name is missing")
-    return checked_name(sent.name)
+    def _attributes(self, sent: _Sent) -> tuple[bytes, Any]:
+        """The attributes as sent, and decoded. They have three names."""
+        name, text = "attributes", sent.attributes
+        for other, raw in (("metadata", sent.metadata), ("dict", sent.dict)):
+            if raw is not UNSET:
+                if text is not UNSET:
+                    raise InvalidItem(f"{name} and {other} are the same: give one of them")
+                name, text = other, raw
+        if text is UNSET:
+            if self.legacy and sent.value is UNSET:
+                raise InvalidItem("dict is missing")
+            return b"{}", {}
+        given = bytes(text)
+        if 0 < self.attributes_bytes < len(given):
+            raise InvalidItem(
+                f"{name}: {len(given)} bytes, more than the {self.attributes_bytes} that are taken"
+                " (limits.attributes_bytes)",
+                "attributes_bytes",
+            )
+        if given[0] != _BRACE and name != "dict":
+            raise InvalidItem(f"{name} has to be an object")
+        return given, decode_exact(given)
 
 
 def _unwrapped(sent: _Sent) -> tuple[_Sent, RecordKind]:
@@ -244,38 +269,3 @@ def _value(sent: _Sent) -> tuple[float, str | None]:
     if raw is UNSET:
         raise InvalidItem("value is missing")
     return number_of(bytes(raw))
-
-
-def _no_value(sent: _Sent, manner: Manner) -> tuple[float, None]:
-    if manner == "today" and (sent.value is not UNSET or sent.measurement is not UNSET):
-        raise InvalidItem("an event has no value: that is a measure")
-    return 0.0, None
-
-
-def _attributes(sent: _Sent, manner: Manner, most_bytes: int) -> tuple[bytes, Any]:
-    name, text = _given_attributes(sent)
-    if text is UNSET:
-        if manner == "older" and sent.value is UNSET:
-            raise InvalidItem("dict is missing")
-        return b"{}", {}
-    raw = bytes(text)
-    if 0 < most_bytes < len(raw):
-        raise InvalidItem(
-            f"{name}: {len(raw)} bytes, more than the {most_bytes} that are taken"
-            " (limits.attributes_bytes)",
-            "attributes_bytes",
-        )
-    if raw[0] != _BRACE and name != "dict":
-        raise InvalidItem(f"{name} has to be an object")
-    return raw, decode_exact(raw)
-
-
-def _given_attributes(sent: _Sent) -> tuple[str, Raw | UnsetType]:
-    """The attributes, and under which of their names they were sent."""
-    found = ("attributes", sent.attributes)
-    for name, raw in (("metadata", sent.metadata), ("dict", sent.dict)):
-        if raw is not UNSET:
-            if found[1] is not UNSET:
-                raise InvalidItem(f"{found[0]} and {name} are the same: give one of them")
-            found = (name, raw)
-    return found

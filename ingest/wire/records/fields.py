@@ -9,8 +9,8 @@ from math import isinf
 
 import msgspec
 
+from ingest.errors import InvalidItem
 from ingest.wire.records.jsonb import shortened
-from ingest.wire.validate import InvalidItem
 
 LONGEST_NAME_BYTES = 500
 LONGEST_KEY = 255

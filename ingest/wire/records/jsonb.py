@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from ingest.wire.validate import InvalidItem
+from ingest.errors import InvalidItem
 
 DEEPEST = 200
+TOO_DEEP = f"it is nested more than {DEEPEST} deep"
 """Arrays and objects in one another. PostgreSQL and most readers give up at some thousands."""
 
 LARGEST_EXPONENT = 400
@@ -56,19 +57,19 @@ def decode_exact(raw: bytes) -> Any:
     return _look_closely(raw) if _is_unusual(raw, decoded) else decoded
 
 
-def syntax_error(raw: bytes, error: Exception) -> InvalidItem:
+def syntax_error(raw: bytes, error: Exception) -> str:
     """Why a text is no JSON, from what msgspec says of it."""
     if isinstance(error, RecursionError):
-        return _too_deep()
+        return TOO_DEEP
     message = str(error).removeprefix("JSON is malformed: ")
     if match := _byte.search(message):
         at = int(match.group(1))
         number = _no_number.match(raw, at) or _no_number.match(raw, max(0, at - 1))
         if number:
-            return InvalidItem(f"JSON has no {number.group().decode()} (byte {number.start()})")
+            return f"JSON has no {number.group().decode()} (byte {number.start()})"
     if message == "Input data was truncated":
         message = "it ends too early"
-    return InvalidItem(f"this is no JSON: {message}")
+    return f"this is no JSON: {message}"
 
 
 def _is_unusual(raw: bytes, decoded: Any) -> bool:
@@ -101,7 +102,7 @@ def _colons_in_text(decoded: Any) -> int:
 
 def _look_closely(raw: bytes) -> Any:
     if _depth(raw) > DEEPEST:
-        raise _too_deep()
+        raise InvalidItem(TOO_DEEP)
     _check_escapes(raw)
     try:
         return json.loads(
@@ -114,7 +115,8 @@ def _look_closely(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidItem(f"it is no UTF-8: byte 0x{raw[error.start]:02x}") from None
     except json.JSONDecodeError as error:
-        raise syntax_error(raw, ValueError(f"{error.msg} (character {error.pos})")) from None
+        what = ValueError(f"{error.msg} (character {error.pos})")
+        raise InvalidItem(syntax_error(raw, what)) from None
 
 
 def _depth(raw: bytes) -> int:
@@ -172,10 +174,6 @@ def _refuse_constant(text: str) -> NoReturn:
 def shortened(text: str) -> str:
     """A text of the sender's as a reason quotes it."""
     return json.dumps(text if len(text) <= 50 else text[:49] + "…", ensure_ascii=False)
-
-
-def _too_deep() -> InvalidItem:
-    return InvalidItem(f"it is nested more than {DEEPEST} deep")
 
 
 def _lone_surrogate() -> InvalidItem:

@@ -1,4 +1,4 @@
-"""What the headers of a push say about its body, and the body without its compression.
+"""What the headers of a request with records say about its body.
 
 Lenient where senders are: `curl -d` calls everything a form, so a body is JSON unless it certainly
 is something else.
@@ -6,34 +6,18 @@ is something else.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from email.message import Message
-from enum import Enum
 
-from ingest.errors import BadRequest, UnsupportedMedia
-from ingest.wire.encoding.gzip import GZIP, TooLong, inflate
-from ingest.wire.encoding.zstd import (
-    GUESS_BYTES,
-    LongerThanSaid,
-    decompress_zstd,
-    expected_zstd_bytes,
-)
+from ingest.errors import UnsupportedMedia
+from ingest.wire.encoding.body import Encoding
 
 _NO_JSON_KINDS = ("multipart", "image", "audio", "video")
 _NO_JSON_FORMATS = ("protobuf", "xml", "msgpack", "cbor")
 _UTF_8 = ("utf-8", "utf8", "us-ascii")
 
 
-class PushEncoding(Enum):
-    """How the body is compressed."""
-
-    PLAIN = "identity"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-
-def push_encoding(headers: Mapping[str, str]) -> PushEncoding:
+def content_encoding(headers: Mapping[str, str]) -> Encoding:
     """How the body is compressed, from Content-Encoding.
 
     Raises:
@@ -41,11 +25,14 @@ def push_encoding(headers: Mapping[str, str]) -> PushEncoding:
     """
     text = headers.get("Content-Encoding", "").strip().lower().removeprefix("x-")
     try:
-        return PushEncoding(text) if text else PushEncoding.PLAIN
+        encoding = Encoding(text or "identity")
     except ValueError:
+        encoding = Encoding.SNAPPY
+    if encoding is Encoding.SNAPPY:
         raise UnsupportedMedia(
             f"Content-Encoding {text[:50]!r}: only gzip, zstd and identity are taken here"
-        ) from None
+        )
+    return encoding
 
 
 def check_json(headers: Mapping[str, str]) -> None:
@@ -66,57 +53,3 @@ def check_json(headers: Mapping[str, str]) -> None:
             f"Content-Type {content_type[:100]!r} with charset {charset[:50]!r}: only JSON (or"
             " NDJSON) in UTF-8 is taken here"
         )
-
-
-def expected_bytes(encoding: PushEncoding, body: bytes, most_bytes: int) -> int:
-    """How much a body has after decompression; a guess where it does not say.
-
-    Raises:
-        BadRequest: empty, corrupt, or more than `most_bytes`.
-    """
-    if encoding is PushEncoding.ZSTD:
-        return expected_zstd_bytes(body, most_bytes)
-    if encoding is PushEncoding.GZIP:  # its last four bytes say so, of the last member
-        return min(most_bytes, max(GUESS_BYTES, int.from_bytes(body[-4:], "little")))
-    return min(most_bytes, len(body))
-
-
-def decompressed(
-    encoding: PushEncoding, body: bytes, most_bytes: int, expected_bytes: int | None = None
-) -> bytes:
-    """The JSON text of a body.
-
-    Args:
-        expected_bytes: as the function of that name says; more memory is not taken.
-
-    Raises:
-        BadRequest: corrupt, or more than `most_bytes` after decompression.
-        LongerThanSaid: more than `expected_bytes`.
-    """
-    if encoding is PushEncoding.GZIP:
-        return _gunzip(body, most_bytes, most_bytes if expected_bytes is None else expected_bytes)
-    if encoding is PushEncoding.ZSTD:
-        return decompress_zstd(body, most_bytes, expected_bytes)
-    if len(body) > most_bytes:
-        raise _too_long(most_bytes)
-    return body
-
-
-def _gunzip(body: bytes, most_bytes: int, expected_bytes: int) -> bytes:
-    try:
-        return inflate(body, expected_bytes, GZIP)
-    except zlib.error as error:
-        raise BadRequest(f"the body is no gzip: {error}") from None
-    except EOFError:
-        raise BadRequest("the body is gzip that is cut") from None
-    except TooLong:
-        if expected_bytes < most_bytes:
-            raise LongerThanSaid from None
-        raise _too_long(most_bytes) from None
-
-
-def _too_long(max_bytes: int) -> BadRequest:
-    return BadRequest(
-        f"the body has more than the {max_bytes} bytes that are taken"
-        " (receiver.max_decompressed_bytes)"
-    )

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from ingest.errors import InvalidItem
 from ingest.wire.records.jsonb import STRING, decode_exact, shortened
-from ingest.wire.validate import InvalidItem
 
 _token = re.compile(STRING + rb"|[\[{]|[\]}]|,", re.DOTALL)
 
@@ -59,7 +59,7 @@ def _sequence(body: bytes) -> Iterator[bytes]:
         yield body[start:]
 
 
-def explain(raw: bytes, known: Collection[str] | None) -> InvalidItem | None:
+def explain(raw: bytes, known: Collection[str] | None) -> str | None:
     """Why an item cannot be decoded; None if it is an object with the fields that it needs.
 
     Args:
@@ -68,9 +68,8 @@ def explain(raw: bytes, known: Collection[str] | None) -> InvalidItem | None:
     try:
         decoded = decode_exact(raw)
     except InvalidItem as error:
-        return error
-    complaint = _complaint(decoded, known)
-    return InvalidItem(complaint) if complaint else None
+        return str(error)
+    return _complaint(decoded, known)
 
 
 def _complaint(item: Any, known: Collection[str] | None) -> str | None:

@@ -12,7 +12,7 @@ from math import inf, isfinite, isnan
 
 from google.protobuf.message import DecodeError
 
-from ingest.errors import BadRequest
+from ingest.errors import BadRequest, InvalidHistogram
 from ingest.model import Buckets, Histogram, is_stale
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 
@@ -23,10 +23,6 @@ MOST_BUCKETS = 100_000
 """Of one histogram: spans can claim billions in a few bytes."""
 _LARGEST_INDEX = 2**31 - 1
 _YEAR_1_MS, _YEAR_10000_MS = -62_135_596_800_000, 253_402_300_800_000
-
-
-class InvalidHistogram(BadRequest):
-    """One histogram cannot be stored; the rest of its series can."""
 
 
 def parse_histogram(raw: bytes, position: int) -> pb.Histogram:

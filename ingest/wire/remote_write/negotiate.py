@@ -12,6 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from ingest.errors import UnsupportedMedia
+from ingest.wire.encoding.body import Encoding
 
 MEDIA_TYPE = "application/x-protobuf"
 V1_MESSAGE = "prometheus.WriteRequest"
@@ -28,13 +29,6 @@ class Protocol(Enum):
 
 
 PROTOCOLS = {V1_MESSAGE: Protocol.V1, V2_MESSAGE: Protocol.V2}
-
-
-class Encoding(Enum):
-    """How the body is compressed."""
-
-    SNAPPY = "snappy"
-    ZSTD = "zstd"
 
 
 class Negotiated(NamedTuple):
@@ -84,9 +78,7 @@ def content_encoding(header: str | None) -> Encoding:
     """
     if header is None:
         return Encoding.SNAPPY
-    try:
-        return Encoding(header.strip().lower())
-    except ValueError:
-        raise UnsupportedMedia(
-            f"Content-Encoding {header!r}: only snappy and zstd are taken here"
-        ) from None
+    name = header.strip().lower()
+    if name not in ("snappy", "zstd"):
+        raise UnsupportedMedia(f"Content-Encoding {header!r}: only snappy and zstd are taken here")
+    return Encoding(name)

@@ -9,10 +9,10 @@ from functools import cached_property
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from ingest.errors import BadRequest
+from ingest.errors import BadRequest, InvalidHistogram
 from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
 from ingest.wire.remote_write.fields import LONG_BYTES, Layout
-from ingest.wire.remote_write.histogram import InvalidHistogram, parse_histogram, read_histogram
+from ingest.wire.remote_write.histogram import parse_histogram, read_histogram
 from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     TEXT_BYTES,

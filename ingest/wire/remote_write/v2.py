@@ -10,7 +10,7 @@ from secrets import randbits
 from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_digest
 
-from ingest.errors import BadRequest
+from ingest.errors import BadRequest, InvalidHistogram
 from ingest.model import METRIC_NAME
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.remote_write.columns import (
@@ -21,7 +21,7 @@ from ingest.wire.remote_write.columns import (
     type_digest,
 )
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
-from ingest.wire.remote_write.histogram import InvalidHistogram, read_histogram, valid_start
+from ingest.wire.remote_write.histogram import read_histogram, valid_start
 from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     LabelBytes,

@@ -12,8 +12,9 @@ from ingest.intake.remote_write import Decoder
 from ingest.intake.steps import in_turns
 from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
-from ingest.wire.encoding.snappy import decompress_snappy, expected_bytes
-from ingest.wire.remote_write.negotiate import Encoding, Protocol
+from ingest.wire.encoding.body import Encoding, expected_bytes
+from ingest.wire.encoding.snappy import decompress_snappy
+from ingest.wire.remote_write.negotiate import Protocol
 from ingest.writer.ledger import Ledger, PendingRequest
 from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import Entry

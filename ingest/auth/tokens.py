@@ -11,14 +11,14 @@ from typing import Any
 
 import jwt
 
-from ingest.http.problems import Problem, bad_token
+from ingest.errors import TokenRefused
 
 SKEW_SECONDS = 30
 """Clocks that differ by less do not make a token early or late."""
 
-UNVERIFIED = "PGRST301"
-CLAIMS = "PGRST303"
-WITHOUT_KEY = "PGRST300"
+UNVERIFIED, CLAIMS, NO_SECRET = "unverified", "claims", "no secret"
+ANONYMOUS_ROLE = "web_anon"
+"""Of a token that names none, and of requests without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Tokens:
         """Claims of a bearer token.
 
         Raises:
-            Problem: 401, it is not believed or not valid now.
+            TokenRefused: it is not believed or not valid now.
         """
         values = _parse(self._verify(token))
         _check_times(values, self._clock())
@@ -54,32 +54,30 @@ class Tokens:
 
     def _verify(self, token: str) -> bytes:
         if not token:
-            raise bad_token(UNVERIFIED, "Empty JWT is sent in Authorization header")
+            raise TokenRefused("Empty JWT is sent in Authorization header", UNVERIFIED)
         if self._secret is None:
-            raise _no_secret()
+            # PostgREST answers 500 here; it is the request that must change, so it is 401.
+            raise TokenRefused(
+                "Tokens are refused: this server has no JWT secret",
+                NO_SECRET,
+                hint="Send the request without a token, or set PROMGRES_JWT_SECRET on the server",
+            )
         parts = token.count(".") + 1
         if parts != 3:
-            raise bad_token(UNVERIFIED, f"Expected 3 parts in JWT; got {parts}")
+            raise TokenRefused(f"Expected 3 parts in JWT; got {parts}", UNVERIFIED)
         if not token.isascii():
-            raise bad_token(UNVERIFIED, "JWT cryptographic operation failed")
+            raise TokenRefused("JWT cryptographic operation failed", UNVERIFIED)
         try:
             payload: bytes = self._verifier.decode(token, self._secret, algorithms=["HS256"])
         except jwt.InvalidAlgorithmError:
-            raise bad_token(UNVERIFIED, "Wrong or unsupported encoding algorithm") from None
+            raise TokenRefused("Wrong or unsupported encoding algorithm", UNVERIFIED) from None
         except jwt.InvalidSignatureError:
             details = "None of the keys was able to decode the JWT"
             message = "No suitable key or wrong key type"
-            raise bad_token(UNVERIFIED, message, details) from None
+            raise TokenRefused(message, UNVERIFIED, details) from None
         except jwt.PyJWTError:
-            raise bad_token(UNVERIFIED, "JWT cryptographic operation failed") from None
+            raise TokenRefused("JWT cryptographic operation failed", UNVERIFIED) from None
         return payload
-
-
-def _no_secret() -> Problem:
-    """PostgREST answers 500 here; it is the request that must change, so it is 401."""
-    problem = bad_token(WITHOUT_KEY, "Tokens are refused: this server has no JWT secret")
-    problem.hint = "Send the request without a token, or set PROMGRES_JWT_SECRET on the server"
-    return problem
 
 
 def _parse(payload: bytes) -> dict[str, Any]:
@@ -88,7 +86,7 @@ def _parse(payload: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise bad_token(CLAIMS, "Parsing claims failed")
+        raise TokenRefused("Parsing claims failed", CLAIMS)
     return values
 
 
@@ -97,11 +95,11 @@ def _check_times(values: Mapping[str, Any], now: float) -> None:
     not_before = _time(values, "nbf")
     issued = _time(values, "iat")
     if expires is not None and now - SKEW_SECONDS > expires:
-        raise bad_token(CLAIMS, "JWT expired")
+        raise TokenRefused("JWT expired", CLAIMS)
     if not_before is not None and now + SKEW_SECONDS < not_before:
-        raise bad_token(CLAIMS, "JWT not yet valid")
+        raise TokenRefused("JWT not yet valid", CLAIMS)
     if issued is not None and now + SKEW_SECONDS < issued:
-        raise bad_token(CLAIMS, "JWT issued at future")
+        raise TokenRefused("JWT issued at future", CLAIMS)
 
 
 def _time(values: Mapping[str, Any], name: str) -> float | None:
@@ -111,6 +109,6 @@ def _time(values: Mapping[str, Any], name: str) -> float | None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (isinstance(value, float) and not math.isfinite(value)):
-        raise bad_token(CLAIMS, f"The JWT '{name}' claim must be a number")
+        raise TokenRefused(f"The JWT '{name}' claim must be a number", CLAIMS)
     number: float = value
     return number

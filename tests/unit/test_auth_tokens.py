@@ -5,8 +5,9 @@ from typing import Any
 import jwt
 import pytest
 
-from ingest.http.problems import Problem
-from ingest.rpc.tokens import Tokens
+from ingest.auth.tokens import Tokens
+from ingest.errors import TokenRefused
+from ingest.http.problems import Problem, problem_of
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NOW = 1_800_000_000
@@ -24,9 +25,9 @@ def unsigned(claims: dict[str, Any], algorithm: str) -> str:
 
 
 def refusal(token: str, secret: str | None = SECRET) -> Problem:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(TokenRefused) as caught:
         Tokens(secret, lambda: NOW).claims_of(token)
-    problem = caught.value
+    problem = problem_of(caught.value)
     assert problem.status == 401
     assert problem.headers["WWW-Authenticate"] == (
         f'Bearer error="invalid_token", error_description="{problem.message}"'

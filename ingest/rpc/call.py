@@ -1,0 +1,155 @@
+"""A call of a function in a transaction of its own, and its answer, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from ingest.rpc.buckets import BucketCheck
+from ingest.rpc.statement import ROW_ENDS, Statement
+from ingest.storage.read import Lane, ReadDatabase
+from ingest.storage.reading import Batch, first_batch, next_batch
+
+if TYPE_CHECKING:
+    Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+BATCH_PIECES = 1000
+"""Pieces of an answer that are in memory at once, 16 KiB each at most."""
+
+
+class TakesLong(Exception):
+    """The question is not for the quick lane: it can be asked again in the other."""
+
+
+class Answer:
+    """What a call answers: how long it is, and then, piece by piece, what.
+
+    Attributes:
+        rows: of the result.
+        version: of the function.
+        until: by `time.monotonic()`, when its connection is needed elsewhere.
+    """
+
+    def __init__(
+        self, connection: Proxy, statement: Statement, first: Batch, quick: bool, until: float
+    ) -> None:
+        about, *pieces = first.rows
+        self.rows: int = about["rows"]
+        self._bytes: int = about["bytes"]
+        self.version: str | None = about["version"]
+        self._quick = quick
+        self.until = until
+        self._connection = connection
+        self._statement = statement
+        self._batch = Batch(pieces if about["piece"] is None else first.rows[:1], first.more)
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole body."""
+        statement = self._statement
+        if not self.rows:
+            return len(statement.empty)
+        return len(statement.opening) + self._bytes - statement.skipped + len(statement.closing)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here."""
+        return self._batch.more is None
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """The parts of an answer that is too long to be read at once.
+
+        Raises:
+            TakesLong: it is in the quick lane.
+        """
+        if self._quick:
+            raise TakesLong
+        return self.parts()
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body, some hundred KiB after the other.
+
+        Raises:
+            asyncpg.PostgresError: the rest of it cannot be had.
+        """
+        batch, begins = self._batch, True
+        if not self.rows:
+            yield self._statement.empty
+            return
+        while True:
+            pieces = [row[0] for row in batch.rows]
+            part = b"".join([each[1:] if each[0] == ROW_ENDS else each for each in pieces])
+            if begins:
+                part = self._statement.opening + part[self._statement.skipped :]
+                begins = False
+            if batch.more is None:
+                yield part + self._statement.closing
+                return
+            yield part
+            batch = await next_batch(self._connection, batch.more, BATCH_PIECES)
+
+    async def whole(self) -> bytes:
+        """All of the body."""
+        return b"".join([part async for part in self.parts()])
+
+
+@asynccontextmanager
+async def call(
+    database: ReadDatabase,
+    lane: Lane,
+    statement: Statement,
+    check: BucketCheck | None,
+    settings: Mapping[str, str],
+    caller: Hashable,
+    *,
+    read_only: bool,
+    quick_seconds: float | None,
+    stream_seconds: float,
+) -> AsyncIterator[Answer]:
+    """Call a function; leaving the block commits, an exception in it rolls back.
+
+    One round trip more than `ReadTransactions.transaction` says, one for a function with buckets,
+    and one for each further batch of a long answer.
+
+    Args:
+        check: asked before the function is.
+        settings: set for this transaction only, `role` among them.
+        caller: who asks: callers have their turns one after the other.
+        quick_seconds: what it may take if it can be asked again in the dear lane, else None.
+        stream_seconds: how long the block may read the answer.
+
+    Raises:
+        TakesLong: it has to be asked again.
+        BadRequest: too many buckets.
+        Busy, DatabaseAway, QueryRefused: as `ReadTransactions.transaction`.
+    """
+    if not read_only:
+        await database.take(database.writes, caller)
+    try:
+        async with database.transaction(
+            lane,
+            settings,
+            caller,
+            seconds=quick_seconds,
+            more_seconds=stream_seconds,
+            read_only=read_only,
+        ) as connection:
+            try:
+                if check is not None:
+                    await check.refuse(connection)
+                first = await first_batch(
+                    connection, statement.sql, statement.parameters, BATCH_PIECES
+                )
+            except asyncpg.QueryCanceledError as error:
+                if quick_seconds is not None:
+                    raise TakesLong from error
+                raise
+            is_quick = quick_seconds is not None
+            yield Answer(connection, statement, first, is_quick, monotonic() + stream_seconds)
+    finally:
+        if not read_only:
+            database.writes.give()

@@ -1,0 +1,373 @@
+"""Transactions that read, for every API and on both ports: whose turn it is, a connection, BEGIN to
+COMMIT, and what went wrong as one of our own errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Hashable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import asyncpg
+
+from ingest.config import Settings
+from ingest.errors import Busy, DatabaseAway, QueryRefused, RoleRefused
+from ingest.logs import get_logger
+from ingest.model import TenantId
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pool import CleanConnection, Pool, wait_for_server
+from ingest.storage.session import READ_COMMITTED, READ_ONLY, READING, begin, set_config
+from ingest.storage.turns import Turns
+
+if TYPE_CHECKING:
+    Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+NAME, DEAR_NAME = "promgres api", "promgres api dear"
+"""What connections are called, by which `promgres up` knows whom to make nicer (sql/embedded)."""
+OWN_CONNECTIONS = 1
+"""For the schema cache and tenants' ids."""
+RECORD_CONNECTIONS = 2
+"""For reading measures and events."""
+
+NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
+"""No schema, no function, or no grant on it."""
+
+MOST_WAITING = 1000
+"""Requests that may wait for a connection; the next one is told to come back."""
+
+GRACE_SECONDS = 5.0
+"""How much longer than a statement may take we wait for a server that says nothing."""
+
+CLEAN = (
+    "; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP;"
+    " SELECT pg_catalog.pg_advisory_unlock_all()"
+)
+"""Whatever a function did to its session ends with its transaction, in the same round trip:
+settings, cursors, temporary tables, locks."""
+
+GONE = {"client_connection_check_interval": "500"}
+"""Milliseconds after which a backend notices that we are gone, and ends what it does for us."""
+
+log = get_logger("api")
+
+
+class Lane(NamedTuple):
+    """Connections for one kind of questions.
+
+    Attributes:
+        turns: at most so many of its connections are used at once.
+        end: what follows COMMIT and ROLLBACK.
+    """
+
+    pool: Pool
+    turns: Turns
+    end: str = CLEAN
+
+
+class ReadTransactions:
+    """Transactions that read, each for one question.
+
+    Args:
+        acquire_seconds: how long a question may wait for its turn, and then for a connection.
+        statement_seconds: how long a statement may take.
+    """
+
+    def __init__(self, acquire_seconds: float, statement_seconds: float) -> None:
+        self.statement_seconds = statement_seconds
+        self._acquire_seconds = acquire_seconds
+        self._waiting = 0
+        self._away = False
+        self._beginnings: dict[tuple[int, float, bool], str] = {}
+        self._notices: bool | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        lane: Lane,
+        settings: Mapping[str, str],
+        caller: Hashable = None,
+        *,
+        seconds: float | None = None,
+        more_seconds: float = 0.0,
+        read_only: bool = True,
+    ) -> AsyncIterator[Proxy]:
+        """A connection in a transaction: COMMIT after the block, ROLLBACK after an error in it.
+
+        Three round trips besides those of the block: BEGIN, `settings`, COMMIT. The connection is
+        given back however the block ends, and its silence is bounded.
+
+        Args:
+            settings: set for this transaction only; `role` comes last.
+            caller: who asks: callers have their turns one after the other.
+            seconds: of each statement, if fewer than usual.
+            more_seconds: how much longer than one statement the block may take.
+
+        Raises:
+            Busy: too many wait, or all connections stay busy.
+            DatabaseAway: no connection, or one that broke.
+            RoleRefused: it was dropped or revoked just now.
+            QueryRefused: what else the database said.
+        """
+        connection = await self._acquire(lane, caller)
+        longest_seconds = self.statement_seconds + GRACE_SECONDS + more_seconds
+        leaves = False
+        try:
+            async with asyncio.timeout(longest_seconds):
+                await connection.execute(
+                    self._beginning(connection, seconds or self.statement_seconds, read_only)
+                )
+                try:
+                    await _set(connection, settings)
+                    yield connection
+                    await connection.execute("COMMIT" + lane.end)
+                except Exception:  # of a COMMIT, too: what is deferred until then may be refused
+                    await connection.execute("ROLLBACK" + lane.end)
+                    raise
+        except CONNECTION_ERRORS as error:
+            _end(connection)
+            raise self._lost(error, broke=True) from error
+        except asyncpg.PostgresError as error:
+            message = error.message or type(error).__name__
+            raise QueryRefused(message, error.sqlstate, error.detail, error.hint) from error
+        except asyncio.CancelledError:
+            # Its client is gone, and asyncpg is cancelling the statement: nobody waits for that,
+            # but the connection is not free, and the turn not over, until the backend has stopped.
+            leaving = asyncio.create_task(self._leave(lane, connection))
+            leaves = True
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+            raise
+        finally:
+            if not leaves:
+                await _give_back(lane, connection)
+
+    async def take(self, turns: Turns, caller: Hashable) -> None:
+        """Wait for a turn, as long as for a connection; give it back with `turns.give`.
+
+        Raises:
+            Busy: too many wait, or all turns are taken.
+        """
+        if turns.take_now():
+            return
+        if self._waiting >= MOST_WAITING:
+            raise Busy("Too many requests wait for a connection.")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._acquire_seconds):
+                await turns.take(caller)
+        except TimeoutError:
+            message = "Timed out acquiring connection from connection pool."
+            raise Busy(message, waited=True) from None
+        finally:
+            self._waiting -= 1
+
+    async def _acquire(self, lane: Lane, caller: Hashable) -> Proxy:
+        await self.take(lane.turns, caller)
+        try:
+            connection = await lane.pool.acquire(timeout=self._acquire_seconds)
+        # ValueError: the URL means nothing to the driver; the process is about to say so and end.
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
+            lane.turns.give()
+            raise self._lost(error, broke=False) from error
+        except BaseException:
+            lane.turns.give()
+            raise
+        if self._away:
+            self._away = False
+            log.info("the database is back")
+        return connection
+
+    def _beginning(self, connection: Proxy, seconds: float, read_only: bool) -> str:
+        """How a question begins that may take so long, with what holds for every question."""
+        kind = (connection.get_server_version().major, seconds, read_only)
+        if kind not in self._beginnings:
+            settings = {
+                **READING,
+                "statement_timeout": str(max(1, round(seconds * 1000))),
+                "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
+                **(GONE if self._notices else {}),
+            }
+            how = READ_ONLY if read_only else f"{READ_COMMITTED} READ WRITE"
+            self._beginnings[kind] = begin(how, settings, kind[0])
+        return self._beginnings[kind]
+
+    async def _leave(self, lane: Lane, connection: Proxy) -> None:
+        """End the transaction of a connection whose statement is being cancelled."""
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                await connection.execute("ROLLBACK" + lane.end)
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
+            _end(connection)
+        finally:
+            await _give_back(lane, connection)
+
+    def _lost(self, error: BaseException, broke: bool) -> DatabaseAway:
+        """What the client is told; why, and only once, is for the log."""
+        if not self._away:
+            self._away = True
+            reason = " ".join(str(error).split()) or type(error).__name__
+            log.warning("the database is away", reason=reason)
+        return DatabaseAway(broke)
+
+
+class ReadDatabase(ReadTransactions):
+    """The read side's connections. They are made on demand, so a database that is away only delays
+    answers.
+
+    Args:
+        url: of a login that is a member of `authenticator`.
+
+    Attributes:
+        quick, dear: for functions; the same where there is only one connection.
+        writes: turns of functions that write, in the quick lane.
+        records: for measures and events.
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        super().__init__(
+            settings.api.acquire_timeout_seconds, settings.api.statement_timeout_seconds
+        )
+        self._url = url
+        self._settings = settings
+        self._connect_seconds = settings.database.connect_timeout_seconds
+        size = settings.api.pool_size
+        dear = dear_connections(size)
+        self.quick = self._lane(size)
+        self.dear = self._lane(dear, DEAR_NAME) if dear else self.quick
+        self.writes = Turns(max(1, size // 2))
+        self.records = self._lane(RECORD_CONNECTIONS)
+        self._own = self._lane(OWN_CONNECTIONS)
+        self._pools = {lane.pool for lane in (self.quick, self.dear, self.records, self._own)}
+
+    def _lane(self, most: int, name: str = NAME) -> Lane:
+        async def greet(connection: Any) -> None:
+            if self._notices is None:
+                self._notices = await _notices(connection)
+
+        pool: Pool = asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=most,
+            statement_cache_size=self._settings.database.statement_cache_size,
+            timeout=self._connect_seconds,
+            connection_class=CleanConnection,
+            init=greet,
+            server_settings={"application_name": name},
+        )
+        return Lane(pool, Turns(most))
+
+    async def open(self) -> None:
+        """Make the pools ready; nothing is connected yet."""
+        for pool in self._pools:
+            await pool
+
+    async def wait(self) -> None:
+        """Connect once.
+
+        Raises:
+            DatabaseUnreachable: nobody answers there, or refuses the login.
+        """
+        await wait_for_server(self._own.pool, self._connect_seconds)
+
+    async def close(self) -> None:
+        """Let go of every connection, with patience only for those in use."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await asyncio.gather(*self._leaving, return_exceptions=True)
+                await asyncio.gather(*[pool.close() for pool in self._pools])
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many there are, and how many of them are in use."""
+        size = sum(pool.get_size() for pool in self._pools)
+        return size, size - sum(pool.get_idle_size() for pool in self._pools)
+
+    async def catalogue(self) -> str:
+        """The document of `internal.api_catalogue()`.
+
+        Raises:
+            Busy, DatabaseAway: not now.
+            QueryRefused: the function is not there or not ours to call.
+        """
+        async with self.transaction(self._own, {}) as connection:
+            document: str = await connection.fetchval("SELECT internal.api_catalogue()::text")
+        return document
+
+    async def packs(self) -> list[str] | None:
+        """Packs that `promgres migrate` has switched on; None while it was not there."""
+        try:
+            async with self.transaction(self._own, {}) as connection:
+                packs: list[str] = await connection.fetchval("SELECT internal.recorded_packs()")
+        except QueryRefused as error:
+            if error.sqlstate in NOT_MIGRATED:
+                return None
+            raise
+        return packs
+
+    async def tenant_id(self, name: str) -> TenantId | None:
+        """The id of a tenant, None if there is none of that name."""
+        async with self.transaction(self._own, {}) as connection:
+            number: TenantId | None = await connection.fetchval(
+                "SELECT internal.tenant_id_of($1::text)", name
+            )
+        return number
+
+    async def executable(self, role: str, oids: list[int]) -> set[int]:
+        """Which of these functions a role may execute."""
+        async with self.transaction(self._own, {}) as connection:
+            rows = await connection.fetch(
+                "SELECT f FROM unnest($2::oid[]) AS f"
+                " WHERE has_function_privilege($1::text, f, 'EXECUTE')",
+                role,
+                oids,
+            )
+        return {row["f"] for row in rows}
+
+
+async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
+    if not settings:
+        return
+    try:
+        await connection.execute(set_config(*settings), *settings.values())
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        raise RoleRefused(settings.get("role")) from error
+
+
+async def _give_back(lane: Lane, connection: Proxy) -> None:
+    try:
+        with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
+            await lane.pool.release(connection, timeout=GRACE_SECONDS)
+    finally:
+        lane.turns.give()
+
+
+def _end(connection: Proxy) -> None:
+    """Close it at once; asyncpg has taken it back already if it was lost."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
+
+
+async def _notices(connection: Any) -> bool:
+    """Whether the server can look after its client while a statement runs: on Linux it can."""
+    (name, milliseconds), *_ = GONE.items()
+    try:
+        await connection.execute(f"BEGIN; SET LOCAL {name} = {milliseconds}; ROLLBACK")
+    except asyncpg.PostgresError:
+        await connection.execute("ROLLBACK")
+        return False
+    return True
+
+
+def dear_connections(pool_size: int) -> int:
+    """How many connections answer dear questions, besides a pool of this size: half of the
+    processors are for others. 0 where one connection is all that there may be."""
+    return max(1, (os.cpu_count() or 2) // 2) if pool_size > 1 else 0
+
+
+def all_connections(pool_size: int) -> int:
+    """How many connections a read side with a pool of this size has at most, besides those that
+    watch the keys."""
+    return pool_size + dear_connections(pool_size) + RECORD_CONNECTIONS + OWN_CONNECTIONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from ingest.errors import NotAcceptable
+from ingest.wire.encoding.answers import AnswerEncoding
 
 SHOWN_CHARACTERS = 200
 
@@ -33,7 +34,7 @@ OPENAPI_MEDIA = {
     "application/*": Media.OPENAPI,
     "application/json": Media.JSON,
 }
-ENCODINGS = ("zstd", "gzip")
+ENCODINGS: tuple[AnswerEncoding, ...] = ("zstd", "gzip")
 """The best first, among those that a client wants alike."""
 
 
@@ -51,7 +52,7 @@ def choose_media(accept: str | None, offered: dict[str, Media]) -> Media:
     raise NotAcceptable(f"None of these media types are available: {shown}")
 
 
-def choose_encoding(accept_encoding: str | None) -> str | None:
+def choose_encoding(accept_encoding: str | None) -> AnswerEncoding | None:
     """`zstd` or `gzip`, or None for no compression."""
     if not accept_encoding:
         return None

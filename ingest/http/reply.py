@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cramjam
 from aiohttp import web
 
 from ingest.auth.credentials import cache_headers
@@ -19,6 +16,8 @@ from ingest.http.negotiation import Media, choose_encoding
 from ingest.http.problems import Problem
 from ingest.http.server import PRODUCT
 from ingest.logs import without_secrets
+from ingest.wire.encoding.answers import AnswerEncoding, Compressor
+from ingest.wire.encoding.answers import compress as compressed
 
 LEAST_COMPRESSED_BYTES = 1024
 COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
@@ -26,9 +25,6 @@ COMPRESSED_ELSEWHERE_BYTES = 32 * 1024
 
 SLICE_BYTES = 256 * 1024
 """What is handed to a connection at once."""
-
-ZSTD_LEVEL = 3
-GZIP_LEVEL = 6
 
 
 @dataclass(slots=True)
@@ -57,9 +53,11 @@ def text_reply(text: str, status: int = 200) -> Reply:
 
 def problem_reply(problem: Problem) -> Reply:
     """The four keys, and the code where proxies look for it."""
+    # SQL chooses some of the codes; a header holds not every character.
+    code = "".join(each for each in problem.code if each.isascii() and each.isalnum())
     headers = {
         "Content-Type": Media.JSON.value,
-        "Proxy-Status": f"Promgres; error={_token(problem.code)}",
+        "Proxy-Status": f"Promgres; error={code}",
         **problem.headers,
     }
     return Reply(problem.status, problem.body, headers)
@@ -108,7 +106,10 @@ async def compress(reply: Reply, asked: Mapping[str, str]) -> None:
         return
     if encoding := choose_encoding(asked.get("Accept-Encoding")):
         reply.headers["Content-Encoding"] = encoding
-        reply.body = await _compress(reply.body, encoding)
+        if len(reply.body) < COMPRESSED_ELSEWHERE_BYTES:
+            reply.body = compressed(reply.body, encoding)
+        else:
+            reply.body = await asyncio.to_thread(compressed, reply.body, encoding)
 
 
 class ClientGone(Exception):
@@ -124,20 +125,19 @@ class Sending:
     """
 
     def __init__(
-        self, request: web.BaseRequest, response: web.StreamResponse, encoding: str | None
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        encoding: AnswerEncoding | None,
     ):
         self.response = response
         self.sent_bytes = 0
         self._request = request
-        self._compressor: Any = None
-        if encoding == "zstd":
-            self._compressor = cramjam.zstd.Compressor(level=ZSTD_LEVEL)
-        elif encoding == "gzip":
-            self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+        self._compressor = Compressor(encoding) if encoding else None
 
     @classmethod
     async def begin(
-        cls, request: web.BaseRequest, reply: Reply, length: int, encoding: str | None
+        cls, request: web.BaseRequest, reply: Reply, length: int, encoding: AnswerEncoding | None
     ) -> Sending:
         """Send the head of an answer, whatever of a body the reply has.
 
@@ -165,7 +165,7 @@ class Sending:
             ClientGone: the client is gone.
         """
         if self._compressor is not None:
-            part = await asyncio.to_thread(self._compressed, part)
+            part = await asyncio.to_thread(self._compressor.part, part)
         await self._send(part)
 
     async def end(self) -> None:
@@ -174,10 +174,8 @@ class Sending:
         Raises:
             ClientGone: the client is gone.
         """
-        if isinstance(self._compressor, cramjam.zstd.Compressor):
-            await self._send(bytes(self._compressor.finish()))
-        elif self._compressor is not None:
-            await self._send(self._compressor.flush())
+        if self._compressor is not None:
+            await self._send(self._compressor.end())
         with _client_may_go():
             await self.response.write_eof()
 
@@ -185,13 +183,6 @@ class Sending:
         """The rest cannot be had: end the connection, so that nobody takes this for the whole."""
         if self._request.transport is not None:
             self._request.transport.abort()
-
-    def _compressed(self, part: bytes) -> bytes:
-        if isinstance(self._compressor, cramjam.zstd.Compressor):
-            self._compressor.compress(part)
-            return bytes(self._compressor.flush())
-        compressed: bytes = self._compressor.compress(part)
-        return compressed
 
     async def _send(self, part: bytes) -> None:
         self.sent_bytes += len(part)
@@ -207,23 +198,3 @@ def _client_may_go() -> Iterator[None]:
         yield
     except (ConnectionError, RuntimeError) as error:
         raise ClientGone from error
-
-
-async def _compress(body: bytes, encoding: str) -> bytes:
-    compress = _zstd if encoding == "zstd" else _gzip
-    if len(body) < COMPRESSED_ELSEWHERE_BYTES:
-        return compress(body)
-    return await asyncio.to_thread(compress, body)
-
-
-def _zstd(body: bytes) -> bytes:
-    return bytes(cramjam.zstd.compress(body, level=ZSTD_LEVEL))
-
-
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, GZIP_LEVEL, mtime=0)
-
-
-def _token(code: str) -> str:
-    """A code as a header may hold it: SQL chooses some of them."""
-    return "".join(character for character in code if character.isascii() and character.isalnum())

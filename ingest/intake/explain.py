@@ -12,7 +12,7 @@ from ingest.routing import Router
 from ingest.text import series_text
 from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.encoding.zstd import MAGIC, decompress_zstd
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.wire.remote_write.request import Request, read_request
 from ingest.wire.validate import checked_labels
 
@@ -76,5 +76,5 @@ def _recorded(body: bytes, max_bytes: int) -> Request:
 
 def _read(payload: bytes) -> Request:
     """The message of one version is an empty one to the other."""
-    request = read_request(Protocol.V1, payload)
-    return request if request.series else read_request(Protocol.V2, payload)
+    request = read_request(Message.V1, payload)
+    return request if request.series else read_request(Message.V2, payload)

@@ -16,7 +16,7 @@ from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
 from ingest.series.identity import label_keys
 from ingest.wire.remote_write import fields
 from ingest.wire.remote_write.fields import count_fields
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.wire.remote_write.request import Request, parse_in_pieces, parts_of, read_request
 
 SCANNED_BYTES = 2 * 1024 * 1024
@@ -49,26 +49,26 @@ class Decoder:
         self._sizes = sizes
 
     def decode(
-        self, protocol: Protocol, payload: bytes, tenant_id: TenantId, now_ms: int
+        self, message: Message, payload: bytes, tenant_id: TenantId, now_ms: int
     ) -> Intake:
         """Decode a decompressed request.
 
         Args:
-            protocol: whether `payload` is a WriteRequest of 1.0 or a Request of 2.0.
+            message: whether `payload` is a WriteRequest of 1.0 or a Request of 2.0.
             tenant_id: whose request it is.
             now_ms: the present, for the limits of time stamps.
 
         Raises:
             BadRequest: `payload` is no protobuf, or too much; nothing of it counts as received.
         """
-        return complete(self.steps(protocol, payload, tenant_id, now_ms))
+        return complete(self.steps(message, payload, tenant_id, now_ms))
 
-    def steps(self, protocol: Protocol, payload: bytes, tenant_id: TenantId, now_ms: int) -> Steps:
+    def steps(self, message: Message, payload: bytes, tenant_id: TenantId, now_ms: int) -> Steps:
         """As `decode`, with a pause now and then: many series that are new take seconds."""
         if len(payload) > SCANNED_BYTES:
             found = yield from count_fields(payload, self._sizes.most_fields)
             self._sizes.check_fields(found)
-        request = read_request(protocol, payload)
+        request = read_request(message, payload)
         self._sizes.check_series(len(request.series))
         self._sizes.check_memory(METADATA_BYTES * request.metadata_count)
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)

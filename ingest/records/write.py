@@ -25,8 +25,7 @@ from ingest.wire.encoding.snappy import compress_snappy
 from ingest.wire.records.body import RecordsRefused
 from ingest.wire.records.negotiate import check_json, content_encoding
 from ingest.wire.records.spooled import write_spooled
-from ingest.wire.remote_write.negotiate import Protocol
-from ingest.writer.spool.file import Entry
+from ingest.writer.spool.file import Entry, SpoolFormat
 from ingest.writer.store_or_spool import StoreOrSpool
 
 REQUESTS = Counter(
@@ -97,7 +96,7 @@ class WriteRecords:
                 items = [item for store in RECORDS for item in intake.records(store)]
                 payload = compress_snappy(write_spooled(items))
                 del items
-                entry = Entry.of(intake, now_us // 1000, Protocol.PUSH.value, payload)
+                entry = Entry.of(intake, now_us // 1000, SpoolFormat.RECORDS, payload)
                 rejections = await self._store.keep(intake, entry)
             if rejections:
                 log.info("items rejected", items=len(rejections), reason=rejections[0].reason)

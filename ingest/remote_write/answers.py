@@ -12,7 +12,7 @@ from ingest.http.context import Context
 from ingest.http.reply import Reply, text_reply
 from ingest.logs import get_logger
 from ingest.model import Counts, Intake, Rejection
-from ingest.wire.remote_write.negotiate import Protocol, negotiate
+from ingest.wire.remote_write.negotiate import Message, negotiate
 
 REASONS_SHOWN = 10
 REASON_CHARACTERS = 300
@@ -20,10 +20,10 @@ REASON_CHARACTERS = 300
 log = get_logger("receiver")
 
 
-def stored(protocol: Protocol, intake: Intake, rejections: Sequence[Rejection]) -> Reply:
+def stored(message: Message, intake: Intake, rejections: Sequence[Rejection]) -> Reply:
     """Everything is stored, or all but what never can be."""
     reply = rejected(rejections, intake.sent) if rejections else Reply(204)
-    if protocol is Protocol.V2:
+    if message is Message.V2:
         _add_written(reply, intake.written(rejections))
     return reply
 
@@ -76,7 +76,7 @@ def _is_v2(context: Context) -> bool:
     """Whether it was a request of 2.0 that could be taken: only such a sender hears what was
     written, even if nothing was."""
     try:
-        return context.method == "POST" and negotiate(context.request.headers)[0] is Protocol.V2
+        return context.method == "POST" and negotiate(context.request.headers)[0] is Message.V2
     except RequestError:
         return False
 

@@ -20,8 +20,8 @@ from ingest.model import TenantId
 from ingest.remote_write import answers
 from ingest.wire.encoding.body import Encoding
 from ingest.wire.encoding.snappy import compress_snappy
-from ingest.wire.remote_write.negotiate import negotiate
-from ingest.writer.spool.file import Entry
+from ingest.wire.remote_write.negotiate import Message, negotiate
+from ingest.writer.spool.file import Entry, SpoolFormat
 from ingest.writer.store_or_spool import StoreOrSpool
 
 REQUESTS = Counter(
@@ -31,6 +31,7 @@ REQUESTS = Counter(
 log = get_logger("receiver")
 
 PROBE = "get_vm_proto_version"
+FORMATS = {Message.V1: SpoolFormat.REMOTE_WRITE_1, Message.V2: SpoolFormat.REMOTE_WRITE_2}
 
 
 class RemoteWrite:
@@ -53,12 +54,12 @@ class RemoteWrite:
             Unavailable: not now.
         """
         request, block = context.request, b""
-        protocol, encoding = negotiate(request.headers)
+        message, encoding = negotiate(request.headers)
 
         def decode(body: bytes, payload: bytes, tenant_id: TenantId, now_us: int) -> Steps:
             """The message, which is forgotten when it is decoded but for what the spool keeps."""
             nonlocal block
-            intake = yield from self._decoder.steps(protocol, payload, tenant_id, now_us // 1000)
+            intake = yield from self._decoder.steps(message, payload, tenant_id, now_us // 1000)
             if encoding is Encoding.SNAPPY:
                 block = body
             elif not intake.is_empty:
@@ -68,11 +69,11 @@ class RemoteWrite:
         async with self._admission.admit(request, encoding, decode) as (intake, now_us):
             rejections = intake.rejections
             if not intake.is_empty:
-                entry = Entry.of(intake, now_us // 1000, protocol.value, block)
+                entry = Entry.of(intake, now_us // 1000, FORMATS[message], block)
                 rejections = rejections + await self._store.keep(intake, entry)
             for rejection in rejections[: answers.REASONS_SHOWN]:
                 log.info("samples rejected", samples=rejection.accounted, reason=rejection.reason)
-            return answers.stored(protocol, intake, rejections)
+            return answers.stored(message, intake, rejections)
 
     async def probe(self, context: Context) -> Reply:
         """VictoriaMetrics' senders ask whether zstd is taken here.

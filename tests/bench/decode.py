@@ -18,7 +18,7 @@ from ingest.series.identity import identity_of, label_key, label_keys
 from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.decoding import NOW, Decoding
 from tests.support.series_bytes import bits, labels, sample, write_request
 
@@ -51,9 +51,9 @@ def _rates() -> dict[str, float]:
 
 def _both_protocols(known: Decoding, request: bytes) -> dict[str, float]:
     """The same series and samples in both protocols, in turns."""
-    payloads = {Protocol.V1: request, Protocol.V2: _as_v2(request)}
+    payloads = {Message.V1: request, Message.V2: _as_v2(request)}
     for _ in range(2):  # from then on, the fast path knows all of them and their metadata
-        known.commit(known.decoder.decode(Protocol.V2, payloads[Protocol.V2], 1, NOW))
+        known.commit(known.decoder.decode(Message.V2, payloads[Message.V2], 1, NOW))
     works = [_decode_body(known, protocol, payload) for protocol, payload in payloads.items()]
     first, second = _seconds_in_turns(*works)
     return {
@@ -83,10 +83,10 @@ def _as_v2(request: bytes) -> bytes:
 
 def _decode(decoding: Decoding, series: list[bytes]) -> Callable[[], object]:
     """Decode these series, as protocol 1."""
-    return _decode_body(decoding, Protocol.V1, write_request(series))
+    return _decode_body(decoding, Message.V1, write_request(series))
 
 
-def _decode_body(decoding: Decoding, protocol: Protocol, message: bytes) -> Callable[[], object]:
+def _decode_body(decoding: Decoding, protocol: Message, message: bytes) -> Callable[[], object]:
     """What the daemon does with a body, from snappy to an intake."""
     body = bytes(snappy.compress_raw(message))
 

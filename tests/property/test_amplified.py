@@ -15,7 +15,7 @@ from ingest.intake.limits import Limits, SizeLimits
 from ingest.intake.records import RecordDecoder
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.amplified import FAMILIES_PUSH, FAMILIES_V1, FAMILIES_V2
 
 MEMORY_BYTES = 4 * 1024 * 1024
@@ -32,17 +32,17 @@ MESSAGE_BYTES = 3
 """Of memory, for each byte of a message, besides what is made of it."""
 families = st.sampled_from(
     [
-        *[(Protocol.V1, name) for name in FAMILIES_V1],
-        *[(Protocol.V2, name) for name in FAMILIES_V2],
+        *[(Message.V1, name) for name in FAMILIES_V1],
+        *[(Message.V2, name) for name in FAMILIES_V2],
     ]
 )
 sizes = st.integers(0, 400_000)
 
 
 @given(families, sizes)
-def test_a_message_is_refused_before_it_takes_more(family: tuple[Protocol, str], size: int) -> None:
+def test_a_message_is_refused_before_it_takes_more(family: tuple[Message, str], size: int) -> None:
     protocol, name = family
-    message = (FAMILIES_V1 if protocol is Protocol.V1 else FAMILIES_V2)[name](size)
+    message = (FAMILIES_V1 if protocol is Message.V1 else FAMILIES_V2)[name](size)
     decoder = Decoder(Router(Settings()), SeriesCache(1000), TIMES, SizeLimits(LIMITS))
     taken = [0]
 

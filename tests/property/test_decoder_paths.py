@@ -19,7 +19,7 @@ from ingest.stores import TARGETS
 from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb.remote_write_v1_pb2 import WriteRequest
 from ingest.wire.remote_write import fields, request
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, comparable, rows_of
 from tests.support.series_bytes import bits, field, label, sample, varint, write_request
 
@@ -213,7 +213,7 @@ def test_series_in_pieces_say_the_same(
 def test_any_bytes_are_decoded_or_refused(payload: bytes) -> None:
     daemon = Decoding.create()
     try:
-        intake = daemon.decoder.decode(Protocol.V1, payload, 1, NOW)
+        intake = daemon.decoder.decode(Message.V1, payload, 1, NOW)
     except BadRequest:
         return
     assert_balanced(intake)

@@ -13,7 +13,7 @@ from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, comparable
 from tests.support.messages import Symbols, request
 
@@ -158,7 +158,7 @@ def _series_v2(symbols: Symbols, one: Sent) -> v2.TimeSeries:
     return message
 
 
-def outcome(daemon: Decoding, protocol: Protocol, payload: bytes) -> Any:
+def outcome(daemon: Decoding, protocol: Message, payload: bytes) -> Any:
     try:
         intake = daemon.decoder.decode(protocol, payload, 1, NOW)
     except BadRequest as error:
@@ -166,7 +166,7 @@ def outcome(daemon: Decoding, protocol: Protocol, payload: bytes) -> Any:
     return comparable(intake)
 
 
-def learn(daemon: Decoding, protocol: Protocol, payload: bytes) -> None:
+def learn(daemon: Decoding, protocol: Message, payload: bytes) -> None:
     with suppress(BadRequest):
         intake = daemon.decoder.decode(protocol, payload, 1, NOW)
         daemon.commit(intake)
@@ -177,7 +177,7 @@ def test_both_protocols_say_the_same(sent: list[Sent], symbols: list[str]) -> No
     """Cold, when all series have ids, and when their keys are known as well."""
     catalogue: dict[bytes, int] = {}
     daemons = [Decoding.create(catalogue, route=RULES) for _ in range(2)]
-    bodies = [(Protocol.V1, as_v1(sent)), (Protocol.V2, as_v2(sent, symbols))]
+    bodies = [(Message.V1, as_v1(sent)), (Message.V2, as_v2(sent, symbols))]
     for _ in range(3):
         first, second = [
             outcome(daemon, *body) for daemon, body in zip(daemons, bodies, strict=True)
@@ -195,18 +195,18 @@ def test_both_ways_through_2_0_say_the_same(
     catalogue: dict[bytes, int] = {}
     fast, plain_one = (Decoding.create(catalogue, route=RULES) for _ in range(2))
     for _ in range(3):
-        learn(fast, Protocol.V2, as_v2(sent, other_symbols))
+        learn(fast, Message.V2, as_v2(sent, other_symbols))
     stranger = Decoding.create(route=RULES)
     with suppress(BadRequest):
-        plain_one.commit(stranger.decoder.decode(Protocol.V2, as_v2(sent, symbols), 1, NOW))
+        plain_one.commit(stranger.decoder.decode(Message.V2, as_v2(sent, symbols), 1, NOW))
     body = as_v2(sent, symbols)
-    assert outcome(fast, Protocol.V2, body) == outcome(plain_one, Protocol.V2, body)
+    assert outcome(fast, Message.V2, body) == outcome(plain_one, Message.V2, body)
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_decoded_or_refused(payload: bytes) -> None:
     with suppress(BadRequest):
-        Decoding.create().decoder.decode(Protocol.V2, payload, 1, NOW)
+        Decoding.create().decoder.decode(Message.V2, payload, 1, NOW)
 
 
 @given(st.lists(described, min_size=1, max_size=4), st.data())
@@ -215,10 +215,10 @@ def test_a_request_with_turned_bits_is_read_alike_or_refused(sent: list[Sent], d
     fast, plain_one = (Decoding.create(catalogue, route=RULES) for _ in range(2))
     body = bytearray(as_v2(sent, []))
     for _ in range(3):
-        learn(fast, Protocol.V2, bytes(body))
+        learn(fast, Message.V2, bytes(body))
     with suppress(BadRequest):
         stranger = Decoding.create(route=RULES).decoder
-        plain_one.commit(stranger.decode(Protocol.V2, bytes(body), 1, NOW))
+        plain_one.commit(stranger.decode(Message.V2, bytes(body), 1, NOW))
     for place in data.draw(st.lists(st.integers(0, 8 * len(body) - 1), min_size=1, max_size=2)):
         body[place // 8] ^= 1 << place % 8
-    assert outcome(fast, Protocol.V2, bytes(body)) == outcome(plain_one, Protocol.V2, bytes(body))
+    assert outcome(fast, Message.V2, bytes(body)) == outcome(plain_one, Message.V2, bytes(body))

@@ -11,7 +11,7 @@ from ingest.intake import Decoder, Limits
 from ingest.model import Intake, Items, Metadata, Start
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.series_bytes import bits, write_request
 
 NOW = 1_760_000_000_000
@@ -49,7 +49,7 @@ class Decoding:
 
     def decode(self, *series: bytes, tenant_id: int = 1) -> Intake:
         """Decode a request of these series."""
-        return self.decoder.decode(Protocol.V1, write_request(series), tenant_id, NOW)
+        return self.decoder.decode(Message.V1, write_request(series), tenant_id, NOW)
 
     def commit(self, intake: Intake) -> None:
         """Store the new series, metadata and starts of `intake`, as the writer does."""

@@ -11,7 +11,7 @@ from ingest.intake.records import RecordDecoder
 from ingest.model import Intake
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.series_bytes import bits, labels, sample, write_request
 
 NOW = 1_760_000_000_000
@@ -27,7 +27,7 @@ def write(ahead_ms: int, timestamp_ms: int) -> Intake:
     """Decode one sample while the database's clock is so far ahead of ours."""
     decoder = Decoder(Router(Settings()), SeriesCache(10), limits(ahead_ms))
     body = write_request([labels(name="up") + sample(timestamp_ms, bits(1.0))])
-    return decoder.decode(Protocol.V1, body, 1, NOW)
+    return decoder.decode(Message.V1, body, 1, NOW)
 
 
 def push(ahead_ms: int, timestamp_ms: int) -> Intake:

@@ -9,7 +9,7 @@ from ingest.errors import BadRequest
 from ingest.intake import steps
 from ingest.intake.slow_path import MOST_REASONS
 from ingest.model import STALE_MARKER_BITS, Counts, Exemplar, Intake, Items, Metadata
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.wire.remote_write.tails import read_tails
 from tests.support.decoding import (
     NOW,
@@ -64,21 +64,21 @@ def test_a_series_is_new_until_its_id_is_remembered() -> None:
 
 def test_an_empty_request_and_one_of_metadata_only() -> None:
     daemon = Decoding.create()
-    empty = daemon.decoder.decode(Protocol.V1, b"", 1, NOW)
+    empty = daemon.decoder.decode(Message.V1, b"", 1, NOW)
     assert (empty.received, empty.known, empty.new, empty.rejections) == (0, {}, [], [])
     said = b"\x08\x01" + field(2, b"Up") + field(4, b"Whether it is up.")
-    only_metadata = daemon.decoder.decode(Protocol.V1, write_request([], [said]), 1, NOW)
+    only_metadata = daemon.decoder.decode(Message.V1, write_request([], [said]), 1, NOW)
     assert (only_metadata.received, only_metadata.rejections) == (0, [])
     metadata = Metadata("Up", "counter", "", "Whether it is up.", NOW)
     assert only_metadata.items == {"metadata": Items([1], [metadata])}
     daemon.cache.remember_item("metadata", 1, metadata)
-    assert daemon.decoder.decode(Protocol.V1, write_request([], [said]), 1, NOW).is_empty
+    assert daemon.decoder.decode(Message.V1, write_request([], [said]), 1, NOW).is_empty
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", write_request([UP, b"\x0a\x05abc"])])
 def test_what_is_no_protobuf_is_refused_whole(payload: bytes) -> None:
     with pytest.raises(BadRequest):
-        Decoding.create().decoder.decode(Protocol.V1, payload, 1, NOW)
+        Decoding.create().decoder.decode(Message.V1, payload, 1, NOW)
 
 
 def test_a_known_series_is_routed_once() -> None:
@@ -365,7 +365,7 @@ def test_many_new_series_are_read_with_pauses(monkeypatch: pytest.MonkeyPatch) -
     daemon, other = Decoding.create(), Decoding.create()
 
     def decode() -> Generator[int | None, None, None]:
-        intake = yield from daemon.decoder.steps(Protocol.V1, write_request(series), 1, NOW)
+        intake = yield from daemon.decoder.steps(Message.V1, write_request(series), 1, NOW)
         assert comparable(intake) == comparable(other.decode(*series))
 
     assert len(list(decode())) == len(series) / 2

@@ -25,7 +25,7 @@ from ingest.model import Counts, Intake
 from ingest.series.identity import label_key
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.wire.remote_write.request import read_request
 from tests.support.decoding import Decoding, rows_of
 from tests.support.series_bytes import bits
@@ -180,8 +180,8 @@ def test_a_body_is_the_payload_as_a_snappy_block() -> None:
     assert bytes(cramjam.snappy.decompress_raw(two.body(T0))) == two.payload(T0)
 
 
-@pytest.mark.parametrize(("protocol", "version"), [(1, Protocol.V1), (2, Protocol.V2)])
-def test_known_series_take_the_fast_path(protocol: ProtocolVersion, version: Protocol) -> None:
+@pytest.mark.parametrize(("protocol", "version"), [(1, Message.V1), (2, Message.V2)])
+def test_known_series_take_the_fast_path(protocol: ProtocolVersion, version: Message) -> None:
     decoding, sender = Decoding.create(), template(protocol, 0)
     for step in range(2):
         decoding.commit(decoding.decoder.decode(version, sender.payload(T0 + step), 1, T0))
@@ -196,7 +196,7 @@ def test_known_series_take_the_fast_path(protocol: ProtocolVersion, version: Pro
 
 def test_the_decoder_finds_the_same_in_both_protocols() -> None:
     found = []
-    for protocol, version in ((1, Protocol.V1), (2, Protocol.V2)):
+    for protocol, version in ((1, Message.V1), (2, Message.V2)):
         decoding = Decoding.create()
         for sender in (template(protocol), HistogramTemplate(FIRST, 20, "m", protocol)):
             intake = decoding.decoder.decode(version, sender.payload(T0), 1, T0)

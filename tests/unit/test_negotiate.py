@@ -5,9 +5,9 @@ import pytest
 from ingest.errors import UnsupportedMedia
 from ingest.wire.remote_write.negotiate import (
     Encoding,
-    Protocol,
+    Message,
     content_encoding,
-    message_protocol,
+    message_of,
 )
 
 
@@ -22,7 +22,7 @@ from ingest.wire.remote_write.negotiate import (
     ],
 )
 def test_version_1_is_taken(header: str | None) -> None:
-    assert message_protocol(header) is Protocol.V1
+    assert message_of(header) is Message.V1
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_version_1_is_taken(header: str | None) -> None:
     ],
 )
 def test_version_2_is_taken(header: str) -> None:
-    assert message_protocol(header) is Protocol.V2
+    assert message_of(header) is Message.V2
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_version_2_is_taken(header: str) -> None:
 )
 def test_anything_else_is_415(header: str) -> None:
     with pytest.raises(UnsupportedMedia):
-        message_protocol(header)
+        message_of(header)
 
 
 def test_encodings() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingest.model import Intake, Start
 from ingest.wire.pb import remote_write_v2_pb2 as pb
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.decoding import NOW, Decoding
 from tests.support.messages import Symbols, request
 
@@ -19,7 +19,7 @@ def decode(daemon: Decoding, *start_ms: int, created_ms: int = 0) -> Intake:
         labels_refs=symbols.refs(PAIRS), samples=samples, created_timestamp=created_ms
     )
     series = pb.TimeSeries.FromString(message.SerializeToString())
-    return daemon.decoder.decode(Protocol.V2, request(symbols, [series]), 1, NOW)
+    return daemon.decoder.decode(Message.V2, request(symbols, [series]), 1, NOW)
 
 
 def starts(intake: Intake) -> list[int]:

@@ -7,7 +7,7 @@ case and quotes as RFC 9110 has them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.message import Message
+from email import message as email
 from enum import Enum
 from typing import NamedTuple
 
@@ -19,22 +19,17 @@ V1_MESSAGE = "prometheus.WriteRequest"
 V2_MESSAGE = "io.prometheus.write.v2.Request"
 
 
-class Protocol(Enum):
-    """Which message it is; the number is what the spool remembers."""
+class Message(Enum):
+    """Which of remote write's messages a body is; the value is what Content-Type calls it."""
 
-    V1 = 1
-    V2 = 2
-    PUSH = 3
-    """Measures and events as `push_spool` writes them; never on the wire."""
-
-
-PROTOCOLS = {V1_MESSAGE: Protocol.V1, V2_MESSAGE: Protocol.V2}
+    V1 = V1_MESSAGE
+    V2 = V2_MESSAGE
 
 
 class Negotiated(NamedTuple):
     """What a body is."""
 
-    protocol: Protocol
+    message: Message
     encoding: Encoding
 
 
@@ -45,29 +40,29 @@ def negotiate(headers: Mapping[str, str]) -> Negotiated:
         UnsupportedMedia: a message or a compression that is not taken here.
     """
     return Negotiated(
-        message_protocol(headers.get("Content-Type")),
+        message_of(headers.get("Content-Type")),
         content_encoding(headers.get("Content-Encoding")),
     )
 
 
-def message_protocol(content_type: str | None) -> Protocol:
+def message_of(content_type: str | None) -> Message:
     """Which message the body is, from Content-Type.
 
     Raises:
         UnsupportedMedia: neither of remote write's.
     """
     if content_type is None:
-        return Protocol.V1
-    message = Message()
+        return Message.V1
+    message = email.Message()
     message["Content-Type"] = content_type
     if message.get_content_type() != MEDIA_TYPE:
         raise UnsupportedMedia(f"Content-Type {content_type!r}: only {MEDIA_TYPE} is taken here")
     proto = message.get_param("proto", V1_MESSAGE)
-    if not isinstance(proto, str) or proto not in PROTOCOLS:
+    if proto not in (V1_MESSAGE, V2_MESSAGE):
         raise UnsupportedMedia(
             f"message {proto!r}: only {V1_MESSAGE} (1.0) and {V2_MESSAGE} (2.0) are taken here"
         )
-    return PROTOCOLS[proto]
+    return Message(proto)
 
 
 def content_encoding(header: str | None) -> Encoding:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ingest.errors import BadRequest
 from ingest.wire.remote_write import v1, v2
 from ingest.wire.remote_write.fields import Layout, NoMessage, split_series
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.wire.remote_write.parsed import ParsedMetadata, ParsedSeries
 from ingest.wire.remote_write.tails import Tails
 
 
-class Request(typing.Protocol):
+class Request(Protocol):
     """A decompressed request, read as far as known series need it.
 
     Attributes:
@@ -66,13 +66,13 @@ class Request(typing.Protocol):
         """
 
 
-def read_request(protocol: Protocol, payload: bytes) -> Request:
+def read_request(message: Message, payload: bytes) -> Request:
     """Split a request into its series.
 
     Raises:
         BadRequest: `payload` is no protobuf.
     """
-    return v1.read_request(payload) if protocol is Protocol.V1 else v2.read_request(payload)
+    return v1.read_request(payload) if message is Message.V1 else v2.read_request(payload)
 
 
 PART_BYTES = 1024 * 1024

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -41,13 +42,22 @@ SHRINK_ABOVE_BYTES = 64 * 1024 * 1024
 T = TypeVar("T")
 
 
+class SpoolFormat(IntEnum):
+    """What a payload is. These numbers are in files on disks: none changes."""
+
+    REMOTE_WRITE_1 = 1
+    REMOTE_WRITE_2 = 2
+    RECORDS = 3
+    """Measures and events as `wire.records.spooled` writes them."""
+
+
 class Entry(NamedTuple):
     """A spooled request.
 
     Attributes:
         id: its place in the order; 0 before it is appended.
         received_ms: when it came.
-        protocol: a `wire.negotiate.Protocol`.
+        protocol: a `SpoolFormat`.
         samples: samples that nobody had accounted for when it was spooled.
         settled: samples of it that were accounted for before it was spooled.
         payload: the message as a snappy block.
@@ -64,9 +74,9 @@ class Entry(NamedTuple):
     is_sound: bool = True
 
     @classmethod
-    def of(cls, intake: Intake, received_ms: int, protocol: int, payload: bytes) -> Entry:
+    def of(cls, intake: Intake, received_ms: int, payload_is: SpoolFormat, payload: bytes) -> Entry:
         """A request that is not spooled yet, and of which nothing is accounted for."""
-        return cls(0, received_ms, intake.tenant_id, protocol, intake.storable, 0, payload)
+        return cls(0, received_ms, intake.tenant_id, payload_is, intake.storable, 0, payload)
 
 
 class Share(NamedTuple):

@@ -14,10 +14,10 @@ from ingest.logs import get_logger
 from ingest.model import Intake, Rejection
 from ingest.wire.encoding.body import Encoding, expected_bytes
 from ingest.wire.encoding.snappy import decompress_snappy
-from ingest.wire.remote_write.negotiate import Protocol
+from ingest.wire.remote_write.negotiate import Message
 from ingest.writer.ledger import Ledger, PendingRequest
 from ingest.writer.pipeline import Pipeline
-from ingest.writer.spool.file import Entry
+from ingest.writer.spool.file import Entry, SpoolFormat
 from ingest.writer.spool.queue import Spool
 
 log = get_logger("spool")
@@ -243,12 +243,13 @@ class Replay:
         return await self._pipeline.write(intake, request, is_replay=True)
 
     async def _decode(self, entry: Entry) -> Intake:
-        protocol, tenant_id = Protocol(entry.protocol), entry.tenant_id
-        if protocol is Protocol.PUSH:
+        payload_is, tenant_id = SpoolFormat(entry.protocol), entry.tenant_id
+        if payload_is is SpoolFormat.RECORDS:
             text = decompress_snappy(entry.payload, MOST_PUSHED_BYTES)
             return await in_turns(spooled_steps(text, tenant_id))
         payload = decompress_snappy(entry.payload, self._max_payload_bytes)
-        return await in_turns(self._decoder.steps(protocol, payload, tenant_id, entry.received_ms))
+        message = Message.V1 if payload_is is SpoolFormat.REMOTE_WRITE_1 else Message.V2
+        return await in_turns(self._decoder.steps(message, payload, tenant_id, entry.received_ms))
 
 
 def affordable(entries: list[Entry]) -> list[Entry]:

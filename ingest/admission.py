@@ -29,7 +29,7 @@ from ingest.config import ReceiverSettings
 from ingest.errors import BadRequest, PayloadTooLarge, Unavailable
 from ingest.http.bodies import invite
 from ingest.intake.limits import over_limit
-from ingest.intake.rates import Rates
+from ingest.intake.rates import RateLimiter
 from ingest.intake.steps import Steps, in_turns
 from ingest.metrics import REGISTRY
 from ingest.model import Intake, TenantId
@@ -73,7 +73,7 @@ class Admission:
     def __init__(
         self,
         authenticator: Authenticator,
-        rates: Rates,
+        rates: RateLimiter,
         backlog: Backlog,
         ledger: Ledger,
         settings: ReceiverSettings,

@@ -30,9 +30,9 @@ from ingest.daemon.readiness import Readiness
 from ingest.http.connections import Connections
 from ingest.http.server import Handler, HttpServer
 from ingest.http.shares import UnderWay
-from ingest.intake.limits import Limits, SizeLimits
-from ingest.intake.quotas import Quotas
-from ingest.intake.rates import Rates
+from ingest.intake.limits import RequestLimits, TimeLimits
+from ingest.intake.quotas import TenantQuotas
+from ingest.intake.rates import RateLimiter
 from ingest.intake.records import RecordDecoder
 from ingest.intake.remote_write import Decoder
 from ingest.lifeline import unless_ended, watch_parent
@@ -152,7 +152,7 @@ class Daemon:
         database = Database(self._pool, settings.database.command_timeout_seconds)
         directory = self._tenancy.directory
         names = TenantNames(directory.name_of)
-        quotas = Quotas(settings.limits, directory.limits_of, names)
+        quotas = TenantQuotas(settings.limits, directory.limits_of, names)
         ledger = Ledger(names)
         self._pipeline = Pipeline(
             database,
@@ -172,9 +172,9 @@ class Daemon:
         )
         router, clock = Router(settings, packs), DatabaseClock(self._pool)
         max_future_ms = int(settings.receiver.max_future_seconds * 1000)
-        limits = Limits(engine.accepted_since_ms, max_future_ms, clock.ahead_ms)
+        limits = TimeLimits(engine.accepted_since_ms, max_future_ms, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
-        replayer = Decoder(router, self._cache, Limits(engine.accepted_since_ms, max_future_ms))
+        replayer = Decoder(router, self._cache, TimeLimits(engine.accepted_since_ms, max_future_ms))
         self._server = self._build_server(database, ledger, quotas, names, router, limits)
         self._pipeline.start()
         self._start_background(engine, database, replayer, ledger, clock)
@@ -183,18 +183,18 @@ class Daemon:
         self,
         database: Database,
         ledger: Ledger,
-        quotas: Quotas,
+        quotas: TenantQuotas,
         names: TenantNames,
         router: Router,
-        limits: Limits,
+        limits: TimeLimits,
     ) -> HttpServer:
         """All that is asked over HTTP, and who answers it."""
         settings, authenticator = self._settings, self._tenancy.authenticator
         admission = Admission(
-            authenticator, Rates(quotas), self._pipeline.backlog, ledger, settings.receiver
+            authenticator, RateLimiter(quotas), self._pipeline.backlog, ledger, settings.receiver
         )
         samples = RemoteWrite(
-            Decoder(router, self._cache, limits, SizeLimits(settings.limits)),
+            Decoder(router, self._cache, limits, RequestLimits(settings.limits)),
             self._store,
             admission,
         )

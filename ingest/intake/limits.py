@@ -34,7 +34,7 @@ def over_limit(setting: str, times: int = 1) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TimeLimits:
     """The rule for time stamps.
 
     Attributes:
@@ -47,10 +47,10 @@ class Limits:
     max_future_ms: int
     ahead_ms: Callable[[], int] = lambda: 0
 
-    def window(self, now_ms: int) -> Window:
+    def window(self, now_ms: int) -> TimeWindow:
         """The rule at one moment, by this clock."""
         oldest = np.array([self.oldest_ms(target, now_ms) for target in TARGETS], np.int64)
-        return Window(oldest, *self.newest_ms(now_ms))
+        return TimeWindow(oldest, *self.newest_ms(now_ms))
 
     def newest_ms(self, now_ms: int) -> tuple[int, int]:
         """The newest time stamp that is taken, and the newest that is not refused for good: by the
@@ -73,7 +73,7 @@ def between_clocks(timestamp_ms: int) -> Unavailable:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeWindow:
     """Time stamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`; up to
     `doubtful_ms` it is the clocks' fault."""
 
@@ -112,7 +112,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class SizeLimits:
+class RequestLimits:
     """How large series and requests may be; 0 is no limit.
 
     Attributes:
@@ -193,7 +193,7 @@ class SizeLimits:
 _FIELD_BYTES = 300
 """Memory of a field at the top of a message, of whatever it is, at least."""
 
-UNLIMITED = SizeLimits(
+UNLIMITED = RequestLimits(
     LimitSettings(
         series_per_request=0,
         samples_per_request=0,

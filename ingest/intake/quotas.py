@@ -23,7 +23,7 @@ OF_THE_SETTINGS = TenantLimits()
 """A tenant without limits of its own."""
 
 
-class Quotas:
+class TenantQuotas:
     """The limits of every tenant, as they are now; a change holds from the next request on.
 
     Args:
@@ -68,4 +68,4 @@ class Quotas:
         TENANT_REFUSALS.labels(self.names(tenant_id), limit).inc()
 
 
-UNLIMITED = Quotas(LimitSettings())
+UNLIMITED = TenantQuotas(LimitSettings())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import ceil
 
 from ingest.errors import OverQuota
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.model import TenantId
 
 CAPACITY_SECONDS = 2.0
@@ -16,7 +16,7 @@ CAPACITY_SECONDS = 2.0
 LIMIT = "items_per_second"
 
 
-class Rates:
+class RateLimiter:
     """A token bucket for each tenant that has a limit.
 
     Whoever is not in debt may send a request of any size, and is in debt then; so every request
@@ -27,7 +27,7 @@ class Rates:
         clock: seconds that never go back.
     """
 
-    def __init__(self, quotas: Quotas, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, quotas: TenantQuotas, clock: Callable[[], float] = time.monotonic) -> None:
         self._quotas = quotas
         self._clock = clock
         self._buckets: dict[int, tuple[float, float]] = {}

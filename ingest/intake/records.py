@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from ingest.config import LimitSettings
-from ingest.intake.limits import Limits, between_clocks, over_limit
+from ingest.intake.limits import TimeLimits, between_clocks, over_limit
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import METRIC_NAME, Event, Intake, Items, Measure, RecordKind, TenantId
 from ingest.routing.router import Decision, Router, lower_name
@@ -38,7 +38,7 @@ class RecordDecoder:
         sizes: the section `[limits]`.
     """
 
-    def __init__(self, router: Router, limits: Limits, sizes: LimitSettings) -> None:
+    def __init__(self, router: Router, limits: TimeLimits, sizes: LimitSettings) -> None:
         self._routes = _Routes(router)
         self._limits = limits
         self._sizes = RecordLimits(sizes.items_per_request, sizes.attributes_bytes)
@@ -98,7 +98,9 @@ class _Reception:
         intake: what there is to store.
     """
 
-    def __init__(self, routes: _Routes, limits: Limits, tenant_id: TenantId, now_us: int) -> None:
+    def __init__(
+        self, routes: _Routes, limits: TimeLimits, tenant_id: TenantId, now_us: int
+    ) -> None:
         now_ms = now_us // 1000
         self.intake = Intake(tenant_id=tenant_id)
         self._now_us = now_us

@@ -7,8 +7,8 @@ from collections.abc import Generator
 import numpy as np
 
 from ingest.intake.fast_path import KnownColumns, joined, rows_by_target
-from ingest.intake.limits import UNLIMITED, Limits, SizeLimits, Window
-from ingest.intake.slow_path import METADATA_BYTES, SAMPLE_BYTES, OrdinaryPath
+from ingest.intake.limits import UNLIMITED, RequestLimits, TimeLimits, TimeWindow
+from ingest.intake.slow_path import METADATA_BYTES, SAMPLE_BYTES, SlowPath
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Int64s, Intake, TenantId
 from ingest.routing import Router
@@ -40,17 +40,15 @@ class Decoder:
         self,
         router: Router,
         cache: SeriesCache,
-        limits: Limits,
-        sizes: SizeLimits = UNLIMITED,
+        limits: TimeLimits,
+        sizes: RequestLimits = UNLIMITED,
     ) -> None:
         self._router = router
         self._cache = cache
         self._limits = limits
         self._sizes = sizes
 
-    def decode(
-        self, message: Message, payload: bytes, tenant_id: TenantId, now_ms: int
-    ) -> Intake:
+    def decode(self, message: Message, payload: bytes, tenant_id: TenantId, now_ms: int) -> Intake:
         """Decode a decompressed request.
 
         Args:
@@ -74,7 +72,7 @@ class Decoder:
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
         intake.memory_bytes = READ_BYTES * len(payload)
         window = self._limits.window(now_ms)
-        ordinary = OrdinaryPath(
+        ordinary = SlowPath(
             self._router,
             self._cache,
             window,
@@ -99,9 +97,9 @@ class Decoder:
         self,
         request: Request,
         payload_bytes: int,
-        window: Window,
+        window: TimeWindow,
         intake: Intake,
-        ordinary: OrdinaryPath,
+        ordinary: SlowPath,
         pace: Pace,
     ) -> Generator[int, None, None]:
         fast = []
@@ -123,7 +121,9 @@ class Decoder:
                 yield intake.memory_bytes + ordinary.memory_bytes
         intake.known = rows_by_target(joined(fast), ordinary.known)
 
-    def _known(self, part: Request, window: Window, intake: Intake) -> tuple[KnownColumns, Int64s]:
+    def _known(
+        self, part: Request, window: TimeWindow, intake: Intake
+    ) -> tuple[KnownColumns, Int64s]:
         """Samples of known series, and where the other series are in the part."""
         tails = part.tails
         places = self._places(part, intake.tenant_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.errors import InvalidSeries
-from ingest.intake.limits import SizeLimits, Window
+from ingest.intake.limits import RequestLimits, TimeWindow
 from ingest.intake.resolve import Described, describe
 from ingest.model import (
     Counts,
@@ -79,7 +79,7 @@ class _Found(NamedTuple):
     key: bytes | None = None
 
 
-class OrdinaryPath:
+class SlowPath:
     """Takes the series of one request one by one.
 
     Args:
@@ -97,8 +97,8 @@ class OrdinaryPath:
         self,
         router: Router,
         cache: SeriesCache,
-        window: Window,
-        sizes: SizeLimits,
+        window: TimeWindow,
+        sizes: RequestLimits,
         intake: Intake,
         now_ms: int,
         label_bytes: int = 0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from ingest.config import ReceiverSettings, WriterSettings
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.model import Intake, Rejection, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database
@@ -43,7 +43,7 @@ class Pipeline:
         ledger: Ledger,
         settings: WriterSettings,
         receiver: ReceiverSettings,
-        quotas: Quotas,
+        quotas: TenantQuotas,
     ) -> None:
         self.backlog = Backlog(
             ledger.rows_in_flight,

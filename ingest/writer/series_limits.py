@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Gauge
 
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.metrics import OTHERS, REGISTRY
 from ingest.model import Series, TenantId
 
@@ -132,7 +132,7 @@ class SeriesLimits:
 
     def __init__(
         self,
-        quotas: Quotas,
+        quotas: TenantQuotas,
         count_series: Callable[[TenantId, int], Awaitable[int]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.config import LimitSettings, Settings
 from ingest.errors import BadRequest, RequestError
 from ingest.intake import Decoder
-from ingest.intake.limits import Limits, SizeLimits
+from ingest.intake.limits import RequestLimits, TimeLimits
 from ingest.intake.records import RecordDecoder
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
@@ -27,7 +27,7 @@ LIMITS = LimitSettings(
     memory_bytes_per_request=MEMORY_BYTES,
     text_bytes_per_request=TEXT_BYTES,
 )
-TIMES = Limits(lambda _target, _now: 0, 10**15)
+TIMES = TimeLimits(lambda _target, _now: 0, 10**15)
 MESSAGE_BYTES = 3
 """Of memory, for each byte of a message, besides what is made of it."""
 families = st.sampled_from(
@@ -43,7 +43,7 @@ sizes = st.integers(0, 400_000)
 def test_a_message_is_refused_before_it_takes_more(family: tuple[Message, str], size: int) -> None:
     protocol, name = family
     message = (FAMILIES_V1 if protocol is Message.V1 else FAMILIES_V2)[name](size)
-    decoder = Decoder(Router(Settings()), SeriesCache(1000), TIMES, SizeLimits(LIMITS))
+    decoder = Decoder(Router(Settings()), SeriesCache(1000), TIMES, RequestLimits(LIMITS))
     taken = [0]
 
     def decode() -> Iterator[int]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.config import LimitSettings, Settings
 from ingest.copy_format import HEADER, POSTGRES_EPOCH_US, TRAILER
 from ingest.errors import BadRequest, InvalidItem, PayloadTooLarge
-from ingest.intake.limits import Limits
+from ingest.intake.limits import TimeLimits
 from ingest.intake.records import RecordDecoder
 from ingest.model import Event, Items, Measure
 from ingest.routing import Router
@@ -27,7 +27,7 @@ from tests.support.databases import Database, blocking, connect
 
 NOW_US = 1_760_000_000_123_456
 DECODER = RecordDecoder(
-    Router(Settings()), Limits(lambda _store, _now: 946_684_800_000, 0), LimitSettings()
+    Router(Settings()), TimeLimits(lambda _store, _now: 946_684_800_000, 0), LimitSettings()
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

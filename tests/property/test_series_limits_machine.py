@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ingest.config import LimitSettings
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.model import Series
 from ingest.writer.series_limits import RECOUNT_SECONDS, SeriesLimits
 from tests.support.clock import Clock
@@ -39,7 +39,7 @@ class SeriesLimitsMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.stored: set[bytes] = set()
         self.under_way: list[list[Series]] = []
-        quotas = Quotas(LimitSettings(series=LIMIT))
+        quotas = TenantQuotas(LimitSettings(series=LIMIT))
         self.limits = SeriesLimits(quotas, self._count, self.clock)
 
     async def _count(self, tenant_id: int, most: int) -> int:

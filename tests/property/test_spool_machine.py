@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ingest.config import LimitSettings
 from ingest.errors import OperatorError, Unavailable
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.model import TenantLimits
 from ingest.writer.spool.file import Entry, SpoolFile
 from ingest.writer.spool.queue import BYTES, OLDEST_SECONDS, REQUESTS, TENANT_BYTES, Spool
@@ -31,7 +31,9 @@ from tests.support.virtual_loop import VirtualLoop
 MAX_BYTES = 400
 SHARES = {1: 1.0, 2: 0.4}
 """What part of the spool each tenant may fill; every other request is of tenant 2."""
-QUOTAS = Quotas(LimitSettings(), lambda tenant_id: TenantLimits(spool_share=SHARES[tenant_id]))
+QUOTAS = TenantQuotas(
+    LimitSettings(), lambda tenant_id: TenantLimits(spool_share=SHARES[tenant_id])
+)
 RECEIVED_MS = 1_700_000_000_000
 ALL = 100_000
 

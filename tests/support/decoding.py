@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.config import Settings
-from ingest.intake import Decoder, Limits
+from ingest.intake import Decoder, TimeLimits
 from ingest.model import Intake, Items, Metadata, Start
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
@@ -43,7 +43,7 @@ class Decoding:
         """Fresh parts; `catalogue` is shared with those of another, as by two daemons."""
         router = CountingRouter(Settings(_env_file=None, **settings))
         cache = SeriesCache(100_000)
-        limits = Limits(lambda target, now_ms: YEAR_2000, TEN_MINUTES)
+        limits = TimeLimits(lambda target, now_ms: YEAR_2000, TEN_MINUTES)
         ids = {} if catalogue is None else catalogue
         return cls(Decoder(router, cache, limits), cache, router, ids)
 

@@ -16,9 +16,9 @@ from ingest.daemon.daemon import LAST_BATCH_SECONDS
 from ingest.http.context import Context
 from ingest.http.port import Route, answer
 from ingest.http.reply import Reply
-from ingest.intake import Decoder, Limits
+from ingest.intake import Decoder, TimeLimits
 from ingest.intake.quotas import UNLIMITED
-from ingest.intake.rates import Rates
+from ingest.intake.rates import RateLimiter
 from ingest.metrics import TenantNames
 from ingest.remote_write.answers import refuse
 from ingest.remote_write.handler import RemoteWrite
@@ -94,8 +94,8 @@ class MemorySide:
             update={"max_body_bytes": MAX_BYTES, "max_decompressed_bytes": MAX_BYTES}
         )
         backlog = self._pipeline.backlog
-        admission = Admission(open_gate(), Rates(UNLIMITED), backlog, self.ledger, limits)
-        decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 10**15))
+        admission = Admission(open_gate(), RateLimiter(UNLIMITED), backlog, self.ledger, limits)
+        decoder = Decoder(Router(Settings()), cache, TimeLimits(lambda _target, _now: 0, 10**15))
         self.route = Route(RemoteWrite(decoder, self._store, admission).store, refuse)
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.config import LimitSettings, Settings
 from ingest.errors import Unavailable
-from ingest.intake import Decoder, Limits
+from ingest.intake import Decoder, TimeLimits
 from ingest.intake.records import RecordDecoder
 from ingest.model import Intake
 from ingest.routing import Router
@@ -19,8 +19,8 @@ TEN_MINUTES, DAY = 600_000, 86_400_000
 AHEAD = [0, DAY, -DAY]
 
 
-def limits(ahead_ms: int) -> Limits:
-    return Limits(lambda _target, _now: 0, TEN_MINUTES, lambda: ahead_ms)
+def limits(ahead_ms: int) -> TimeLimits:
+    return TimeLimits(lambda _target, _now: 0, TEN_MINUTES, lambda: ahead_ms)
 
 
 def write(ahead_ms: int, timestamp_ms: int) -> Intake:

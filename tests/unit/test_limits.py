@@ -6,7 +6,7 @@ import pytest
 
 from ingest.config import LimitSettings
 from ingest.errors import BadRequest
-from ingest.intake.limits import UNLIMITED, SizeLimits
+from ingest.intake.limits import UNLIMITED, RequestLimits
 from ingest.model import Labels
 
 LABELS = (("__name__", "up"), ("job", "ünï"))
@@ -14,7 +14,7 @@ LABELS = (("__name__", "up"), ("job", "ünï"))
 
 def test_no_series_is_limited_by_default() -> None:
     """A request is: far beyond what senders send, and before it takes all memory."""
-    limits = SizeLimits(LimitSettings())
+    limits = RequestLimits(LimitSettings())
     assert limits.complaint((("n" * 10_000, "v" * 10_000),) * 1000) is None
     limits.check_series(200_000)
     limits.check_samples(1_000_000)
@@ -38,7 +38,7 @@ def test_what_was_acknowledged_is_not_limited() -> None:
     ],
 )
 def test_a_series_that_is_too_large(limit: dict[str, int], complaint: str) -> None:
-    said = SizeLimits(LimitSettings(**limit)).complaint(LABELS)
+    said = RequestLimits(LimitSettings(**limit)).complaint(LABELS)
     assert said is not None
     assert complaint in said
     assert f"limits.{next(iter(limit))}" in said
@@ -53,11 +53,11 @@ def test_a_series_that_is_too_large(limit: dict[str, int], complaint: str) -> No
     ],
 )
 def test_a_limit_is_what_is_still_taken(limit: dict[str, int], labels: Labels) -> None:
-    assert SizeLimits(LimitSettings(**limit)).complaint(labels) is None
+    assert RequestLimits(LimitSettings(**limit)).complaint(labels) is None
 
 
 def test_a_request_that_is_too_large() -> None:
-    limits = SizeLimits(LimitSettings(series_per_request=10, samples_per_request=20))
+    limits = RequestLimits(LimitSettings(series_per_request=10, samples_per_request=20))
     limits.check_series(10)
     limits.check_samples(20)
     with pytest.raises(BadRequest, match="11 series, more than the 10"):

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.config import LimitSettings, Settings
 from ingest.intake import records
-from ingest.intake.limits import Limits
+from ingest.intake.limits import TimeLimits
 from ingest.intake.records import RecordDecoder, item_id_of, spooled_steps
 from ingest.intake.steps import complete
 from ingest.model import Intake, Measure, RecordKind
@@ -30,7 +30,7 @@ RULES = [
 
 def decoder() -> RecordDecoder:
     router = Router(Settings(route=RULES))
-    return RecordDecoder(router, Limits(lambda store, _: OLDEST_MS, 600_000), LimitSettings())
+    return RecordDecoder(router, TimeLimits(lambda store, _: OLDEST_MS, 600_000), LimitSettings())
 
 
 def decode(*items: Any, kind: RecordKind = "measure", tenant_id: int = 1) -> Intake:

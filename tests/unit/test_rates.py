@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ingest.config import LimitSettings
 from ingest.errors import OverQuota
-from ingest.intake.quotas import TENANT_REFUSALS, Quotas
-from ingest.intake.rates import CAPACITY_SECONDS, Rates
+from ingest.intake.quotas import TENANT_REFUSALS, TenantQuotas
+from ingest.intake.rates import CAPACITY_SECONDS, RateLimiter
 from ingest.metrics import OTHERS, TenantNames
 from ingest.model import TenantLimits
 from tests.support.clock import Clock
@@ -16,17 +16,17 @@ from tests.support.metrics import gauge
 
 
 class Meter:
-    """Rates whose clock and limits a test has in its hands."""
+    """RateLimiter whose clock and limits a test has in its hands."""
 
     def __init__(self, per_second: float = 0) -> None:
         self.clock = Clock()
         self.own: dict[int, TenantLimits] = {}
-        quotas = Quotas(
+        quotas = TenantQuotas(
             LimitSettings(items_per_second=per_second),
             lambda tenant_id: self.own.get(tenant_id, TenantLimits()),
             TenantNames(lambda tenant_id: f"tenant {tenant_id}"),
         )
-        self.rates = Rates(quotas, self.clock)
+        self.rates = RateLimiter(quotas, self.clock)
 
     def wait_of(self, items: int, tenant_id: int = 1) -> int:
         """Seconds until a try may succeed; 0 if this one does."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ingest.config import LimitSettings
-from ingest.intake.quotas import Quotas
+from ingest.intake.quotas import TenantQuotas
 from ingest.model import Series, TenantLimits
 from ingest.writer.series_limits import (
     RECOUNT_SECONDS,
@@ -52,7 +52,9 @@ class Gatekeeper:
     def __init__(self, **settings: int) -> None:
         self.clock, self.catalogue = Clock(), Catalogue()
         self.own: dict[int, TenantLimits] = {}
-        quotas = Quotas(LimitSettings(**settings), lambda id_: self.own.get(id_, TenantLimits()))
+        quotas = TenantQuotas(
+            LimitSettings(**settings), lambda id_: self.own.get(id_, TenantLimits())
+        )
         self.limits = SeriesLimits(quotas, self.catalogue.count, self.clock)
 
     async def create(self, *wanted: Series) -> list[str | None]:

@@ -12,9 +12,9 @@ from ingest.admission import Admission
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.http.context import Context
 from ingest.http.port import Route, answer
-from ingest.intake import Decoder, Limits
+from ingest.intake import Decoder, TimeLimits
 from ingest.intake.quotas import UNLIMITED
-from ingest.intake.rates import Rates
+from ingest.intake.rates import RateLimiter
 from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake
 from ingest.remote_write.answers import refuse
@@ -65,8 +65,8 @@ def write_route(ledger: Ledger) -> Route:
         database, FakeEngine(), cache, ledger, WriterSettings(), receiver, UNLIMITED
     )
     limits = ReceiverSettings(answer_timeout_seconds=SHORT_SECONDS)
-    admission = Admission(open_gate(), Rates(UNLIMITED), pipeline.backlog, ledger, limits)
-    decoder = Decoder(Router(Settings()), cache, Limits(lambda _target, _now: 0, 0))
+    admission = Admission(open_gate(), RateLimiter(UNLIMITED), pipeline.backlog, ledger, limits)
+    decoder = Decoder(Router(Settings()), cache, TimeLimits(lambda _target, _now: 0, 0))
     return Route(
         RemoteWrite(decoder, StoreOrSpool(pipeline, ledger, None, LONG_SECONDS), admission).store,
         refuse,

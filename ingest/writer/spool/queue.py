@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from ingest import tasks
 from ingest.config import Settings
 from ingest.errors import OverQuota, Unavailable
-from ingest.intake.quotas import UNLIMITED, Quotas
+from ingest.intake.quotas import UNLIMITED, TenantQuotas
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.model import TenantId
@@ -72,7 +72,7 @@ class Spool:
             not find out for themselves.
     """
 
-    def __init__(self, file: SpoolFile, max_bytes: int, quotas: Quotas = UNLIMITED) -> None:
+    def __init__(self, file: SpoolFile, max_bytes: int, quotas: TenantQuotas = UNLIMITED) -> None:
         standing = file.standing()
         self._is_away = False
         self._file = file
@@ -287,7 +287,7 @@ class Spool:
         return 0.0 if self._oldest_ms is None else time.time() - self._oldest_ms / 1000
 
 
-def open_spool(settings: Settings, ledger: Ledger, quotas: Quotas) -> Spool | None:
+def open_spool(settings: Settings, ledger: Ledger, quotas: TenantQuotas) -> Spool | None:
     """The spool below the data directory; what an earlier process left in it counts as received.
 
     Raises:

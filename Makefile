@@ -76,7 +76,7 @@ check: $(VENV)/.installed-test verify ## formatter, linter, type checker, import
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version)
+GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version contributing)
 
 verify: $(VENV)/.installed-test ## generated documents, protobuf, lock and versions are current
 	@$(BIN)/python -m pytest --quiet -p no:cacheprovider $(GENERATED:=.py)

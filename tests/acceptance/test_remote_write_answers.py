@@ -205,7 +205,7 @@ async def _away(cluster: Cluster, database: Database) -> AsyncIterator[None]:
     """Nobody can be connected to this database."""
     name, admin = urlsplit(database.url).path[1:], cluster.url("postgres")
     allow = f"ALTER DATABASE {name} ALLOW_CONNECTIONS "
-    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    end = f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'"
     await execute(admin, allow + "false", end)
     try:
         yield

@@ -6,7 +6,7 @@ the second scrape is larger than in the first, so that the largest of both is th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -124,7 +124,7 @@ RECORDED = {
 }
 """Recorded in each tier: name, and what it is recorded from."""
 
-RULES: dict[str, list[dict[str, object]]] = {
+RULES: dict[str, list[Mapping[str, object]]] = {
     "tokenomics": [
         *(
             {

@@ -8,7 +8,7 @@ from typing import Any
 
 from ingest.config import Settings
 from ingest.intake import Decoder, TimeLimits
-from ingest.model import Intake, Items, Metadata, Start
+from ingest.model import Intake, Items, Metadata, SeriesId, Start, TenantId
 from ingest.routing.router import Decision, Router
 from ingest.series.cache import SeriesCache
 from ingest.wire.remote_write.negotiate import Message
@@ -49,20 +49,20 @@ class Decoding:
 
     def decode(self, *series: bytes, tenant_id: int = 1) -> Intake:
         """Decode a request of these series."""
-        return self.decoder.decode(Message.V1, write_request(series), tenant_id, NOW)
+        return self.decoder.decode(Message.V1, write_request(series), TenantId(tenant_id), NOW)
 
     def commit(self, intake: Intake) -> None:
         """Store the new series, metadata and starts of `intake`, as the writer does."""
         for samples in intake.new:
             identity = samples.series.identity
-            series_id = self.catalogue.setdefault(identity, len(self.catalogue) + 100)
+            series_id = SeriesId(self.catalogue.setdefault(identity, len(self.catalogue) + 100))
             self.cache.remember(samples.series, series_id)
             for start in samples.starts:
                 self.cache.remember_item("start", series_id, start)
         starts = intake.items.get("start", Items())
-        for series_id, item in zip(starts.owner_id, starts.item, strict=True):
+        for owner_id, item in zip(starts.owner_id, starts.item, strict=True):
             assert isinstance(item, Start)
-            self.cache.remember_item("start", series_id, item)
+            self.cache.remember_item("start", owner_id, item)
         if described := intake.items.get("metadata"):
             for tenant_id, said in zip(described.owner_id, described.item, strict=True):
                 assert isinstance(said, Metadata)

@@ -9,14 +9,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import numpy as np
 
 from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
-from ingest.model import Labels, Series
-from ingest.storage.database import Touched
+from ingest.model import Labels, Series, SeriesId, TenantId
+from ingest.storage.database import Database, Touched
+from ingest.storage.engine import Horizons, Progress
+from ingest.storage.pool import AnyConnection, Pool
 
 POISON = 666.0
 """A value that a constraint of this database forbids."""
@@ -45,8 +47,8 @@ class Sample(NamedTuple):
     timestamp_ms: int
 
 
-@dataclass
-class FakeDatabase:
+@dataclass(eq=False)
+class FakeDatabase(Database):
     """Stores series and samples; each call meets what `faults` holds next, else `mood`.
 
     Attributes:
@@ -62,11 +64,11 @@ class FakeDatabase:
     breaks_at: tuple[str, str] | None = None
     faults: list[Fault] = field(default_factory=list)
     rows: dict[Sample, float] = field(default_factory=dict)
-    ids: dict[bytes, int] = field(default_factory=dict)
-    pool: None = None
+    ids: dict[bytes, SeriesId] = field(default_factory=dict)
+    pool: Any = None
     _gates: list[asyncio.Future[None]] = field(default_factory=list)
 
-    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, int]:
+    async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
         """Ids by identity; a failed call may have created some."""
         fault = await self._meet()
         if any(self.breaks_at in one.labels for one in series):
@@ -74,17 +76,17 @@ class FakeDatabase:
         if any(POISONED in one.labels for one in series):
             raise asyncpg.CheckViolationError("violates check constraint")
         for one in series:
-            self.ids.setdefault(one.identity, len(self.ids) + 1)
+            self.ids.setdefault(one.identity, SeriesId(len(self.ids) + 1))
         self._fail_after_commit(fault)
         return {one.identity: self.ids[one.identity] for one in series}
 
-    async def count_series(self, tenant_id: int, most: int) -> int:
+    async def count_series(self, tenant_id: TenantId, most: int) -> int:
         """All of them are of one tenant."""
         del tenant_id
         await self._meet()
         return min(most, len(self.ids))
 
-    async def labels_of(self, series_ids: Collection[int]) -> dict[int, Labels]:
+    async def labels_of(self, series_ids: Collection[SeriesId]) -> dict[SeriesId, Labels]:
         """Nobody remembers them."""
         await self._meet()
         return {}
@@ -132,8 +134,9 @@ class FakeDatabase:
         self._fail_after_commit(fault)
         return counts
 
-    async def ready(self) -> bool:
+    async def ready(self, is_doubtful: bool = False) -> bool:
         """Whether calls that nothing is planned for succeed."""
+        del is_doubtful
         return self.mood is Fault.NONE and not self.hanging
 
     @property
@@ -186,23 +189,26 @@ class FakeEngine:
 
     name = "fake"
 
-    async def prepare(self, pool: object, target: str, oldest_ms: int, newest_ms: int) -> None:
+    def __init__(self) -> None:
+        self.horizons = Horizons(0)
+
+    async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """See `Engine`."""
         await asyncio.sleep(0)
 
-    def forget(self, target: str) -> None:
+    def forget(self, store: str) -> None:
         """See `Engine`."""
 
-    def accepted_since_ms(self, target: str, now_ms: int) -> int:
+    def accepted_since_ms(self, store: str, now_ms: int) -> int:
         """See `Engine`."""
         return 0
 
-    async def work(self, pool: object) -> int:
+    async def work(self, pool: Pool) -> int:
         """See `Engine`."""
         return 0
 
     async def refresh(
-        self, connection: object, start: datetime, end: datetime, progress: object
+        self, connection: AnyConnection, start: datetime, end: datetime, progress: Progress
     ) -> None:
         """See `Engine`."""
 

@@ -140,5 +140,5 @@ def fragile_postgres(data_parent: Path | None = None) -> Iterator[FragilePostgre
 
 def _is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     return False

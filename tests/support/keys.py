@@ -27,7 +27,13 @@ def stored(**changes: Any) -> StoredKey:
     """What a database knows of `KEY`."""
     digest = hashlib.sha256(SALT + SECRET.encode()).digest()
     scopes = frozenset({"read", "write"})
-    known = {"key_id": KEY_ID, "tenant_id": 2, "scopes": scopes, "salt": SALT, "hash": digest}
+    known: dict[str, Any] = {
+        "key_id": KEY_ID,
+        "tenant_id": 2,
+        "scopes": scopes,
+        "salt": SALT,
+        "hash": digest,
+    }
     return StoredKey(**(known | changes))
 
 

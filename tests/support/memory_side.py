@@ -24,7 +24,6 @@ from ingest.remote_write.answers import refuse
 from ingest.remote_write.handler import RemoteWrite
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import Database
 from ingest.writer.ledger import IN_FLIGHT, RESULTS, SAMPLES, SPOOLED, Ledger
 from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.queue import Spool
@@ -83,9 +82,8 @@ class MemorySide:
         self._before = _counts()
         self.ledger = Ledger(TenantNames(lambda _: TENANT))
         cache = SeriesCache(1000)
-        real = cast(Database, database)
         self._pipeline = Pipeline(
-            real, FakeEngine(), cache, self.ledger, writer, receiver, UNLIMITED
+            database, FakeEngine(), cache, self.ledger, writer, receiver, UNLIMITED
         )
         self.disk = None if spool_dir is None else Disk(spool_dir)
         self.spool = None if self.disk is None else self._open_spool(self.disk, spool_bytes)

@@ -52,10 +52,11 @@ class Samples:
         """The id of a series, created if it is new."""
         text = json.dumps({"__name__": name, **labels}, sort_keys=True)
         key = hashlib.blake2b(f"{target}|{schema}|{text}".encode(), digest_size=16).digest()
-        return await self.connection.fetchval(
+        series_id: int = await self.connection.fetchval(
             "SELECT series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
             [key], [1], [target], [name], [schema], [text],
         )  # fmt: skip
+        return series_id
 
     async def copy(self, rows: Sequence[Row], target: str = "internal") -> int:
         """COPY rows in as the daemon does; how many were new."""

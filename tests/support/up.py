@@ -54,7 +54,7 @@ class Up(Program):
         program: tuple[str | Path, ...] = (PROMGRES,),
     ) -> None:
         addresses = ["--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"]
-        arguments = ["up", "--data-dir", data_dir, *addresses, *flags]
+        arguments: list[str | Path] = ["up", "--data-dir", data_dir, *addresses, *flags]
         super().__init__(*program, *arguments, env=env, cwd=cwd, user=user)
 
     def wait_until_ready(self, seconds: float = 90) -> Sides:
@@ -96,7 +96,7 @@ def newest_values(sides: Sides) -> dict[str, str]:
 
 def psql(data_dir: Path, query: str) -> str:
     """What `promgres psql` answers to a query on an embedded database."""
-    arguments = ["psql", "--data-dir", data_dir, "-X", "-A", "-t", "-c", query]
+    arguments: list[str | Path] = ["psql", "--data-dir", data_dir, "-X", "-A", "-t", "-c", query]
     done = subprocess.run(
         [PROMGRES, *arguments], capture_output=True, text=True, check=False, timeout=60
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -11,7 +11,6 @@ from ingest.errors import Unavailable
 from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import Database
 from ingest.stores import STORES
 from ingest.writer.backlog import Backlog
 from ingest.writer.batch import SampleBatch
@@ -34,7 +33,7 @@ class Bench:
         ledger = Ledger(TenantNames(lambda _: "default"))
         self.backlog = Backlog(ledger.rows_in_flight, 2.0)
         cache = SeriesCache(10)
-        self.committer = Committer(cast(Database, self.database), FakeEngine(), cache, ledger)
+        self.committer = Committer(self.database, FakeEngine(), cache, ledger)
         self.ledger = ledger
         self.shard = Shard(self.committer, self.backlog, 50_000)
 

@@ -21,7 +21,6 @@ from ingest.remote_write.answers import refuse
 from ingest.remote_write.handler import RemoteWrite
 from ingest.routing import Router
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import Database
 from ingest.writer.backlog import SMALLEST_LIMIT_ROWS
 from ingest.writer.ledger import Ledger
 from ingest.writer.pipeline import Pipeline
@@ -60,7 +59,7 @@ def write_route(ledger: Ledger) -> Route:
     """One that lets requests wait for room as long as they like."""
     cache = SeriesCache(1000)
     receiver = ReceiverSettings(backlog_seconds=LONG_SECONDS)
-    database = cast(Database, FakeDatabase())
+    database = FakeDatabase()
     pipeline = Pipeline(
         database, FakeEngine(), cache, ledger, WriterSettings(), receiver, UNLIMITED
     )

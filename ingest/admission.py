@@ -27,13 +27,14 @@ from ingest.auth.access import WRITE
 from ingest.auth.authenticator import Authenticator
 from ingest.config import ReceiverSettings
 from ingest.errors import BadRequest, PayloadTooLarge, Unavailable
-from ingest.http.bodies import invite
+from ingest.http.bodies import read_pieces
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import RateLimiter
 from ingest.intake.steps import Steps, in_turns
 from ingest.metrics import REGISTRY
 from ingest.model import Intake, TenantId
 from ingest.wire.encoding.body import Encoding, decompress, expected_bytes
+from ingest.wire.encoding.gzip import TooLong
 from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
 from ingest.writer.fairness import Turns
@@ -105,7 +106,8 @@ class Admission:
                 tenant_id = access.tenant_id
                 self._rates.check(tenant_id)
                 with self._backlog.hold(tenant_id) as hold:
-                    body = await self._read(request, hold)
+                    body = await read_pieces(request, self._settings.max_body_bytes, hold.set)
+                    BODY_BYTES.inc(len(body))
                     with SECONDS.time():
                         await self._backlog.wait_for_room(tenant_id)
                         started, now_us = time.perf_counter(), time.time_ns() // 1000
@@ -115,29 +117,14 @@ class Admission:
                         self._ledger.receive(intake)
                         DECODE_SECONDS.inc(time.perf_counter() - started)
                         yield intake, now_us
+        except TooLong:
+            over_limit("max_body_bytes")
+            message = f"the body is longer than {self._settings.max_body_bytes} bytes"
+            raise PayloadTooLarge(message) from None
         except TimeoutError:
             raise Unavailable("the time for an answer is over; try again") from None
         except ConnectionResetError:
             raise BadRequest("the connection was cut") from None
-
-    async def _read(self, request: web.BaseRequest, hold: Hold) -> bytes:
-        """The body as it was sent. What has come is held, not what may come."""
-        most_bytes, total_bytes = self._settings.max_body_bytes, 0
-        chunks = []
-        is_too_large = (request.content_length or 0) > most_bytes
-        if not is_too_large:
-            await invite(request)
-            async for chunk in request.content.iter_any():
-                total_bytes += len(chunk)
-                if is_too_large := total_bytes > most_bytes:
-                    break
-                hold.set(total_bytes)
-                chunks.append(chunk)
-        if is_too_large:
-            over_limit("max_body_bytes")
-            raise PayloadTooLarge(f"the body is longer than {most_bytes} bytes")
-        BODY_BYTES.inc(total_bytes)
-        return b"".join(chunks)
 
     async def _decode(
         self,

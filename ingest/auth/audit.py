@@ -100,22 +100,15 @@ class Audit:
         if not batch:
             return False
         await self._recorder.record_refusals(json.dumps([_row(*each) for each in batch]))
-        self._forget(now)
-        for refusal, row, times in batch:
-            self._written(refusal, row, times, now + AGAIN_SECONDS)
-        return len(batch) == AT_ONCE
-
-    def _written(self, refusal: Refusal, row: _Row, times: int, next_due: float) -> None:
-        """What came meanwhile stays, for the next row."""
-        row.times -= times
-        row.second, row.due = int(self._clock()), next_due
-        self._next_due[refusal] = next_due
-        if not row.times:
-            del self._waiting[refusal]
-
-    def _forget(self, now: float) -> None:
         for refusal in [each for each, due in self._next_due.items() if due <= now]:
             del self._next_due[refusal]
+        for refusal, row, times in batch:
+            row.times -= times  # what came meanwhile stays, for the next row
+            row.second, row.due = int(self._clock()), now + AGAIN_SECONDS
+            self._next_due[refusal] = row.due
+            if not row.times:
+                del self._waiting[refusal]
+        return len(batch) == AT_ONCE
 
     def _has_room(self, second: int) -> bool:
         if second // 60 != self._minute:

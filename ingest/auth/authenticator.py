@@ -8,7 +8,6 @@ from ingest.auth.access import READ, WRITE, Access
 from ingest.auth.audit import Audit
 from ingest.auth.credentials import (
     TENANT_HEADER,
-    Credentials,
     Kind,
     credentials_of,
     is_legacy,
@@ -57,12 +56,22 @@ class Authenticator:
             Unavailable: the key is not known, and the database cannot be asked.
         """
         try:
-            access = await self._named(headers, address) or self._unnamed()
-            return _with_scope(access, scope)
+            access = await self._named(headers, address)
+            if access is None:
+                if self._required:
+                    raise KeyRefused(  # noqa: TRY301 (recorded below as any other)
+                        "an API key is needed (Authorization: Bearer pmk_…)", "missing"
+                    )
+                name = self._directory.name_of(DEFAULT_TENANT_ID)
+                access = Access(DEFAULT_TENANT_ID, name, SCOPES_WITHOUT_KEY, None)
+            if not access.allows(scope):
+                text = f"this needs an API key with scope {scope}"
+                raise KeyRefused(text, "scope", 403, access.key_id, access.tenant_id)  # noqa: TRY301
         except KeyRefused as refusal:
             refusal.is_legacy = is_legacy(headers)
             self.refuse(refusal, headers, address)
             raise
+        return access
 
     async def sees(self, headers: Mapping[str, str], address: str | None) -> SeesTenant:
         """Whose metrics a request is shown, besides those of nobody.
@@ -92,18 +101,9 @@ class Authenticator:
         credentials = credentials_of(headers)
         if credentials.kind is Kind.NONE:
             return await self._named_by_proxy(headers, address)
-        return await self._with_key(credentials)
-
-    def _unnamed(self) -> Access:
-        if self._required:
-            raise KeyRefused("an API key is needed (Authorization: Bearer pmk_…)", "missing")
-        name = self._directory.name_of(DEFAULT_TENANT_ID)
-        return Access(DEFAULT_TENANT_ID, name, SCOPES_WITHOUT_KEY, None)
-
-    async def _with_key(self, credentials: Credentials) -> Access:
-        if credentials.kind is Kind.TOKEN:
-            raise _no_token(credentials.text)
-        presented = parse_key(credentials.text)
+        if credentials.kind is Kind.TOKEN and credentials.text.count(".") == 2:
+            raise KeyRefused("tokens are for the read side; send an API key", "token")
+        presented = parse_key(credentials.text) if credentials.kind is Kind.KEY else None
         if presented is None:
             raise KeyRefused("this is no API key: they look like pmk_…_…", "malformed")
         stored = await self._directory.key(presented)
@@ -114,35 +114,15 @@ class Authenticator:
     async def _named_by_proxy(
         self, headers: Mapping[str, str], address: str | None
     ) -> Access | None:
-        name = _tenant_header(headers)
-        if name is None:
+        names = [value.strip() for name, value in headers.items() if name.lower() == TENANT_HEADER]
+        if not names:
             return None
         if not self._proxies.trusts(address):
-            self._warn_once(address)
+            if address not in self._warned and len(self._warned) < MOST_WARNINGS:
+                self._warned.add(address)
+                log.warning(
+                    "X-Scope-OrgID is ignored: not from auth.trusted_proxies", address=address
+                )
             return None
-        tenant = await self._directory.tenant_named(name)
+        tenant = await self._directory.tenant_named(names[-1])
         return Access(tenant.tenant_id, tenant.name, SCOPES_WITHOUT_KEY, None)
-
-    def _warn_once(self, address: str | None) -> None:
-        if address in self._warned or len(self._warned) >= MOST_WARNINGS:
-            return
-        self._warned.add(address)
-        log.warning("X-Scope-OrgID is ignored: not from auth.trusted_proxies", address=address)
-
-
-def _tenant_header(headers: Mapping[str, str]) -> str | None:
-    values = [value.strip() for name, value in headers.items() if name.lower() == TENANT_HEADER]
-    return values[-1] if values else None
-
-
-def _with_scope(access: Access, scope: str) -> Access:
-    if access.allows(scope):
-        return access
-    text = f"this needs an API key with scope {scope}"
-    raise KeyRefused(text, "scope", 403, access.key_id, access.tenant_id)
-
-
-def _no_token(text: str) -> KeyRefused:
-    if text.count(".") == 2:
-        return KeyRefused("tokens are for the read side; send an API key", "token")
-    return KeyRefused("this is no API key: they look like pmk_…_…", "malformed")

@@ -28,11 +28,16 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
     """
     body = await read_as_sent(request, limit)
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    if encoding in _COMPRESSED:
-        return _decompressed(body, limit)
     if encoding in ("", "identity"):
         return body
-    raise UnsupportedMedia("Only gzip and deflate are taken as Content-Encoding")
+    if encoding not in _COMPRESSED:
+        raise UnsupportedMedia("Only gzip and deflate are taken as Content-Encoding")
+    try:
+        return inflate(body, limit, GZIP_OR_ZLIB)
+    except (zlib.error, EOFError):
+        raise BadBody("The body does not match its Content-Encoding") from None
+    except TooLong:
+        raise PayloadTooLarge(f"The body is longer than {limit} bytes") from None
 
 
 async def read_as_sent(
@@ -41,50 +46,44 @@ async def read_as_sent(
     """The whole body, compressed as it may be.
 
     Args:
-        grow: called with the length of each part that has come; it may raise.
+        grow: as `read_pieces` has it.
 
     Raises:
         PayloadTooLarge: longer than `limit` bytes.
         TooSlow: it does not arrive.
+        BadBody: it is cut.
     """
-    if (request.content_length or 0) > limit:
-        raise _too_large(limit)
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            await invite(request)
-            return await _read(request, limit, grow)
+            return await read_pieces(request, limit, grow)
+    except TooLong:
+        raise PayloadTooLarge(f"The body is longer than {limit} bytes") from None
     except TimeoutError:
         raise TooSlow(f"The body did not arrive within {BODY_SECONDS:.0f} s") from None
     except web.RequestPayloadError:
         raise BadBody("The body is cut, or its chunks are no chunks") from None
 
 
-async def invite(request: web.BaseRequest) -> None:
-    """Clients with a long body (curl) ask first, and would otherwise wait for a second."""
+async def read_pieces(request: web.BaseRequest, limit: int, grow: Callable[[int], None]) -> bytes:
+    """A body however long it takes to come.
+
+    Args:
+        grow: called with how many bytes have come, whenever more have; it may raise.
+
+    Raises:
+        TooLong: it is longer than `limit` bytes, or says so.
+    """
+    if (request.content_length or 0) > limit:
+        raise TooLong
     if request.headers.get("Expect", "").lower() == "100-continue":
+        # Clients with a long body (curl) ask first, and would otherwise wait for a second.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
-
-
-async def _read(request: web.BaseRequest, limit: int, grow: Callable[[int], None]) -> bytes:
-    parts, length = [], 0
-    async for part in request.content.iter_any():
-        length += len(part)
+    pieces, length = [], 0
+    async for piece in request.content.iter_any():
+        length += len(piece)
         if length > limit:
-            raise _too_large(limit)
-        grow(len(part))
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _decompressed(body: bytes, limit: int) -> bytes:
-    try:
-        return inflate(body, limit, GZIP_OR_ZLIB)
-    except (zlib.error, EOFError):
-        raise BadBody("The body does not match its Content-Encoding") from None
-    except TooLong:
-        raise _too_large(limit) from None
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is longer than {limit} bytes")
+            raise TooLong
+        grow(length)
+        pieces.append(piece)
+    return b"".join(pieces)

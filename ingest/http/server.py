@@ -325,7 +325,10 @@ class HttpServer:
         try:
             self._listeners = [*listeners] or await _listen(host, port)
         except OSError as error:
-            raise OperatorError(_why_not(address, self._flag, error)) from None
+            why = f"cannot listen on {address}: {error.strerror or error}"
+            if error.errno == errno.EADDRINUSE:
+                why = f"{address} is in use: stop the other program, or choose another {self._flag}"
+            raise OperatorError(why) from None
         self._server = _WebServer(
             self._handler,
             self._connections,
@@ -407,11 +410,13 @@ class HttpServer:
                 return
             wire.setblocking(False)
             if not self._connections.admit(host):
-                _turn_away(wire)
+                with suppress(OSError):
+                    wire.send(TURNED_AWAY)
+                wire.close()
                 continue
             protocol = self._server()
             protocol.host = host
-            task = loop.create_task(loop.connect_accepted_socket(partial(_given, protocol), wire))
+            task = loop.create_task(loop.connect_accepted_socket(partial(_the, protocol), wire))
             self._accepting.add(task)
             task.add_done_callback(partial(self._accepted, protocol, wire))
 
@@ -468,17 +473,6 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _given(protocol: _Protocol) -> _Protocol:
+def _the(protocol: _Protocol) -> _Protocol:
+    """What asyncio calls a factory: the connection that has its place already."""
     return protocol
-
-
-def _turn_away(wire: socket.socket) -> None:
-    with suppress(OSError):
-        wire.send(TURNED_AWAY)
-    wire.close()
-
-
-def _why_not(address: str, flag: str, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{address} is in use: stop the other program, or choose another {flag}"
-    return f"cannot listen on {address}: {error.strerror or error}"

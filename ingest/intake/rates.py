@@ -59,7 +59,10 @@ class RateLimiter:
         self._buckets[tenant_id] = (tokens - items, self._clock())
 
     def _not_in_debt(self, tenant_id: TenantId, per_second: float) -> float:
-        tokens = self._tokens(tenant_id, per_second)
+        """What it may still take; less than nothing is debt."""
+        capacity = CAPACITY_SECONDS * per_second
+        tokens, since = self._buckets.get(tenant_id, (capacity, 0.0))
+        tokens = min(capacity, tokens + (self._clock() - since) * per_second)
         if tokens < 0:
             self._quotas.note_refusal(tenant_id, LIMIT)
             raise OverQuota(
@@ -67,9 +70,3 @@ class RateLimiter:
                 max(1, ceil(-tokens / per_second)),
             )
         return tokens
-
-    def _tokens(self, tenant_id: TenantId, per_second: float) -> float:
-        """What it may still take; less than nothing is debt."""
-        capacity = CAPACITY_SECONDS * per_second
-        tokens, since = self._buckets.get(tenant_id, (capacity, 0.0))
-        return min(capacity, tokens + (self._clock() - since) * per_second)

@@ -200,27 +200,20 @@ class _Routes:
     def of(self, name: str, attributes: Any) -> Decision:
         """As which metric a measure is read. Text among its attributes is what labels are to rules;
         `geo` is for coordinates, so its measures are among those of `internal`."""
-        find = attributes.get if type(attributes) is dict else _nothing
-        key = (name, *[_text_or_none(find(label)) for label in self._asked])
+        given = attributes if type(attributes) is dict else {}
+        found = [given.get(label) for label in self._asked]
+        key = (name, *[text if type(text) is str else None for text in found])
         decision = self._known.get(key)
         if decision is None:
-            labels = dict(zip(self._asked, key[1:], strict=True))
-            given = {label: text for label, text in labels.items() if text is not None}
-            decision = self._router.decide(lower_name(name), {METRIC_NAME: name, **given})
+            asked = zip(self._asked, key[1:], strict=True)
+            labels = {label: text for label, text in asked if text is not None}
+            decision = self._router.decide(lower_name(name), {METRIC_NAME: name, **labels})
             if decision.target == "geo":
                 decision = decision._replace(target="internal")
             if len(self._known) >= MOST_ROUTES:
                 self._known.clear()
             self._known[key] = decision
         return decision
-
-
-def _nothing(_: str) -> None:
-    """A list or a number has no attributes."""
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if type(value) is str else None
 
 
 def item_id_of(kind: RecordKind, key: str) -> bytes:

@@ -90,9 +90,9 @@ class Forwarder:
 
         def grow(length: int) -> None:
             nonlocal held_bytes
-            if not self._memory.take(caller.tenant_id, length):
+            if not self._memory.take(caller.tenant_id, length - held_bytes):
                 raise _unavailable("Too many pushes are under way")
-            held_bytes += length
+            held_bytes = length
 
         try:
             body = await read_as_sent(request, self._longest_body_bytes, grow)

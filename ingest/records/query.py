@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NoReturn
+from typing import Literal
 
 from ingest.errors import BadRequest
-from ingest.http.querystring import query_pairs
+from ingest.http.strict import parse_json, query_pairs
 from ingest.records.bucket import parse_bucket
 from ingest.records.cursor import Position, read_cursor
 from ingest.records.paths import Kind
@@ -68,11 +68,24 @@ def parse_query(kind: Kind, query: str) -> RecordQuery:
     Raises:
         BadRequest: the first thing that is wrong with it.
     """
-    pairs = _pairs(query)
+    try:
+        pairs = query_pairs(query, MOST_PARAMETERS)
+    except ValueError:
+        raise BadRequest("the query string is no UTF-8, or has too many parameters") from None
     given = _once_each(kind, pairs)
-    name = _name(given)
-    since, before = _period(given)
-    attributes = _attributes(given)
+    name = given.get("name")
+    if name is not None and (not name or "\0" in name):
+        raise BadRequest("name is empty or holds U+0000: nothing can have such a name")
+    since = parse_time("from", given["from"]) if "from" in given else None
+    before = parse_time("to", given["to"]) if "to" in given else None
+    if since and before and since > before:
+        raise BadRequest("from is after to")
+    attributes = given.get("attributes")  # as it came: PostgreSQL keeps every digit of a number
+    if attributes is not None:
+        try:
+            parse_json(attributes)
+        except (ValueError, RecursionError):
+            raise no_json() from None
     filters = _filters(kind, name, since, before, attributes)
     bucket = _bucket(given)
     return RecordQuery(
@@ -100,19 +113,13 @@ def _filters(
     return json.dumps([kind, name, *times, attributes]).encode()
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
-    try:
-        return query_pairs(query, MOST_PARAMETERS)
-    except ValueError:
-        raise BadRequest("the query string is no UTF-8, or has too many parameters") from None
-
-
 def _once_each(kind: Kind, pairs: list[tuple[str, str]]) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in PARAMETERS[kind]:
+            shown = name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…"
             raise BadRequest(
-                f"{_shown(name)} is no parameter of {kind}s: {', '.join(PARAMETERS[kind])} are"
+                f"{json.dumps(shown)} is no parameter of {kind}s: {', '.join(PARAMETERS[kind])} are"
             )
         if name in given:
             raise BadRequest(f"{name} is given twice")
@@ -120,40 +127,9 @@ def _once_each(kind: Kind, pairs: list[tuple[str, str]]) -> dict[str, str]:
     return given
 
 
-def _name(given: Mapping[str, str]) -> str | None:
-    name = given.get("name")
-    if name is not None and (not name or "\0" in name):
-        raise BadRequest("name is empty or holds U+0000: nothing can have such a name")
-    return name
-
-
-def _period(given: Mapping[str, str]) -> tuple[datetime | None, datetime | None]:
-    since = parse_time("from", given["from"]) if "from" in given else None
-    before = parse_time("to", given["to"]) if "to" in given else None
-    if since and before and since > before:
-        raise BadRequest("from is after to")
-    return since, before
-
-
-def _attributes(given: Mapping[str, str]) -> str | None:
-    """The text as it came: PostgreSQL keeps every digit of a number."""
-    text = given.get("attributes")
-    if text is None:
-        return None
-    try:
-        json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise no_json() from None
-    return text
-
-
 def no_json() -> BadRequest:
     """What the client hears, here or once PostgreSQL has looked."""
     return BadRequest('attributes is no JSON that could be stored: write {"key": "value"}')
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _limit(given: Mapping[str, str]) -> int:
@@ -180,8 +156,3 @@ def _bucket(given: Mapping[str, str]) -> str | None:
         if name in given:
             raise BadRequest(f"{name} does not go with bucket: aggregates have one shape, no pages")
     return parse_bucket(given["bucket"])
-
-
-def _shown(name: str) -> str:
-    shown = name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…"
-    return json.dumps(shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -153,13 +153,15 @@ class Rpc:
 
     def _settings_of(self, context: Context, caller: Caller) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
+        lowered = {name.lower(): value for name, value in context.request.headers.items()}
+        visible = {name: value for name, value in lowered.items() if name not in CREDENTIALS}
         return {
             "search_path": SEARCH_PATH,
             "promgres.tenant_id": str(caller.tenant_id),
             "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
             "request.method": context.method,
             "request.path": context.path,
-            "request.headers": json.dumps(_visible(context.request.headers)),
+            "request.headers": json.dumps(visible),
             "request.cookies": json.dumps(dict(context.request.cookies)),
             "role": caller.role,
         }
@@ -281,7 +283,12 @@ class Rpc:
         if answer.version != function.version:
             raise _Changed
         if ask.media is Media.OBJECT and function.returns_set and answer.rows != 1:
-            raise _not_single(answer.rows)
+            raise Problem(
+                406,
+                "PGRST116",
+                "Cannot coerce the result to a single JSON object",
+                f"The result contains {answer.rows} rows",
+            )
         if answer.length > self._settings.max_answer_bytes:
             raise Problem(
                 400,
@@ -302,7 +309,9 @@ class Rpc:
 
 def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
     """The answer without its body: None if it has none, empty if it is still to come."""
-    headers = {"Content-Range": _content_range(answer.rows, ask.count)}
+    total = str(answer.rows) if ask.count else "*"
+    some = f"0-{answer.rows - 1}" if answer.rows else "*"
+    headers = {"Content-Range": f"{some}/{total}"}
     if ask.count:
         headers["Preference-Applied"] = f"count={ask.count}"
     if ask.profiled:
@@ -311,25 +320,6 @@ def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
         return Reply(204, None, headers)
     headers["Content-Type"] = ask.media.value
     return Reply(200, b"", headers)
-
-
-def _content_range(rows: int, count: str | None) -> str:
-    total = str(rows) if count else "*"
-    return f"0-{rows - 1}/{total}" if rows else f"*/{total}"
-
-
-def _visible(headers: Mapping[str, str]) -> dict[str, str]:
-    lowered = {name.lower(): value for name, value in headers.items()}
-    return {name: value for name, value in lowered.items() if name not in CREDENTIALS}
-
-
-def _not_single(rows: int) -> Problem:
-    return Problem(
-        406,
-        "PGRST116",
-        "Cannot coerce the result to a single JSON object",
-        f"The result contains {rows} rows",
-    )
 
 
 def _function_name(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.errors import BadBody
 from ingest.http.problems import Problem
-from ingest.http.querystring import query_pairs
+from ingest.http.strict import parse_json, query_pairs
 from ingest.rpc.functions import SCHEMA
 
 METHODS = ("GET", "HEAD", "POST")
@@ -38,6 +38,7 @@ WHOLE_RESULTS = (
 )
 MOST_PARAMETERS = 1000
 JSON_TYPE = "application/json"
+BAD_JSON = "Empty or invalid json"
 COUNTS = frozenset({"exact", "planned", "estimated"})
 
 
@@ -146,7 +147,10 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
     media = (content_type or JSON_TYPE).partition(";")[0].strip().lower()
     if media != JSON_TYPE:
         raise BadBody(f"Content-Type not acceptable: {media}")
-    text = _text(body)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise BadBody(BAD_JSON) from None
     if not text.strip():
         return JsonArguments("{}", frozenset())
     parsed = _parse(text)
@@ -197,23 +201,12 @@ def _refuse_shaping(name: str, value: str, is_argument: bool = False) -> None:
         )
 
 
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise BadBody("Empty or invalid json") from None
-
-
 def _parse(text: str) -> Any:
     """The value, numbers left as text: only names are read from it."""
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+        return parse_json(text)
     except (ValueError, RecursionError):
-        raise BadBody("Empty or invalid json") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+        raise BadBody(BAD_JSON) from None
 
 
 def _first_object(text: str, rows: list[Any]) -> JsonArguments:

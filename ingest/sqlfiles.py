@@ -36,9 +36,19 @@ def read_sql(path: str) -> str:
 
 
 @cache
+def engine_names() -> frozenset[str]:
+    """The engines that there are: the folders of `sql/engines/`."""
+    return _folders("engines")
+
+
+@cache
 def pack_names() -> frozenset[str]:
     """The packs that there are: the folders of `sql/packs/`."""
-    return frozenset(each.name for each in (sql_root() / "packs").iterdir() if each.is_dir())
+    return _folders("packs")
+
+
+def _folders(parent: str) -> frozenset[str]:
+    return frozenset(each.name for each in (sql_root() / parent).iterdir() if each.is_dir())
 
 
 def read_ahead() -> None:

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
-from ingest.storage.engine import load_engine
+from ingest.storage.engines import load_engine
 from ingest.storage.pool import AnyConnection, create_pool
 from ingest.storage.urls import owner_database_url
 from ingest.stores import TARGETS

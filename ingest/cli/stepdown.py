@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Literal, get_args
+from typing import Literal
 
 from ingest.config import Settings
 from ingest.config.addresses import split_address
 from ingest.lifeline import ENVIRONMENT as LIFELINE
 from ingest.logs import get_logger
 from ingest.migrate.known import schema_digest
-from ingest.migrate.plan import EngineName
 from ingest.sqlfiles import read_ahead
 from ingest.storage.embedded import (
     Account,
@@ -19,6 +18,7 @@ from ingest.storage.embedded import (
     prepare_data_dir,
     users_of,
 )
+from ingest.storage.engines import ENGINES
 from ingest.users import SOCKET_GROUP, become, forbid_new_privileges, load_all, not_separated
 
 log = get_logger("users")
@@ -58,7 +58,7 @@ def step_down(settings: Settings, side: Literal["ingest", "api"], address: str) 
             log.warning("not separated", reason=reason)  # as a child, `up` has said it
         load_all(ROOMS[side])
         read_ahead()
-        for engine in get_args(EngineName):
+        for engine in ENGINES:
             schema_digest(engine)
         if side == "ingest" and settings.spool.max_bytes:
             user = users[side]

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ingest.logs import LogFormat
-from ingest.sqlfiles import pack_names
+from ingest.sqlfiles import engine_names, pack_names
 from ingest.stores import RETAINED
 
 MIB = 1024 * 1024
@@ -301,6 +301,12 @@ def _check_packs(packs: list[str]) -> list[str]:
     return packs
 
 
+def _check_engine(engine: str) -> str:
+    if engine not in (every := ("auto", *sorted(engine_names()))):
+        raise ValueError(f"there is no engine {engine!r}, only {', '.join(every)}")
+    return engine
+
+
 class AuthSettings(Section):
     """`[auth]`: who may come in, on both sides."""
 
@@ -424,7 +430,7 @@ class Settings(BaseSettings):
     )
     listen: Address = Field("127.0.0.1:9273", description="address of the write side")
     api_listen: Address = Field("127.0.0.1:3000", description="address of the read side")
-    engine: Literal["auto", "timescaledb", "postgres"] = Field(
+    engine: Annotated[str, AfterValidator(_check_engine)] = Field(
         "auto", description="decided at the first migration, recorded, never changed after"
     )
     packs: Annotated[

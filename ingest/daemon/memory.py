@@ -9,13 +9,8 @@ from ingest.known import Known, forget, recall, remember
 from ingest.logs import get_logger
 from ingest.migrate.known import is_of, schema_digest
 from ingest.series.cache import SeriesCache
-from ingest.storage.engine import (
-    Engine,
-    engine_name,
-    identity_of,
-    load_engine,
-    recalled_engine,
-)
+from ingest.storage.engine import Engine, identity_of
+from ingest.storage.engines import engine_name, load_engine, recalled_engine
 from ingest.storage.packs import check_packs, named, recorded_packs
 from ingest.storage.pool import AnyConnection, Pool, create_pool, lazy_pool
 from ingest.storage.timeline import Timeline

@@ -6,6 +6,7 @@ from ingest.doctor.case import Case, Site, query
 from ingest.doctor.finding import Finding, ok, problem
 from ingest.doctor.prescription import identifier
 from ingest.errors import ConfigError, DatabaseUnreachable, QueryRefused
+from ingest.storage.engines import engine_entry
 from ingest.storage.inspection import Row, inspect
 from ingest.storage.urls import api_database_url
 
@@ -49,7 +50,7 @@ def _check_role(case: Case, role: Row) -> list[Finding]:
         what = f"{name} is a member of {group}: its requests read and change everything"
         findings.append(problem(ROLES, what, case.prescribe.sql(f"REVOKE {group} FROM {name}")))
     needs_login = name == "promgres_api" or (
-        name == "promgres_owner" and case.engine == "timescaledb"
+        name == "promgres_owner" and engine_entry(case.engine).owner_logs_in
     )
     if needs_login and not role["can_login"]:
         why = "the extension's jobs run as it" if name == "promgres_owner" else "the read side does"

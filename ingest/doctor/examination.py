@@ -68,6 +68,7 @@ from ingest.doctor.tables import (
     check_staging,
 )
 from ingest.errors import OperatorError, QueryRefused
+from ingest.storage.engines import engine_entry
 from ingest.storage.inspection import Inspection, inspect
 from ingest.storage.urls import owner_database_url
 
@@ -158,7 +159,8 @@ async def _examine(site: Site, url: str, database: Inspection) -> list[Finding]:
         return findings
     (recorded,) = await database.ask(query("engine"))
     known = {each.name: getattr(site, each.name) for each in fields(site)}
-    case = Case(**known, url=url, database=database, engine=recorded["engine"])
+    engine = engine_entry(recorded["engine"]).name
+    case = Case(**known, url=url, database=database, engine=engine)
     checks = FOUNDATIONS | OF_ENGINE[case.engine] | TABLES_AND_LOAD
     for name, check in checks.items():
         findings += await _run(name, check, case)

@@ -9,6 +9,8 @@ from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.prescription import identifier
 from ingest.errors import DatabaseUnreachable, MigrationError
 from ingest.migrate import status
+from ingest.storage.engine import OLDEST_POSTGRES
+from ingest.storage.engines import engine_entry
 from ingest.storage.inspection import Row
 from ingest.storage.packs import check_packs, named
 
@@ -16,8 +18,6 @@ DATABASE, ENGINE, PACKS = "database", "engine", "packs"
 MIGRATIONS, OBJECTS = "migrations", "objects"
 MOST_NAMED = 5
 
-OLDEST_POSTGRES = 15
-OLDEST_TIMESCALEDB = (2, 19)
 MISSES_BUCKETS = {(2, 22, 0), (2, 28, 0), (2, 28, 1), (2, 28, 2)}
 """TimescaleDB whose refresh of continuous aggregates can leave buckets out."""
 
@@ -53,8 +53,8 @@ async def check_engine(case: Case) -> list[Finding]:
     if wanted not in ("auto", case.engine):
         what = f"--engine is {wanted}, but the database was made with {case.engine} for good"
         return [problem(ENGINE, what, "leave --engine (PROMGRES_ENGINE) out")]
-    if case.engine == "postgres":
-        return ok(ENGINE, "postgres")
+    if engine_entry(case.engine).extension is None:
+        return ok(ENGINE, case.engine)
     found = await case.row("engine")
     obstacle = _extension_obstacle(case, found)
     if obstacle:
@@ -105,8 +105,9 @@ def check_version(site: Site, name: str, version: tuple[int, ...]) -> list[Findi
     """The extension's version, as text and as numbers."""
     update = site.prescribe.promgres("psql", "-X", "-c", "ALTER EXTENSION timescaledb UPDATE")
     todo = f"install a newer TimescaleDB on the server, then {update}"
-    if version < OLDEST_TIMESCALEDB:
-        oldest = ".".join(map(str, OLDEST_TIMESCALEDB))
+    extension = engine_entry("timescaledb").extension
+    if extension is not None and version < extension.oldest:
+        oldest = ".".join(map(str, extension.oldest))
         return [problem(ENGINE, f"TimescaleDB {name}: {oldest} or newer is needed", todo)]
     if version in MISSES_BUCKETS:
         what = f"TimescaleDB {name} can leave buckets out of continuous aggregates"

@@ -23,4 +23,4 @@ def is_of(known: Known, url: str, packs: Collection[str] | None) -> bool:
 @cache
 def schema_digest(engine: str) -> str:
     """Tells this version's schema from another one's."""
-    return plan_digest("timescaledb" if engine == "timescaledb" else "postgres")
+    return plan_digest(engine)

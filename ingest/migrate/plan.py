@@ -6,12 +6,9 @@ import hashlib
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
 
 from ingest.errors import MigrationError
 from ingest.sqlfiles import pack_names, sql_root
-
-EngineName = Literal["timescaledb", "postgres"]
 
 MIGRATIONS_WERE_IN = {"core/": "common/", "engines/": ""}
 """Databases keep the names that migrations had when `sql/` was laid out otherwise."""
@@ -52,7 +49,7 @@ class Plan:
     repeatables: tuple[SqlFile, ...]
 
 
-def read_plan(engine: EngineName, packs: Collection[str]) -> Plan:
+def read_plan(engine: str, packs: Collection[str]) -> Plan:
     """What `sql/order.toml` lists for everybody, for this engine, and for these packs.
 
     Raises:
@@ -67,7 +64,7 @@ def read_plan(engine: EngineName, packs: Collection[str]) -> Plan:
     return Plan(migrations, repeatables)
 
 
-def plan_digest(engine: EngineName) -> str:
+def plan_digest(engine: str) -> str:
     """Tells this version's files from another version's, whichever packs are on."""
     plan = read_plan(engine, pack_names())
     sums = [f"{file.name} {file.checksum}" for file in (*plan.migrations, *plan.repeatables)]

@@ -19,8 +19,9 @@ from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
 from ingest.migrate.place import check_place
-from ingest.migrate.plan import EngineName, Plan, SqlFile, read_bootstrap, read_plan, read_recorder
+from ingest.migrate.plan import Plan, SqlFile, read_bootstrap, read_plan, read_recorder
 from ingest.migrate.roles import retry_role_races, set_password
+from ingest.storage.engines import engine_entry
 from ingest.storage.packs import record_packs, recorded_packs
 from ingest.storage.pgerrors import operator_error
 from ingest.storage.pool import AnyConnection, Pool, create_pool
@@ -38,7 +39,7 @@ class MigrationReport:
         applied: files that this run applied, in order; empty when there was nothing to do.
     """
 
-    engine: EngineName
+    engine: str
     applied: list[str] = field(default_factory=list)
 
 
@@ -52,7 +53,7 @@ class MigrationStatus:
         pending: files that `promgres migrate` would apply.
     """
 
-    engine: EngineName | None
+    engine: str | None
     applied: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
 
@@ -77,7 +78,7 @@ async def migrate(url: str, settings: Settings, *, repair: bool = False) -> Migr
 
 
 async def _migrate(
-    connection: AnyConnection, chosen: EngineName, settings: Settings, repair: bool
+    connection: AnyConnection, chosen: str, settings: Settings, repair: bool
 ) -> MigrationReport:
     engine = await retry_role_races(lambda: _bootstrap(connection, chosen, settings.engine))
     await _check_owner(connection, engine)
@@ -131,7 +132,7 @@ async def _pool(url: str, settings: Settings) -> AsyncIterator[Pool]:
         await pool.close()
 
 
-async def _bootstrap(connection: AnyConnection, chosen: EngineName, requested: str) -> EngineName:
+async def _bootstrap(connection: AnyConnection, chosen: str, requested: str) -> str:
     async with locked(connection):
         engine = await recorded_engine(connection) or chosen
         check_unchanged(engine, requested)
@@ -140,14 +141,15 @@ async def _bootstrap(connection: AnyConnection, chosen: EngineName, requested: s
     return engine
 
 
-async def _check_owner(connection: AnyConnection, engine: EngineName) -> None:
+async def _check_owner(connection: AnyConnection, engine: str) -> None:
     can_login = await connection.fetchval(
         "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'promgres_owner'"
     )
-    if engine == "timescaledb" and not can_login:
+    entry = engine_entry(engine)
+    if entry.owner_logs_in and entry.extension and not can_login:
         raise MigrationError(
-            "role promgres_owner was made for another engine and TimescaleDB cannot run jobs as "
-            "it: ALTER ROLE promgres_owner LOGIN (it needs no password)"
+            f"role promgres_owner was made for another engine and {entry.extension.title} cannot"
+            " run jobs as it: ALTER ROLE promgres_owner LOGIN (it needs no password)"
         )
 
 
@@ -185,7 +187,7 @@ async def _apply_migrations(connection: AnyConnection, plan: Plan) -> list[str]:
 
 
 async def _apply_repeatables(
-    connection: AnyConnection, engine: EngineName, packs: Sequence[str] | None, everything: bool
+    connection: AnyConnection, engine: str, packs: Sequence[str] | None, everything: bool
 ) -> list[str]:
     """Apply the first one that changed and all after it, at once: later ones may stand on it. All
     of them, where something is gone that they made. What no file makes any more is dropped, and a

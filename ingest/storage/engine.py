@@ -1,4 +1,4 @@
-"""What differs between the engines, behind one interface.
+"""What differs between the engines, behind one interface. `storage/engines/` is the table of them.
 
 `internal.setting` says which engine a database has (`promgres migrate` recorded it).
 """
@@ -13,12 +13,14 @@ from typing import Protocol
 
 import asyncpg
 
-from ingest.config import Settings
 from ingest.errors import MigrationError
 from ingest.storage.pool import AnyConnection, Pool, borrow
 from ingest.stores import RETAINED, STORES
 
 DAY_MS = 86_400_000
+OLDEST_POSTGRES = 15
+"""The first version of PostgreSQL that has all that `sql/` uses, on every engine."""
+
 EXPIRED_ROWS_AT_ONCE = 20_000
 HOUSEKEEPING_SECONDS = 600
 
@@ -156,33 +158,38 @@ class Engine(Protocol):
         """
 
 
-async def load_engine(connection: AnyConnection, settings: Settings) -> Engine:
-    """The engine of a migrated database.
+@dataclass(frozen=True)
+class Extension:
+    """An extension of PostgreSQL that an engine stands on.
 
-    Raises:
-        MigrationError: the database is not migrated yet, or not to this version.
+    Attributes:
+        name: in SQL.
+        title: as people write it.
+        oldest: the first version that will do.
+        license_setting: a setting, and what it has to be.
     """
-    horizons = Horizons(to_ms(settings.receiver.oldest_timestamp))
-    try:
-        await horizons.read(connection)
-    except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
-        raise MigrationError("the database is not migrated: promgres migrate") from None
-    return _engine(await engine_name(connection), horizons)
+
+    name: str
+    title: str
+    oldest: tuple[int, ...]
+    license_setting: tuple[str, str]
 
 
-def recalled_engine(
-    name: str, kept: Mapping[str, tuple[int | None, int]], settings: Settings
-) -> Engine:
-    """The engine of a database that was met before, and need not be there now."""
-    horizons = Horizons(to_ms(settings.receiver.oldest_timestamp))
-    horizons.restore(kept)
-    return _engine(name, horizons)
+@dataclass(frozen=True)
+class EngineEntry:
+    """One line of the table of engines (`storage/engines/`).
 
+    Attributes:
+        name: in the settings and in the record, and of its folder in `sql/engines/`.
+        make: its class.
+        extension: what `promgres migrate` creates before everything else.
+        owner_logs_in: jobs run in the database as promgres_owner, who must be able to log in.
+    """
 
-async def engine_name(connection: AnyConnection) -> str:
-    """Which engine a migrated database has."""
-    name: str = await connection.fetchval("SELECT value FROM internal.setting WHERE key = 'engine'")
-    return name
+    name: str
+    make: Callable[[Horizons], Engine]
+    extension: Extension | None = None
+    owner_logs_in: bool = False
 
 
 async def identity_of(connection: AnyConnection) -> str | None:
@@ -192,13 +199,6 @@ async def identity_of(connection: AnyConnection) -> str | None:
     except asyncpg.PostgresError:
         return None
     return identity
-
-
-def _engine(name: str, horizons: Horizons) -> Engine:
-    from ingest.storage.postgres import PostgresEngine
-    from ingest.storage.timescaledb import TimescaleEngine
-
-    return TimescaleEngine(horizons) if name == "timescaledb" else PostgresEngine(horizons)
 
 
 async def drop_expired_keys(connection: AnyConnection) -> bool:

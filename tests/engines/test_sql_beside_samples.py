@@ -16,7 +16,8 @@ from ingest.config import RetentionSettings
 from ingest.migrate import migrate
 from ingest.model import STALE_MARKER_BITS
 from ingest.storage import engine as engine_module
-from ingest.storage.engine import load_engine, to_ms
+from ingest.storage.engine import to_ms
+from ingest.storage.engines import load_engine
 from tests.engines.native import CUSTOM, Native, copy, store
 from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database, connect

@@ -18,8 +18,11 @@ from ingest.config import RetentionSettings
 from ingest.errors import MigrationError
 from ingest.migrate import migrate, plan, status
 from ingest.migrate.scram import scram_verifier
+from ingest.sqlfiles import engine_names
+from ingest.storage.engines import ENGINES, load_engine
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.debian import german_cluster
+from tests.support.doctoring import diagnose
 from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import PROMGRES, run
 
@@ -206,6 +209,26 @@ async def test_the_engine_never_changes(engine_db: Database) -> None:
         await migrate(engine_db.url, engine_db.settings(engine=other))
     same = engine_db.settings(engine=engine_db.engine)
     assert (await migrate(engine_db.url, same)).applied == []
+
+
+async def test_an_engine_that_nobody_knows_is_an_error(postgres_db: Database) -> None:
+    await execute(
+        postgres_db.url, "UPDATE internal.setting SET value = 'citus' WHERE key = 'engine'"
+    )
+    settings = postgres_db.settings()
+    for ask in (migrate, status):
+        with pytest.raises(MigrationError, match="there is no engine 'citus', only timescaledb,"):
+            await ask(postgres_db.url, settings)
+    async with connect(postgres_db) as connection:
+        with pytest.raises(MigrationError, match="upgrade this one"):
+            await load_engine(connection, settings)
+    assert "there is no engine 'citus'" in (await diagnose(postgres_db)).only("database").what
+
+
+def test_the_folders_are_the_table() -> None:
+    """So that the settings know every engine that there is."""
+    assert engine_names() == set(ENGINES)
+    assert {getattr(entry.make, "name", None) for entry in ENGINES.values()} == set(ENGINES)
 
 
 async def test_timescaledb_must_be_there_if_asked_for(empty_postgres_db: Database) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ingest.config import RetentionSettings
 from ingest.migrate import migrate
-from ingest.storage.engine import load_engine, to_ms
+from ingest.storage.engine import to_ms
+from ingest.storage.engines import load_engine
 from tests.engines.pushed import Event, Measure, copy, item, make_room, page, push, text
 from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect

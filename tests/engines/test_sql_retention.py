@@ -10,7 +10,8 @@ import pytest
 
 from ingest.config import RetentionSettings
 from ingest.migrate import migrate
-from ingest.storage.engine import Horizon, load_engine, to_ms
+from ingest.storage.engine import Horizon, to_ms
+from ingest.storage.engines import load_engine
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import Samples, samples_of
 from tests.support.sql_samples import drop_expired as run_retention_job

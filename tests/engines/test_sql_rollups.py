@@ -379,7 +379,7 @@ async def test_a_minute_that_still_fills_is_stored_once_a_pass(
     postgres_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not with every batch; what is in none of them yet is read all the same."""
-    monkeypatch.setattr("ingest.storage.postgres.PASS_SECONDS", 3600.0)
+    monkeypatch.setattr("ingest.storage.engines.postgres.PASS_SECONDS", 3600.0)
     async with samples_of(postgres_db) as samples:
         series = await samples.series("m")
         for n, taken in ((1, 1), (2, 0)):

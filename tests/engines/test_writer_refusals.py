@@ -15,7 +15,8 @@ from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
-from ingest.storage.engine import DAY_MS, load_engine
+from ingest.storage.engine import DAY_MS
+from ingest.storage.engines import load_engine
 from ingest.storage.pool import create_pool
 from ingest.writer.ledger import Ledger
 from ingest.writer.pipeline import Pipeline

@@ -12,7 +12,7 @@ import pytest_asyncio
 from ingest.copy_format import encode_samples
 from ingest.storage import database as storage
 from ingest.storage.database import DATABASE_ERRORS, Touched
-from ingest.storage.engine import load_engine
+from ingest.storage.engines import load_engine
 from ingest.storage.pool import create_pool
 from ingest.stores import TARGETS
 from tests.engines.silent_server import SilentServer

@@ -12,7 +12,8 @@ from decimal import Decimal
 
 import asyncpg
 
-from ingest.storage.engine import Engine, load_engine
+from ingest.storage.engine import Engine
+from ingest.storage.engines import load_engine
 from tests.support.databases import Database
 
 COLUMNS = ["time", "series_id", "value", "exact"]

@@ -9,6 +9,10 @@ import pytest
 
 from ingest.errors import MigrationError
 from ingest.migrate import choice, plan
+from ingest.storage.engines.timescaledb import ENTRY
+
+TIMESCALEDB = ENTRY.extension
+assert TIMESCALEDB is not None
 
 
 @pytest.fixture
@@ -102,5 +106,5 @@ def test_an_old_postgresql_is_refused(major: int) -> None:
     ],
 )
 def test_which_timescaledb_will_do(version: str | None, obstacle: str | None) -> None:
-    found = choice.version_obstacle(version)
+    found = choice.version_obstacle(TIMESCALEDB, version)
     assert (found is None) if obstacle is None else (obstacle in (found or ""))

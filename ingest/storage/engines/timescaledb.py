@@ -8,6 +8,8 @@ from datetime import datetime
 from ingest.storage.engine import (
     DAY_MS,
     HOUSEKEEPING_SECONDS,
+    EngineEntry,
+    Extension,
     Horizons,
     Progress,
     drop_expired_keys,
@@ -66,3 +68,12 @@ class TimescaleEngine:
                 to_datetime(day_ms + DAY_MS),
             )
         progress(len(steps), len(steps))
+
+
+ENTRY = EngineEntry(
+    "timescaledb",
+    TimescaleEngine,
+    # Continuous aggregates are not in the extension's Apache edition.
+    Extension("timescaledb", "TimescaleDB", (2, 19), ("timescaledb.license", "timescale")),
+    owner_logs_in=True,
+)

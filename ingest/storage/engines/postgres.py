@@ -13,6 +13,7 @@ from ingest.storage.engine import (
     DAY_MS,
     EXPIRED_ROWS_AT_ONCE,
     HOUSEKEEPING_SECONDS,
+    EngineEntry,
     Horizons,
     Progress,
     drop_expired_keys,
@@ -179,3 +180,6 @@ class PostgresEngine:
             self._passes.pop(target, None)
             if not await self._store_rollups(connection, target):
                 await asyncio.sleep(0.1)  # another process is at work on them
+
+
+ENTRY = EngineEntry("postgres", PostgresEngine)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from ingest.errors import MigrationError
 from ingest.sqlfiles import pack_names, sql_root
+
+TEMPLATE = re.compile(r"-- For each row of (internal\.[a-z_]+)\b")
+"""How a file begins that is applied once for each row, its hooks filled in: `internal.expand`."""
 
 MIGRATIONS_WERE_IN = {"core/": "common/", "engines/": ""}
 """Databases keep the names that migrations had when `sql/` was laid out otherwise."""
@@ -24,16 +29,25 @@ class SqlFile:
             file is by now: `common/migrations/0001_catalogue.sql`. A repeatable file goes by its
             path; one that moves is a new one, and the old one is forgotten.
         text: the statements.
+        pieces: what fills hooks of it, by name, beside the columns of the rows below.
     """
 
     path: str
     name: str
     text: str
+    pieces: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def for_each(self) -> str | None:
+        """The view of whose rows each fills in the hooks of this template; None if it is none."""
+        first_words = TEMPLATE.match(self.text)
+        return first_words[1] if first_words else None
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the text, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        """SHA-256 of the text, in hexadecimal; of a template with all pieces that there are."""
+        pieces = [text for _, text in sorted(self.pieces.items())] if self.for_each else []
+        return hashlib.sha256("".join([self.text, *pieces]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -57,8 +71,11 @@ def read_plan(engine: str, packs: Collection[str]) -> Plan:
     """
     order = tomllib.loads(_text("order.toml"))
     ours = ("core/", f"engines/{engine}/", *(f"packs/{pack}/" for pack in packs))
+    pieces = {
+        PurePath(path).stem: _piece(path) for path in order["pieces"] if path.startswith(ours)
+    }
     migrations, repeatables = (
-        tuple(_read(path) for path in order[kind] if path.startswith(ours))
+        tuple(_read(path, pieces) for path in order[kind] if path.startswith(ours))
         for kind in ("migrations", "repeatable")
     )
     return Plan(migrations, repeatables)
@@ -81,13 +98,18 @@ def read_recorder() -> str:
     return _text("record_objects.sql")
 
 
-def _read(path: str) -> SqlFile:
+def _read(path: str, pieces: Mapping[str, str]) -> SqlFile:
     name = path
     if "/migrations/" in path:
         for folder, was in MIGRATIONS_WERE_IN.items():
             if path.startswith(folder):
                 name = was + path.removeprefix(folder)
-    return SqlFile(path, name, _text(path))
+    return SqlFile(path, name, _text(path), pieces)
+
+
+def _piece(path: str) -> str:
+    """What stands below the comment at the top."""
+    return _text(path).partition("\n\n")[2].strip()
 
 
 def _text(path: str) -> str:

@@ -7,6 +7,7 @@ processes share the work instead of repeating it.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -266,7 +267,8 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
     await connection.execute("SET LOCAL ROLE promgres_owner")
     for file in files:
         try:
-            await connection.execute(file.text)
+            for statements in await _expanded(connection, file):
+                await connection.execute(statements)
         except asyncpg.PostgresError as error:
             raise MigrationError(f"{file.path}: {_one_line(error)}") from error
         await connection.execute(
@@ -287,6 +289,18 @@ async def _apply_policies(connection: AnyConnection, settings: Settings) -> None
             list(wanted),
             ["" if days is None else str(days) for days in wanted.values()],
         )
+
+
+async def _expanded(connection: AnyConnection, file: SqlFile) -> list[str]:
+    """The text of a file; of a template one for each row that it is for."""
+    if file.for_each is None:
+        return [file.text]
+    rows = await connection.fetch(
+        f"SELECT internal.expand($1, $2::jsonb || to_jsonb(e)) FROM {file.for_each} AS e",  # noqa: S608
+        file.text,
+        json.dumps(dict(file.pieces)),
+    )
+    return [row[0] for row in rows]
 
 
 def _one_line(error: asyncpg.PostgresError) -> str:

@@ -203,6 +203,16 @@ async def test_a_changed_function_is_replaced_with_all_after_it(
     assert "packs/manifest/old_stack_views.sql" in applied
 
 
+async def test_hooks_of_a_template(postgres_db: Database) -> None:
+    async with connect(postgres_db) as connection:
+        expand = "SELECT internal.expand($1, $2)"
+        hooks = '{"name": "sample", "table": "geo.@name@"}'
+        text = await connection.fetchval(expand, "date_bin(@origin@) FROM @table@;", hooks)
+        assert text == "date_bin('2000-01-03 00:00+00') FROM geo.sample;"
+        with pytest.raises(asyncpg.PostgresError, match="nothing fills @no_hook@"):
+            await connection.fetchval(expand, "SELECT @no_hook@", hooks)
+
+
 async def test_the_engine_never_changes(engine_db: Database) -> None:
     other = "postgres" if engine_db.engine == "timescaledb" else "timescaledb"
     with pytest.raises(MigrationError, match=f"made with engine {engine_db.engine}"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.stores import GROWING, RETAINED, STORES, Store
+from ingest.stores import GROWING, RETAINED, ROLLED_UP, STORES, Store
 from tests.engines.sql_api import Api
 
 COLUMNS = """
@@ -17,6 +17,10 @@ async def test_the_view_has_the_stores_that_grow(api: Api) -> None:
     rows = await api.connection.fetch("SELECT store, target, name FROM internal.store")
     expected = [(name, STORES[name].schema, STORES[name].table) for name in GROWING]
     assert sorted(tuple(row) for row in rows) == sorted(expected)
+
+
+async def test_the_same_stores_are_rolled_up(api: Api) -> None:
+    assert await api.connection.fetchval("SELECT internal.rolled_up_targets()") == list(ROLLED_UP)
 
 
 async def test_every_retention_is_known(api: Api) -> None:

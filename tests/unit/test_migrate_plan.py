@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import pytest
 
 from ingest.errors import MigrationError
 from ingest.migrate import choice, plan
+from ingest.sqlfiles import engine_names
 from ingest.storage.engines.timescaledb import ENTRY
 
 TIMESCALEDB = ENTRY.extension
@@ -21,9 +23,13 @@ def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def lay(root: Path, migrations: list[str], repeatable: list[str]) -> None:
-    (root / "order.toml").write_text(f"migrations = {migrations}\nrepeatable = {repeatable}\n")
-    for path in migrations + repeatable:
+def lay(
+    root: Path, migrations: list[str], repeatable: list[str], pieces: Sequence[str] = ()
+) -> None:
+    (root / "order.toml").write_text(
+        f"migrations = {migrations}\nrepeatable = {repeatable}\npieces = {list(pieces)}\n"
+    )
+    for path in [*migrations, *repeatable, *pieces]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(f"-- {path}\n")
 
@@ -70,6 +76,26 @@ def test_a_listed_file_that_is_not_there_is_a_broken_installation(sql: Path) -> 
         plan.read_plan("postgres", ["p"])
 
 
+def test_a_template_is_another_one_when_a_piece_is(sql: Path) -> None:
+    lay(sql, [], ["core/a.sql", "core/b.sql"], ["engines/postgres/mark.sql"])
+    (sql / "core/a.sql").write_text("-- For each row of internal.way: moves.\n@mark@\n")
+
+    def checksums(piece: str) -> list[str]:
+        (sql / "engines/postgres/mark.sql").write_text(f"-- A piece.\n\n    {piece}\n")
+        found = plan.read_plan("postgres", [])
+        assert [file.for_each for file in found.repeatables] == ["internal.way", None]
+        assert found.repeatables[0].pieces == {"mark": piece}
+        return [file.checksum for file in found.repeatables]
+
+    before, after = checksums("SELECT 1;"), checksums("SELECT 2;")
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+def test_engines_have_the_same_pieces() -> None:
+    every = [set(plan.read_plan(name, []).repeatables[0].pieces) for name in engine_names()]
+    assert every[0] == every[1] != set()
+
+
 def test_every_file_is_listed_once() -> None:
     root = plan.sql_root()
     order = tomllib.loads((root / "order.toml").read_text())
@@ -78,7 +104,7 @@ def test_every_file_is_listed_once() -> None:
         for folder in ("core", "engines", "packs")
         for path in (root / folder).rglob("*.sql")
     ]
-    assert sorted(order["migrations"] + order["repeatable"]) == sorted(there)
+    assert sorted(order["migrations"] + order["repeatable"] + order["pieces"]) == sorted(there)
     assert all("/migrations/" in path for path in order["migrations"])
 
 

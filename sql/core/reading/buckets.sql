@@ -65,7 +65,7 @@ RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
     SELECT CASE internal.interval_months(p_interval)
-        WHEN 0 THEN date_bin(p_interval, p_time, timestamptz '2000-01-03 00:00:00+00')
+        WHEN 0 THEN date_bin(p_interval, p_time, internal.bucket_origin())
         ELSE (
             timestamp '2000-01-01' + p_interval * floor(
                 internal.months_since_2000(p_time)::float8 / internal.interval_months(p_interval))

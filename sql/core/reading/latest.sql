@@ -45,7 +45,7 @@ BEGIN
         'SELECT coalesce(%s, newest.bucket), newest.name, newest.value
          FROM (
              SELECT DISTINCT ON (r.name)
-                    date_bin($1, r.bucket, ''2000-01-03 00:00+00'') AS bucket, r.name,
+                    date_bin($1, r.bucket, internal.bucket_origin()) AS bucket, r.name,
                     coalesce(r.exact_last, r.last::text::numeric) AS value
              FROM %I.%I($2, $3, $4, $5, $6) AS r
              ORDER BY r.name, 1 DESC, r.exact_last IS NULL, r.bucket DESC, r.%I DESC
@@ -104,7 +104,7 @@ BEGIN
         v_found := '{}';
         FOR bucket, name IN
             EXECUTE
-                'SELECT date_bin(''1 minute'', max(newest.time), ''2000-01-03 00:00+00''), n.metric
+                'SELECT date_bin(''1 minute'', max(newest.time), internal.bucket_origin()), n.metric
                  FROM app.measure_name AS n
                  CROSS JOIN LATERAL (
                      SELECT x.time FROM app.measure AS x

@@ -1,41 +1,6 @@
 -- Reading one period of some metrics, each part of it from the coarsest rollup that fits.
 
--- Raw samples in the shape of a rollup, a bucket for each sample, for what minutes cannot answer.
--- NaN and stale markers enter no aggregate, infinities no sum, as in the rollups.
-DO $create$
-DECLARE
-    v_target text;
-BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        EXECUTE format($view$
-CREATE OR REPLACE VIEW %1$I.rollup_raw AS
-SELECT x.time AS bucket, s.tenant_id, s.schema, s.name,
-    coalesce(x.exact, CASE WHEN abs(x.value) < 'Infinity' THEN x.value::text::numeric END) AS sum,
-    x.value AS max, x.exact AS exact_max, x.value AS last, x.exact AS exact_last, s.series_id
-FROM %1$I.sample x
-JOIN internal.series s USING (series_id)
-WHERE s.target = %1$L AND x.value <> 'NaN';
-COMMENT ON VIEW %1$I.rollup_raw IS
-    'Samples of target %1$s as buckets of their own: what rollup_1m has, without the minutes';
-
-CREATE OR REPLACE FUNCTION %1$I.rollup_raw_between(
-    p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
-)
-RETURNS SETOF %1$I.rollup_raw
-LANGUAGE sql STABLE
-AS $function$
-    SELECT * FROM %1$I.rollup_raw AS r
-    WHERE r.tenant_id = p_tenant_id AND r.schema = ANY (p_schemas) AND r.name = ANY (p_names)
-        AND r.bucket >= p_from AND r.bucket < p_to
-$function$;
-COMMENT ON FUNCTION %1$I.rollup_raw_between IS
-    'Rows of rollup_raw of some metrics with p_from <= bucket < p_to; the planner sees through it';
-        $view$, v_target);
-    END LOOP;
-END
-$create$;
-
--- Measures in the same shape. The name of a metric is in lower case, an index has the one as sent.
+-- Measures in the shape of rollup_raw. The name of a metric is in lower case, an index has the one as sent.
 CREATE OR REPLACE VIEW app.measure_raw AS
 SELECT x.time AS bucket, x.tenant_id, x.target, x.schema, x.name AS sent_name,
     lower(x.name) AS name,

@@ -6,7 +6,7 @@ LANGUAGE sql
 IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT p_target IN ('internal', 'cumsum')
+    SELECT p_target = ANY (internal.rolled_up_targets())
 $function$;
 COMMENT ON FUNCTION internal.has_rollups IS 'Whether samples of the target are aggregated';
 
@@ -117,7 +117,7 @@ DECLARE
 BEGIN
     FOR v_target IN
         SELECT t.target,
-            date_bin('1 day', now(), '2000-01-03 00:00+00') - make_interval(hours => 24 * s.value::int)
+            date_bin('1 day', now(), internal.bucket_origin()) - make_interval(hours => 24 * s.value::int)
                 AS before,
             ARRAY(
                 SELECT format('%I.%I', target, name)::regclass
@@ -172,7 +172,7 @@ DECLARE
     v_chunk  regclass;
 BEGIN
     -- A compression policy of a continuous aggregate wants a refresh policy of its own.
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+    FOREACH v_target IN ARRAY internal.rolled_up_targets() LOOP
         FOR v_chunk IN
             SELECT public.show_chunks(
                 format('%I.parts_1m', v_target)::regclass, older_than => internal.compress_after())

@@ -74,7 +74,7 @@ place AS (
                 max(time) FILTER (WHERE name = 'manifest_geo_latitude'),
                 max(time) FILTER (WHERE name = 'manifest_geo_longitude')
             ),
-            '2000-01-03 00:00+00'
+            internal.bucket_origin()
         ) AS bucket
     FROM newest
     GROUP BY tenant_id, instance

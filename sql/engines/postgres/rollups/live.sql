@@ -1,4 +1,4 @@
--- Rollups of engine postgres, for the targets internal and cumsum (@target@ below).
+-- For each row of internal.rolled_up: what of a target's rollups is computed when it is read.
 --
 -- A metric's bucket with a mark in it is live: whoever reads it computes it. All other buckets are
 -- stored. parts_1m, parts_1h and parts_1d put the two together, and so do rollup_1m_between and its
@@ -12,19 +12,12 @@
 -- costs more than the query, and the function is planned for one day's partition at a time, which
 -- it reads once, for all buckets and metrics that are live there.
 
-DO $create$
-DECLARE
-    v_target text;
-BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        EXECUTE replace($template$
-
 CREATE OR REPLACE VIEW @target@.sample_parts AS
 SELECT time, series_id, value, exact,
     coalesce(exact, CASE WHEN abs(value) < 'Infinity' THEN value::text::numeric END) AS decimal,
-    ARRAY[date_part('epoch', time - '2000-01-03 00:00+00'), series_id, value] AS last_key,
+    ARRAY[date_part('epoch', time - @origin@), series_id, value] AS last_key,
     CASE WHEN exact IS NOT NULL THEN
-        ARRAY[extract(epoch FROM time - '2000-01-03 00:00+00'), series_id, exact]
+        ARRAY[extract(epoch FROM time - @origin@), series_id, exact]
     END AS exact_last_key
 FROM @target@.sample
 WHERE value <> 'NaN';
@@ -62,16 +55,16 @@ BEGIN
             SELECT series_id FROM internal.series WHERE metric_id = ANY (p_metrics));
     END IF;
     RETURN QUERY
-    SELECT s.metric_id, date_bin(p_width, x.time, '2000-01-03 00:00+00'), count(*),
+    SELECT s.metric_id, date_bin(p_width, x.time, @origin@), count(*),
         sum(x.decimal), min(x.value), max(x.value), max(x.last_key), max(x.exact),
         max(x.exact_last_key)
     FROM @target@.sample_parts AS x
     JOIN internal.series AS s USING (series_id)
     JOIN unnest(p_metrics, p_hours, p_minutes) AS k (metric_id, hour, minutes)
-        ON k.hour = date_bin('1 hour', x.time, '2000-01-03 00:00+00')
+        ON k.hour = date_bin('1 hour', x.time, @origin@)
         AND (p_metrics IS NULL OR k.metric_id = s.metric_id)
         AND k.minutes & internal.minute_bit(
-            date_bin('1 minute', x.time, '2000-01-03 00:00+00')) <> 0
+            date_bin('1 minute', x.time, @origin@)) <> 0
     WHERE x.time >= v_lo AND x.time < v_hi
         AND (p_metrics IS NULL
             OR x.series_id = ANY (v_series) AND s.series_id = ANY (v_series))
@@ -100,11 +93,11 @@ BEGIN
         RETURN;
     END IF;
     FOR v_day IN
-        SELECT date_bin('24 hours', k.hour, '2000-01-03 00:00+00') AS start,
+        SELECT date_bin('24 hours', k.hour, @origin@) AS start,
             array_agg(k.metric_id) AS metrics, array_agg(k.hour) AS hours,
             array_agg(k.minutes) AS minutes
         FROM @target@.marks_of(
-            p_metrics, date_bin('1 hour', p_from, '2000-01-03 00:00+00'), p_to) AS k
+            p_metrics, date_bin('1 hour', p_from, @origin@), p_to) AS k
         GROUP BY 1
     LOOP
         RETURN QUERY
@@ -115,12 +108,12 @@ BEGIN
             SELECT * FROM @target@.raw_parts(
                 p_width, v_day.metrics, v_day.hours, v_day.minutes, p_from, p_to)
             UNION ALL
-            SELECT r.metric_id, date_bin(p_width, r.bucket, '2000-01-03 00:00+00'), r.samples,
+            SELECT r.metric_id, date_bin(p_width, r.bucket, @origin@), r.samples,
                 r.sum, r.min, r.max, r.last_key, r.exact_max, r.exact_last_key
             FROM @target@.stored_1m AS r
             JOIN unnest(v_day.metrics, v_day.hours, v_day.minutes) AS k (metric_id, hour, minutes)
                 ON k.metric_id = r.metric_id
-                AND k.hour = date_bin('1 hour', r.bucket, '2000-01-03 00:00+00')
+                AND k.hour = date_bin('1 hour', r.bucket, @origin@)
                 AND k.minutes & internal.minute_bit(r.bucket) = 0
             WHERE p_width > '1 minute' AND r.metric_id = ANY (v_day.metrics)
                 AND r.bucket >= v_day.start AND r.bucket < v_day.start + interval '24 hours'
@@ -145,139 +138,19 @@ CREATE OR REPLACE VIEW @target@.live_day AS
 SELECT m.metric_id, m.tenant_id, m.schema, m.name, k.day
 FROM internal.metric AS m
 CROSS JOIN LATERAL (
-    SELECT date_bin('24 hours', hour, '2000-01-03 00:00+00') AS day
+    SELECT date_bin('24 hours', hour, @origin@) AS day
     FROM @target@.rollup_mark WHERE metric_id = m.metric_id
     UNION
-    SELECT date_bin('24 hours', hour, '2000-01-03 00:00+00')
+    SELECT date_bin('24 hours', hour, @origin@)
     FROM @target@.rollup_mark WHERE metric_id IS NULL
 ) AS k
 WHERE m.target = '@target@';
 COMMENT ON VIEW @target@.live_day IS 'Days in UTC of each metric that have a mark in them';
 
-        $template$, '@target@', v_target);
-    END LOOP;
-END
-$create$;
-
--- Minutes, hours and days are the same statements with other names.
-DO $create$
-DECLARE
-    v_target text;
-    v_width  record;
-    v_sql    text;
-BEGIN
-    FOR v_width IN
-        SELECT * FROM (VALUES
-            ('1m', '1 minute', 'AND k.hour = date_bin(''1 hour'', r.bucket, ''2000-01-03 00:00+00'')'
-                ' AND k.minutes & internal.minute_bit(r.bucket) <> 0'),
-            ('1h', '1 hour', 'AND k.hour = r.bucket'),
-            ('1d', '24 hours',
-                'AND date_bin(''24 hours'', k.hour, ''2000-01-03 00:00+00'') = r.bucket')
-        ) AS width (name, step, is_live)
-    LOOP
-        FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-            v_sql := $template$
-
-CREATE OR REPLACE VIEW @target@.parts_@width@ AS
-SELECT r.bucket, m.metric_id, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM internal.metric m
-JOIN @target@.stored_@width@ r USING (metric_id)
-WHERE NOT EXISTS (
-        SELECT FROM @target@.mark AS k WHERE k.metric_id = r.metric_id @is_live@)
-    AND NOT EXISTS (
-        SELECT FROM @target@.mark AS k WHERE k.metric_id IS NULL @is_live@)
-UNION ALL
-SELECT r.bucket, k.metric_id, k.tenant_id, k.schema, k.name, r.samples, r.sum, r.min, r.max,
-    r.last_key, r.exact_max, r.exact_last_key
-FROM @target@.live_day AS k
-CROSS JOIN LATERAL @target@.live(
-    '@step@', ARRAY[k.metric_id], k.day, k.day + interval '24 hours') AS r;
-COMMENT ON VIEW @target@.parts_@width@ IS
-    'Stored and live buckets of @step@, as parts that combine to longer ones';
-
--- To a reader (sql_reader) its own tenant, behind a barrier that its conditions do not pass unless
--- they are leakproof, as those on time and names are.
-CREATE OR REPLACE VIEW @target@.rollup_@width@ WITH (security_barrier) AS
-SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last_key[3] AS last,
-    exact_max, exact_last_key[3] AS exact_last
-FROM @target@.parts_@width@
-WHERE coalesce(tenant_id = (SELECT internal.reader_tenant_id()), true);
-COMMENT ON VIEW @target@.rollup_@width@ IS
-    'Aggregates of every committed sample of target @target@, NaN left out; filter by tenant_id, a reader sees its own';
-
-CREATE OR REPLACE FUNCTION @target@.rollup_@width@_between(
-    p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
-)
-RETURNS SETOF @target@.rollup_@width@
-LANGUAGE plpgsql
-STABLE
-SET plan_cache_mode = force_custom_plan
-AS $function$
-DECLARE
-    v_metrics int[] := ARRAY(
-        SELECT m.metric_id FROM internal.metric AS m
-        WHERE m.tenant_id = p_tenant_id AND m.target = '@target@' AND m.schema = ANY (p_schemas)
-            AND m.name = ANY (p_names));
-    v_live    record;
-BEGIN
-    SELECT array_agg(k.metric_id) AS metrics, array_agg(k.hour) AS hours,
-        array_agg(k.minutes) AS minutes
-    INTO v_live
-    FROM @target@.marks_of(
-        v_metrics, date_bin('1 hour', p_from, '2000-01-03 00:00+00'), p_to) AS k;
-
-    RETURN QUERY
-    SELECT r.bucket, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-        r.last_key[3], r.exact_max, r.exact_last_key[3]
-    FROM @target@.stored_@width@ AS r
-    JOIN internal.metric AS m USING (metric_id)
-    WHERE r.metric_id = ANY (v_metrics) AND r.bucket >= p_from AND r.bucket < p_to
-        AND NOT EXISTS (
-            SELECT FROM unnest(v_live.metrics, v_live.hours, v_live.minutes)
-                AS k (metric_id, hour, minutes)
-            WHERE k.metric_id = r.metric_id @is_live@);
-
-    IF v_live.metrics IS NOT NULL THEN
-        RETURN QUERY
-        SELECT r.bucket, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
-            r.last_key[3], r.exact_max, r.exact_last_key[3]
-        FROM @target@.live('@step@', v_metrics, p_from, p_to) AS r
-        JOIN internal.metric AS m USING (metric_id);
-    END IF;
-END
-$function$;
-COMMENT ON FUNCTION @target@.rollup_@width@_between IS
-    'Rows of rollup_@width@ of some metrics with p_from <= bucket < p_to, both starts of buckets: raw samples are read once, whatever waits for the worker';
-
-            $template$;
-            v_sql := replace(v_sql, '@is_live@', v_width.is_live);
-            v_sql := replace(v_sql, '@width@', v_width.name);
-            v_sql := replace(v_sql, '@step@', v_width.step);
-            EXECUTE replace(v_sql, '@target@', v_target);
-        END LOOP;
-    END LOOP;
-END
-$create$;
+GRANT EXECUTE ON FUNCTION @target@.live(interval, int[], timestamptz, timestamptz) TO sql_reader;
 
 -- What the views of earlier versions called.
-DO $drop$
-DECLARE
-    v_target text;
-BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        EXECUTE replace($template$
 DROP FUNCTION IF EXISTS @target@.live_1d(int, timestamptz);
 DROP FUNCTION IF EXISTS @target@.live_1h(int, timestamptz);
 DROP FUNCTION IF EXISTS @target@.live_samples(
     int, timestamptz, timestamptz, timestamptz, timestamptz[]);
-        $template$, '@target@', v_target);
-    END LOOP;
-END
-$drop$;
-
-GRANT EXECUTE ON FUNCTION
-    internal.live(interval, int[], timestamptz, timestamptz),
-    cumsum.live(interval, int[], timestamptz, timestamptz),
-    internal.minute_bit(timestamptz)
-TO sql_reader;

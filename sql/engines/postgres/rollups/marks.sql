@@ -21,7 +21,7 @@ IMMUTABLE
 PARALLEL SAFE
 AS $function$
     SELECT 1::bigint
-        << (date_part('epoch', p_minute - timestamptz '2000-01-03 00:00+00')::bigint / 60 % 60)::int
+        << (date_part('epoch', p_minute - internal.bucket_origin())::bigint / 60 % 60)::int
 $function$;
 COMMENT ON FUNCTION internal.minute_bit IS
     'The bit of a minute (its start) among the 60 of its hour, as rollup_mark.minutes has them';
@@ -49,7 +49,7 @@ BEGIN
         SELECT marked.hour, marked.minute, metric_id, marked.minutes
         FROM unnest($2) AS metric_id,
             (
-                SELECT date_bin('1 hour', m, '2000-01-03 00:00+00'), max(m),
+                SELECT date_bin('1 hour', m, internal.bucket_origin()), max(m),
                     bit_or(internal.minute_bit(m))
                 FROM unnest($1) AS m
                 GROUP BY 1
@@ -59,54 +59,6 @@ END
 $function$;
 COMMENT ON FUNCTION internal.mark_samples IS
     'Marks each of these minutes, of samples written in this transaction, for the metrics of p_series; null is all metrics';
-
-DO $create$
-DECLARE
-    v_target text;
-BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        EXECUTE replace($template$
-
-CREATE OR REPLACE VIEW @target@.mark AS
-SELECT hour, minute, metric_id,
-    coalesce(
-        minutes,
-        CASE WHEN minute IS NULL THEN (1::bigint << 60) - 1 ELSE internal.minute_bit(minute) END
-    ) AS minutes
-FROM @target@.rollup_mark;
-COMMENT ON VIEW @target@.mark IS 'Marks of every version in the words of this one; minute is the newest, null is the whole hour';
-
-CREATE OR REPLACE FUNCTION @target@.marks_of(
-    p_metrics int[], p_from timestamptz, p_to timestamptz
-)
-RETURNS TABLE (metric_id int, hour timestamptz, minutes bigint)
-LANGUAGE sql
-STABLE
-AS $function$
-    SELECT marked.metric_id, marked.hour, bit_or(marked.minutes)
-    FROM (
-        SELECT k.metric_id, k.hour, k.minutes
-        FROM @target@.mark AS k
-        WHERE k.metric_id = ANY (p_metrics) AND k.hour >= p_from AND k.hour < p_to
-        UNION ALL
-        SELECT each.metric_id, of_all.hour, of_all.minutes
-        FROM unnest(p_metrics) AS each (metric_id),
-            (
-                SELECT k.hour, bit_or(k.minutes)
-                FROM @target@.mark AS k
-                WHERE k.metric_id IS NULL AND k.hour >= p_from AND k.hour < p_to
-                GROUP BY 1
-            ) AS of_all (hour, minutes)
-    ) AS marked
-    GROUP BY 1, 2
-$function$;
-COMMENT ON FUNCTION @target@.marks_of IS
-    'Which hours of these metrics are live, from p_from to before p_to, and by which minutes';
-
-        $template$, '@target@', v_target);
-    END LOOP;
-END
-$create$;
 
 CREATE OR REPLACE FUNCTION internal.marked_period(
     p_hours timestamptz[], p_minutes bigint[], OUT lo timestamptz, OUT hi timestamptz
@@ -124,3 +76,5 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION internal.marked_period IS
     'From the first marked minute to the end of the last one';
+
+GRANT EXECUTE ON FUNCTION internal.minute_bit(timestamptz) TO sql_reader;

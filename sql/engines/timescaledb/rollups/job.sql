@@ -82,7 +82,9 @@ DECLARE
     v_to    timestamptz := now();
     v_width text;
 BEGIN
-    FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
+    FOR v_width IN
+        SELECT width FROM internal.rollup_width WHERE target = p_target ORDER BY step::interval
+    LOOP
         CALL internal.refresh_parts(format('%I.parts_%s', p_target, v_width)::regclass, v_from, v_to);
     END LOOP;
 END
@@ -97,7 +99,7 @@ DECLARE
     v_target text;
 BEGIN
     CALL internal.take_turn();
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
+    FOREACH v_target IN ARRAY internal.rolled_up_targets() LOOP
         CALL internal.refresh_target(v_target);
     END LOOP;
     CALL internal.end_turn();
@@ -118,11 +120,12 @@ BEGIN
     CALL internal.take_turn();
     v_from := (SELECT greatest(p_from, dropped_before) FROM internal.target WHERE target = p_target);
     FOR v_parts IN
-        SELECT * FROM (VALUES ('parts_1m', '1 minute'), ('parts_1h', '1 hour'), ('parts_1d', '24 hours'))
-            AS parts (name, width)
+        SELECT 'parts_' || width AS name, step AS width FROM internal.rollup_width
+        WHERE target = p_target
+        ORDER BY step::interval
     LOOP
         -- Buckets that are not over stay with the job: stored ones would hide newer samples.
-        v_to := least(p_to, date_bin(v_parts.width::interval, now(), '2000-01-03 00:00+00'));
+        v_to := least(p_to, date_bin(v_parts.width::interval, now(), internal.bucket_origin()));
         CONTINUE WHEN v_to < v_from + v_parts.width::interval;
         CALL internal.refresh_parts(format('%I.%I', p_target, v_parts.name)::regclass, v_from, v_to, true);
     END LOOP;

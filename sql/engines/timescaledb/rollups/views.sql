@@ -1,21 +1,26 @@
--- What readers use: the continuous aggregates, without the columns that only combining needs.
+-- For each row of internal.rollup_width: what readers use, which is a continuous aggregate without the
+-- columns that only combining needs; and what our functions read it by, on every engine: here without
+-- the barrier that the view is to readers, by a filter that the planner takes into the chunks.
 
-DO $create$
-DECLARE
-    v_target text;
-    v_width  text;
-BEGIN
-    FOREACH v_target IN ARRAY ARRAY['internal', 'cumsum'] LOOP
-        FOREACH v_width IN ARRAY ARRAY['1m', '1h', '1d'] LOOP
-            EXECUTE format($view$
-CREATE OR REPLACE VIEW %1$I.rollup_%2$s WITH (security_barrier) AS
+CREATE OR REPLACE VIEW @target@.rollup_@width@ WITH (security_barrier) AS
 SELECT bucket, tenant_id, schema, name, samples, sum, min, max, last, exact_max, exact_last
-FROM %1$I.parts_%2$s
+FROM @target@.parts_@width@
 WHERE coalesce(tenant_id = (SELECT internal.reader_tenant_id()), true);
-COMMENT ON VIEW %1$I.rollup_%2$s IS
-    'Aggregates of every committed sample of target %1$s, NaN left out; filter by tenant_id, a reader sees its own';
-            $view$, v_target, v_width);
-        END LOOP;
-    END LOOP;
-END
-$create$;
+COMMENT ON VIEW @target@.rollup_@width@ IS
+    'Aggregates of every committed sample of target @target@, NaN left out; filter by tenant_id, a reader sees its own';
+
+CREATE OR REPLACE FUNCTION @target@.rollup_@width@_between(
+    p_tenant_id int, p_schemas text[], p_names text[], p_from timestamptz, p_to timestamptz
+)
+RETURNS SETOF @target@.rollup_@width@
+LANGUAGE sql
+STABLE
+AS $$
+    SELECT r.bucket, r.tenant_id, r.schema, r.name, r.samples, r.sum, r.min, r.max, r.last,
+        r.exact_max, r.exact_last
+    FROM @target@.parts_@width@ AS r
+    WHERE r.tenant_id = p_tenant_id AND r.schema = ANY (p_schemas) AND r.name = ANY (p_names)
+        AND r.bucket >= p_from AND r.bucket < p_to
+$$;
+COMMENT ON FUNCTION @target@.rollup_@width@_between IS
+    'Rows of rollup_@width@ of some metrics with p_from <= bucket < p_to, both starts of buckets';

@@ -1,0 +1,12 @@
+-- What writes past staging calls, on every engine.
+
+CREATE OR REPLACE FUNCTION internal.mark_samples(
+    p_target text, p_minutes timestamptz[], p_series bigint[]
+)
+RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+$function$;
+COMMENT ON FUNCTION internal.mark_samples IS
+    'Nothing: continuous aggregates keep account of what was written';

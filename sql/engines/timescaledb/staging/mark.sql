@@ -1,0 +1,1 @@
+-- A piece of core/staging/move.sql: continuous aggregates keep account of what was written themselves.

@@ -67,7 +67,7 @@ from ingest.doctor.tables import (
     check_retention,
     check_staging,
 )
-from ingest.errors import OperatorError, QueryRefused
+from ingest.errors import MigrationError, OperatorError, QueryRefused
 from ingest.storage.engines import engine_entry
 from ingest.storage.inspection import Inspection, inspect
 from ingest.storage.urls import owner_database_url
@@ -159,7 +159,11 @@ async def _examine(site: Site, url: str, database: Inspection) -> list[Finding]:
         return findings
     (recorded,) = await database.ask(query("engine"))
     known = {each.name: getattr(site, each.name) for each in fields(site)}
-    engine = engine_entry(recorded["engine"]).name
+    try:
+        engine = engine_entry(recorded["engine"]).name
+    except MigrationError as error:
+        what, _, todo = str(error).partition(": ")
+        return [*findings, problem(ENGINE, what, todo)]
     case = Case(**known, url=url, database=database, engine=engine)
     checks = FOUNDATIONS | OF_ENGINE[case.engine] | TABLES_AND_LOAD
     for name, check in checks.items():

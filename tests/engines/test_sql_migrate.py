@@ -232,7 +232,7 @@ async def test_an_engine_that_nobody_knows_is_an_error(postgres_db: Database) ->
     async with connect(postgres_db) as connection:
         with pytest.raises(MigrationError, match="upgrade this one"):
             await load_engine(connection, settings)
-    assert "there is no engine 'citus'" in (await diagnose(postgres_db)).only("database").what
+    assert "there is no engine 'citus'" in (await diagnose(postgres_db)).only("engine").what
 
 
 def test_the_folders_are_the_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def sql_root() -> Path:
 
 @cache
 def read_sql(path: str) -> str:
-    """A file below `sql_root`, such as `spool/spool.sql`; read once.
+    """A file below `sql_root`, such as `doctor/clock.sql`; read once.
 
     Raises:
         MigrationError: the installation is broken.
@@ -33,6 +34,24 @@ def read_sql(path: str) -> str:
         return (sql_root() / path).read_text(encoding="utf-8")
     except OSError as error:
         raise MigrationError(f"this installation lacks sql/{path}: {error.strerror}") from None
+
+
+def query(name: str) -> str:
+    """What Python asks: the text of `sql/queries/NAME.sql`."""
+    return read_sql(f"queries/{name}.sql")
+
+
+def filled_query(name: str, **hooks: str) -> str:
+    """The same with each `@hook@` filled in, without the comment at its top. What fills a hook is
+    SQL, and is not looked into."""
+    return "".join(hooks[part] if number % 2 else part for number, part in enumerate(_parts(name)))
+
+
+@cache
+def _parts(name: str) -> list[str]:
+    """Text, hook, text, hook, text …"""
+    statement = re.sub(r"\A(--[^\n]*\n)+", "", query(name))
+    return re.split("@([a-z_]+)@", statement.rstrip())
 
 
 @cache
@@ -52,8 +71,9 @@ def _folders(parent: str) -> frozenset[str]:
 
 
 def read_ahead() -> None:
-    """Read all files but those of migrations, for a process that soon may not reach them."""
-    for folder in (each for each in sql_root().iterdir() if each.is_dir()):
-        for file in (*folder.glob("*.sql"), *folder.glob("*/routes.toml")):
-            read_sql(file.relative_to(sql_root()).as_posix())
+    """Read all but what `promgres migrate` applies, for a process that soon may not reach them."""
+    root = sql_root()
+    for pattern in ("doctor/*.sql", "queries/**/*.sql", "packs/*/routes.toml"):
+        for file in root.glob(pattern):
+            read_sql(file.relative_to(root).as_posix())
     pack_names()

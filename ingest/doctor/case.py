@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 
 from ingest.config import Settings
 from ingest.doctor.prescription import Prescription
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import read_sql
 from ingest.storage.inspection import Inspection, Row
 
 MINUTE = 60.0
@@ -98,7 +97,6 @@ class Case(Site):
         return only
 
 
-@cache
 def query(name: str) -> str:
     """The text of `sql/doctor/NAME.sql`."""
-    return (sql_root() / "doctor" / f"{name}.sql").read_text(encoding="utf-8")
+    return read_sql(f"doctor/{name}.sql")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.errors import MigrationError
-from ingest.sqlfiles import sql_root
+from ingest.sqlfiles import query
 from ingest.storage.pool import AnyConnection
 
 ANOTHER_DATABASE = "CREATE DATABASE promgres ENCODING 'UTF8' TEMPLATE template0, and give its URL"
@@ -19,7 +19,7 @@ async def check_place(connection: AnyConnection, to_write: bool) -> None:
     Raises:
         MigrationError: what is the matter, and what to do.
     """
-    place = await connection.fetchrow((sql_root() / "place.sql").read_text(encoding="utf-8"))
+    place = await connection.fetchrow(query("migrate/place"))
     assert place is not None
     if place["encoding"] != "UTF8":
         raise MigrationError(

@@ -93,11 +93,6 @@ def read_bootstrap() -> str:
     return _text("bootstrap.sql")
 
 
-def read_recorder() -> str:
-    """The statement that comes after each repeatable file, $1, and notes what it made."""
-    return _text("record_objects.sql")
-
-
 def _read(path: str, pieces: Mapping[str, str]) -> SqlFile:
     name = path
     if "/migrations/" in path:

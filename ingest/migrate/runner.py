@@ -20,8 +20,9 @@ from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
 from ingest.migrate.place import check_place
-from ingest.migrate.plan import Plan, SqlFile, read_bootstrap, read_plan, read_recorder
+from ingest.migrate.plan import Plan, SqlFile, read_bootstrap, read_plan
 from ingest.migrate.roles import retry_role_races, set_password
+from ingest.sqlfiles import query
 from ingest.storage.engines import engine_entry
 from ingest.storage.packs import record_packs, recorded_packs
 from ingest.storage.pgerrors import operator_error
@@ -210,11 +211,10 @@ async def _apply_repeatables(
         objects = await connection.fetch(
             "DELETE FROM internal.object WHERE file <> ALL ($1) RETURNING kind, name", kept
         )
-        recorder = read_recorder()
         for file in files:
             await _apply(connection, [file])
             if "CREATE OR REPLACE" in file.text:  # else it alters or grants, others' objects too
-                await connection.execute(recorder, file.name)
+                await connection.execute(query("migrate/record_objects"), file.name)
         await _drop_all_but_recorded(connection, objects)
         await connection.execute(
             "DELETE FROM internal.migration"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ingest.http.problems import Problem
 from ingest.rpc.functions import Argument, Function
 from ingest.rpc.request import Arguments, TextArguments
+from ingest.sqlfiles import filled_query
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,15 +85,14 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
         source = f"FROM pg_catalog.json_to_record($1::text::json) AS a({columns})"
         parameters = (arguments.document,)
         values |= {each.name: f"a.{each.name}" for each in given}
-    sql = f"""
-SELECT extract(epoch FROM e.width)::float8 AS width,
-  extract(epoch FROM least(e.until, now() + interval '10 minutes'))::float8
-  - extract(epoch FROM greatest(e.since, timestamptz '2000-01-01Z'))::float8 AS span, e.page
-FROM (
-  SELECT ({values[WIDTH]})::interval AS width, ({values[SINCE]})::timestamptz AS since,
-    ({values[UNTIL]})::timestamptz AS until, ({values.get(LIMIT, "NULL")})::numeric AS page
-  {source}
-) AS e"""  # noqa: S608 (names, types and defaults are the catalogue's)
+    sql = filled_query(  # names, types and defaults are the catalogue's
+        "rpc/bucket_check",
+        width=values[WIDTH],
+        since=values[SINCE],
+        until=values[UNTIL],
+        page=values.get(LIMIT, "NULL"),
+        source=source,
+    )
     return BucketCheck(sql, parameters, most)
 
 

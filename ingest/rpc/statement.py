@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ingest.http.negotiation import Media
 from ingest.rpc.functions import SCHEMA, Argument, Function
 from ingest.rpc.request import Arguments, JsonArguments, TextArguments
+from ingest.sqlfiles import filled_query
 
 SCALAR_COLUMN = "pgrst_scalar"
 """What the CSV of a result without columns has as its header."""
@@ -63,33 +64,15 @@ def call_statement(function: Function, arguments: Arguments, media: Media) -> St
     else:
         source, call, parameters = _from_json(function, given, arguments)
     between, row = _row(function, media)
-    sql = f"""
-WITH _promgres_answer AS MATERIALIZED (
-  SELECT {between} || {row} AS body FROM ({_result(function, source, call)}) AS t
-), _promgres_about AS MATERIALIZED (
-  SELECT pg_catalog.count(*) AS rows,
-    coalesce(pg_catalog.sum(pg_catalog.octet_length(body)), 0)::bigint AS bytes,
-    pg_catalog.max(pg_catalog.octet_length(body)) AS longest
-  FROM _promgres_answer
-)
-SELECT CASE WHEN bytes <= {WHOLE_BYTES} THEN
-    (SELECT {_utf8("pg_catalog.string_agg(body, '')")} FROM _promgres_answer)
-  END AS piece, rows, bytes,
-  (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = {function.oid}) AS version
-FROM _promgres_about
-UNION ALL
-SELECT {_utf8("body")}, NULL, NULL, NULL
-FROM _promgres_answer
-WHERE (SELECT bytes > {WHOLE_BYTES} AND longest <= {PIECE_BYTES} FROM _promgres_about)
-UNION ALL
-SELECT pg_catalog.unnest(
-    ARRAY(
-      SELECT CASE WHEN k = 1 THEN '' ELSE '+' END::bytea || pg_catalog.substr(b, k, {PIECE_BYTES})
-      FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), {PIECE_BYTES}) AS k
+    sql = filled_query(
+        "rpc/call",
+        between=between,
+        row=row,
+        result=_result(function, source, call),
+        oid=str(function.oid),
+        whole_bytes=str(WHOLE_BYTES),
+        piece_bytes=str(PIECE_BYTES),
     )
-  ), NULL, NULL, NULL
-FROM (SELECT {_utf8("body")} AS b FROM _promgres_answer OFFSET 0) AS a
-WHERE (SELECT bytes > {WHOLE_BYTES} AND longest > {PIECE_BYTES} FROM _promgres_about)"""  # noqa: S608
     if media is Media.CSV:
         return Statement(sql, parameters, csv_header(function).encode(), empty=b"\n")
     if function.returns_set and media is not Media.OBJECT:
@@ -169,11 +152,6 @@ def _row(function: Function, media: Media) -> tuple[str, str]:
 
 def _length(between: str) -> int:
     return len(between.removeprefix("E").strip("'").replace("\\n", "\n"))
-
-
-def _utf8(text: str) -> str:
-    """Bytes of the body, whatever the client encoding: they are passed on unread."""
-    return f"pg_catalog.convert_to({text}, 'UTF8')"
 
 
 def _csv_row(function: Function) -> str:

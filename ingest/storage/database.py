@@ -13,7 +13,7 @@ import asyncpg
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series, SeriesId, TenantId
-from ingest.sqlfiles import read_sql
+from ingest.sqlfiles import query
 from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
 from ingest.storage.pool import AnyConnection, Pool, borrow, writing
@@ -297,11 +297,11 @@ class Database:
                     probing = lent.transaction()
                     await probing.start()
                     try:
-                        await lent.execute(read_sql("ready/room.sql"))
+                        await lent.execute(query("ready/room"))
                     finally:
                         await probing.rollback()
                 async with lent.transaction():
-                    await lent.execute(read_sql("ready/write.sql"))
+                    await lent.execute(query("ready/write"))
         except DATABASE_ERRORS:
             return False
         return True

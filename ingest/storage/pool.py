@@ -13,6 +13,7 @@ import asyncpg
 
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable
+from ingest.sqlfiles import query
 from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
 from ingest.storage.session import READ_COMMITTED, WRITING, begin
 
@@ -31,16 +32,6 @@ NOTICE_THAT_WE_ARE_GONE = (
 )
 """A backend whose client's host is gone waits for the rest of its COPY, by default for two hours,
 and the next daemon, which writes the same rows, waits for that backend's locks. So: 30 seconds."""
-
-
-TOO_SHORT = """
-    SELECT name, current_setting(name) AS value, session_user AS login
-    FROM unnest(ARRAY[
-        'statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'
-    ]) AS limits(name)
-    WHERE current_setting(name, true)::interval > '0'
-        AND current_setting(name, true)::interval < '100 milliseconds'
-"""
 
 
 class CleanConnection(Connection):
@@ -194,7 +185,7 @@ async def wait_for_server(pool: Pool, timeout_seconds: float) -> None:
 
 async def _check_limits(connection: AnyConnection) -> None:
     """Refuse limits of time that no work of ours could keep."""
-    for limit in await connection.fetch(TOO_SHORT):
+    for limit in await connection.fetch(query("session/too_short")):
         raise DatabaseUnreachable(
             f"{limit['name']} is {limit['value']} for the login {limit['login']}: too short for any"
             f" work; ALTER ROLE {limit['login']} SET {limit['name']} = 0, or ALTER DATABASE"

@@ -13,7 +13,7 @@ DEFAULT_PORT = 5432
 """Names the socket file; nothing listens on TCP unless `database.listen` says so."""
 
 INGEST_LOGIN = "promgres_ingest"
-"""The write side's login on an embedded database (sql/embedded/ingest_login.sql)."""
+"""The write side's login on an embedded database (sql/queries/embedded/ingest_login.sql)."""
 
 API_LOGIN = "promgres_api"
 """The login role of the read side; `promgres migrate` creates it and sets its password."""

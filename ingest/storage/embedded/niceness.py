@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from ingest.logs import get_logger
-from ingest.sqlfiles import read_sql
+from ingest.sqlfiles import query
 from ingest.storage.embedded.layout import API_LOGIN
 
 log = get_logger("embedded")
@@ -84,7 +84,7 @@ class Niceness:
             async with asyncio.timeout(LONGEST_ANSWER_SECONDS):
                 connection = await asyncpg.connect(self._url)
                 try:
-                    rows = await connection.fetch(read_sql("embedded/readers.sql"), API_LOGIN)
+                    rows = await connection.fetch(query("embedded/readers"), API_LOGIN)
                 finally:
                     connection.terminate()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

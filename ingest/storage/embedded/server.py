@@ -14,7 +14,7 @@ import asyncpg
 
 from ingest.errors import OperatorError
 from ingest.logs import get_logger
-from ingest.sqlfiles import read_sql
+from ingest.sqlfiles import query
 from ingest.storage.embedded.account import ENVIRONMENT, Account, server_account
 from ingest.storage.embedded.cluster import make_cluster
 from ingest.storage.embedded.datadir import has_name, user_name
@@ -126,7 +126,7 @@ class EmbeddedPostgres:
         """Make the login of `ingest_url`, if it is missing. The database is migrated."""
         connection = await asyncpg.connect(self.url)
         try:
-            await connection.execute(read_sql("embedded/ingest_login.sql"))
+            await connection.execute(query("embedded/ingest_login"))
         finally:
             await connection.close()
 

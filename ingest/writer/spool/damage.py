@@ -16,7 +16,7 @@ import xxhash
 
 from ingest.logs import get_logger
 from ingest.model import TenantId
-from ingest.sqlfiles import read_sql
+from ingest.sqlfiles import query
 
 log = get_logger("spool")
 
@@ -144,7 +144,7 @@ def set_aside(folder: Path) -> list[Path]:
 
 def schema() -> str:
     """The tables of a spool's file."""
-    return read_sql("spool/spool.sql")
+    return query("spool/spool")
 
 
 def _save(path: Path, target: sqlite3.Connection) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from ingest.errors import OperatorError
 from ingest.model import Intake, TenantId
-from ingest.sqlfiles import read_sql
+from ingest.sqlfiles import query
 from ingest.storage.embedded.datadir import SPOOL
 from ingest.writer.spool.damage import (
     Damage,
@@ -377,7 +377,7 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _sql(name: str) -> str:
-    return read_sql(f"spool/{name}.sql")
+    return query(f"spool/{name}")
 
 
 def _entry(row: Row) -> Entry:

@@ -112,8 +112,15 @@ def test_one_that_never_met_its_database_says_so(postgres: FragilePostgres) -> N
         assert send(rig.url, sample("late")).status == 204
 
 
+@pytest.mark.parametrize(
+    ("key", "was", "other", "words"),
+    [
+        ("engine", "postgres", "timescaledb", "another engine"),
+        ("packs", "manifest", "", "other packs"),
+    ],
+)
 def test_a_database_with_another_engine_ends_what_believed_otherwise(
-    postgres: FragilePostgres,
+    postgres: FragilePostgres, key: str, was: str, other: str, words: str
 ) -> None:
     """The next one finds out."""
     with (
@@ -121,23 +128,23 @@ def test_a_database_with_another_engine_ends_what_believed_otherwise(
         running_rig(postgres, PROMGRES_DATA_DIR=str(directory)) as rig,
     ):
         wait_until(kept(directory).exists, what="what is known is kept")
-        blocking(set_engine(postgres, "timescaledb"))
+        blocking(record(postgres, key, other))
         try:
             rig.end(signal.SIGKILL)
             rig.start()
             assert rig.program
             assert rig.program.wait(60) == 1
-            assert "another engine than before" in rig.program.output
+            assert f"{words} than before" in rig.program.output
             assert not kept(directory).exists()
         finally:
-            blocking(set_engine(postgres, "postgres"))
+            blocking(record(postgres, key, was))
         rig.start()
         rig.wait_until_ready()
-        rig.expected = "another engine"
+        rig.expected = words
 
 
-async def set_engine(postgres: FragilePostgres, name: str) -> None:
+async def record(postgres: FragilePostgres, key: str, value: str) -> None:
     async with connect(postgres.database) as connection:
         await connection.execute(
-            "UPDATE internal.setting SET value = $1 WHERE key = 'engine'", name
+            "UPDATE internal.setting SET value = $1 WHERE key = $2", value, key
         )

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from ingest.errors import MigrationError
 from ingest.sqlfiles import pack_names, sql_root
 
-TEMPLATE = re.compile(r"-- For each row of (internal\.[a-z_]+)\b")
-"""How a file begins that is applied once for each row, its hooks filled in: `internal.expand`."""
+TEMPLATE = re.compile(r"-- (?:For each row of (internal\.[a-z_]+)|Once, filled in)\b")
+"""How a file begins whose hooks are to be filled in (`internal.expand`), for each row or once."""
 
 MIGRATIONS_WERE_IN = {"core/": "common/", "engines/": ""}
 """Databases keep the names that migrations had when `sql/` was laid out otherwise."""
@@ -39,9 +39,9 @@ class SqlFile:
 
     @property
     def for_each(self) -> str | None:
-        """The view of whose rows each fills in the hooks of this template; None if it is none."""
+        """The relation of whose rows each fills in this template's hooks; None if it is none."""
         first_words = TEMPLATE.match(self.text)
-        return first_words[1] if first_words else None
+        return first_words and (first_words[1] or "(SELECT)")
 
     @property
     def checksum(self) -> str:

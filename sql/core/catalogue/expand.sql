@@ -1,4 +1,5 @@
--- Templates: files of sql/ that begin with "For each row of", and are applied once for each.
+-- Templates: files of sql/ that begin with "For each row of" a view, and are applied once for each; or
+-- with "Once, filled in": views that readers use may not call what readers may not.
 
 CREATE OR REPLACE FUNCTION internal.expand(p_template text, p_hooks jsonb)
 RETURNS text

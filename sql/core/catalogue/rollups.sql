@@ -22,6 +22,3 @@ FROM (
 CROSS JOIN internal.rolled_up;
 COMMENT ON VIEW internal.rollup_width IS
     'Widths of rollups, finest first: width is in names, step an interval, source what it combines from';
-
--- Views that readers use call it, and so do they.
-GRANT EXECUTE ON FUNCTION internal.bucket_origin() TO sql_reader;

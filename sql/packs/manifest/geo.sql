@@ -1,4 +1,4 @@
--- Where the instances are.
+-- Once, filled in: where the instances are.
 
 CREATE OR REPLACE FUNCTION api.get_latest_geo_coordinates()
 RETURNS TABLE (latitude float8, longitude float8, country_name text, city text)
@@ -74,7 +74,7 @@ place AS (
                 max(time) FILTER (WHERE name = 'manifest_geo_latitude'),
                 max(time) FILTER (WHERE name = 'manifest_geo_longitude')
             ),
-            internal.bucket_origin()
+            @origin@
         ) AS bucket
     FROM newest
     GROUP BY tenant_id, instance

@@ -1,4 +1,5 @@
--- Marks: which buckets have samples that their stored rollups do not know of yet.
+-- Once, filled in: marks, which say which buckets have samples that their stored rollups do not know of
+-- yet.
 --
 -- Of the last minutes nearly every metric has samples, and whose they are is not asked: such marks
 -- are about all metrics, and gone two minutes later. Older samples are few metrics' (a replay, a
@@ -21,7 +22,7 @@ IMMUTABLE
 PARALLEL SAFE
 AS $function$
     SELECT 1::bigint
-        << (date_part('epoch', p_minute - internal.bucket_origin())::bigint / 60 % 60)::int
+        << (date_part('epoch', p_minute - timestamptz @origin@)::bigint / 60 % 60)::int
 $function$;
 COMMENT ON FUNCTION internal.minute_bit IS
     'The bit of a minute (its start) among the 60 of its hour, as rollup_mark.minutes has them';
@@ -49,7 +50,7 @@ BEGIN
         SELECT marked.hour, marked.minute, metric_id, marked.minutes
         FROM unnest($2) AS metric_id,
             (
-                SELECT date_bin('1 hour', m, internal.bucket_origin()), max(m),
+                SELECT date_bin('1 hour', m, @origin@), max(m),
                     bit_or(internal.minute_bit(m))
                 FROM unnest($1) AS m
                 GROUP BY 1

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 NAME, DEAR_NAME = "promgres api", "promgres api dear"
-"""What connections are called, by which `promgres up` knows whom to make nicer (sql/embedded)."""
+"""What connections are called: by it `promgres up` knows whom to make nicer (`readers.sql`)."""
 OWN_CONNECTIONS = 1
 """For the schema cache and tenants' ids."""
 RECORD_CONNECTIONS = 2

@@ -32,7 +32,7 @@ LOOK_EVERY_SECONDS = 0.05
 WINDOW_SECONDS = 60.0
 LONGEST_BLOCK = Gauge(
     "promgres_event_loop_block_seconds",
-    "The longest time within the last minute or two for which nobody had a turn: because of what"
+    "The longest time within the last minute or two for which no task had a turn: because of what"
     " one request needed, or because the machine was busy.",
     registry=REGISTRY,
 )
@@ -84,7 +84,7 @@ async def _rounds(
         except Exception as error:
             if not failing:
                 is_ours = not isinstance(error, OUR_SURROUNDINGS)
-                log.warning(f"{what} failed; trying on", error=str(error), exc_info=is_ours)
+                log.warning(f"{what} failed; retrying", error=str(error), exc_info=is_ours)
             failing = True
         if not found:
             await asyncio.sleep(seconds)

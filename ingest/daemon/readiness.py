@@ -14,7 +14,7 @@ from ingest.writer.commit import Outcomes
 from ingest.writer.spool.queue import Spool
 
 BELIEVED_SECONDS = 1.0
-"""How long an answer stands: whoever asks does not load the database."""
+"""How long an answer stands: asking often does not load the database."""
 
 
 class Readiness:

@@ -28,7 +28,7 @@ class Report:
         seconds: since the start.
         statuses: how many answers of each status; `no answer` where none came.
         short_answers: 2xx of protocol 2 that say that less was written than was sent.
-        first_ms, last_ms: earliest and latest acknowledged time stamp.
+        first_ms, last_ms: earliest and latest acknowledged timestamp.
         last_error: the newest complaint, on one line.
     """
 
@@ -72,7 +72,7 @@ def shortfall(status: str, sent: Amounts, said: Amounts, headers: Mapping[str, s
     if not any(name in headers for name in WRITTEN_HEADERS.values()):
         return (
             f"{status} without X-Prometheus-Remote-Write-*-Written headers: "
-            "whoever answers takes no remote write 2.0, and may have stored nothing"
+            "the receiver does not speak remote write 2.0, and may have stored nothing"
         )
     missing = [
         f"{getattr(said, kind):,} of {getattr(sent, kind):,} {kind}"

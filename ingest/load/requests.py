@@ -1,7 +1,7 @@
 """Synthetic requests of samples, cheap enough not to be what a benchmark measures.
 
-A request is a template of bytes made once; only time stamps and values are written into it. Both
-protocols carry the same series, samples and exemplars at the same time stamps.
+A request is a template of bytes made once; only timestamps and values are written into it. Both
+protocols carry the same series, samples and exemplars at the same timestamps.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _has_exemplar(number: int, share: float) -> bool:
 def _scrambled(
     numbers: npt.NDArray[np.int64], timestamp_ms: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """128 bits for each series at a time stamp, the same in both protocols (two splitmix64)."""
+    """128 bits for each series at a timestamp, the same in both protocols (two splitmix64)."""
     seeds = numbers.astype(np.uint64) << np.uint64(44) ^ np.uint64(timestamp_ms)
     return _splitmix(seeds), _splitmix(~seeds)
 

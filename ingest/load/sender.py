@@ -45,7 +45,7 @@ class Load:
         duration_seconds: when to start no further request.
         senders: requests under way at once.
         metric: name of the synthetic metric.
-        start_ms, step_ms: time stamp of the first round, and between rounds; unset: now.
+        start_ms, step_ms: timestamp of the first round, and between rounds; unset: now.
         protocol: major version of remote write.
         exemplars: share of the series whose samples come with an exemplar, 0 to 1.
         histograms: how many series of native histograms, one of each a round, besides `series`.

@@ -158,7 +158,7 @@ def _sample(zero: bool) -> Draft:
 
 
 def _observation() -> Draft:
-    """Value and time stamp of an exemplar."""
+    """Value and timestamp of an exemplar."""
     return joined(
         Draft(_OBSERVED_TAG),
         blank(Blank.OBSERVED),

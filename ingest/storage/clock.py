@@ -1,4 +1,4 @@
-"""How far the database's clock is from ours: which time stamps are ahead of the present is judged
+"""How far the database's clock is from ours: which timestamps are ahead of the present is judged
 by both."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ingest.storage.pool import Pool, borrow
 
 NOW_MS = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8"
 TOLERANCE_MS = 1000
-"""What the way to the database and back may take, and what nobody minds."""
+"""A round trip to the database may take this long, and a difference below it is harmless."""
 LOOK_SECONDS = 5
 
 

@@ -30,7 +30,7 @@ LAST_WORDS_SECONDS = 5
 """What a connection may still take to cancel and roll back after a command's time is over."""
 
 READY_SECONDS = 1.5
-"""What asking whether it is ready may take: whoever asks us has little patience, too."""
+"""How long a readiness probe may take: its caller has a short timeout of its own."""
 
 NEEDS_STAGING = (
     asyncpg.UniqueViolationError,  # a duplicate

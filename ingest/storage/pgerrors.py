@@ -69,7 +69,7 @@ def blames_request(error: BaseException) -> bool:
     """Whether what was asked may be why, and not that the database is away: a server that cannot
     work on a message, or has no memory for it, closes the connection, and the next one is fine.
 
-    Who asks looks whether the database answers others: a server that was killed hangs up as well.
+    The caller looks whether the database answers others: a server that was killed hangs up as well.
     """
     if isinstance(error, LOST):
         return True

@@ -1,7 +1,7 @@
 """Admission: how much work may wait, in all and of one tenant. Senders wait a little, then get a
 503.
 
-What one tenant may take bites only where another one asks as well: who is alone has all of it.
+The share of a tenant holds only while other tenants ask as well: one alone has all of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SPEED_SMOOTHING = 0.2
 MOST_MEMORY_BYTES = 416 * 1024 * 1024
 """Of all requests together, from the first byte of each until it is stored."""
 ASKS_FOR_SECONDS = 600.0
-"""Who sent something in the last ten minutes is somebody for whom room is kept."""
+"""Room is kept for a tenant for ten minutes after its last request."""
 LIMIT = Gauge("promgres_backlog_limit_rows", "Rows that may wait for a writer.", registry=REGISTRY)
 MEMORY = Gauge(
     "promgres_backlog_memory_bytes",
@@ -44,7 +44,7 @@ class Hold:
         self._held_bytes = 0
 
     def set(self, memory_bytes: int) -> None:
-        """It takes so much now.
+        """Reckon with this much from now on.
 
         Raises:
             Unavailable: that is more than there is beside the others; it holds what it held.
@@ -91,7 +91,7 @@ class Backlog:
 
     @property
     def limit_rows(self) -> int:
-        """Rows in flight beyond which nobody is let in."""
+        """Rows in flight beyond which no request is let in."""
         return max(SMALLEST_LIMIT_ROWS, int(self._rows_per_second * self._seconds))
 
     @contextmanager
@@ -159,7 +159,7 @@ class Backlog:
                 asyncio.get_running_loop().call_soon(self._let_in)
 
     def written(self, rows: int, seconds: float) -> None:
-        """A writer has decided so many rows in so many seconds: learn its speed, let others in.
+        """A shard has decided so many rows in so many seconds: learn its speed, let others in.
 
         A batch that fails decides none: how fast a connection is refused is no speed.
         """
@@ -190,7 +190,7 @@ class Backlog:
         return len(self._asked) > (tenant_id in self._asked)
 
     def _note(self, tenant_id: TenantId) -> None:
-        """A tenant asks; whoever did not for long does no more."""
+        """A tenant asks; those that did not for long are forgotten."""
         now = time.monotonic()
         self._asked.pop(tenant_id, None)
         self._asked[tenant_id] = now

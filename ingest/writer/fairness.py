@@ -1,4 +1,4 @@
-"""Whose turn it is: tenants one after the other, whatever each of them has waiting."""
+"""Round robin among tenants, whatever each of them has waiting."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class RoundRobin(Generic[T]):
-    """A queue of which each tenant has one of its own: who has much in it waits for itself."""
+    """A queue for each tenant, served by turns: one with much in its queue delays only itself."""
 
     def __init__(self) -> None:
         self._queues: dict[TenantId, deque[T]] = {}
@@ -39,7 +39,7 @@ class RoundRobin(Generic[T]):
         return next(iter(self._queues.values()))[0]
 
     def pop(self, may: Callable[[TenantId], bool] = lambda _: True) -> T | None:
-        """The oldest of the tenant whose turn it is, of those that may; None if nobody may."""
+        """The oldest item of the next tenant that may have a turn; None if none may."""
         for tenant_id in self._queues:
             if may(tenant_id):
                 queue = self._queues.pop(tenant_id)
@@ -85,7 +85,7 @@ class Turns:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """To the next one, which holds it from now on: nobody gets in between."""
+        """Hand the lock to the next one: no one gets in between."""
         while (turn := self._waiting.pop()) is not None:
             if not turn.done():
                 turn.set_result(None)

@@ -58,8 +58,8 @@ class Entry(NamedTuple):
         id: its place in the order; 0 before it is appended.
         received_ms: when it came.
         protocol: a `SpoolFormat`.
-        samples: samples that nobody had accounted for when it was spooled.
-        settled: samples of it that were accounted for before it was spooled.
+        samples: samples without a result when it was spooled.
+        settled: samples of it that had their result before it was spooled.
         payload: the message as a snappy block.
         is_sound: False if the disk has changed it since it was written.
     """

@@ -213,7 +213,7 @@ class Spool:
         self._thread.shutdown()
 
     async def _keep_committing(self) -> None:
-        """Commit what waits, until nothing does. Nobody may be left waiting, whatever happens."""
+        """Commit what waits, until nothing does. No caller is left waiting, whatever happens."""
         try:
             while self._waiting:
                 await keep("spool commit", self._commit, [self._commit_pulse])

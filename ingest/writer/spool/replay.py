@@ -1,4 +1,4 @@
-"""Write spooled requests back, in order, as soon as the database takes them."""
+"""Spool replay: write spooled requests back, in order, as soon as the database takes them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ class Replay:
 
     A request that may itself be why the database fails (its connection breaks, while another one
     works) is a suspect: the others are written without it, and it is tried alone, a bounded number
-    of times after the database has taken others, then set aside. While it takes nobody's, none is.
+    of times after the database has taken others, then set aside. While the database takes no
+    request at all, none is set aside.
     """
 
     def __init__(

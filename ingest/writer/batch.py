@@ -170,12 +170,16 @@ class ItemBatch:
 
     def merge(self, others: Sequence[ItemBatch]) -> ItemBatch:
         """Sorted by owner, then as the store says."""
-        order = self.store.order
-        batches = [self.items, *[each.items for each in others]]
-        pairs = [pair for each in batches for pair in zip(each.owner_id, each.item, strict=True)]
-        pairs.sort(key=lambda pair: (pair[0], order(pair[1])))
+        together = [self.items, *[each.items for each in others]]
+        owners = [owner_id for each in together for owner_id in each.owner_id]
+        items = [item for each in together for item in each.item]
+        # Positions are sorted, by item and then, since that is stable, by owner: pairs and keys of
+        # pairs would be two more objects an item for the garbage collector.
+        keys = [*map(self.store.order, items)]
+        positions = sorted(range(len(items)), key=keys.__getitem__)
+        positions.sort(key=owners.__getitem__)
         return ItemBatch(
-            self.store, Items([owner for owner, _ in pairs], [item for _, item in pairs])
+            self.store, Items([owners[at] for at in positions], [items[at] for at in positions])
         )
 
     def encode(self) -> bytes:

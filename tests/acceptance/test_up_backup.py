@@ -6,25 +6,17 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ingest.storage.embedded import find_psql
-from tests.support.processes import kill_all, processes_of, public_directory, run, wait_until
+from tests.support.processes import run, wait_until
 from tests.support.up import Sides, Up, newest_values, psql, write_sample
 
 pytestmark = pytest.mark.timeout(300)
 
 SAMPLES = "SELECT count(*) FROM internal.sample JOIN internal.series USING (series_id)"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
 
 
 class Writing:

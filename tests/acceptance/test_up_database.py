@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -28,23 +28,13 @@ from tests.support.processes import (
     Program,
     command,
     free_port,
-    kill_all,
     processes_of,
-    public_directory,
     wait_until,
 )
 
 pytestmark = pytest.mark.timeout(120)
 
 Start = Callable[..., Awaitable[EmbeddedPostgres]]
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """Where data directories of this test are; every user can get there."""
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pty
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tests.support.processes import (
     get,
     kill_all,
     processes_of,
-    public_directory,
     run,
     wait_until,
 )
@@ -33,19 +31,6 @@ from tests.support.up import (
 )
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder for data directories; whatever still runs there afterwards is killed."""
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
-
-
-@pytest.fixture
-def data_dir(place: Path) -> Path:
-    return place / "data"
 
 
 def test_it_says_where_it_is_and_what_to_type_next(data_dir: Path) -> None:

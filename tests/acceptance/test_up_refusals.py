@@ -5,30 +5,17 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.databases import Database
-from tests.support.processes import free_port, kill_all, processes_of, public_directory
+from tests.support.processes import free_port, processes_of
 from tests.support.up import Up, one_line
 
 pytestmark = pytest.mark.timeout(120)
 
 as_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
-
-
-@pytest.fixture
-def data_dir(place: Path) -> Path:
-    return place / "data"
 
 
 def refusal(

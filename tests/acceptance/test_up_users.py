@@ -24,9 +24,6 @@ from tests.support.messages import series
 from tests.support.processes import (
     PROMGRES,
     Program,
-    kill_all,
-    processes_of,
-    public_directory,
     run,
     wait_until,
 )
@@ -40,18 +37,6 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("ingest", "sql", "client/promgres_client")
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with public_directory() as directory:
-        yield directory
-        kill_all(processes_of(directory))
-
-
-@pytest.fixture
-def data_dir(place: Path) -> Path:
-    return place / "data"
 
 
 def status_of(process: psutil.Process) -> dict[str, str]:

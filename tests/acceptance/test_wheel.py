@@ -86,11 +86,13 @@ def test_in_an_empty_environment_they_run_all_of_it(
     wheels: dict[str, Path], tmp_path: Path
 ) -> None:
     """As `pip install 'promgres[embedded]'` would have it, with what the lock names."""
-    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
-    install = [tmp_path / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    python = tmp_path / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    install = [*pip, "install", "--quiet", "--no-compile"]
     lock = ROOT / "requirements" / "run.txt"
     subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
     subprocess.run([*install, "--no-deps", *wheels.values()], check=True)
-    subprocess.run([*install[:3], "check"], check=True)
+    subprocess.run([*pip, "check"], check=True)
     with running_stack(tmp_path / "bin" / "promgres") as stack:
         assert stack.write_url

@@ -9,6 +9,7 @@ import click
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.migrate import migrate, status
+from ingest.storage.packs import named
 from ingest.storage.urls import owner_database_url
 
 
@@ -43,6 +44,7 @@ def _status(url: str, settings: Settings) -> None:
         click.echo("not migrated yet: promgres migrate")
         return
     click.echo(f"engine {found.engine}, {len(found.applied)} files applied")
+    click.echo(f"packs: {named(found.packs)}")
     for path in found.pending:
         click.echo(f"pending {path}")
     if not found.pending:

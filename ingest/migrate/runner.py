@@ -24,7 +24,7 @@ from ingest.migrate.plan import Plan, SqlFile, read_bootstrap, read_plan
 from ingest.migrate.roles import retry_role_races, set_password
 from ingest.sqlfiles import query
 from ingest.storage.engines import engine_entry
-from ingest.storage.packs import record_packs, recorded_packs
+from ingest.storage.packs import check_known, record_packs, recorded_packs
 from ingest.storage.pgerrors import operator_error
 from ingest.storage.pool import AnyConnection, Pool, create_pool
 from ingest.stores import RETAINED
@@ -51,11 +51,13 @@ class MigrationStatus:
 
     Attributes:
         engine: None before the first migration.
+        packs: those that are on.
         applied: files whose present content is applied.
         pending: files that `promgres migrate` would apply.
     """
 
     engine: str | None
+    packs: Sequence[str] = ()
     applied: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
 
@@ -109,13 +111,15 @@ async def status(url: str, settings: Settings) -> MigrationStatus:
         engine = await recorded_engine(connection)
         if engine is None:
             return MigrationStatus(None)
-        plan = read_plan(engine, await recorded_packs(connection))
+        packs = await recorded_packs(connection)
+        check_known(packs)
+        plan = read_plan(engine, packs)
         record = await _read_record(connection)
         _check_record(plan, record)
         files = [*plan.migrations, *plan.repeatables]
         current = [file.name for file in files if record.get(file.name) == file.checksum]
         pending = [file.name for file in files if file.name not in current]
-        return MigrationStatus(engine, current, pending)
+        return MigrationStatus(engine, packs, current, pending)
 
 
 @asynccontextmanager
@@ -199,6 +203,7 @@ async def _apply_repeatables(
         await connection.execute("SET LOCAL ROLE promgres_owner")
         record = await _read_record(connection)
         before = await recorded_packs(connection)
+        check_known(before)
         packs = before if packs is None else packs
         plan = read_plan(engine, packs)
         _check_record(plan, record)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from ingest.config import DEFAULT_PACKS
 from ingest.errors import MigrationError
+from ingest.sqlfiles import pack_names
 from ingest.storage.pool import AnyConnection
 
 
@@ -16,6 +17,18 @@ async def recorded_packs(connection: AnyConnection) -> tuple[str, ...]:
     )
     # Without a record it was last migrated when there was one pack, and no way to do without it.
     return DEFAULT_PACKS if recorded is None else tuple(recorded.split())
+
+
+def check_known(recorded: Collection[str]) -> None:
+    """Refuse to migrate a database with a pack of a newer version, which would go by it.
+
+    Raises:
+        MigrationError: which one it is.
+    """
+    if unknown := sorted(set(recorded) - pack_names()):
+        raise MigrationError(
+            f"the database has pack {unknown[0]}, which this promgres lacks: upgrade this one"
+        )
 
 
 async def record_packs(connection: AnyConnection, packs: Collection[str]) -> None:

@@ -106,6 +106,15 @@ async def test_a_view_of_somebody_else_keeps_what_it_stands_on(postgres_db: Data
         assert await connection.fetchval("SELECT to_regclass('geo.latest_coords')") is not None
 
 
+async def test_a_pack_of_a_newer_version_is_refused(postgres_db: Database) -> None:
+    await execute(
+        postgres_db.url, "UPDATE internal.setting SET value = 'manifest next' WHERE key = 'packs'"
+    )
+    for ask in (migrate, status):
+        with pytest.raises(MigrationError, match="has pack next, which this promgres lacks"):
+            await ask(postgres_db.url, postgres_db.settings(packs=[]))
+
+
 async def test_what_it_says(postgres_db: Database) -> None:
     environment = dict(postgres_db.environment())
     off = run(PROMGRES, "migrate", env={**environment, "PROMGRES_PACKS": "[]"})
@@ -114,6 +123,7 @@ async def test_what_it_says(postgres_db: Database) -> None:
     assert "new samples of metrics that it routes start new series" in off.stderr
     again = run(PROMGRES, "migrate", env=environment)
     assert "pack" not in again.stderr
+    assert "packs: none\n" in run(PROMGRES, "migrate", "status", env=environment).stdout
     on = run(PROMGRES, "migrate", env={**environment, "PROMGRES_PACKS": "manifest"})
     assert "pack manifest is on; restart the write sides" in on.stderr
 

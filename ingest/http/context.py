@@ -15,22 +15,15 @@ class Context:
     """A request, and what is found out about it on the way.
 
     Attributes:
+        path: as it was sent, still percent-encoded.
         function: the function or page that it turned out to be for; a name that clients made up
             never gets here, or metrics would grow by it.
     """
 
     request: web.BaseRequest
+    method: str
+    path: str
     function: str = UNKNOWN
-
-    @property
-    def method(self) -> str:
-        """The HTTP method."""
-        return self.request.method
-
-    @property
-    def path(self) -> str:
-        """The path as it was sent."""
-        return self.request.rel_url.raw_path
 
     def header(self, name: str) -> str | None:
         """A header of the request."""

@@ -59,7 +59,7 @@ class Port:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer, count and log one request."""
         started = time.monotonic()
-        context = Context(request)
+        context = Context(request, request.method, request.rel_url.raw_path)
         reply = await self._answer(context)
         response = reply.sent or await http_response(reply, request, self._manners)
         self._observe(context, reply, time.monotonic() - started)

@@ -134,30 +134,23 @@ class RequestLimits:
             labels, 1, "label_value_bytes", limits.label_value_bytes
         )
 
-    def check_series(self, series: int) -> None:
-        """Take a request with so many series.
+    def check(self, setting: str, count: int) -> None:
+        """Take a request with so much of what a setting limits: series, samples, bytes of the texts
+        of new series (it may refer to one text often), bytes of memory once it is decoded so far.
 
-        Raises:
-            BadRequest: they are too many.
-        """
-        _check("series", series, "series_per_request", self.settings.series_per_request)
-
-    def check_samples(self, samples: int) -> None:
-        """Take a request with so many samples.
-
-        Raises:
-            BadRequest: they are too many.
-        """
-        _check("samples", samples, "samples_per_request", self.settings.samples_per_request)
-
-    def check_text(self, text_bytes: int) -> None:
-        """Take a request with so much text in new series: it may refer to one text often.
+        Args:
+            setting: a key of `WHAT`.
 
         Raises:
             BadRequest: it is too much.
         """
-        setting = "text_bytes_per_request"
-        _check("bytes of text", text_bytes, setting, self.settings.text_bytes_per_request)
+        most = getattr(self.settings, setting)
+        if 0 < most < count:
+            over_limit(setting)
+            raise BadRequest(
+                f"the request has {count} {WHAT[setting]}, more than the {most} that are taken"
+                f" (limits.{setting}): nothing of it is stored"
+            )
 
     @property
     def most_fields(self) -> int:
@@ -180,16 +173,14 @@ class RequestLimits:
                 " limits.memory_bytes_per_request allows: nothing of it is stored"
             )
 
-    def check_memory(self, memory_bytes: int) -> None:
-        """Take a request that, as far as it is decoded, takes so much memory.
 
-        Raises:
-            BadRequest: it is too much.
-        """
-        setting = "memory_bytes_per_request"
-        _check("bytes once decoded", memory_bytes, setting, self.settings.memory_bytes_per_request)
-
-
+WHAT = {
+    "series_per_request": "series",
+    "samples_per_request": "samples",
+    "text_bytes_per_request": "bytes of text",
+    "memory_bytes_per_request": "bytes once decoded",
+}
+"""What a request has too much of, by the setting that says so."""
 _FIELD_BYTES = 300
 """Memory of a field at the top of a message, of whatever it is, at least."""
 
@@ -218,12 +209,3 @@ def _too_long(labels: Labels, part: int, setting: str, most_bytes: int) -> str |
                 f" that are taken (limits.{setting})"
             )
     return None
-
-
-def _check(what: str, count: int, setting: str, most: int) -> None:
-    if 0 < most < count:
-        over_limit(setting)
-        raise BadRequest(
-            f"the request has {count} {what}, more than the {most} that are taken"
-            f" (limits.{setting}): nothing of it is stored"
-        )

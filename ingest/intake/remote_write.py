@@ -67,8 +67,8 @@ class Decoder:
             found = yield from count_fields(payload, self._sizes.most_fields)
             self._sizes.check_fields(found)
         request = read_request(message, payload)
-        self._sizes.check_series(len(request.series))
-        self._sizes.check_memory(METADATA_BYTES * request.metadata_count)
+        self._sizes.check("series_per_request", len(request.series))
+        self._sizes.check("memory_bytes_per_request", METADATA_BYTES * request.metadata_count)
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
         intake.memory_bytes = READ_BYTES * len(payload)
         window = self._limits.window(now_ms)
@@ -89,7 +89,7 @@ class Decoder:
                 yield intake.memory_bytes + ordinary.memory_bytes
         if request.series:
             yield from self._decode_series(request, len(payload), window, intake, ordinary, pace)
-        self._sizes.check_samples(intake.received)
+        self._sizes.check("samples_per_request", intake.received)
         intake.memory_bytes = ordinary.memory_bytes + SAMPLE_BYTES * intake.received
         return intake
 

@@ -193,12 +193,12 @@ class SlowPath:
         """Before any of it becomes text of its own."""
         self._text_bytes += more_bytes
         if self._text_bytes > self._most_text_bytes:
-            self._sizes.check_text(self._text_bytes)
+            self._sizes.check("text_bytes_per_request", self._text_bytes)
 
     def _take_memory(self, more_bytes: int) -> None:
         self.memory_bytes += more_bytes
         if self.memory_bytes > self._most_memory_bytes:
-            self._sizes.check_memory(self.memory_bytes)
+            self._sizes.check("memory_bytes_per_request", self.memory_bytes)
 
     def _memory_of(self, histograms: list[Histogram], exemplars: list[Exemplar]) -> int:
         memory_bytes = 0

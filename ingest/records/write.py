@@ -79,7 +79,8 @@ class WriteRecords:
         request, legacy = context.request, is_legacy(context.request.headers)
         encoding = content_encoding(request.headers)
         if not legacy:
-            check_json(request.headers)  # the legacy API did not care
+            # the legacy API did not care
+            check_json(request.headers.get("Content-Type", "application/json"))
 
         def decode(_: bytes, text: bytes, tenant_id: TenantId, now_us: int) -> Steps:
             steps = self._decoder.steps(text, kind, legacy, tenant_id, now_us)

@@ -19,7 +19,7 @@ from ingest.intake.records import RecordDecoder
 from ingest.model import Event, Items, Measure
 from ingest.routing import Router
 from ingest.stores import EVENT, MEASURE
-from ingest.wire.records.body import Pushed, read_items
+from ingest.wire.records.body import Complaint, Pushed, read_items
 from ingest.wire.records.fields import number_of
 from ingest.wire.records.jsonb import decode_exact
 from ingest.wire.records.spooled import spooled_items, write_spooled
@@ -141,7 +141,7 @@ def test_whatever_comes_is_read_or_refused(pieces: list[bytes]) -> None:
     body = b"".join(pieces)
     try:
         for item in read_items(body, "event"):
-            assert isinstance(item, Pushed | InvalidItem)
+            assert isinstance(item, Pushed | Complaint)
     except (BadRequest, PayloadTooLarge):
         return
 
@@ -166,13 +166,13 @@ def test_one_by_one_is_the_same_as_at_once(sent: list[bytes], spoiler: bytes) ->
     alone = [_told(item) for body in sent for item in read_items(body, "event")]
     array = [*read_items(b"[" + b",".join([*sent, spoiler]) + b"]", "event")]
     lines = [*read_items(b"\n".join([*sent, spoiler]), "event")]
-    assert isinstance(array[-1], InvalidItem)
+    assert isinstance(array[-1], Complaint)
     assert at_once == alone == [_told(item) for item in array[:-1]]
     assert at_once == [_told(item) for item in lines[:-1]]
 
 
-def _told(item: Pushed | InvalidItem) -> object:
-    return str(item) if isinstance(item, InvalidItem) else item._replace(decoded=None)
+def _told(item: Pushed | Complaint) -> object:
+    return item.reason if isinstance(item, Complaint) else item._replace(decoded=None)
 
 
 def test_postgresql_stores_all_that_is_taken(postgres_db: Database) -> None:

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from yarl import URL
-
 from ingest.admission import Admission
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.daemon.background import DRAIN_IDLE_SECONDS, repeat
@@ -48,7 +46,6 @@ class Request:
     method = "POST"
     headers = HEADERS
     remote = "test"
-    rel_url = URL("/write")
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -114,7 +111,7 @@ class MemorySide:
 
     def post(self, body: bytes) -> asyncio.Task[Reply]:
         """Send one request."""
-        context = Context(cast(Any, Request(body)))
+        context = Context(cast(Any, Request(body)), "POST", "/write")
         return self.loop.create_task(answer(self.route, context))
 
     @property

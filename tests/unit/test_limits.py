@@ -16,17 +16,17 @@ def test_no_series_is_limited_by_default() -> None:
     """A request is: far beyond what senders send, and before it takes all memory."""
     limits = RequestLimits(LimitSettings())
     assert limits.complaint((("n" * 10_000, "v" * 10_000),) * 1000) is None
-    limits.check_series(200_000)
-    limits.check_samples(1_000_000)
-    limits.check_text(100 * 1024 * 1024)
+    limits.check("series_per_request", 200_000)
+    limits.check("samples_per_request", 1_000_000)
+    limits.check("text_bytes_per_request", 100 * 1024 * 1024)
 
 
 def test_what_was_acknowledged_is_not_limited() -> None:
     UNLIMITED.check_fields(10**9)
-    UNLIMITED.check_series(10**9)
-    UNLIMITED.check_samples(10**9)
-    UNLIMITED.check_text(10**12)
-    UNLIMITED.check_memory(10**12)
+    UNLIMITED.check("series_per_request", 10**9)
+    UNLIMITED.check("samples_per_request", 10**9)
+    UNLIMITED.check("text_bytes_per_request", 10**12)
+    UNLIMITED.check("memory_bytes_per_request", 10**12)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,9 @@ def test_a_limit_is_what_is_still_taken(limit: dict[str, int], labels: Labels) -
 
 def test_a_request_that_is_too_large() -> None:
     limits = RequestLimits(LimitSettings(series_per_request=10, samples_per_request=20))
-    limits.check_series(10)
-    limits.check_samples(20)
+    limits.check("series_per_request", 10)
+    limits.check("samples_per_request", 20)
     with pytest.raises(BadRequest, match="11 series, more than the 10"):
-        limits.check_series(11)
+        limits.check("series_per_request", 11)
     with pytest.raises(BadRequest, match="21 samples, more than the 20"):
-        limits.check_samples(21)
+        limits.check("samples_per_request", 21)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.message import Message
+from functools import lru_cache
 
 from ingest.errors import UnsupportedMedia
 from ingest.wire.encoding.body import Encoding
@@ -35,14 +36,15 @@ def content_encoding(headers: Mapping[str, str]) -> Encoding:
     return encoding
 
 
-def check_json(headers: Mapping[str, str]) -> None:
-    """Whether the body can be JSON, from Content-Type.
+@lru_cache(maxsize=16)
+def check_json(content_type: str) -> None:
+    """Whether the body can be JSON, from Content-Type; what is taken is remembered.
 
     Raises:
         UnsupportedMedia: it certainly is none.
     """
     message = Message()
-    message["Content-Type"] = headers.get("Content-Type", "application/json")
+    message["Content-Type"] = content_type
     content_type = message.get_content_type()
     is_other = message.get_content_maintype() in _NO_JSON_KINDS or any(
         other in content_type for other in _NO_JSON_FORMATS

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email import message as email
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from ingest.errors import UnsupportedMedia
@@ -17,6 +18,8 @@ from ingest.wire.encoding.body import Encoding
 MEDIA_TYPE = "application/x-protobuf"
 V1_MESSAGE = "prometheus.WriteRequest"
 V2_MESSAGE = "io.prometheus.write.v2.Request"
+REMEMBERED = 16
+"""Headers that are taken: senders say the same again and again. What is not taken is not kept."""
 
 
 class Message(Enum):
@@ -45,6 +48,7 @@ def negotiate(headers: Mapping[str, str]) -> Negotiated:
     )
 
 
+@lru_cache(maxsize=REMEMBERED)
 def message_of(content_type: str | None) -> Message:
     """Which message the body is, from Content-Type.
 
@@ -65,6 +69,7 @@ def message_of(content_type: str | None) -> Message:
     return Message(proto)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def content_encoding(header: str | None) -> Encoding:
     """How the body is compressed, from Content-Encoding.
 

@@ -104,10 +104,6 @@ class SeriesCache:
         place = self._by_identity.places.get(identity, UNKNOWN)
         return None if place < 0 else series_id_of(place)
 
-    def place_by_identity(self, identity: bytes) -> Place:
-        """The place of a series, or UNKNOWN."""
-        return self._by_identity.places.get(identity, UNKNOWN)
-
     def place_by_key(self, key: bytes) -> Place:
         """The place of a series by the key of its encoded labels, or DROPPED, or UNKNOWN."""
         return self._by_key.places.get(key, UNKNOWN)

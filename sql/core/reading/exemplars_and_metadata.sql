@@ -32,8 +32,8 @@ COMMENT ON FUNCTION api.get_exemplars(text, text, timestamptz, timestamptz) IS
 
 value is what was observed, in the unit of the metric; labels are the exemplar''s own, series_labels
 those of its series. Exemplars of classic histograms belong to the metric that ends in _bucket.
-p_metric_name in any case, p_schema is the schema that routing gave the series, such as mainnet,
-testnet or common. Exemplars with p_from <= time < p_to count.
+p_metric_name in any case, p_schema is the schema that routing gave the series, "common" unless a rule
+says otherwise. Exemplars with p_from <= time < p_to count.
 
 Example: get_exemplars(''rpc_duration_seconds_bucket'', ''common'', ''2026-01-01T00:00Z'', ''2026-01-02T00:00Z'')';
 

@@ -32,8 +32,8 @@ from tests.support.up import Up, one_line, psql, write_sample
 pytestmark = pytest.mark.timeout(180)
 
 ALL_CHECKS = [
-    "database", "login", "engine", "migrations", "objects", "roles", "grants", "read login",
-    "keys", "durability", "rollups", "partitions", "staging", "retention", "indexes",
+    "database", "login", "engine", "packs", "migrations", "objects", "roles", "grants",
+    "read login", "keys", "durability", "rollups", "partitions", "staging", "retention", "indexes",
     "transactions", "vacuum", "connections", "clock", "spool", "disk", "write side", "accounts",
     "read side", "open doors",
 ]  # fmt: skip

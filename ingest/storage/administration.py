@@ -16,9 +16,9 @@ from typing import Any
 import asyncpg
 
 from ingest.config import DatabaseSettings
-from ingest.errors import DatabaseUnreachable, OperatorError
+from ingest.errors import OperatorError
 from ingest.model import TenantId
-from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
+from ingest.storage.pgerrors import TODO_OF_SQLSTATE, operator_error, translated, went_away
 from ingest.storage.pool import Pool, create_pool, writing
 
 Row = dict[str, Any]
@@ -116,16 +116,12 @@ class Administration:
         return await self._ask("SELECT * FROM app.list_audit($1, $2, $3)", limit, tenant, action)
 
     async def _ask(self, query: str, *arguments: object) -> list[Row]:
-        try:
+        with translated(_for_the_operator, went_away):
             async with self._pool.acquire() as connection, writing(connection):
                 await connection.set_type_codec(
                     "jsonb", schema="pg_catalog", encoder=str, decoder=json.loads
                 )
                 return [dict(row) for row in await connection.fetch(query, *arguments)]
-        except asyncpg.PostgresError as error:
-            raise _for_the_operator(error) from None
-        except CONNECTION_ERRORS as error:
-            raise DatabaseUnreachable(f"the database went away: {_one_line(error)}") from None
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import asyncpg
 
 from ingest.config import DatabaseSettings
 from ingest.errors import DatabaseUnreachable, QueryRefused
-from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pgerrors import translated, went_away
 from ingest.storage.pool import Pool, create_pool, transaction
 from ingest.storage.session import READ_ONLY, READING, begin
 
@@ -46,17 +46,11 @@ class Inspection:
             QueryRefused: the database answers with an error.
             DatabaseUnreachable: it answers no longer.
         """
-        try:
+        with translated(_refused, went_away):
             async with self._pool.acquire() as connection:
                 version = connection.get_server_version().major
                 async with transaction(connection, begin(READ_ONLY, LIMITS, version)):
                     return [dict(row) for row in await connection.fetch(query, *arguments)]
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "").startswith(ENDED_SQLSTATES):
-                raise DatabaseUnreachable(_gone(error)) from None
-            raise QueryRefused(" ".join(str(error).split())) from error
-        except CONNECTION_ERRORS as error:
-            raise DatabaseUnreachable(_gone(error)) from None
 
 
 @asynccontextmanager
@@ -81,5 +75,7 @@ async def inspect(url: str, settings: DatabaseSettings) -> AsyncIterator[Inspect
         pool.terminate()
 
 
-def _gone(error: BaseException) -> str:
-    return f"the database went away: {' '.join(str(error).split()) or type(error).__name__}"
+def _refused(error: asyncpg.PostgresError) -> QueryRefused | DatabaseUnreachable:
+    if (error.sqlstate or "").startswith(ENDED_SQLSTATES):
+        return went_away(error)
+    return QueryRefused(" ".join(str(error).split()))

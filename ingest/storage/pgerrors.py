@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 
 import asyncpg
 
-from ingest.errors import OperatorError
+from ingest.errors import DatabaseUnreachable, OperatorError
 
 
 class Verdict(Enum):
@@ -48,6 +50,25 @@ LOST = (
 
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises when there is no server, or no longer one, at the other end."""
+
+
+@contextmanager
+def translated(
+    refused: Callable[[asyncpg.PostgresError], Exception],
+    gone: Callable[[BaseException], Exception],
+) -> Iterator[None]:
+    """Errors of the driver become errors of ours.
+
+    Args:
+        refused: what the server answered, in the words of this caller.
+        gone: there is no server, or no longer one, at the other end.
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raise refused(error) from error
+    except CONNECTION_ERRORS as error:
+        raise gone(error) from error
 
 
 def verdict_of(error: BaseException) -> Verdict:
@@ -122,6 +143,12 @@ def operator_error(error: BaseException) -> OperatorError:
     todo = TODO_OF_SQLSTATE.get(sqlstate)
     hint = f"; {todo}" if todo else ""
     return OperatorError(f"the database refuses: {said} (SQLSTATE {sqlstate}){hint}")
+
+
+def went_away(error: BaseException) -> DatabaseUnreachable:
+    """An error that ends a command because there is no server any more."""
+    what = " ".join(str(error).split()) or type(error).__name__
+    return DatabaseUnreachable(f"the database went away: {what}")
 
 
 def is_of_database(error: BaseException) -> bool:

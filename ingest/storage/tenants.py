@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import asyncpg
-
 from ingest.config import DatabaseSettings
 from ingest.errors import Unavailable
-from ingest.storage.pgerrors import CONNECTION_ERRORS
+from ingest.storage.pgerrors import translated
 from ingest.storage.pool import Pool, borrow, lazy_pool
 
 CONNECTIONS = 2
@@ -68,10 +66,9 @@ class TenantDatabase:
 
     async def _call(self, expression: str, *arguments: object) -> Any:
         assert self._pool is not None, "not open"
-        try:
+        with translated(
+            refused=lambda error: Unavailable(f"the database refuses: {error}"),
+            gone=lambda _: Unavailable("the database is not reachable"),
+        ):
             async with asyncio.timeout(CALL_SECONDS), borrow(self._pool, CALL_SECONDS) as lent:
                 return await lent.fetchval(f"SELECT {expression}", *arguments)
-        except asyncpg.PostgresError as error:
-            raise Unavailable(f"the database refuses: {error}") from error
-        except CONNECTION_ERRORS as error:
-            raise Unavailable("the database is not reachable") from error

@@ -33,7 +33,7 @@ def write(ahead_ms: int, timestamp_ms: int) -> Intake:
 def push(ahead_ms: int, timestamp_ms: int) -> Intake:
     decoder = RecordDecoder(Router(Settings()), limits(ahead_ms), LimitSettings())
     body = b'{"name":"m","value":1,"time":%d}' % timestamp_ms
-    return decoder.decode(body, "measure", "today", 1, NOW * 1000)
+    return decoder.decode(body, "measure", False, 1, NOW * 1000)
 
 
 @pytest.mark.parametrize("ahead_ms", AHEAD)

@@ -65,7 +65,7 @@ def test_a_success_that_wrote_less_is_a_complaint() -> None:
 def test_a_success_without_counts_is_no_receiver_of_version_2() -> None:
     report = settled("204", {}, protocol=2)
     assert report.acknowledged == NOTHING
-    assert "takes no remote write 2.0" in report.last_error
+    assert "does not speak remote write 2.0" in report.last_error
 
 
 def test_a_refusal_says_what_was_written_all_the_same() -> None:

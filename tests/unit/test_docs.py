@@ -56,3 +56,14 @@ def test_the_index_leads_to_every_document() -> None:
     index = ROOT / "docs/README.md"
     reached = {target for target, _ in links(index)} | {index}
     assert set(ROOT.glob("docs/**/*.md")) - reached == set()
+
+
+def test_the_map_names_every_file_once() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text()
+    named = re.findall(r"^- `([\w/]+\.py)`: ", text, flags=re.MULTILINE)
+    files = [
+        str(path.relative_to(ROOT / "ingest"))
+        for path in (ROOT / "ingest").rglob("*.py")
+        if path.name != "__init__.py" and "pb" not in path.parts
+    ]
+    assert sorted(named) == sorted(files)

@@ -8,7 +8,7 @@ from ingest.auth.access import READ, WRITE, Access
 from ingest.auth.audit import Audit
 from ingest.auth.credentials import (
     TENANT_HEADER,
-    Kind,
+    CredentialKind,
     credentials_of,
     is_legacy,
 )
@@ -99,11 +99,11 @@ class Authenticator:
     async def _named(self, headers: Mapping[str, str], address: str | None) -> Access | None:
         """What the request's key admits to, or who a trusted proxy says it is; None for neither."""
         credentials = credentials_of(headers)
-        if credentials.kind is Kind.NONE:
+        if credentials.kind is CredentialKind.NONE:
             return await self._named_by_proxy(headers, address)
-        if credentials.kind is Kind.TOKEN and credentials.text.count(".") == 2:
+        if credentials.kind is CredentialKind.TOKEN and credentials.text.count(".") == 2:
             raise KeyRefused("tokens are for the read side; send an API key", "token")
-        presented = parse_key(credentials.text) if credentials.kind is Kind.KEY else None
+        presented = parse_key(credentials.text) if credentials.kind is CredentialKind.KEY else None
         if presented is None:
             raise KeyRefused("this is no API key: they look like pmk_…_…", "malformed")
         stored = await self._directory.key(presented)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ingest.auth.access import ADMIN, WRITE, Access
 from ingest.auth.authenticator import Authenticator, SeesTenant
-from ingest.auth.credentials import Kind, credentials_of
+from ingest.auth.credentials import CredentialKind, credentials_of
 from ingest.auth.snapshot import DEFAULT_TENANT
 from ingest.auth.tokens import ANONYMOUS_ROLE, Claims, Tokens
 from ingest.errors import DatabaseAway, KeyRefused, TokenRefused, Unavailable
@@ -135,7 +135,7 @@ def _token_of(headers: Headers) -> str | None:
         credentials = credentials_of(headers)
     except KeyRefused:
         return None
-    return credentials.text if credentials.kind is Kind.TOKEN else None
+    return credentials.text if credentials.kind is CredentialKind.TOKEN else None
 
 
 def _with_access(access: Access) -> Caller:

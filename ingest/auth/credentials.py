@@ -20,7 +20,7 @@ DECIDING_HEADERS = ("Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "X-Scope
 """All that says whose a request is, in the spelling of people."""
 
 
-class Kind(Enum):
+class CredentialKind(Enum):
     """What it is."""
 
     NONE = "none"
@@ -36,7 +36,7 @@ class Credentials:
         is_legacy: it is a key in `X-PMETRICS-API-KEY`, whose senders expect older answers.
     """
 
-    kind: Kind = Kind.NONE
+    kind: CredentialKind = CredentialKind.NONE
     text: str = field(default="", repr=False)
     is_legacy: bool = False
 
@@ -86,23 +86,23 @@ def challenge_of(refusal: KeyRefused) -> str:
     return challenge
 
 
-def _found(headers: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
+def _found(headers: Mapping[str, str]) -> Iterator[tuple[CredentialKind, str]]:
     for name, value in headers.items():
         lowered = name.lower()
         if lowered in KEY_HEADERS:
-            yield Kind.KEY, value.strip()
+            yield CredentialKind.KEY, value.strip()
         elif lowered == "authorization" and value.strip():
             yield _authorization(value)
 
 
-def _authorization(value: str) -> tuple[Kind, str]:
+def _authorization(value: str) -> tuple[CredentialKind, str]:
     scheme, _, rest = value.strip().partition(" ")
     text = rest.strip()
     match scheme.lower():
         case "bearer":
-            return (Kind.KEY if text.startswith(PREFIX) else Kind.TOKEN), text
+            return (CredentialKind.KEY if text.startswith(PREFIX) else CredentialKind.TOKEN), text
         case "basic":
-            return Kind.KEY, _password(text)
+            return CredentialKind.KEY, _password(text)
     raise KeyRefused("Authorization is neither Bearer nor Basic", "scheme")
 
 

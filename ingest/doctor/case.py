@@ -44,7 +44,7 @@ class Thresholds:
     inode_share_problem: float = 0.01
     clock_warning: float = 2.0
     clock_problem: float = MINUTE
-    """Minutes are taken for ended, and time stamps for being in the future, by two clocks."""
+    """Minutes are taken for ended, and timestamps for being in the future, by two clocks."""
     transaction_warning: float = 15 * MINUTE
     transaction_problem: float = 12 * HOUR
     slot_bytes: int = 2 * GIB

@@ -1,4 +1,4 @@
-"""What is taken: time stamps, and how much of what one sender may send at once."""
+"""Limits on timestamps and on request sizes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def over_limit(setting: str, times: int = 1) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """The rule for time stamps.
+    """The rule for timestamps.
 
     Attributes:
-        oldest_ms: from a target and the present (ms) to the oldest time stamp (ms) it takes.
-        max_future_ms: how far ahead of the present a time stamp may be.
+        oldest_ms: from a target and the present (ms) to the oldest timestamp (ms) it takes.
+        max_future_ms: how far ahead of the present a timestamp may be.
         ahead_ms: by how much the database's clock is ahead of this one, now.
     """
 
@@ -53,14 +53,14 @@ class TimeLimits:
         return TimeWindow(oldest, *self.newest_ms(now_ms))
 
     def newest_ms(self, now_ms: int) -> tuple[int, int]:
-        """The newest time stamp that is taken, and the newest that is not refused for good: by the
+        """The newest timestamp that is taken, and the newest that is not refused for good: by the
         earlier of the two clocks, and by the later."""
         ahead_ms, newest_ms = self.ahead_ms(), now_ms + self.max_future_ms
         return newest_ms + min(0, ahead_ms), newest_ms + max(0, ahead_ms)
 
 
 def between_clocks(timestamp_ms: int) -> Unavailable:
-    """What a sender hears, and our log, of a time stamp that one clock takes for the present, and
+    """What a sender hears, and our log, of a timestamp that one clock takes for the present, and
     the other one for the future."""
     log.warning(
         "this machine's clock and the database's disagree: set them; until then 503",
@@ -91,7 +91,7 @@ class TimeWindow:
         return (timestamp_ms >= self.oldest_ms[targets]) & (timestamp_ms <= self.newest_ms)
 
     def complaint(self, target: str, timestamp_ms: int) -> str | None:
-        """What is wrong with one time stamp, for the sender; None if nothing is.
+        """What is wrong with one timestamp, for the sender; None if nothing is.
 
         Samples of one series with the same kind of complaint get the same text.
 

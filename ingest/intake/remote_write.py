@@ -32,7 +32,7 @@ class Decoder:
         router: where series go.
         cache: which ids are known; it learns the keys of series from what is decoded, their ids
             from `SeriesCache.remember`.
-        limits: which time stamps are taken.
+        limits: which timestamps are taken.
         sizes: how much is taken.
     """
 
@@ -54,7 +54,7 @@ class Decoder:
         Args:
             message: whether `payload` is a WriteRequest of 1.0 or a Request of 2.0.
             tenant_id: whose request it is.
-            now_ms: the present, for the limits of time stamps.
+            now_ms: the present, for the limits of timestamps.
 
         Raises:
             BadRequest: `payload` is no protobuf, or too much; nothing of it counts as received.
@@ -72,7 +72,7 @@ class Decoder:
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
         intake.memory_bytes = READ_BYTES * len(payload)
         window = self._limits.window(now_ms)
-        ordinary = SlowPath(
+        slow = SlowPath(
             self._router,
             self._cache,
             window,
@@ -84,13 +84,13 @@ class Decoder:
         )
         pace = Pace()
         for said in request.metadata():
-            ordinary.take_metadata(said)
+            slow.take_metadata(said)
             if pace.is_due:
-                yield intake.memory_bytes + ordinary.memory_bytes
+                yield intake.memory_bytes + slow.memory_bytes
         if request.series:
-            yield from self._decode_series(request, len(payload), window, intake, ordinary, pace)
+            yield from self._decode_series(request, len(payload), window, intake, slow, pace)
         self._sizes.check("samples_per_request", intake.received)
-        intake.memory_bytes = ordinary.memory_bytes + SAMPLE_BYTES * intake.received
+        intake.memory_bytes = slow.memory_bytes + SAMPLE_BYTES * intake.received
         return intake
 
     def _decode_series(
@@ -99,7 +99,7 @@ class Decoder:
         payload_bytes: int,
         window: TimeWindow,
         intake: Intake,
-        ordinary: SlowPath,
+        slow: SlowPath,
         pace: Pace,
     ) -> Generator[int, None, None]:
         fast = []
@@ -108,18 +108,18 @@ class Decoder:
             fast.append(taken)
             for position in left.tolist():
                 if len(part.series[position]) <= fields.LONG_BYTES:
-                    ordinary.take(part.first + position, part.parse(position))
+                    slow.take(part.first + position, part.parse(position))
                     if pace.is_due:
-                        yield intake.memory_bytes + ordinary.memory_bytes
+                        yield intake.memory_bytes + slow.memory_bytes
                     continue
                 for parsed in parse_in_pieces(part, position, self._sizes.most_fields):
                     if parsed is not None:
-                        ordinary.take(part.first + position, parsed)
+                        slow.take(part.first + position, parsed)
                     if pace.is_due:
-                        yield intake.memory_bytes + ordinary.memory_bytes
+                        yield intake.memory_bytes + slow.memory_bytes
             if pace.is_due:
-                yield intake.memory_bytes + ordinary.memory_bytes
-        intake.known = rows_by_target(joined(fast), ordinary.known)
+                yield intake.memory_bytes + slow.memory_bytes
+        intake.known = rows_by_target(joined(fast), slow.known)
 
     def _known(
         self, part: Request, window: TimeWindow, intake: Intake
@@ -129,7 +129,7 @@ class Decoder:
         places = self._places(part, intake.tenant_id)
         known = np.flatnonzero(places >= 0)
         in_time = window.holds(target_numbers(places[known]), tails.timestamp_ms[known])
-        # A time stamp that is refused takes the ordinary path too: it finds the words.
+        # A timestamp that is rejected takes the slow path too: it finds the words.
         taken = known[in_time]
         is_left = places != DROPPED
         dropped = len(places) - int(is_left.sum())

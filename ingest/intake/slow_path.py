@@ -1,4 +1,4 @@
-"""The ordinary path: a series parsed in full. First sight, several samples, and all that is odd."""
+"""The slow path: a series parsed in full. First sight, several samples, and all that is odd."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class SlowPath:
         return memory_bytes
 
     def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
-        """Start time stamps that are not known to be stored."""
+        """Start timestamps that are not known to be stored."""
         series_id = series_id_of(found.place) if found.place != UNKNOWN else UNKNOWN
         starts = map(Start, parsed.start_ms)
         return [each for each in starts if not self._cache.knows_item("start", series_id, each)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ingest.records.openapi import SECURITY, push_paths
+from ingest.records.openapi import SECURITY, record_paths
 from ingest.rpc.functions import Function
 from ingest.rpc.openapi import PRODUCES, function_paths
 
@@ -37,5 +37,5 @@ def openapi_document(functions: Iterable[Function], host: str) -> dict[str, Any]
             },
             **SECURITY,
         },
-        "paths": {**function_paths(functions), **push_paths()},
+        "paths": {**function_paths(functions), **record_paths()},
     }

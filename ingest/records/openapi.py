@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ingest.records.paths import Kind
+from ingest.model import RecordKind
 from ingest.records.query import LONGEST_PAGE, PARAMETERS
 
 Json = dict[str, Any]
@@ -58,16 +58,16 @@ SECURITY: Json = {
 }
 
 
-def push_paths() -> Json:
+def record_paths() -> Json:
     """Both names, to be read and written."""
     return {f"/api/v1/{kind}": _path(kind) for kind in PARAMETERS}
 
 
-def _path(kind: Kind) -> Json:
+def _path(kind: RecordKind) -> Json:
     return {"get": _get(kind), "post": _post(kind)}
 
 
-def _get(kind: Kind) -> Json:
+def _get(kind: RecordKind) -> Json:
     parameters = [
         {"name": name, "in": "query", "required": False, **PARAMETER[name]}
         for name in PARAMETERS[kind]
@@ -88,7 +88,7 @@ def _get(kind: Kind) -> Json:
     }
 
 
-def _post(kind: Kind) -> Json:
+def _post(kind: RecordKind) -> Json:
     required = ["name", "value"] if kind == "measure" else ["name"]
     properties = {
         name: described

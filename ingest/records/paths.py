@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from ingest.model import RecordKind
 
-Kind = Literal["measure", "event"]
-
-RECORD_PATHS: dict[str, Kind] = {
+RECORD_PATHS: dict[str, RecordKind] = {
     "/api/v1/measure": "measure",
     "/api/v1/event": "event",
     "/api/v1/measure.json": "measure",

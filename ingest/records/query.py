@@ -11,14 +11,14 @@ from typing import Literal
 
 from ingest.errors import BadRequest
 from ingest.http.strict import parse_json, query_pairs
+from ingest.model import RecordKind
 from ingest.records.bucket import parse_bucket
 from ingest.records.cursor import Position, read_cursor
-from ingest.records.paths import Kind
 from ingest.records.times import microseconds_of, parse_time
 
 Shape = Literal["older", "flat"]
 
-PARAMETERS: Mapping[Kind, tuple[str, ...]] = {
+PARAMETERS: Mapping[RecordKind, tuple[str, ...]] = {
     "measure": ("name", "from", "to", "attributes", "limit", "cursor", "shape", "bucket"),
     "event": ("name", "from", "to", "attributes", "limit", "cursor", "shape"),
 }
@@ -42,7 +42,7 @@ class RecordQuery:
         bucket: an interval for PostgreSQL; then the answer is aggregates and has no pages.
     """
 
-    kind: Kind
+    kind: RecordKind
     given: tuple[tuple[str, str], ...] = ()
     name: str | None = None
     since: datetime | None = None
@@ -59,7 +59,7 @@ class RecordQuery:
         return _filters(self.kind, self.name, self.since, self.before, self.attributes)
 
 
-def parse_query(kind: Kind, query: str) -> RecordQuery:
+def parse_query(kind: RecordKind, query: str) -> RecordQuery:
     """Check the query string of a GET.
 
     Args:
@@ -103,7 +103,7 @@ def parse_query(kind: Kind, query: str) -> RecordQuery:
 
 
 def _filters(
-    kind: Kind,
+    kind: RecordKind,
     name: str | None,
     since: datetime | None,
     before: datetime | None,
@@ -113,7 +113,7 @@ def _filters(
     return json.dumps([kind, name, *times, attributes]).encode()
 
 
-def _once_each(kind: Kind, pairs: list[tuple[str, str]]) -> dict[str, str]:
+def _once_each(kind: RecordKind, pairs: list[tuple[str, str]]) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in PARAMETERS[kind]:

@@ -22,33 +22,33 @@ _OF_AN_INTERVAL = frozenset({"22007", "22008", "22015", "22023"})
 _OF_JSON = frozenset({"22P02", "22P05", "22003", "54001"})
 
 
-class Statement(NamedTuple):
+class RecordStatement(NamedTuple):
     """SQL that returns one row: `body bytea, next_time timestamptz, next_id uuid`."""
 
     sql: str
     parameters: tuple[object, ...]
 
 
-def statement_of(query: RecordQuery, most_bytes: int) -> Statement:
+def statement_of(query: RecordQuery, most_bytes: int) -> RecordStatement:
     """The statement, for a transaction in which `promgres.tenant_id` is set.
 
     Args:
         most_bytes: of the body; a longer one is NULL.
     """
     sql, parameters = _whole(query)
-    return Statement(
+    return RecordStatement(
         f"SELECT CASE WHEN pg_catalog.octet_length(q.body) <= {most_bytes} THEN q.body END"  # noqa: S608
         f" AS body, q.next_time, q.next_id FROM ({sql}) AS q",
         parameters,
     )
 
 
-def _whole(query: RecordQuery) -> Statement:
+def _whole(query: RecordQuery) -> RecordStatement:
     filters = (query.name, query.since, query.before, query.attributes)
     if query.bucket is not None:
-        return Statement(BUCKETS, (*filters, query.bucket, query.limit))
+        return RecordStatement(BUCKETS, (*filters, query.bucket, query.limit))
     after = query.after or (None, None)
-    return Statement(PAGE, (query.kind, query.shape, *filters, query.limit, *after))
+    return RecordStatement(PAGE, (query.kind, query.shape, *filters, query.limit, *after))
 
 
 def refused_by_database(query: RecordQuery, sqlstate: str | None) -> BadRequest | None:

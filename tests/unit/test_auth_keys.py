@@ -8,7 +8,7 @@ import secrets
 import pytest
 
 from ingest.auth.access import Access
-from ingest.auth.credentials import Credentials, Kind, challenge_of, credentials_of
+from ingest.auth.credentials import CredentialKind, Credentials, challenge_of, credentials_of
 from ingest.auth.keys import StoredKey, is_proved, parse_key
 from ingest.errors import KeyRefused
 from tests.support.keys import KEY, SECRET, basic, stored
@@ -66,7 +66,7 @@ def test_the_hash_is_sha_256_of_salt_and_secret() -> None:
 
 def test_no_secret_shows_in_a_repr() -> None:
     key = stored()
-    shown = f"{parse_key(KEY)!r} {key!r} {Credentials(Kind.KEY, KEY)!r}"
+    shown = f"{parse_key(KEY)!r} {key!r} {Credentials(CredentialKind.KEY, KEY)!r}"
     assert SECRET not in shown
     assert repr(key.hash) not in shown
     assert repr(key.salt) not in shown
@@ -85,7 +85,7 @@ def test_no_secret_shows_in_a_repr() -> None:
 )
 def test_a_key_is_found_wherever_it_is(headers: dict[str, str]) -> None:
     found = credentials_of(headers)
-    assert (found.kind, found.text, found.is_legacy) == (Kind.KEY, KEY, False)
+    assert (found.kind, found.text, found.is_legacy) == (CredentialKind.KEY, KEY, False)
 
 
 def test_the_older_header_is_remembered() -> None:
@@ -95,13 +95,13 @@ def test_the_older_header_is_remembered() -> None:
 
 
 def test_without_credentials() -> None:
-    assert credentials_of({"Host": "x", "Authorization": " "}).kind is Kind.NONE
+    assert credentials_of({"Host": "x", "Authorization": " "}).kind is CredentialKind.NONE
 
 
 def test_a_bearer_value_that_does_not_begin_like_a_key_is_a_token() -> None:
-    assert credentials_of({"Authorization": "Bearer a.b.c"}).kind is Kind.TOKEN
-    assert credentials_of({"Authorization": "Bearer abc"}).kind is Kind.TOKEN
-    assert credentials_of({"Authorization": "Bearer"}).kind is Kind.TOKEN
+    assert credentials_of({"Authorization": "Bearer a.b.c"}).kind is CredentialKind.TOKEN
+    assert credentials_of({"Authorization": "Bearer abc"}).kind is CredentialKind.TOKEN
+    assert credentials_of({"Authorization": "Bearer"}).kind is CredentialKind.TOKEN
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 
 from ingest.errors import BadRequest
+from ingest.model import RecordKind
 from ingest.records.answers import Page, page_headers
 from ingest.records.cursor import Position
-from ingest.records.paths import RECORD_PATHS, Kind
+from ingest.records.paths import RECORD_PATHS
 from ingest.records.query import parse_query
 from ingest.records.statement import refused_by_database, statement_of
 
@@ -19,7 +20,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LAST = Position(NOON + timedelta(microseconds=7), UUID(int=2**127 + 5))
 
 
-def reason(kind: Kind, query: str) -> str:
+def reason(kind: RecordKind, query: str) -> str:
     with pytest.raises(BadRequest) as refused:
         parse_query(kind, query)
     return str(refused.value)
@@ -218,7 +219,7 @@ class TestBuckets:
 
 
 class TestPages:
-    def next_page(self, query: str, kind: Kind = "measure") -> dict[str, str]:
+    def next_page(self, query: str, kind: RecordKind = "measure") -> dict[str, str]:
         return page_headers(parse_query(kind, query), Page(b"[]", LAST))
 
     def test_the_last_page_has_no_next(self) -> None:
@@ -257,7 +258,7 @@ class TestPages:
             ("event", "name=a"),
         ],
     )
-    def test_a_cursor_continues_no_other_list(self, kind: Kind, query: str) -> None:
+    def test_a_cursor_continues_no_other_list(self, kind: RecordKind, query: str) -> None:
         cursor = self.next_page("name=a")["X-Next-Cursor"]
         assert reason(kind, f"{query}&cursor={cursor}").startswith("cursor is none of this list")
 

@@ -3,11 +3,11 @@
 Encoders that write fields in order make of a series with one sample::
 
     0a <length> <label references: varints>
-    12 <length> [09 <8 bytes: value>] 10 <6 bytes: time stamp> [18 <6 bytes: start time stamp>]
+    12 <length> [09 <8 bytes: value>] 10 <6 bytes: timestamp> [18 <6 bytes: start timestamp>]
     [2a <length> <metadata: pairs of a tag byte and a varint>]
 
 (0a: field `labels_refs`; 12: `samples`; 2a: `metadata`; the value 0 is left out; a varint of 6
-bytes is a time stamp from 1971 to 2109.) All other series are left to be parsed one by one.
+bytes is a timestamp from 1971 to 2109.) All other series are left to be parsed one by one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def type_digest(number: int) -> bytes:
 
 
 def start_digest(start_ms: int) -> bytes:
-    """What stands for a start time stamp among them; 0 is unset."""
+    """What stands for a start timestamp among them; 0 is unset."""
     return start_ms.to_bytes(DIGEST_BYTES, "little", signed=True)
 
 
@@ -61,10 +61,10 @@ class Columns(NamedTuple):
     """What stands in the usual series.
 
     Attributes:
-        tails: time stamps and values; its length is 0 where a series is not of the usual shape.
+        tails: timestamps and values; its length is 0 where a series is not of the usual shape.
         digests: of all that the usual series refer to, 8 bytes each, one series after the other:
             label symbols, and, if one of them is said, type, help and unit of the metric and the
-            start time stamp.
+            start timestamp.
         ends: for every series, where its digests end.
     """
 
@@ -103,7 +103,7 @@ class _Metadata(NamedTuple):
     Attributes:
         is_right: whether it can be understood; nothing said is right too.
         is_said: whether it says something.
-        references: digests of type, help, unit and start time stamp, one row a series.
+        references: digests of type, help, unit and start timestamp, one row a series.
     """
 
     is_right: Bools
@@ -246,7 +246,7 @@ def _first_of_runs(raw: Bytes, start: Int64s, length: Int64s) -> tuple[Int64s, I
 
 
 def _with_starts(metadata: _Metadata, start_ms: Int64s, symbols: int) -> _Metadata:
-    """With start time stamps, whose digests come after those of symbols and types, in order."""
+    """With start timestamps, whose digests come after those of symbols and types, in order."""
     metadata.references[:, -1] = symbols + _TYPES + np.arange(len(start_ms))
     return metadata._replace(is_said=metadata.is_said | (start_ms > 0))
 

@@ -98,7 +98,7 @@ def _stale(histogram: Histogram) -> Histogram:
 
 
 def valid_start(start_ms: int) -> int | None:
-    """A start time stamp, if it is one: 0 is unset, and there are years beyond calendars."""
+    """A start timestamp, if it is one: 0 is unset, and there are years beyond calendars."""
     return start_ms if start_ms and _YEAR_1_MS <= start_ms < _YEAR_10000_MS else None
 
 

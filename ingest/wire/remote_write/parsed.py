@@ -17,7 +17,7 @@ LabelBytes = list[tuple[bytes, bytes]]
 
 
 class ParsedExemplar(NamedTuple):
-    """An exemplar; time stamp 0 is a missing one. `complaint` says what is wrong with it."""
+    """An exemplar; timestamp 0 is a missing one. `complaint` says what is wrong with it."""
 
     labels: LabelBytes
     timestamp_ms: int

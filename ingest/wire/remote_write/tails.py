@@ -3,8 +3,8 @@
 A TimeSeries of remote write 1.0 with one sample, its fields written in order, ends in one of
 two ways::
 
-    12 10 09 <8 bytes: value> 10 <6 bytes: time stamp>     18 bytes
-    12 07 10 <6 bytes: time stamp>                          9 bytes, the value 0 is left out
+    12 10 09 <8 bytes: value> 10 <6 bytes: timestamp>      18 bytes
+    12 07 10 <6 bytes: timestamp>                          9 bytes, the value 0 is left out
 
 (12: field `samples`; 09: `value`; 10: `timestamp`, a varint of 6 bytes from 1971 to 2109.) What
 stands before is the labels, provided that these bytes are known to be labels and nothing else: only
@@ -25,7 +25,7 @@ LONG_TAIL = 18
 SHORT_TAIL = 9
 
 _TIMESTAMP = 12
-"""Where the varint of the time stamp begins; in both patterns it ends the series."""
+"""Where the varint of the timestamp begins; in both patterns it ends the series."""
 _VALUE = slice(3, 11)
 
 Bytes = npt.NDArray[np.uint8]

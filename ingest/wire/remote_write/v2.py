@@ -167,7 +167,7 @@ class RequestV2:
 
 
 def _starts(message: pb.SeriesFields) -> list[int]:
-    """Each start time stamp once; where samples have none, the series' of 2.0-rc.3."""
+    """Each start timestamp once; where samples have none, the series' of 2.0-rc.3."""
     said = [sample.start_timestamp or message.created_timestamp for sample in message.samples]
     return [start for start in dict.fromkeys(said) if valid_start(start)]
 

@@ -46,8 +46,8 @@ test: $(VENV)/.installed-test ## every test (COVERAGE=yes: and what they cover)
 	$(NEEDS)
 	@$(BIN)/python -m pytest $(SPREAD) $(if $(COVERAGE),$(COVER))
 
-test-fast: $(VENV)/.installed-test ## the tests that need no database: a minute
-	@$(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
+test-fast: $(VENV)/.installed-test ## the tests that need no database, with fewer examples: below a minute
+	@PROMGRES_EXAMPLES=$${PROMGRES_EXAMPLES:-25} $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
 	  -m 'not database' tests/unit tests/client tests/property
 
 test-deps: $(VENV)/.installed-test ## install what tests need beside Python: PGlite; as root also Debian packages

@@ -7,7 +7,15 @@ import pytest
 import structlog
 from hypothesis import settings
 
-settings.register_profile("promgres", deadline=None, derandomize="CI" in os.environ)
+FEWER = int(os.environ.get("PROMGRES_EXAMPLES", "100"))
+"""Examples of a property; more than usual are for machines only, which say how many they try."""
+
+settings.register_profile(
+    "promgres",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    max_examples=min(FEWER, 100),
+)
 settings.load_profile("promgres")
 
 

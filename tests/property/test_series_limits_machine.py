@@ -5,6 +5,7 @@ One process never lets in more than the limit, and refuses nothing that it has r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine
 from typing import Any
 
@@ -92,5 +93,6 @@ def at_once(work: Coroutine[Any, Any, None]) -> None:
     raise AssertionError("it waits")
 
 
-SeriesLimitsMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
+EXAMPLES = min(200, int(os.environ.get("PROMGRES_EXAMPLES", "200")))
+SeriesLimitsMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestSeriesLimits = SeriesLimitsMachine.TestCase

@@ -7,6 +7,7 @@ more of it than its share.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -239,7 +240,8 @@ class SpoolMachine(RuleBasedStateMachine):
         discard(self.disk.data_dir)
 
 
-SpoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+EXAMPLES = min(150, int(os.environ.get("PROMGRES_EXAMPLES", "150")))
+SpoolMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40)
 TestSpool = SpoolMachine.TestCase
 
 

@@ -131,14 +131,14 @@ def event_of(row: Mapping[str, Any]) -> Event:
 
 
 def moment_of(text: str) -> datetime:
-    """A time stamp of an answer, in UTC.
+    """A timestamp of an answer, in UTC.
 
     Raises:
         ValueError: it is none.
     """
     found = _MOMENT.fullmatch(text)
     if found is None:
-        raise ValueError(f"no time stamp: {text!r}")
+        raise ValueError(f"no timestamp: {text!r}")
     whole = datetime.fromisoformat(found[1]).replace(tzinfo=timezone.utc)
     return whole + timedelta(microseconds=int((found[2] or "").ljust(6, "0")))
 

@@ -53,7 +53,7 @@ _OPTIONS = (
     click.option("--url", help="endpoint; unset: /api/v1/write of --listen"),
     click.option("--key", envvar=KEY_VARIABLE, help=f"API key (environment: {KEY_VARIABLE})"),
     _number("--protocol", 1, "1 or 2", "version of remote write, 1 or 2", 1, 2),
-    _number("--series", 1000, _COUNT, "series, one sample each at a time stamp"),
+    _number("--series", 1000, _COUNT, "series, one sample each at a timestamp"),
     _number(
         "--exemplars",
         0,

@@ -28,7 +28,7 @@ _HEAD = ("rule", "target", "schema", "value label", "series")
 def command(settings: Settings, labels: str | None, body: Path | None) -> None:
     """Say which rule, target, schema and value label apply to a series, or to each of a request.
 
-    Nothing is written and no database is needed. Time stamps are not judged.
+    Nothing is written and no database is needed. Timestamps are not judged.
     """
     if (labels is None) == (body is None):
         raise OperatorError("route needs one of --labels and --body")

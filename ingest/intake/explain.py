@@ -36,7 +36,7 @@ class Explained(NamedTuple):
 def explain_series(
     router: Router, pairs: Sequence[tuple[bytes, bytes]], samples: int = 0
 ) -> Explained:
-    """Route one label set; nothing is kept. Time stamps are not judged."""
+    """Route one label set; nothing is kept. Timestamps are not judged."""
     try:
         labels = checked_labels(pairs)
     except InvalidSeries as error:

@@ -67,14 +67,14 @@ def between_clocks(timestamp_ms: int) -> Unavailable:
         sample=time_text(timestamp_ms),
     )
     return Unavailable(
-        f"the time stamp {time_text(timestamp_ms)} is too far in the future by one of our clocks"
+        f"the timestamp {time_text(timestamp_ms)} is too far in the future by one of our clocks"
         " and not by the other; try again"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
-    """Time stamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`; up to
+    """Timestamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`; up to
     `doubtful_ms` it is the clocks' fault."""
 
     oldest_ms: Int64s

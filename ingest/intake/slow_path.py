@@ -277,7 +277,7 @@ class SlowPath:
         known.value += values
 
     def _acceptable(self, parsed: ParsedSeries, found: _Found) -> tuple[list[int], list[float]]:
-        """Time stamps and values that can be stored; the other samples are accounted for."""
+        """Timestamps and values that can be stored; the other samples are accounted for."""
         timestamps: list[int] = []
         values: list[float] = []
         refused: dict[str, list[int]] = {}
@@ -318,7 +318,7 @@ class SlowPath:
         if exemplar.complaint is not None:
             raise InvalidSeries(exemplar.complaint)
         if exemplar.timestamp_ms == 0:
-            raise InvalidSeries("the time stamp is missing")
+            raise InvalidSeries("the timestamp is missing")
         if complaint := self._window.complaint("internal", exemplar.timestamp_ms):
             raise InvalidSeries(_refused_time(exemplar.timestamp_ms, complaint))
         if len(exemplar.labels) > MOST_LABELS:
@@ -348,7 +348,7 @@ def _add(total: Counts | Rejection, counts: Counts) -> None:
 
 
 def _refused_time(timestamp_ms: int, complaint: str) -> str:
-    return f"time stamp {time_text(timestamp_ms)} is {complaint}"
+    return f"timestamp {time_text(timestamp_ms)} is {complaint}"
 
 
 def _checked_metadata(said: ParsedMetadata, seen_ms: int) -> Metadata:

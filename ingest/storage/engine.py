@@ -137,7 +137,7 @@ class Engine(Protocol):
         """Prepare everything again: rows met no place, so somebody else took it away."""
 
     def accepted_since_ms(self, store: str, now_ms: int) -> int:
-        """Rows with older time stamps are refused. Known to the minute: see `Horizons`."""
+        """Rows with older timestamps are refused. Known to the minute: see `Horizons`."""
 
     async def work(self, pool: Pool) -> int:
         """One short round of background work.

@@ -114,7 +114,10 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
             try:
                 yield connection
             except (asyncpg.InterfaceError, asyncpg.InternalClientError):
-                connection.terminate()  # asyncpg lost count of what it waits for: it is of no use
+                with suppress(
+                    asyncpg.InterfaceError
+                ):  # cut before, and so back in the pool already
+                    connection.terminate()  # asyncpg lost count of what it waits for: of no use
                 raise
     finally:
         if cut is not None:

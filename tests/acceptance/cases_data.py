@@ -210,7 +210,7 @@ REFUSED = [
         [_with_exemplars(SentExemplar(0, 1.0), SentExemplar(NOW, 2.0))],
         400,
         (1, 0, 1),
-        "time stamp is missing",
+        "timestamp is missing",
         [_with_exemplars(SentExemplar(NOW, 2.0))],
     ),
     Case(

@@ -258,8 +258,8 @@ INVALID = {
     ),
     "a bucket index beyond 32 bits": integers(positive_spans=spans((2**31 - 2, 1), (4, 1))),
     "spans that claim four billion buckets": integers(positive_spans=spans((0, 2**32 - 1))),
-    "no time stamp": integers(timestamp=0),
-    "a time stamp a day ahead": integers(timestamp=NOW + 86_400_000),
+    "no timestamp": integers(timestamp=0),
+    "a timestamp a day ahead": integers(timestamp=NOW + 86_400_000),
 }
 """By what is wrong with it."""
 

@@ -273,7 +273,7 @@ STARTS = [
         stored=[Sent(samples=[(NOW, 1.0)], starts=[YEAR_2001])],
     ),
 ]
-"""Of 2.0: start time stamps, in the places of rc.3 and rc.4."""
+"""Of 2.0: start timestamps, in the places of rc.3 and rc.4."""
 
 
 def _v1_series(*, tail: bytes = b"", labels: bytes = b"") -> bytes:

@@ -214,7 +214,7 @@ def pushes(tenant: Tenant) -> dict[str, list[dict[str, object]]]:
 
 def samples(tenant: Tenant) -> bytes:
     """A request of remote write 2.0 with samples of every target, exact ones, exemplars, native
-    histograms, metadata and start time stamps."""
+    histograms, metadata and start timestamps."""
     value = float(f"{tenant.digits}.5")
     whole = tenant.digits
     sent = [

@@ -66,7 +66,7 @@ async def test_two_daemons_store_one_stream_once(engine_db: Database) -> None:
 
 
 async def test_a_changing_supply_stays_one_series(daemon: WriteSide, engine_db: Database) -> None:
-    """The sender marks the old label set stale at the time stamp of the new value."""
+    """The sender marks the old label set stale at the timestamp of the new value."""
     supply = 987654321098765432101
     previous: dict[str, str] | None = None
     for step in range(5):

@@ -1,4 +1,4 @@
-"""Start time stamps of remote write 2.0 in the database."""
+"""Start timestamps of remote write 2.0 in the database."""
 
 from __future__ import annotations
 

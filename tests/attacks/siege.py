@@ -57,7 +57,7 @@ class Answered(NamedTuple):
 
 class Neighbour:
     """Another tenant, that writes a sample at a time, one after the other, for as long as it is
-    told to. Every one has a time stamp of its own."""
+    told to. Every one has a timestamp of its own."""
 
     def __init__(self, url: str, key: str) -> None:
         self.metric = f"neighbour_{next(_names)}"
@@ -79,7 +79,7 @@ class Neighbour:
 
     @property
     def acknowledged_ms(self) -> list[int]:
-        """Time stamps of what it was told is safe."""
+        """Timestamps of what it was told is safe."""
         return sorted(one.timestamp_ms for one in self.answers if one.status == 204)
 
     def within(self, began: float, ended: float) -> list[Answered]:

@@ -21,10 +21,10 @@ MOST_UNDER_WAY = 3000
 
 @dataclass
 class OpenLoop:
-    """Paced requests of one sample of each series, every one at a time stamp of its own.
+    """Paced requests of one sample of each series, every one at a timestamp of its own.
 
     Attributes:
-        acknowledged_ms: time stamps of the requests that were answered 204.
+        acknowledged_ms: timestamps of the requests that were answered 204.
         statuses: how many answers of each kind; `no answer` where none came.
         slowest_seconds: of all answers.
     """

@@ -81,7 +81,7 @@ async def measure(side: WriteSide, seconds: float = MEASURE_SECONDS) -> float:
 
 
 async def missing(database: Database, loop: OpenLoop) -> list[int]:
-    """Acknowledged time stamps of which not every sample is stored."""
+    """Acknowledged timestamps of which not every sample is stored."""
     async with connect(database) as connection:
         rows = await connection.fetch(
             "SELECT (extract(epoch FROM time) * 1000)::bigint AS ms, count(*) AS count"

@@ -1,6 +1,6 @@
 """Senders that remember what they sent and what they were told, to the sample.
 
-Every request has a time stamp of its own, so that the database can be asked for what became of it.
+Every request has a timestamp of its own, so that the database can be asked for what became of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LATEST_ANSWER_SECONDS = 30.0
 TRY_AGAIN_SECONDS = 0.05
 NEW_SERIES_EVERY = 20
 SPAN_MS = 6 * 3_600_000
-"""Time stamps of one crowd: 21,600 requests."""
+"""Timestamps of one crowd: 21,600 requests."""
 _crowds = count()
 
 
@@ -201,7 +201,7 @@ class Crowd:
 
 
 def _start_ms() -> int:
-    """Where the time stamps of the next crowd begin: hours before those of the last one."""
+    """Where the timestamps of the next crowd begin: hours before those of the last one."""
     day_ms = 86_400_000
     today_ms = time.time_ns() // 1_000_000 // day_ms * day_ms
     return today_ms - 2 * day_ms - next(_crowds) * SPAN_MS

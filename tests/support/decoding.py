@@ -75,7 +75,7 @@ class Decoding:
 
 
 def rows_of(intake: Intake, target: str = "internal") -> list[tuple[int, int, int, str | None]]:
-    """Known rows of a target: id, time stamp, bits of the value, exact text."""
+    """Known rows of a target: id, timestamp, bits of the value, exact text."""
     rows = intake.known.get(target)
     if rows is None:
         return []

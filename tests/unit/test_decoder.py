@@ -167,10 +167,10 @@ def test_bad_series_among_good_ones() -> None:
     [
         (YEAR_2000 - 1, "1999-12-31T23:59:59.999Z is before 2000-01-01T00:00:00.000Z"),
         (0, "1970-01-01T00:00:00.000Z is before"),
-        (-62_300_000_000_000, "time stamp -62300000000000 ms is before"),
-        (-(2**63), "time stamp -9223372036854775808 ms is before"),
+        (-62_300_000_000_000, "timestamp -62300000000000 ms is before"),
+        (-(2**63), "timestamp -9223372036854775808 ms is before"),
         (NOW + TEN_MINUTES + 1, "2025-10-09T09:03:20.001Z is after 2025-10-09T09:03:20.000Z"),
-        (569_000_000_000_000, "time stamp 569000000000000 ms is after"),
+        (569_000_000_000_000, "timestamp 569000000000000 ms is after"),
         (2**63 - 1, "is too far in the future"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_bad_time_stamp_rejects_only_its_sample(
     )
     assert len(reasons(intake)) == 2
     for text in reasons(intake):
-        assert text.startswith('up{job="node"}: time stamp')
+        assert text.startswith('up{job="node"}: timestamp')
         assert reason in text
     assert (intake.received, intake.rejected, balance(intake)) == (3, 2, 0)
     assert len(intake.new) == (0 if is_known else 1)
@@ -247,9 +247,9 @@ def test_exemplars_and_histograms_that_cannot_be_stored() -> None:
     assert intake.written(intake.rejections) == Counts()
     assert reasons(intake) == [
         'up{job="node"}: native histogram: its buckets hold 0 observations, but its count is 7',
-        'up{job="node"}: native histogram: time stamp 1970-01-01T00:00:00.000Z is before'
+        'up{job="node"}: native histogram: timestamp 1970-01-01T00:00:00.000Z is before'
         " 2000-01-01T00:00:00.000Z, the oldest that target internal takes",
-        'up{job="node"}: exemplar: the time stamp is missing',
+        'up{job="node"}: exemplar: the timestamp is missing',
     ]
     assert intake.is_empty
 

@@ -1,4 +1,4 @@
-"""Start time stamps of samples: kept once, and no hindrance to the fast path."""
+"""Start timestamps of samples: kept once, and no hindrance to the fast path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAIRS = [("__name__", "requests_total"), ("job", "web")]
 
 
 def decode(daemon: Decoding, *start_ms: int, created_ms: int = 0) -> Intake:
-    """One series with a sample for each start time stamp."""
+    """One series with a sample for each start timestamp."""
     symbols = Symbols()
     samples = [pb.Sample(value=1, timestamp=NOW, start_timestamp=start) for start in start_ms]
     message = pb.SeriesFields(

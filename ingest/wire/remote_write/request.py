@@ -35,7 +35,7 @@ class Request(Protocol):
 
     @property
     def tails(self) -> Tails:
-        """Time stamp and value of every series that has the usual shape: labels and one sample."""
+        """Timestamp and value of every series that has the usual shape: labels and one sample."""
 
     def keys(self, positions: Sequence[int]) -> list[bytes]:
         """What identifies the labels of series of the usual shape, good for this process only.

@@ -1,4 +1,4 @@
--- The way of start time stamps from staging into their table, in the transaction of the COPY.
+-- The way of start timestamps from staging into their table, in the transaction of the COPY.
 
 CREATE OR REPLACE FUNCTION staging_internal.move_series_starts()
 RETURNS trigger

@@ -2,7 +2,7 @@
 
 CREATE TABLE IF NOT EXISTS entry (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,  -- also the order in which they are written back
-    received_ms INTEGER NOT NULL,  -- decides which time stamps are taken, at the replay too
+    received_ms INTEGER NOT NULL,  -- decides which timestamps are taken, at the replay too
     tenant_id   INTEGER NOT NULL,
     protocol    INTEGER NOT NULL,  -- major version of remote write; 3: measures and events
     samples     INTEGER NOT NULL,  -- samples that nobody had accounted for when it was spooled

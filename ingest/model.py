@@ -273,7 +273,7 @@ class Intake:
         rejections: reasons for the 400, in the order of the request.
         dropped: samples that a rule drops, and stale markers of series with a value label.
         exemplars_dropped: exemplars of series that a rule drops.
-        undecimal_value_labels: series whose value label is no decimal and stayed a label.
+        undecimal_value_labels: series whose value label is not a decimal and stayed a label.
         generation: of the series cache that the ids of `known` are from.
         memory_bytes: what all of it takes until it is stored, about.
     """

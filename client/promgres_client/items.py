@@ -95,7 +95,7 @@ class Encoder:
         try:
             return self._encode(metadata if type(metadata) is dict else dict(metadata))
         except Exception as error:  # whatever the application's `default` or objects raise
-            raise InvalidItem(f"metadata is no JSON: {error}") from None
+            raise InvalidItem(f"metadata is not valid JSON: {error}") from None
 
 
 def _name(name: str) -> str:

@@ -105,7 +105,7 @@ class Authenticator:
             raise KeyRefused("tokens are for the read side; send an API key", "token")
         presented = parse_key(credentials.text) if credentials.kind is CredentialKind.KEY else None
         if presented is None:
-            raise KeyRefused("this is no API key: they look like pmk_…_…", "malformed")
+            raise KeyRefused("this is not an API key: they look like pmk_…_…", "malformed")
         stored = await self._directory.key(presented)
         self._usage.used(stored.key_id)
         tenant = self._directory.name_of(stored.tenant_id)

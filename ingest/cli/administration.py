@@ -49,7 +49,7 @@ def as_duration(_ctx: click.Context, param: click.Parameter, text: str) -> timed
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        _refuse(param, text, "no length of time such as 15min, 12h, 7d or 2w")
+        _refuse(param, text, "not a length of time such as 15min, 12h, 7d or 2w")
     return _length(found)
 
 
@@ -67,7 +67,7 @@ def as_moment(_ctx: click.Context, param: click.Parameter, text: str | None) -> 
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        _refuse(param, text, "no time such as 7d, 2030-01-31, 2030-01-31T12:00 (UTC) or never")
+        _refuse(param, text, "not a time such as 7d, 2030-01-31, 2030-01-31T12:00 (UTC) or never")
 
 
 def words_of(length: timedelta) -> str:

@@ -40,7 +40,7 @@ def command(settings: Settings, as_json: bool, key: str | None) -> None:
     """
     prescription = Prescription(_flags_to_repeat(), settings.embedded)
     if key and parse_key(key) is None:
-        raise ConfigError(f"--key, {KEY_VARIABLE}: this is no API key: they look like pmk_…_…")
+        raise ConfigError(f"--key, {KEY_VARIABLE}: this is not an API key: they look like pmk_…_…")
     site = Site(settings=settings, key=key or None, prescribe=prescription)
     examination = asyncio.run(examine(site))
     (_print_json if as_json else _print_table)(examination.findings)

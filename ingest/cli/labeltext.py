@@ -20,11 +20,11 @@ def parse_labels(text: str) -> list[tuple[bytes, bytes]]:
     """Label pairs in the order written; a metric name before the brace comes first.
 
     Raises:
-        OperatorError: `text` is no label set; the message points at what is not understood.
+        OperatorError: `text` is not a label set; the message points at what is not understood.
     """
     whole = _WHOLE.fullmatch(text) or re.fullmatch(r"\s*([^\s{}\"=,]+)\s*()", text)
     if whole is None:
-        raise OperatorError(f'{text!r} is no label set; try {{__name__="up",job="node"}}')
+        raise OperatorError(f'{text!r} is not a label set; try {{__name__="up",job="node"}}')
     metric, inside = whole.groups()
     pairs = [("__name__", metric)] if metric else []
     at = 0

@@ -57,7 +57,7 @@ def elements_of(text: str) -> Iterator[str]:
     """The texts of what an array holds.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not valid JSON.
     """
     return (raw for _, raw, _ in _documents(text))
 
@@ -173,14 +173,14 @@ def _after_space(text: str, position: int) -> int:
 
 def _words(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"no UTF-8 at byte {error.start}"
+        return f"not valid UTF-8 at byte {error.start}"
     if isinstance(error, json.JSONDecodeError):
-        return f"no JSON: {error.msg} at character {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else f"no JSON: {error}"
+        return f"not valid JSON: {error.msg} at character {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else f"not valid JSON: {error}"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -44,7 +44,7 @@ def _attributes(
     except (ValueError, RecursionError):
         attributes = None
     if not isinstance(attributes, dict):
-        _refuse(param, text, 'no JSON object such as {"shop": "berlin"}')
+        _refuse(param, text, 'not a JSON object such as {"shop": "berlin"}')
     return attributes
 
 
@@ -88,7 +88,7 @@ def _rows(endpoint: Endpoint, query: Query) -> Iterator[str]:
 
 
 def pushable(row: str) -> str:
-    """A row as it may be pushed: what is no object, as the older API takes it, is a `dict`."""
+    """A row as it may be pushed: what is not an object, as the older API takes it, is a `dict`."""
     before, _, attributes = row.partition(ATTRIBUTES)
     return row if attributes.startswith("{") else f'{before},"dict":{attributes}'
 

@@ -45,7 +45,7 @@ def default_data_dir() -> Path:
 def _check_address(text: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:9273")
+        raise ValueError(f"{text!r} is not HOST:PORT, such as 127.0.0.1:9273")
     return text
 
 

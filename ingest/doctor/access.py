@@ -37,7 +37,9 @@ def _check_role(case: Case, role: Row) -> list[Finding]:
         return [problem(ROLES, f"role {name} is missing", case.prescribe.migrate)]
     findings = [
         problem(
-            ROLES, f"{name} is no member of {group}", case.prescribe.sql(f"GRANT {group} TO {name}")
+            ROLES,
+            f"{name} is not a member of {group}",
+            case.prescribe.sql(f"GRANT {group} TO {name}"),
         )
         for group in role["not_in"]
     ]

@@ -1,1 +1,1 @@
-"""HTTP as both ports speak it: connections, their bounds, and what is no HTTP at all."""
+"""HTTP as both ports speak it: connections, their bounds, and what is not HTTP at all."""

@@ -61,7 +61,7 @@ async def read_as_sent(
     except TimeoutError:
         raise TooSlow(f"The body did not arrive within {BODY_SECONDS:.0f} s") from None
     except web.RequestPayloadError:
-        raise BadBody("The body is cut, or its chunks are no chunks") from None
+        raise BadBody("The body is cut, or its chunks are malformed") from None
 
 
 async def read_pieces(request: web.BaseRequest, limit: int, grow: Callable[[int], None]) -> bytes:

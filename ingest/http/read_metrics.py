@@ -12,7 +12,7 @@ from ingest.metrics import REGISTRY
 
 REQUESTS = Counter(
     "promgres_api_requests",
-    "Requests of the read side by function (or page) and status; `unknown` is no function of ours.",
+    "Requests of the read side by function (or page) and status; `unknown`: no function of ours.",
     ["function", "status"],
     registry=REGISTRY,
 )

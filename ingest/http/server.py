@@ -1,5 +1,5 @@
 """The HTTP server of both ports: aiohttp's, with connections that are bounded in number and in how
-long they may say nothing, and with words of ours for what is no HTTP.
+long they may say nothing, and with words of ours for what is not HTTP.
 
 aiohttp quotes a line that it does not understand, to the sender and in the log, and a key may be in
 it; its listener takes more connections than there are files, and logs a traceback for each.
@@ -278,7 +278,7 @@ class HttpServer:
     Args:
         handler: answers every request.
         connections: of this port.
-        refuse: the words for what is no HTTP.
+        refuse: the words for what is not HTTP.
         flag: how the address is set, for an error.
         drain_seconds: how long requests under way may take after `close`; then they are cut short.
         keepalive_seconds: how long a connection may be idle between requests.

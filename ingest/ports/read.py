@@ -108,7 +108,7 @@ def refuse(request: web.BaseRequest, status: int, error: BaseException | None) -
         details = error.message[:1].upper() + error.message[1:]
     elif isinstance(error, LineTooLong):
         details = TOO_LONG
-    problem = Problem(status, "PGRST100", "The request is no valid HTTP", details)
+    problem = Problem(status, "PGRST100", "The request is not valid HTTP", details)
     if isinstance(error, Ending):
         problem = Problem(status, "PGRST003", str(details))
     reply = problem_reply(problem)

@@ -73,7 +73,7 @@ def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.
     """The words for what is not HTTP, or what the server cuts short."""
     text = "internal error"
     if status < 500:
-        text = error.message if isinstance(error, HeadRefused) else "the request is no valid HTTP"
+        text = error.message if isinstance(error, HeadRefused) else "the request is not valid HTTP"
     elif isinstance(error, Ending):
         text = error.message
     return web.Response(status=status, text=text + "\n", headers={"Server": PRODUCT})

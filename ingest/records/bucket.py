@@ -42,7 +42,7 @@ def parse_bucket(text: str) -> str:
 
 def no_interval() -> BadRequest:
     """What the client hears, here or once PostgreSQL has looked."""
-    return BadRequest("bucket is no positive interval: write 5m, 1h, 1d or 1 month")
+    return BadRequest("bucket is not a positive interval: write 5m, 1h, 1d or 1 month")
 
 
 def _from_prometheus(match: re.Match[str]) -> str:

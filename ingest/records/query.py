@@ -32,7 +32,7 @@ _LIMIT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class RecordQuery:
-    """A checked query; None is no filter.
+    """A checked query; None: no filter.
 
     Attributes:
         given: the parameters as they were sent, for the link to the next page.
@@ -71,7 +71,9 @@ def parse_query(kind: RecordKind, query: str) -> RecordQuery:
     try:
         pairs = query_pairs(query, MOST_PARAMETERS)
     except ValueError:
-        raise BadRequest("the query string is no UTF-8, or has too many parameters") from None
+        raise BadRequest(
+            "the query string is not valid UTF-8, or has too many parameters"
+        ) from None
     given = _once_each(kind, pairs)
     name = given.get("name")
     if name is not None and (not name or "\0" in name):
@@ -119,7 +121,8 @@ def _once_each(kind: RecordKind, pairs: list[tuple[str, str]]) -> dict[str, str]
         if name not in PARAMETERS[kind]:
             shown = name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…"
             raise BadRequest(
-                f"{json.dumps(shown)} is no parameter of {kind}s: {', '.join(PARAMETERS[kind])} are"
+                f"{json.dumps(shown)} is not a parameter of {kind}s:"
+                f" {', '.join(PARAMETERS[kind])} are"
             )
         if name in given:
             raise BadRequest(f"{name} is given twice")
@@ -129,14 +132,14 @@ def _once_each(kind: RecordKind, pairs: list[tuple[str, str]]) -> dict[str, str]
 
 def no_json() -> BadRequest:
     """What the client hears, here or once PostgreSQL has looked."""
-    return BadRequest('attributes is no JSON that could be stored: write {"key": "value"}')
+    return BadRequest('attributes is not valid JSON that can be stored: write {"key": "value"}')
 
 
 def _limit(given: Mapping[str, str]) -> int:
     # Buckets have no next page, so all of them are wanted.
     text = given.get("limit", str(LONGEST_PAGE if "bucket" in given else DEFAULT_PAGE))
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= LONGEST_PAGE:
-        raise BadRequest(f"limit is no whole number from 1 to {LONGEST_PAGE}")
+        raise BadRequest(f"limit is not a whole number from 1 to {LONGEST_PAGE}")
     return int(text)
 
 

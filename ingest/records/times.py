@@ -48,7 +48,7 @@ def parse_time(name: str, text: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise BadRequest(
-        f"{name} is no time: write it as 2026-01-31T12:00:00Z, as 2026-01-31,"
+        f"{name} is not a time: write it as 2026-01-31T12:00:00Z, as 2026-01-31,"
         " or as a number of seconds or milliseconds since 1970"
     )
 

@@ -131,7 +131,7 @@ def check_post_query(query: str) -> None:
         _refuse_shaping(name, value)
         raise _bad_query(
             f'"failed to parse filter ({value})"',
-            f"The query parameter {name} of a POST is no filter",
+            f"The query parameter {name} of a POST is not a filter",
             "Send arguments in the JSON body",
         )
 
@@ -173,7 +173,7 @@ def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
     if isinstance(arguments, TextArguments) and any(map(LOST_PLUS.search, values)):
         return "A + in a URL is a space: write %2B00:00, or Z"
     if any(map(EPOCH.fullmatch, values)):
-        return "Numbers are no times here: write 2026-01-31T12:00:00Z"
+        return "Numbers are not times here: write 2026-01-31T12:00:00Z"
     return None
 
 

@@ -57,7 +57,7 @@ def _why_not(setting: str, address: str, error: OSError) -> str:
     reasons = {
         errno.EADDRINUSE: "is in use: stop what listens there",
         errno.EACCES: "needs more rights (ports below 1024 do)",
-        errno.EADDRNOTAVAIL: "is no address of this machine",
+        errno.EADDRNOTAVAIL: "is not an address of this machine",
     }
     reason = reasons.get(error.errno or 0, f"cannot be used ({error.strerror or error})")
     return f"{address} {reason}, or choose another with {setting} or {variable}"

@@ -106,5 +106,5 @@ def _text_complaint(raw: bytes) -> str | None:
     try:
         raw.decode()
     except UnicodeDecodeError as error:
-        return f"is no UTF-8: byte 0x{raw[error.start]:02x}"
+        return f"is not valid UTF-8: byte 0x{raw[error.start]:02x}"
     return "contains U+0000, which PostgreSQL cannot store" if b"\0" in raw else None

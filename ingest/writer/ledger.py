@@ -44,7 +44,7 @@ EXEMPLARS = Counter(
 )
 NOT_DECIMAL = Counter(
     "promgres_value_labels_not_decimal",
-    "Series whose value label is no decimal number; it stayed an ordinary label.",
+    "Series whose value label is not a decimal number; it stayed an ordinary label.",
     ["tenant"],
     registry=REGISTRY,
 )

@@ -157,7 +157,7 @@ REFERENCES = [
         ),
         400,
         (1, 0, 0),
-        "is no UTF-8",
+        "is not valid UTF-8",
         [ONE],
     ),
     WireCase(
@@ -338,7 +338,7 @@ ENCODINGS = [
         field(1, _v1_series()) + field(1, _v1_series(labels=label("a", b"\xff"))),
         400,
         (1, 0, 0),
-        "is no UTF-8",
+        "is not valid UTF-8",
         [ONE],
     ),
     WireCase(
@@ -357,7 +357,7 @@ ENCODINGS = [
         [ONE],
     ),
     WireCase(
-        "Metadata with a help text that is no UTF-8",
+        "Metadata with a help text that is not valid UTF-8",
         1,
         field(3, field(2, PLACE.encode()) + field(4, b"\xff")) + field(1, _v1_series()),
         400,

@@ -162,7 +162,7 @@ def forgeries() -> st.SearchStrategy[Forgery]:
 
 
 def raw_requests(url: str, key: str) -> Iterator[str]:
-    """What is answered to a key in places where none belongs, and in what is no HTTP."""
+    """What is answered to a key in places where none belongs, and in what is not HTTP."""
     for lines in (
         [f"X-API-Key : {key}"],
         [f"X-API-Key {key}"],

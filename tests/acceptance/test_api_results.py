@@ -206,7 +206,7 @@ async def test_a_compressed_body_is_taken(api: Client) -> None:
     answer = await api.request("POST", "/rpc/echo_text", data=body, headers=headers)
     assert answer.json == "x"
     headers = {"Content-Encoding": "gzip"}
-    answer = await api.request("POST", "/rpc/echo_text", data=b"no gzip", headers=headers)
+    answer = await api.request("POST", "/rpc/echo_text", data=b"not gzip", headers=headers)
     assert answer.status == 400
 
 

@@ -240,7 +240,7 @@ def test_the_agent_reports_until_it_is_told_to_end(write_url: str) -> None:
         (["pipe", "--url", "here"], "a URL is http://HOST:PORT"),
         (["query", "events", "--key", f"{NOBODY} "], "an API key consists of"),
         (["query", "events", "--url", "http://127.0.0.1:1", "--from", "soon"], "no time such as"),
-        (["query", "events", "--attributes", "[]"], "no JSON object such as"),
+        (["query", "events", "--attributes", "[]"], "not a JSON object such as"),
     ],
 )
 def test_what_the_operator_can_mend_is_one_line(arguments: list[str], words: str) -> None:

@@ -61,7 +61,7 @@ WITH_OTHER_RIGHTS = """
 OF_THE_READ_SIDE = {
     "internal.api_catalogue", "internal.directory_version", "internal.key_directory",
     "internal.measure_buckets", "internal.note_key_use", "internal.pushed_page",
-    "internal.record_refusals", "internal.tenant_id_of",
+    "internal.record_refusals", "internal.recorded_packs", "internal.tenant_id_of",
 }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_a_success_of_a_receiver_of_version_1_is_no_acknowledgement() -> None:
     report = json.loads(sender.stdout)
     assert report["statuses"].keys() == {"204"}
     assert (report["acknowledged"], report["short_answers"]) == (0, report["requests"])
-    assert "takes no remote write 2.0" in report["last_error"]
+    assert "does not speak remote write 2.0" in report["last_error"]
     assert sender.process.returncode == 1
 
 

@@ -126,7 +126,7 @@ def test_bad_keys(curl: Curl, kind: str) -> None:
 
 def test_queries_of_today_are_refused_in_a_line(curl: Curl) -> None:
     said = curl("/api/v1/event?limit=ten")
-    assert (said.status, said.body.strip()) == (400, "limit is no whole number from 1 to 10000")
+    assert (said.status, said.body.strip()) == (400, "limit is not a whole number from 1 to 10000")
 
 
 def test_what_is_not_there(curl: Curl) -> None:

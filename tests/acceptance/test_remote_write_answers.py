@@ -53,7 +53,7 @@ EVERYTHING = [
 FRAMED = bytes(cramjam.snappy.compress(encode(1, [sent_series((NOW, 1.0))])))
 CORRUPT = {
     "no body": b"",
-    "no snappy block": b"\xff" * 30,
+    "not a snappy block": b"\xff" * 30,
     "framed snappy MUST NOT be used": FRAMED,
     "a snappy block cut short": snappy(encode(1, [sent_series((NOW, 1.0), a="x" * 500)]))[:-7],
     "a snappy block with bytes to spare": snappy(b"\x0a\x03abc") + b"abc",

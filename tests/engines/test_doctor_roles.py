@@ -34,8 +34,8 @@ def meddled(postgres_db: Database, cluster: Cluster) -> Iterator[Database]:
     [
         ("ALTER ROLE web_anon SUPERUSER", "web_anon has rights that go past every grant"),
         ("GRANT promgres_owner TO web_anon", "web_anon is a member of promgres_owner"),
-        ("REVOKE writer FROM authenticator", "authenticator is no member of writer"),
-        ("REVOKE authenticator FROM promgres_api", "promgres_api is no member of authenticator"),
+        ("REVOKE writer FROM authenticator", "authenticator is not a member of writer"),
+        ("REVOKE authenticator FROM promgres_api", "promgres_api is not a member of authenticator"),
         ("ALTER ROLE promgres_api NOLOGIN", "promgres_api cannot log in"),
     ],
 )
@@ -52,7 +52,7 @@ async def test_a_role_is_missing(timescale_roles_db: Database) -> None:
     found = await diagnose(timescale_roles_db)
     assert [each.what for each in found.of("roles")] == [
         "role writer is missing",
-        "authenticator is no member of writer",
+        "authenticator is not a member of writer",
     ]
     assert found.of("roles")[0].todo == "promgres migrate up"
 

@@ -84,11 +84,11 @@ def test_bad_lines_are_named_and_the_others_are_taken() -> None:
     reasons = {line.number: line.reason for line in found if isinstance(line, BadLine)}
     assert [line.number for line in found if isinstance(line, Line)] == [1, 7]
     assert reasons == {
-        2: "no JSON: Expecting value at character 1",
-        3: "no UTF-8 at byte 9",
+        2: "not valid JSON: Expecting value at character 1",
+        3: "not valid UTF-8 at byte 9",
         4: "an item has to be an object",
         5: "M has to be an object",
-        6: "no JSON: NaN is no number",
+        6: "not valid JSON: NaN is not a number",
         8: reasons[8],
     }
 

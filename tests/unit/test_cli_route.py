@@ -87,10 +87,10 @@ def test_a_recorded_body(tmp_path: Path, route: Route, body: bytes) -> None:
         ((), "route needs one of --labels and --body"),
         (("--labels", "up", "--body", "x"), "route needs one of --labels and --body"),
         (("--labels", '{a="b"}'), '{a="b"}: label __name__ is missing'),
-        (("--labels", '{a="b"'), "is no label set"),
+        (("--labels", '{a="b"'), "is not a label set"),
         (("--body", "missing"), "missing: No such file or directory"),
         (("--body", "."), ".: Is a directory"),
-        (("--body", "garbage"), "garbage: the body is no snappy block"),
+        (("--body", "garbage"), "garbage: the body is not a snappy block"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -78,7 +78,7 @@ def test_no_number(client: FakeClient, value: Any) -> None:
      {"a": {1, 2}}, {"a": {(1, 2): 3}}],
 )  # fmt: skip
 def test_metadata_that_is_no_json(client: FakeClient, metadata: dict[str, Any]) -> None:
-    with pytest.raises(InvalidItem, match="metadata is no JSON"):
+    with pytest.raises(InvalidItem, match="metadata is not valid JSON"):
         client.event("e", **metadata)
 
 

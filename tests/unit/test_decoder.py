@@ -154,7 +154,7 @@ def test_bad_series_among_good_ones() -> None:
         'up{job="node", job="again"}: label "job" is there twice',
         'up{job="node", zero="a\\u0000b"}: label "zero"="a\\u0000b" contains U+0000, '
         "which PostgreSQL cannot store",
-        'up{job="node", bad="\\xff"}: label "bad"="\\xff" is no UTF-8: byte 0xff',
+        'up{job="node", bad="\\xff"}: label "bad"="\\xff" is not valid UTF-8: byte 0xff',
         "{}: label __name__ is missing",
     ]
     assert [each.samples for each in intake.rejections] == [2, 1, 1, 1, 0]

@@ -109,7 +109,7 @@ def test_a_directory_that_is_no_database_is_not_overwritten(tmp_path: Path) -> N
     layout = Layout(tmp_path)
     layout.cluster.mkdir(parents=True)
     (layout.cluster / "letters.txt").write_text("dear")
-    with pytest.raises(OperatorError, match="no database"):
+    with pytest.raises(OperatorError, match="not a database"):
         programs.choose_programs(layout)
 
 

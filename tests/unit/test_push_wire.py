@@ -147,7 +147,7 @@ def test_times(sent: bytes, timestamp_us: int | None) -> None:
         (b'"name":"a\\u0000"', "control characters"),
         (b'"name":"a\\n"', "control characters"),
         (b'"name":"' + b"\xc3\xa4" * 251 + b'"', "longer than 500 bytes"),
-        (b'"name":"\xff"', "no UTF-8: byte 0xff"),
+        (b'"name":"\xff"', "not valid UTF-8: byte 0xff"),
         (b'"name":"\\ud800"', "half of a surrogate pair"),
         (b'"name":"e","attribute":{}', 'no field "attribute"'),
         (b'"name":"e","value":1', "an event has no value"),
@@ -158,8 +158,8 @@ def test_times(sent: bytes, timestamp_us: int | None) -> None:
         (b'"name":"e","attributes":{"a\\u0000":1}', "U+0000"),
         (b'"name":"e","attributes":{"a":"\\udc00"}', "half of a surrogate pair"),
         (b'"name":"e","attributes":{"a":"\\ud800\\u0041"}', "half of a surrogate pair"),
-        (b'"name":"e","attributes":{"a":"\xff"}', "no UTF-8: byte 0xff"),
-        (b'"name":"e","attributes":{"a":"\x00"}', "no JSON"),
+        (b'"name":"e","attributes":{"a":"\xff"}', "not valid UTF-8: byte 0xff"),
+        (b'"name":"e","attributes":{"a":"\x00"}', "not valid JSON"),
         (b'"name":"e","attributes":{"a":1,"a":1}', 'the name "a" is there twice'),
         (b'"name":"e","attributes":{"a":{"b":1,"b":2}}', 'the name "b" is there twice'),
         (b'"name":"e","attributes":{"a:":"b:","a:":1}', 'the name "a:" is there twice'),
@@ -174,7 +174,7 @@ def test_times(sent: bytes, timestamp_us: int | None) -> None:
         (b'"name":"e","dict":' + b"[" * 50_000 + b"]" * 50_000, "nested more than 200 deep"),
         (b'"name":"e","dict":' + b'{"a":' * 500 + b"1" + b"}" * 500, "nested more than 200"),
         (b'"name":"e","attributes":{"a":"' + b"x" * 100_000 + b'"}', "limits.attributes_bytes"),
-        (b'"name":"e","attributes":{"a":01}', "no JSON"),
+        (b'"name":"e","attributes":{"a":01}', "not valid JSON"),
         (b'"name":"e","time":"yesterday"', "neither RFC 3339"),
         (b'"name":"e","time":"2026-01-31T12:00:00"', "neither RFC 3339"),
         (b'"name":"e","time":"2026-02-30T12:00:00Z"', "neither RFC 3339"),
@@ -332,7 +332,7 @@ def test_bodies_may_be_compressed() -> None:
         assert decompress(encoding, sent, len(body)) == body
         with pytest.raises(BadRequest, match=r"receiver\.max_decompressed_bytes"):
             decompress(encoding, sent, len(body) - 1)
-    for sent in (b"no gzip", gzip.compress(body)[:-9], gzip.compress(body) + b"x"):
+    for sent in (b"not gzip", gzip.compress(body)[:-9], gzip.compress(body) + b"x"):
         with pytest.raises(BadRequest, match="gzip"):
             decompress(content_encoding({"Content-Encoding": "gzip"}), sent, 10_000)
     with pytest.raises(UnsupportedMedia, match="br"):

@@ -120,8 +120,8 @@ class TestTimes:
         ],
     )  # fmt: skip
     def test_what_is_no_time(self, text: str) -> None:
-        assert measures(**{"from": text}).startswith("from is no time")
-        assert measures(to=text).startswith("to is no time")
+        assert measures(**{"from": text}).startswith("from is not a time")
+        assert measures(to=text).startswith("to is not a time")
 
     def test_half_open_and_forwards(self) -> None:
         assert parse_query("event", "from=5&to=5").since is not None, "empty, not wrong"
@@ -131,13 +131,13 @@ class TestTimes:
 class TestStrictness:
     @pytest.mark.parametrize("query", ["nmae=x", "Name=x", "offset=1", "apikey=secret", "x"])
     def test_unknown(self, query: str) -> None:
-        assert "is no parameter of measures: name, from, to" in reason("measure", query)
+        assert "is not a parameter of measures: name, from, to" in reason("measure", query)
 
     def test_a_long_name_is_not_repeated_in_full(self) -> None:
         assert len(reason("event", "x" * 5000 + "=1")) < 200
 
     def test_events_have_nothing_to_aggregate(self) -> None:
-        assert reason("event", "bucket=1h").startswith('"bucket" is no parameter of events')
+        assert reason("event", "bucket=1h").startswith('"bucket" is not a parameter of events')
 
     @pytest.mark.parametrize("query", ["name=a&name=b", "limit=1&limit=1", "name=&name="])
     def test_given_twice(self, query: str) -> None:
@@ -155,7 +155,7 @@ class TestStrictness:
         "limit", ["", "0", "10001", "-1", "+5", "1.0", "1e3", " 1", "1_0", "ten", "٣", "000001"]
     )
     def test_limits(self, limit: str) -> None:
-        assert measures(limit=limit) == "limit is no whole number from 1 to 10000"
+        assert measures(limit=limit) == "limit is not a whole number from 1 to 10000"
 
     @pytest.mark.parametrize("shape", ["", "Flat", "older,flat"])
     def test_shapes(self, shape: str) -> None:
@@ -166,7 +166,7 @@ class TestStrictness:
         ["", "{", "{'a': 1}", '{"a": NaN}', "Infinity", '{"a":1}x', '"\x01"', "[" * 20_000, "a=b"],
     )
     def test_attributes_that_are_no_json(self, text: str) -> None:
-        assert measures(attributes=text).startswith("attributes is no JSON")
+        assert measures(attributes=text).startswith("attributes is not valid JSON")
 
     @pytest.mark.parametrize("text", ["{}", '{"a":{"b":[1]}}', "[1]", '"text"', "null", "1" * 400])
     def test_attributes_of_any_kind(self, text: str) -> None:
@@ -199,7 +199,7 @@ class TestBuckets:
         "text", ["", "0s", "0h0m", "hour", "5m;", "1\0h", "m5'", "1" * 65, "٣h", "½h"]
     )
     def test_what_is_none(self, text: str) -> None:
-        assert measures(bucket=text).startswith("bucket is no positive interval")
+        assert measures(bucket=text).startswith("bucket is not a positive interval")
 
     @pytest.mark.parametrize("other", [{"cursor": "x"}, {"shape": "flat"}])
     def test_what_does_not_go_with_it(self, other: dict[str, str]) -> None:

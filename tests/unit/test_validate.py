@@ -41,9 +41,9 @@ def test_any_utf8_is_taken_in_names() -> None:
         ([NAME, NAME], 'label "__name__" is there twice'),
         ([NAME, (b"a", b"x\0y")], r'label "a"="x\\u0000y" contains U\+0000'),
         ([NAME, (b"a\0", b"x")], r"contains U\+0000"),
-        ([NAME, (b"a", b"\xff\xfe")], r'label "a"="\\xff\\xfe" is no UTF-8: byte 0xff'),
-        ([NAME, (b"\xc3", b"x")], "is no UTF-8: byte 0xc3"),
-        ([NAME, (b"a", b"\xed\xa0\x80")], "is no UTF-8"),
+        ([NAME, (b"a", b"\xff\xfe")], r'label "a"="\\xff\\xfe" is not valid UTF-8: byte 0xff'),
+        ([NAME, (b"\xc3", b"x")], "is not valid UTF-8: byte 0xc3"),
+        ([NAME, (b"a", b"\xed\xa0\x80")], "is not valid UTF-8"),
     ],
 )
 def test_what_is_wrong_is_said(pairs: Pairs, reason: str) -> None:

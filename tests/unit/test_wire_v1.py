@@ -26,7 +26,7 @@ def test_an_empty_payload_is_a_probe() -> None:
 
 @pytest.mark.parametrize("payload", [b"\x0a\x05abc", b"\xff\xff\xff", b"\x0a"])
 def test_a_payload_that_is_no_protobuf_is_refused(payload: bytes) -> None:
-    with pytest.raises(BadRequest, match=r"no protobuf message prometheus\.WriteRequest"):
+    with pytest.raises(BadRequest, match=r"not a protobuf message prometheus\.WriteRequest"):
         read_request(payload)
 
 

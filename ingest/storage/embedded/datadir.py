@@ -109,7 +109,7 @@ def _make(path: Path) -> None:
         if os.geteuid() == 0:
             each.chmod(TRAVERSABLE)  # also what a strict umask would have closed
     if not path.is_dir():
-        raise NotADirectoryError(0, "it is no directory")
+        raise NotADirectoryError(0, "it is not a directory")
 
 
 def _is_ours(folder: Path) -> bool:

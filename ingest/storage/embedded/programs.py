@@ -74,11 +74,11 @@ def cluster_major(cluster: Path) -> int | None:
     except FileNotFoundError:
         if cluster.exists() and any(cluster.iterdir()):
             raise OperatorError(
-                f"{cluster} is no database: it has no PG_VERSION; move it away"
+                f"{cluster} is not a database: it has no PG_VERSION; move it away"
             ) from None
         return None
     if not text.isdigit():
-        raise OperatorError(f"{cluster}/PG_VERSION says {text[:20]!r}, which is no version")
+        raise OperatorError(f"{cluster}/PG_VERSION says {text[:20]!r}, which is not a version")
     return int(text)
 
 

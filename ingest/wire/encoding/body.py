@@ -70,7 +70,7 @@ def _gunzip(body: bytes, most_bytes: int, expected_bytes: int) -> bytes:
     try:
         return inflate(body, expected_bytes, GZIP)
     except zlib.error as error:
-        raise BadRequest(f"the body is no gzip: {error}") from None
+        raise BadRequest(f"the body is not gzip: {error}") from None
     except EOFError:
         raise BadRequest("the body is gzip that is cut") from None
     except TooLong:

@@ -74,4 +74,4 @@ def _declared_length(body: bytes) -> int:
 
 def _corrupt(reason: str) -> BadRequest:
     reason = reason.removeprefix("snappy: ").removeprefix("corrupt input ").strip("()")
-    return BadRequest(f"the body is no snappy block: {reason}")
+    return BadRequest(f"the body is not a snappy block: {reason}")

@@ -52,7 +52,7 @@ def expected_zstd_bytes(body: bytes, most_bytes: int) -> int:
         BadRequest: empty, corrupt, or it declares more than `most_bytes`.
     """
     if not body.startswith(MAGIC):
-        raise BadRequest("the body is no zstd frame")
+        raise BadRequest("the body is not a zstd frame")
     declared = _declared_length(body)
     if declared is None:
         return min(most_bytes, max(GUESS_BYTES, len(body)))

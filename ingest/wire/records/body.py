@@ -181,7 +181,7 @@ def _read_one_by_one(
         return
     if isinstance(error, UnicodeDecodeError):
         byte = body[error.start]
-        raise BadRequest(f"the body is no UTF-8: byte 0x{byte:02x} at {error.start}")
+        raise BadRequest(f"the body is not valid UTF-8: byte 0x{byte:02x} at {error.start}")
     if isinstance(error, msgspec.ValidationError):
         match = _ITEM_OF_PATH.search(str(error))
         raise RecordsRefused([(int(match.group(1)) if match else None, str(error))])

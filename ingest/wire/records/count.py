@@ -14,7 +14,7 @@ _DEEPER[list(b"]}")] = -1
 
 def count_items(body: bytes, most: int) -> int:
     """How many objects a body has at its top, or in the array that it is, counted a little further
-    than `most`. Of what is no JSON, some number.
+    than `most`. Of what is not valid JSON, some number.
     """
     top = 1 if body.lstrip()[:1] == b"[" else 0
     raw = np.frombuffer(body, np.uint8)

@@ -72,7 +72,7 @@ def number_of(raw: bytes) -> tuple[float, str | None]:
         raw: any JSON.
 
     Raises:
-        InvalidItem: it is no number, or one that cannot be stored exactly.
+        InvalidItem: it is not a number, or one that cannot be stored exactly.
     """
     if raw[0] not in b"-0123456789":
         raise InvalidItem(f"the value has to be a number, not {_kind_of(raw)}")

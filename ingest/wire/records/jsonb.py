@@ -48,7 +48,7 @@ def decode_exact(raw: bytes) -> Any:
         raw: UTF-8.
 
     Raises:
-        InvalidItem: it is no JSON, or jsonb does not hold it exactly.
+        InvalidItem: it is not valid JSON, or jsonb does not hold it exactly.
     """
     try:
         decoded = _decode(raw)
@@ -58,7 +58,7 @@ def decode_exact(raw: bytes) -> Any:
 
 
 def syntax_error(raw: bytes, error: Exception) -> str:
-    """Why a text is no JSON, from what msgspec says of it."""
+    """Why a text is not valid JSON, from what msgspec says of it."""
     if isinstance(error, RecursionError):
         return TOO_DEEP
     message = str(error).removeprefix("JSON is malformed: ")
@@ -69,7 +69,7 @@ def syntax_error(raw: bytes, error: Exception) -> str:
             return f"JSON has no {number.group().decode()} (byte {number.start()})"
     if message == "Input data was truncated":
         message = "it ends too early"
-    return f"this is no JSON: {message}"
+    return f"this is not valid JSON: {message}"
 
 
 def _is_unusual(raw: bytes, decoded: Any) -> bool:
@@ -113,7 +113,7 @@ def _look_closely(raw: bytes) -> Any:
             parse_constant=_refuse_constant,
         )
     except UnicodeDecodeError as error:
-        raise InvalidItem(f"it is no UTF-8: byte 0x{raw[error.start]:02x}") from None
+        raise InvalidItem(f"it is not valid UTF-8: byte 0x{raw[error.start]:02x}") from None
     except json.JSONDecodeError as error:
         what = ValueError(f"{error.msg} (character {error.pos})")
         raise InvalidItem(syntax_error(raw, what)) from None
@@ -177,4 +177,4 @@ def shortened(text: str) -> str:
 
 
 def _lone_surrogate() -> InvalidItem:
-    return InvalidItem("it contains half of a surrogate pair, which is no character")
+    return InvalidItem("it contains half of a surrogate pair, which is not a character")

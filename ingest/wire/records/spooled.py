@@ -47,7 +47,7 @@ def spooled_items(payload: bytes) -> Iterator[Measure | Event]:
         for line in _read(payload):
             yield _item(line)
     except (msgspec.DecodeError, ValueError) as error:
-        raise BadRequest(f"these are no measures and events: {error}") from None
+        raise BadRequest(f"these are not measures and events: {error}") from None
 
 
 def _line(item: Measure | Event) -> _Line:

@@ -31,7 +31,7 @@ Walk = Generator[None, None, int]
 
 
 class NoMessage(ValueError):
-    """These bytes are no protobuf message."""
+    """These bytes are not a protobuf message."""
 
 
 class Layout(NamedTuple):

@@ -34,7 +34,9 @@ def parse_histogram(raw: bytes, position: int) -> pb.Histogram:
     try:
         return pb.Histogram.FromString(raw)
     except DecodeError:
-        raise BadRequest(f"a histogram of timeseries {position} is no protobuf message") from None
+        raise BadRequest(
+            f"a histogram of timeseries {position} is not a protobuf message"
+        ) from None
 
 
 def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:
@@ -135,9 +137,9 @@ def _check_counts(histogram: Histogram) -> None:
     counts = [*histogram.negative.counts, *histogram.positive.counts]
     whole = [histogram.observations, histogram.zero_count, *counts]
     if any(count < 0 or count == inf or isnan(count) for count in whole):
-        raise InvalidHistogram("a count is negative or no number")
+        raise InvalidHistogram("a count is negative or not a number")
     if histogram.zero_threshold < 0 or not isfinite(histogram.zero_threshold):
-        raise InvalidHistogram("the zero threshold is negative or no number")
+        raise InvalidHistogram("the zero threshold is negative or not a number")
     if histogram.is_float:
         return
     observed = histogram.zero_count + sum(counts)
@@ -152,7 +154,7 @@ def _check_counts(histogram: Histogram) -> None:
 def _check_custom(histogram: Histogram) -> None:
     bounds = histogram.custom_bounds or []
     if any(not isfinite(bound) for bound in bounds):
-        raise InvalidHistogram("a custom bound is infinite or no number")
+        raise InvalidHistogram("a custom bound is infinite or not a number")
     if any(upper <= lower for lower, upper in pairwise(bounds)):
         raise InvalidHistogram("custom bounds do not rise")
     if histogram.negative.indexes or histogram.zero_count or histogram.zero_threshold:

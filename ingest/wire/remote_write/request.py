@@ -113,7 +113,7 @@ def parse_in_pieces(
         pieces = yield from split_series(raw, request.layout, most_fields)
     except NoMessage:
         place = request.first + position
-        raise BadRequest(f"timeseries {place} of the payload is no protobuf message") from None
+        raise BadRequest(f"timeseries {place} of the payload is not a protobuf message") from None
     if pieces.complaint is not None:
         parsed = request.parse_bytes(pieces.head, position)
         parsed.complaint = pieces.complaint

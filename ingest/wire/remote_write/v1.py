@@ -87,7 +87,7 @@ def read_request(payload: bytes) -> RequestV1:
     try:
         envelope = WriteRequestEnvelope.FromString(payload)
     except DecodeError:
-        raise BadRequest("the payload is no protobuf message prometheus.WriteRequest") from None
+        raise BadRequest("the payload is not a protobuf message prometheus.WriteRequest") from None
     return RequestV1(envelope.timeseries[:], envelope.metadata[:])
 
 
@@ -104,7 +104,9 @@ def parse_series(raw: bytes, position: int) -> ParsedSeries:
     try:
         fields = SeriesFields.FromString(raw)
     except DecodeError:
-        raise BadRequest(f"timeseries {position} of the payload is no protobuf message") from None
+        raise BadRequest(
+            f"timeseries {position} of the payload is not a protobuf message"
+        ) from None
     parsed = ParsedSeries(
         labels=[(label.name, label.value) for label in fields.labels],
         timestamp_ms=[sample.timestamp for sample in fields.samples],
@@ -148,7 +150,7 @@ def _metadata(raw: bytes, number: int) -> ParsedMetadata:
     try:
         fields = MetadataFields.FromString(raw)
     except DecodeError:
-        raise BadRequest(f"metadata {number} of the payload is no protobuf message") from None
+        raise BadRequest(f"metadata {number} of the payload is not a protobuf message") from None
     return ParsedMetadata(
         fields.metric_family_name, metric_type(fields.type), fields.unit, fields.help
     )

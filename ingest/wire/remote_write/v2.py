@@ -89,7 +89,7 @@ class RequestV2:
             message = pb.SeriesFields.FromString(raw)
         except DecodeError:
             raise BadRequest(
-                f"timeseries {self.first + position} of the payload is no protobuf message"
+                f"timeseries {self.first + position} of the payload is not a protobuf message"
             ) from None
         labels, complaint = self._labels(message.labels_refs)
         parsed = ParsedSeries(labels, complaint=complaint)
@@ -126,7 +126,7 @@ class RequestV2:
         if len(refs) > 2 * MOST_LABELS:
             return [], TOO_MANY_LABELS
         if len(refs) % 2:
-            return [], f"labels_refs has {len(refs)} entries, which are no pairs"
+            return [], f"labels_refs has {len(refs)} entries, which are not pairs"
         if refs and max(refs) >= len(self.symbols):
             return [], f"label reference {max(refs)} is beyond the {len(self.symbols)} symbols"
         texts = [self.symbols[ref] for ref in refs]
@@ -182,6 +182,6 @@ def read_request(payload: bytes) -> RequestV2:
         envelope = pb.RequestEnvelope.FromString(payload)
     except DecodeError:
         raise BadRequest(
-            "the payload is no protobuf message io.prometheus.write.v2.Request"
+            "the payload is not a protobuf message io.prometheus.write.v2.Request"
         ) from None
     return RequestV2(envelope.symbols[:], envelope.timeseries[:])

@@ -1,10 +1,10 @@
 -- Measures and events as they were pushed: rows, pages of JSON, and measures by bucket.
 
--- Rows of the current tenant, newest first; NULL is no filter. p_before_* are the time and the id of
+-- Rows of the current tenant, newest first; NULL: no filter. p_before_* are the time and the id of
 -- the last row of the page before: equal times are in order of the id, so that pages neither skip nor
 -- repeat a row. `value` is NULL for events.
 --
--- Planned with the values at hand: what is no filter costs nothing, and only partitions or chunks
+-- Planned with the values at hand: what does not filter costs nothing, and only partitions or chunks
 -- of the period are looked at (a comparison of rows alone would rule none of them out). The newest
 -- day comes first and by itself, since planning a year of partitions takes 20 ms.
 CREATE OR REPLACE FUNCTION internal.pushed_rows(
@@ -117,7 +117,7 @@ $$;
 COMMENT ON FUNCTION internal.pushed_page IS
     'A page of the current tenant''s measures or events, newest first, as a JSON array; next_* are the p_before_* of the next page, null after the last';
 
--- Measures of the current tenant by bucket and name, newest bucket first; NULL is no filter.
+-- Measures of the current tenant by bucket and name, newest bucket first; NULL: no filter.
 -- Infinities enter neither sum nor avg; `last` is of the newest time, then the largest item_id.
 --
 -- Reads backwards, period by period, until there are p_limit rows: the newest buckets of a long

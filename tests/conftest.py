@@ -67,6 +67,9 @@ _names = count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    # What is ignored here, as by nohup or in the background of a shell, is ignored by every child.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for variable in [name for name in os.environ if name.startswith("PROMGRES_")]:
         if variable not in KNOBS:
             del os.environ[variable]  # the settings of whoever runs the tests are not the tests'

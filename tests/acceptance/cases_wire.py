@@ -109,7 +109,7 @@ def _refused(sentence: str, *bad: v2.TimeSeries, reason: str = "", **fields: Any
 REFERENCES = [
     _refused("References MUST point to an existing symbol", ts([1, BEYOND]), reason="beyond the 9"),
     _refused("References far beyond the symbols", ts([1, 2**32 - 1]), reason="beyond the 9"),
-    _refused("labels_refs' length is always a multiple of two", ts([1, 2, 3]), reason="no pairs"),
+    _refused("labels_refs' length is always a multiple of two", ts([1, 2, 3]), reason="not pairs"),
     _refused("labels_refs MUST be provided", ts([]), reason="__name__ is missing"),
     WireCase(
         "symbols MUST be provided",
@@ -144,7 +144,7 @@ REFERENCES = [
         )
         for sentence, refs, reason in [
             ("references MUST point to an existing symbol", [TRACE, BEYOND], "beyond the 9"),
-            ("labels_refs' length is a multiple of two", [TRACE], "no pairs"),
+            ("labels_refs' length is a multiple of two", [TRACE], "not pairs"),
         ]
     ],
     WireCase(

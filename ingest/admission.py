@@ -33,11 +33,11 @@ from ingest.intake.rates import RateLimiter
 from ingest.intake.steps import Steps, in_turns
 from ingest.metrics import REGISTRY
 from ingest.model import Intake, TenantId
+from ingest.storage.turns import Turns
 from ingest.wire.encoding.body import Encoding, decompress, expected_bytes
 from ingest.wire.encoding.gzip import TooLong
 from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
-from ingest.writer.fairness import Turns
 from ingest.writer.ledger import Ledger
 
 SECONDS = Histogram(
@@ -79,7 +79,7 @@ class Admission:
         ledger: Ledger,
         settings: ReceiverSettings,
     ) -> None:
-        self._large = Turns()
+        self._large = Turns(1)
         self._authenticator = authenticator
         self._rates = rates
         self._backlog = backlog

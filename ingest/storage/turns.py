@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
 
 
 class Turns:
@@ -37,6 +38,15 @@ class Turns:
             if turn.done() and not turn.cancelled():
                 self.give()  # it came too late
             raise
+
+    @asynccontextmanager
+    async def of(self, caller: Hashable) -> AsyncIterator[None]:
+        """A turn, for as long as the block lasts."""
+        await self.take(caller)
+        try:
+            yield
+        finally:
+            self.give()
 
     def give(self) -> None:
         """Let the next caller have the turn; who had the last one waits longest."""

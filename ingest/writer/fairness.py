@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from ingest.model import TenantId
@@ -56,38 +54,3 @@ class RoundRobin(Generic[T]):
             queue.remove(item)
             if not queue:
                 del self._queues[tenant_id]
-
-
-class Turns:
-    """A lock that tenants get by turns."""
-
-    def __init__(self) -> None:
-        self._is_taken = False
-        self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
-
-    @asynccontextmanager
-    async def of(self, tenant_id: TenantId) -> AsyncIterator[None]:
-        """Hold it, for one tenant."""
-        if self._is_taken:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.put(tenant_id, turn)
-            try:
-                await turn
-            except BaseException:
-                self._waiting.remove(tenant_id, turn)
-                if turn.done() and not turn.cancelled():
-                    self._pass_on()
-                raise
-        self._is_taken = True
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Hand the lock to the next one: no one gets in between."""
-        while (turn := self._waiting.pop()) is not None:
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._is_taken = False

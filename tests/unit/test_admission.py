@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from ingest.errors import Unavailable
+from ingest.storage.turns import Turns
 from ingest.writer.backlog import MOST_MEMORY_BYTES, SMALLEST_LIMIT_ROWS, Backlog
-from ingest.writer.fairness import RoundRobin, Turns
+from ingest.writer.fairness import RoundRobin
 
 GREEDY, MODEST = 1, 2
 LIMIT_ROWS = 2 * 100_000
@@ -49,7 +50,7 @@ def test_who_may_not_is_passed_over() -> None:
 
 
 async def test_a_lock_goes_from_tenant_to_tenant() -> None:
-    turns, had = Turns(), []
+    turns, had = Turns(1), []
 
     async def work(tenant_id: int, name: str) -> None:
         async with turns.of(tenant_id):
@@ -65,7 +66,7 @@ async def test_a_lock_goes_from_tenant_to_tenant() -> None:
 
 
 async def test_who_waits_for_the_lock_and_leaves_takes_it_from_nobody() -> None:
-    turns = Turns()
+    turns = Turns(1)
     async with turns.of(GREEDY):
         left, stays = (asyncio.create_task(_hold(turns)) for _ in range(2))
         await asyncio.sleep(0)

@@ -205,7 +205,7 @@ class Daemon:
         read = ReadRecords(
             authenticator.admit,
             ReadsHere(api.acquire_timeout_seconds, api.statement_timeout_seconds),
-            Lane(self._pool, Turns(READS_AT_ONCE), end=""),
+            Lane(self._pool, Turns(READS_AT_ONCE), clean=False),
             UnderWay(sys.maxsize),
             api.max_answer_bytes,
         )

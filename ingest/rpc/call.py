@@ -31,16 +31,25 @@ class Answer:
     Attributes:
         rows: of the result.
         version: of the function.
+        is_long: it was expected to be short, and came in pieces after all.
         until: by `time.monotonic()`, when its connection is needed elsewhere.
     """
 
     def __init__(
-        self, connection: Proxy, statement: Statement, first: Batch, quick: bool, until: float
+        self,
+        connection: Proxy,
+        statement: Statement,
+        first: Batch,
+        *,
+        is_long: bool,
+        quick: bool,
+        until: float,
     ) -> None:
         about, *pieces = first.rows
         self.rows: int = about["rows"]
         self._bytes: int = about["bytes"]
         self.version: str | None = about["version"]
+        self.is_long = is_long
         self._quick = quick
         self.until = until
         self._connection = connection
@@ -107,6 +116,7 @@ async def call(
     caller: Hashable,
     *,
     read_only: bool,
+    short: bool,
     quick_seconds: float | None,
     stream_seconds: float,
 ) -> AsyncIterator[Answer]:
@@ -119,6 +129,8 @@ async def call(
         check: asked before the function is.
         settings: set for this transaction only, `role` among them.
         caller: who asks: callers have their turns one after the other.
+        short: whether the answer is expected to be: else the function is called a second time, in
+            the same transaction, which must be one that only reads.
         quick_seconds: what it may take if it can be asked again in the dear lane, else None.
         stream_seconds: how long the block may read the answer.
 
@@ -141,15 +153,30 @@ async def call(
             try:
                 if check is not None:
                     await check.refuse(connection)
-                first = await first_batch(
-                    connection, statement.sql, statement.parameters, BATCH_PIECES
-                )
+                first, is_long = await _ask(connection, statement, short)
             except asyncpg.QueryCanceledError as error:
                 if quick_seconds is not None:
                     raise TakesLong from error
                 raise
-            is_quick = quick_seconds is not None
-            yield Answer(connection, statement, first, is_quick, monotonic() + stream_seconds)
+            yield Answer(
+                connection,
+                statement,
+                first,
+                is_long=is_long,
+                quick=quick_seconds is not None,
+                until=monotonic() + stream_seconds,
+            )
     finally:
         if not read_only:
             database.writes.give()
+
+
+async def _ask(connection: Proxy, statement: Statement, short: bool) -> tuple[Batch, bool]:
+    """The first rows of an answer, and whether it was wrongly taken for a short one."""
+    if short:
+        row = await connection.fetchrow(statement.short, *statement.parameters)
+        assert row is not None
+        if row["piece"] is not None or not row["rows"]:
+            return Batch([row], None), False
+    first = await first_batch(connection, statement.sql, statement.parameters, BATCH_PIECES)
+    return first, short

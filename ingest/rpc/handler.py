@@ -24,7 +24,7 @@ from ingest.logs import get_logger
 from ingest.rpc.buckets import bucket_check
 from ingest.rpc.call import Answer, TakesLong, call
 from ingest.rpc.functions import SCHEMA, Function
-from ingest.rpc.lanes import Dear
+from ingest.rpc.lanes import Remembered
 from ingest.rpc.request import (
     METHODS,
     Arguments,
@@ -33,6 +33,7 @@ from ingest.rpc.request import (
     check_profile,
     preferred_count,
     query_arguments,
+    read_query,
     shaping_names,
     time_hint,
 )
@@ -96,7 +97,8 @@ class Rpc:
         self._settings = settings.api
         self._under_way = under_way
         self._memory = Memory(MOST_BUFFERED_BYTES)
-        self._dear = Dear()
+        self._dear = Remembered()
+        self._long = Remembered()
         self._has_lanes = (
             database.dear is not database.quick
             and settings.api.quick_seconds < settings.api.statement_timeout_seconds
@@ -130,9 +132,9 @@ class Rpc:
 
     async def _read(self, context: Context, name: str) -> Ask:
         request, headers = context.request, context.request.headers
-        query = request.rel_url.raw_query_string
         profiled = check_profile(headers, context.method)
         media = choose_media(headers.get("Accept"), RESULT_MEDIA)
+        query = read_query(request.rel_url.raw_query_string)
         arguments: Arguments
         if context.method == "POST":
             check_post_query(query)
@@ -204,13 +206,15 @@ class Rpc:
             context.function = function.name
             not_before = time.monotonic()
             try:
-                question = (function.oid, ask.arguments)
-                if not self._dear.knows(question):
+                question = hash((function.oid, ask.arguments))
+                if question not in self._dear:
                     try:
-                        return await self._execute(context, ask, function, caller, dear=False)
+                        return await self._execute(
+                            context, ask, function, caller, question, dear=False
+                        )
                     except TakesLong:
                         self._dear.note(question)
-                return await self._execute(context, ask, function, caller, dear=True)
+                return await self._execute(context, ask, function, caller, question, dear=True)
             except _Changed:
                 continue
             except QueryRefused as error:
@@ -220,7 +224,14 @@ class Rpc:
         raise Problem(503, "PGRST002", f"The function {SCHEMA}.{ask.name} is being changed")
 
     async def _execute(
-        self, context: Context, ask: Ask, function: Function, caller: Caller, dear: bool
+        self,
+        context: Context,
+        ask: Ask,
+        function: Function,
+        caller: Caller,
+        question: int,
+        *,
+        dear: bool,
     ) -> Reply:
         """Ask the database. A short answer is made known to the caller, a longer one is sent: from
         memory as long as there is room, so that its connection is free, else while it comes.
@@ -241,9 +252,12 @@ class Rpc:
                 self._settings_of(context, caller),
                 who,
                 read_only=read_only,
+                short=read_only and not dear and question not in self._long,
                 quick_seconds=self._settings.quick_seconds if is_quick else None,
                 stream_seconds=self._settings.stream_timeout_seconds,
             ) as answer:
+                if answer.is_long:
+                    self._long.note(question)
                 self._check(ask, function, answer)
                 reply = _reply(ask, function, answer)
                 if reply.body is None or context.method == "HEAD":

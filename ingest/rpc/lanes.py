@@ -8,30 +8,29 @@ the quick lane at once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from time import monotonic
 
-DEAR_SECONDS = 60.0
-MOST_DEAR = 10_000
+REMEMBERED_SECONDS = 60.0
+MOST_REMEMBERED = 10_000
 """Questions that are remembered, and how long."""
 
 
-class Dear:
-    """Questions that took too long for the quick lane a short while ago: the same question, asked
+class Remembered:
+    """Questions that turned out to be dear, or long, a short while ago: the same question, asked
     again as dashboards do, does not have to show it once more."""
 
     def __init__(self) -> None:
         self._since: dict[int, float] = {}
 
-    def knows(self, question: Hashable) -> bool:
-        """Whether it was dear not long ago. Two questions may share what is kept of them."""
+    def __contains__(self, question: object) -> bool:
+        """Whether it was so not long ago. Of a question its hash is kept."""
         since = self._since.get(hash(question))
-        return since is not None and monotonic() < since + DEAR_SECONDS
+        return since is not None and monotonic() < since + REMEMBERED_SECONDS
 
-    def note(self, question: Hashable) -> None:
-        """It was dear just now."""
+    def note(self, question: object) -> None:
+        """It was so just now."""
         key = hash(question)
         self._since.pop(key, None)
         self._since[key] = monotonic()
-        if len(self._since) > MOST_DEAR:
+        if len(self._since) > MOST_REMEMBERED:
             del self._since[next(iter(self._since))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,27 @@ def preferred_count(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def query_arguments(query: str, known: Collection[str] = ()) -> TextArguments:
+Pairs = Sequence[tuple[str, str]]
+
+
+def read_query(query: str) -> Pairs:
+    """Names and values of a query string.
+
+    Raises:
+        Problem: 400, not UTF-8 or too many.
+    """
+    try:
+        return query_pairs(query, MOST_PARAMETERS)
+    except ValueError as error:
+        raise _bad_query("The query string cannot be read", str(error)) from None
+
+
+def shaping_names(query: Pairs) -> frozenset[str]:
+    """Names in a query string that shape a result, unless the function has such arguments."""
+    return RESERVED.intersection([name for name, _ in query])
+
+
+def query_arguments(query: Pairs, known: Collection[str] = ()) -> TextArguments:
     """Arguments of a GET or HEAD.
 
     Args:
@@ -103,31 +123,22 @@ def query_arguments(query: str, known: Collection[str] = ()) -> TextArguments:
             shapes a result is then the argument.
 
     Raises:
-        Problem: 400, not UTF-8, too many, or something that is no argument.
+        Problem: 400, something that is no argument.
     """
     values: dict[str, tuple[str, ...]] = {}
-    for name, value in _pairs(query):
+    for name, value in query:
         _refuse_shaping(name, value, is_argument=name in known)
         values[name] = (*values.get(name, ()), value)
     return TextArguments(values)
 
 
-def shaping_names(query: str) -> frozenset[str]:
-    """Names in a query string that shape a result, unless the function has such arguments.
-
-    Raises:
-        Problem: 400, not UTF-8 or too many.
-    """
-    return frozenset(name for name, _ in _pairs(query)) & RESERVED
-
-
-def check_post_query(query: str) -> None:
+def check_post_query(query: Pairs) -> None:
     """A POST takes its arguments from the body; its query could only shape the result.
 
     Raises:
         Problem: 400, there is something in it.
     """
-    for name, value in _pairs(query):
+    for name, value in query:
         _refuse_shaping(name, value)
         raise _bad_query(
             f'"failed to parse filter ({value})"',
@@ -179,13 +190,6 @@ def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
 
 def _bad_query(message: str, details: str, hint: str | None = None) -> Problem:
     return Problem(400, "PGRST100", message, details, hint)
-
-
-def _pairs(query: str) -> Iterable[tuple[str, str]]:
-    try:
-        return query_pairs(query, MOST_PARAMETERS)
-    except ValueError as error:
-        raise _bad_query("The query string cannot be read", str(error)) from None
 
 
 def _refuse_shaping(name: str, value: str, is_argument: bool = False) -> None:

@@ -27,6 +27,8 @@ Parameter = str | list[str]
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """An answer up to here comes at once, as it is in memory anyway."""
+SHORT_ROWS, SHORT_ROW_BYTES = 10_000, 4 * 1024
+"""What one aggregate makes a body of, and so what PostgreSQL holds of it: 40 MiB at most."""
 PIECE_BYTES = 16 * 1024
 """A longer row comes in pieces, so that a number of pieces is also a bound of bytes."""
 ROW_ENDS = b"+"[0]
@@ -37,11 +39,14 @@ ROW_ENDS = b"+"[0]
 class Statement:
     """SQL whose first row is about the whole answer, and whose others are the answer.
 
-    The columns are `piece bytea, rows bigint, bytes bigint, version text`. The first row has all of
-    a short answer as its `piece`, and no other follows; the rows of a longer one have nothing but a
-    piece. Each row of the result is preceded by what stands between it and the one before.
+    The columns are `piece bytea, rows bigint, bytes bigint, version text, unlocked`. The first row
+    has all of a short answer as its `piece`, and no other follows; the rows of a longer one have
+    nothing but a piece. Each row of the result is preceded by what stands between it and the one
+    before. Once the first row is there, the function has run, and holds no lock of its session.
 
     Attributes:
+        short: the same for answers of at most `SHORT_ROWS` rows of `SHORT_ROW_BYTES`, in two thirds
+            of the time: one row, whose `piece` is NULL if there are rows and they are too long.
         opening: what stands before the first piece.
         skipped: so many bytes of the first piece are not part of the body: nothing is before it.
         closing: what stands after the last.
@@ -49,6 +54,7 @@ class Statement:
     """
 
     sql: str
+    short: str
     parameters: tuple[Parameter, ...]
     opening: bytes = b""
     skipped: int = 0
@@ -64,20 +70,25 @@ def call_statement(function: Function, arguments: Arguments, media: Media) -> St
     else:
         source, call, parameters = _from_json(function, given, arguments)
     between, row = _row(function, media)
-    sql = filled_query(
-        "rpc/call",
-        between=between,
-        row=row,
-        result=_result(function, source, call),
-        oid=str(function.oid),
-        whole_bytes=str(WHOLE_BYTES),
-        piece_bytes=str(PIECE_BYTES),
+    hooks = {
+        "between": between,
+        "row": row,
+        "result": _result(function, source, call),
+        "oid": str(function.oid),
+        "whole_bytes": str(WHOLE_BYTES),
+    }
+    sql = filled_query("rpc/call", **hooks, piece_bytes=str(PIECE_BYTES))
+    short = filled_query(
+        "rpc/call_short",
+        **hooks,
+        short_rows=str(SHORT_ROWS),
+        short_row_bytes=str(SHORT_ROW_BYTES),
     )
     if media is Media.CSV:
-        return Statement(sql, parameters, csv_header(function).encode(), empty=b"\n")
+        return Statement(sql, short, parameters, csv_header(function).encode(), empty=b"\n")
     if function.returns_set and media is not Media.OBJECT:
-        return Statement(sql, parameters, b"[", _length(between), b"]", b"[]")
-    return Statement(sql, parameters, b"", _length(between))
+        return Statement(sql, short, parameters, b"[", _length(between), b"]", b"[]")
+    return Statement(sql, short, parameters, b"", _length(between))
 
 
 def csv_header(function: Function) -> str:

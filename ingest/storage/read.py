@@ -40,12 +40,11 @@ MOST_WAITING = 1000
 GRACE_SECONDS = 5.0
 """How much longer than a statement may take we wait for a server that says nothing."""
 
-CLEAN = (
-    "; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP;"
-    " SELECT pg_catalog.pg_advisory_unlock_all()"
-)
+CLEAN = "; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP"
 """Whatever a function did to its session ends with its transaction, in the same round trip:
-settings, cursors, temporary tables, locks."""
+settings, cursors, temporary tables; and locks, unless the statement that called it let go of them.
+"""
+UNLOCK = "; SELECT pg_catalog.pg_advisory_unlock_all()"
 
 GONE = {"client_connection_check_interval": "500"}
 """Milliseconds after which a backend notices that we are gone, and ends what it does for us."""
@@ -58,12 +57,16 @@ class Lane(NamedTuple):
 
     Attributes:
         turns: at most so many of its connections are used at once.
-        end: what follows COMMIT and ROLLBACK.
+        clean: whether sessions are made clean: functions of users run in them.
     """
 
     pool: Pool
     turns: Turns
-    end: str = CLEAN
+    clean: bool = True
+
+    def end(self, how: str, unlock: bool) -> str:
+        """The statements that end a transaction with COMMIT or ROLLBACK."""
+        return how + (CLEAN if self.clean else "") + (UNLOCK if self.clean and unlock else "")
 
 
 class ReadTransactions:
@@ -104,6 +107,8 @@ class ReadTransactions:
             caller: who asks: callers have their turns one after the other.
             seconds: of each statement, if fewer than usual.
             more_seconds: how much longer than one statement the block may take.
+            read_only: the block then lets go of locks that a function took for its session; from
+                one that writes they are taken here, as what is deferred until COMMIT may lock, too.
 
         Raises:
             Busy: too many wait, or all connections stay busy.
@@ -122,9 +127,9 @@ class ReadTransactions:
                 try:
                     await _set(connection, settings)
                     yield connection
-                    await connection.execute("COMMIT" + lane.end)
+                    await connection.execute(lane.end("COMMIT", unlock=not read_only))
                 except Exception:  # of a COMMIT, too: what is deferred until then may be refused
-                    await connection.execute("ROLLBACK" + lane.end)
+                    await connection.execute(lane.end("ROLLBACK", unlock=True))
                     raise
         except CONNECTION_ERRORS as error:
             _end(connection)
@@ -198,7 +203,7 @@ class ReadTransactions:
         """End the transaction of a connection whose statement is being cancelled."""
         try:
             async with asyncio.timeout(GRACE_SECONDS):
-                await connection.execute("ROLLBACK" + lane.end)
+                await connection.execute(lane.end("ROLLBACK", unlock=True))
         except (*CONNECTION_ERRORS, asyncpg.PostgresError):
             _end(connection)
         finally:

@@ -6,7 +6,7 @@ import pytest
 
 from ingest.http.shares import Memory
 from ingest.rpc import lanes
-from ingest.rpc.lanes import Dear
+from ingest.rpc.lanes import Remembered
 from ingest.rpc.request import TextArguments
 from ingest.storage.read import dear_connections
 from ingest.storage.turns import Turns
@@ -52,17 +52,17 @@ async def test_no_turn_is_lost_by_who_goes_away() -> None:
 
 
 def test_a_question_that_was_dear_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "MOST_DEAR", 2)
-    dear = Dear()
+    monkeypatch.setattr(lanes, "MOST_REMEMBERED", 2)
+    dear = Remembered()
     questions = [(7, TextArguments({"p_n": (str(number),)})) for number in range(4)]
     for question in questions[:3]:
-        assert not dear.knows(question)
+        assert question not in dear
         dear.note(question)
-    assert [dear.knows(question) for question in questions] == [False, True, True, False]
-    assert dear.knows((7, TextArguments({"p_n": ("2",)})))
-    assert not dear.knows((8, TextArguments({"p_n": ("2",)})))
-    monkeypatch.setattr(lanes, "DEAR_SECONDS", 0.0)
-    assert not dear.knows(questions[2])
+    assert [question in dear for question in questions] == [False, True, True, False]
+    assert (7, TextArguments({"p_n": ("2",)})) in dear
+    assert (8, TextArguments({"p_n": ("2",)})) not in dear
+    monkeypatch.setattr(lanes, "REMEMBERED_SECONDS", 0.0)
+    assert questions[2] not in dear
 
 
 def test_nobody_has_more_than_half_of_the_room() -> None:

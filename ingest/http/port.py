@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from ingest.errors import MethodNotAllowed, NotFound, PromgresError
 from ingest.http.context import Context
 from ingest.http.cors import is_preflight, preflight_headers
-from ingest.http.reply import Manners, Reply, http_response
+from ingest.http.reply import ClientGone, Manners, Reply, http_response
 from ingest.logs import get_logger
 
 ANY = "*"
@@ -91,7 +91,8 @@ async def answer(route: Route, context: Context) -> Reply:
     except PromgresError as error:
         reply = route.refuse(context, error)
     except Exception as error:
-        log.exception("a request failed", path=context.path, sender=context.request.remote)
+        if not isinstance(error, ClientGone):
+            log.exception("a request failed", path=context.path, sender=context.request.remote)
         reply = route.refuse(context, error)
     if route.requests is not None:
         route.requests.labels(str(reply.status)).inc()

@@ -11,7 +11,7 @@ import aiohttp
 import cramjam
 import pytest
 
-from ingest.rpc.statement import PIECE_BYTES, WHOLE_BYTES
+from ingest.rpc.statement import PIECE_BYTES, SHORT_ROW_BYTES, SHORT_ROWS, WHOLE_BYTES
 from tests.support.databases import Database
 from tests.support.readapi import add_functions, running_api
 
@@ -44,6 +44,10 @@ def _lines(count: int, length: int) -> list[dict[str, Any]]:
         (3, WHOLE_BYTES),
         (2, 100_000),  # two, which come at once
         (1, 1),
+        (SHORT_ROWS, 20),  # made by one aggregate
+        (SHORT_ROWS + 1, 20),
+        (3, SHORT_ROW_BYTES // 2 - 20),  # ü has two bytes
+        (3, SHORT_ROW_BYTES // 2 + 20),
     ],
 )
 async def test_every_form_is_what_it_was(prepared: Database, count: int, length: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ingest.rpc.buckets import BucketCheck
-from ingest.rpc.statement import ROW_ENDS, Statement
+from ingest.rpc.statement import ROW_ENDS, Parameter, Statement
 from ingest.storage.read import Lane, ReadDatabase
 from ingest.storage.reading import Batch, first_batch, next_batch
 
@@ -111,6 +111,7 @@ async def call(
     database: ReadDatabase,
     lane: Lane,
     statement: Statement,
+    parameters: Sequence[Parameter],
     check: BucketCheck | None,
     settings: Mapping[str, str],
     caller: Hashable,
@@ -153,7 +154,7 @@ async def call(
             try:
                 if check is not None:
                     await check.refuse(connection)
-                first, is_long = await _ask(connection, statement, short)
+                first, is_long = await _ask(connection, statement, parameters, short)
             except asyncpg.QueryCanceledError as error:
                 if quick_seconds is not None:
                     raise TakesLong from error
@@ -171,12 +172,14 @@ async def call(
             database.writes.give()
 
 
-async def _ask(connection: Proxy, statement: Statement, short: bool) -> tuple[Batch, bool]:
+async def _ask(
+    connection: Proxy, statement: Statement, parameters: Sequence[Parameter], short: bool
+) -> tuple[Batch, bool]:
     """The first rows of an answer, and whether it was wrongly taken for a short one."""
     if short:
-        row = await connection.fetchrow(statement.short, *statement.parameters)
+        row = await connection.fetchrow(statement.short, *parameters)
         assert row is not None
         if row["piece"] is not None or not row["rows"]:
             return Batch([row], None), False
-    first = await first_batch(connection, statement.sql, statement.parameters, BATCH_PIECES)
+    first = await first_batch(connection, statement.sql, parameters, BATCH_PIECES)
     return first, short

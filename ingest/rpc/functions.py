@@ -50,6 +50,9 @@ class Function:
     columns: tuple[str, ...]
     arguments: tuple[Argument, ...]
 
+    def __hash__(self) -> int:
+        return hash((self.oid, self.version))
+
     def accepts(self, given: frozenset[str]) -> bool:
         """Whether it can be called with exactly these argument names."""
         names = {argument.name for argument in self.arguments}

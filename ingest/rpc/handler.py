@@ -247,7 +247,7 @@ class Rpc:
             async with call(
                 self._database,
                 self._database.dear if dear else self._database.quick,
-                call_statement(function, ask.arguments, ask.media),
+                *call_statement(function, ask.arguments, ask.media),
                 bucket_check(function, ask.arguments, self._settings.max_buckets),
                 self._settings_of(context, caller),
                 who,

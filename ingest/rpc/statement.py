@@ -13,10 +13,11 @@ by their schema.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingest.http.negotiation import Media
 from ingest.rpc.functions import SCHEMA, Argument, Function
-from ingest.rpc.request import Arguments, JsonArguments, TextArguments
+from ingest.rpc.request import Arguments, JsonArguments
 from ingest.sqlfiles import filled_query
 
 SCALAR_COLUMN = "pgrst_scalar"
@@ -31,6 +32,8 @@ SHORT_ROWS, SHORT_ROW_BYTES = 10_000, 4 * 1024
 """What one aggregate makes a body of, and so what PostgreSQL holds of it: 40 MiB at most."""
 PIECE_BYTES = 16 * 1024
 """A longer row comes in pieces, so that a number of pieces is also a bound of bytes."""
+MOST_STATEMENTS = 1000
+"""That are remembered: making the text of one takes as long as a tenth of a small question."""
 ROW_ENDS = b"+"[0]
 """The first byte of a piece that goes on where the one before ended; it is not part of the body."""
 
@@ -55,20 +58,39 @@ class Statement:
 
     sql: str
     short: str
-    parameters: tuple[Parameter, ...]
     opening: bytes = b""
     skipped: int = 0
     closing: bytes = b""
     empty: bytes = b"null"
 
 
-def call_statement(function: Function, arguments: Arguments, media: Media) -> Statement:
-    """Call `function`, which accepts these arguments, and have PostgreSQL write the body."""
-    given = [each for each in function.arguments if each.name in arguments.names]
-    if isinstance(arguments, TextArguments):
-        source, call, parameters = _from_text(function, given, arguments)
-    else:
-        source, call, parameters = _from_json(function, given, arguments)
+def call_statement(
+    function: Function, arguments: Arguments, media: Media
+) -> tuple[Statement, tuple[Parameter, ...]]:
+    """Call `function`, which accepts these arguments, and have PostgreSQL write the body; and the
+    statement's parameters."""
+    if isinstance(arguments, JsonArguments):
+        statement = _statement(function, arguments.names, None, media)
+        return statement, (arguments.document,) if arguments.names else ()
+    types, parameters = [], []  # type: list[str], list[Parameter]
+    for argument in function.arguments:
+        if (values := arguments.values.get(argument.name)) is not None:
+            collects = argument.variadic and (len(values) > 1 or not _is_array(argument, values[0]))
+            types.append("text[]" if collects else "text")
+            parameters.append(list(values) if collects else values[-1])
+    return _statement(function, arguments.names, tuple(types), media), tuple(parameters)
+
+
+@lru_cache(maxsize=MOST_STATEMENTS)
+def _statement(
+    function: Function, names: frozenset[str], types: tuple[str, ...] | None, media: Media
+) -> Statement:
+    """The statement for arguments of these names: as so many texts, of these types, or (None) in a
+    JSON document."""
+    given = [each for each in function.arguments if each.name in names]
+    source, call = (
+        _from_json(function, given) if types is None else _from_text(function, given, types)
+    )
     between, row = _row(function, media)
     hooks = {
         "between": between,
@@ -85,10 +107,10 @@ def call_statement(function: Function, arguments: Arguments, media: Media) -> St
         short_row_bytes=str(SHORT_ROW_BYTES),
     )
     if media is Media.CSV:
-        return Statement(sql, short, parameters, csv_header(function).encode(), empty=b"\n")
+        return Statement(sql, short, csv_header(function).encode(), empty=b"\n")
     if function.returns_set and media is not Media.OBJECT:
-        return Statement(sql, short, parameters, b"[", _length(between), b"]", b"[]")
-    return Statement(sql, short, parameters, b"", _length(between))
+        return Statement(sql, short, b"[", _length(between), b"]", b"[]")
+    return Statement(sql, short, b"", _length(between))
 
 
 def csv_header(function: Function) -> str:
@@ -104,28 +126,22 @@ def quote_identifier(name: str) -> str:
 
 
 def _from_text(
-    function: Function, given: list[Argument], arguments: TextArguments
-) -> tuple[str, str, tuple[Parameter, ...]]:
-    passed, parameters = [], []
-    for number, argument in enumerate(given, start=1):
-        values = arguments.values[argument.name]
-        collects = argument.variadic and (len(values) > 1 or not _is_array(argument, values[0]))
-        parameters.append(list(values) if collects else values[-1])
-        bound = f"${number}::text[]" if collects else f"${number}::text"
-        passed.append(_pass(argument, f"CAST({bound} AS {argument.sql_type})"))
-    return "", _call(function, passed), tuple(parameters)
+    function: Function, given: list[Argument], types: tuple[str, ...]
+) -> tuple[str, str]:
+    passed = [
+        _pass(argument, f"CAST(${number}::{bound} AS {argument.sql_type})")
+        for number, (argument, bound) in enumerate(zip(given, types, strict=True), start=1)
+    ]
+    return "", _call(function, passed)
 
 
-def _from_json(
-    function: Function, given: list[Argument], arguments: JsonArguments
-) -> tuple[str, str, tuple[Parameter, ...]]:
+def _from_json(function: Function, given: list[Argument]) -> tuple[str, str]:
     """PostgreSQL takes the document apart: it knows best how JSON becomes a value of each type."""
     if not given:
-        return "", _call(function, []), ()
+        return "", _call(function, [])
     columns = ", ".join(f"{quote_identifier(each.name)} {each.sql_type}" for each in given)
     passed = [_pass(each, f"a.{quote_identifier(each.name)}") for each in given]
-    source = f"pg_catalog.json_to_record($1::text::json) AS a({columns})"
-    return source, _call(function, passed), (arguments.document,)
+    return f"pg_catalog.json_to_record($1::text::json) AS a({columns})", _call(function, passed)
 
 
 def _is_array(argument: Argument, value: str) -> bool:

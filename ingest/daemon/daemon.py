@@ -172,9 +172,9 @@ class Daemon:
         )
         router, clock = Router(settings, packs), DatabaseClock(self._pool)
         max_future_ms = int(settings.receiver.max_future_seconds * 1000)
-        limits = TimeLimits(engine.accepted_since_ms, max_future_ms, clock.ahead_ms)
+        limits = TimeLimits(engine.horizons.start_ms, max_future_ms, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
-        replayer = Decoder(router, self._cache, TimeLimits(engine.accepted_since_ms, max_future_ms))
+        replayer = Decoder(router, self._cache, TimeLimits(engine.horizons.start_ms, max_future_ms))
         self._server = self._build_server(database, ledger, quotas, names, router, limits)
         self._pipeline.start()
         self._start_background(engine, database, replayer, ledger, clock)

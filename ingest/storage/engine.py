@@ -72,7 +72,8 @@ class Horizons:
         self._due = 0.0
 
     def start_ms(self, store: str, now_ms: int) -> int:
-        """Older rows are refused; what comes beside samples follows those of `internal`."""
+        """Older rows are rejected: partitions before it are dropped and never made again, and no
+        rollup would hold them. What comes beside samples follows those of `internal`."""
         return self._known[STORES[store].schema].start_ms(now_ms)
 
     @property
@@ -135,9 +136,6 @@ class Engine(Protocol):
 
     def forget(self, store: str) -> None:
         """Prepare everything again: rows met no place, so somebody else took it away."""
-
-    def accepted_since_ms(self, store: str, now_ms: int) -> int:
-        """Rows with older timestamps are refused. Known to the minute: see `Horizons`."""
 
     async def work(self, pool: Pool) -> int:
         """One short round of background work.

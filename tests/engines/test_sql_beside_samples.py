@@ -289,5 +289,5 @@ async def test_a_changed_retention_is_noticed(
             await keep(engine_db, days)
             await engine.work(samples.pool)
             for name in ("internal", "exemplar", "histogram"):
-                since_ms = engine.accepted_since_ms(name, to_ms(NOW))
+                since_ms = engine.horizons.start_ms(name, to_ms(NOW))
                 assert since_ms == today_ms - (days - 1) * 86_400_000

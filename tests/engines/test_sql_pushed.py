@@ -127,9 +127,9 @@ async def test_retention_is_their_own(engine_db: Database) -> None:
         engine = await load_engine(samples.connection, engine_db.settings())
         now_ms = to_ms(today + HOUR)
         for store in ("event", "measure"):
-            assert engine.accepted_since_ms(store, now_ms) == to_ms(today - 29 * DAY)
+            assert engine.horizons.start_ms(store, now_ms) == to_ms(today - 29 * DAY)
         for store in ("internal", "histogram"):
-            assert engine.accepted_since_ms(store, now_ms) < to_ms(today - 50 * DAY)
+            assert engine.horizons.start_ms(store, now_ms) < to_ms(today - 50 * DAY)
         for _ in range(5):  # eight partitions a round
             await engine.work(samples.pool)
         if engine.name == "timescaledb":

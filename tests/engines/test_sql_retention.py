@@ -72,7 +72,7 @@ async def test_hours_and_days_outlive_raw_samples(engine_db: Database) -> None:
     async with samples_of(engine_db) as samples:
         await drop_expired(samples)
         now_ms = to_ms(datetime.now(UTC))
-        horizon_ms = samples.engine.accepted_since_ms("internal", now_ms)
+        horizon_ms = samples.engine.horizons.start_ms("internal", now_ms)
         assert horizon_ms == to_ms(today - (KEPT_DAYS - 1) * DAY)
         horizon = today - (KEPT_DAYS - 1) * DAY
         gone = await counts(samples, today - 60 * DAY, today - (KEPT_DAYS + 1) * DAY)
@@ -102,7 +102,7 @@ async def test_a_longer_retention_does_not_bring_back_what_is_gone(engine_db: Da
         before = await counts(samples, today - 90 * DAY, today + DAY)
     await keep(engine_db, 365)
     async with samples_of(engine_db) as samples:
-        since_ms = samples.engine.accepted_since_ms("internal", to_ms(datetime.now(UTC)))
+        since_ms = samples.engine.horizons.start_ms("internal", to_ms(datetime.now(UTC)))
         assert since_ms >= to_ms(today - KEPT_DAYS * DAY)
         start, end = today - 90 * DAY, datetime.now(UTC)
         await samples.engine.refresh(samples.connection, start, end, lambda *_: None)

@@ -199,10 +199,6 @@ class FakeEngine:
     def forget(self, store: str) -> None:
         """See `Engine`."""
 
-    def accepted_since_ms(self, store: str, now_ms: int) -> int:
-        """See `Engine`."""
-        return 0
-
     async def work(self, pool: Pool) -> int:
         """See `Engine`."""
         return 0

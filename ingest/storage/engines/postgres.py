@@ -87,10 +87,6 @@ class PostgresEngine:
         """See `Engine`: another process dropped a partition."""
         self._prepared[store].clear()
 
-    def accepted_since_ms(self, store: str, now_ms: int) -> int:
-        """See `Engine`; before this partitions are dropped, and never made again."""
-        return self.horizons.start_ms(store, now_ms)
-
     async def work(self, pool: Pool) -> int:
         """See `Engine`: a window of marked minutes a target; partitions now and then."""
         await self.horizons.keep_fresh(pool)

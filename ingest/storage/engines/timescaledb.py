@@ -38,10 +38,6 @@ class TimescaleEngine:
     def forget(self, store: str) -> None:
         """Nothing is remembered."""
 
-    def accepted_since_ms(self, store: str, now_ms: int) -> int:
-        """See `Engine`; a sample before this would never be refreshed into a rollup."""
-        return self.horizons.start_ms(store, now_ms)
-
     async def work(self, pool: Pool) -> int:
         """Jobs of the database do it, but for old idempotency keys, which are no hypertable."""
         await self.horizons.keep_fresh(pool)

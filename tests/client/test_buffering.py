@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 
 from promgres_client import AsyncClient, Client
-from tests.support.push_server import PushServer, Reply, push_server
+from tests.support.records_server import RecordsServer, Reply, records_server
 
 CLIENT = Path(__file__).parents[2] / "client"
 APPLICATION = {**os.environ, "PYTHONPATH": str(CLIENT), "PYTHONWARNINGS": "ignore"}
@@ -26,7 +26,7 @@ def gate() -> threading.Event:
     return threading.Event()
 
 
-def blocked(server: PushServer, gate: threading.Event, **options: Any) -> Client:
+def blocked(server: RecordsServer, gate: threading.Event, **options: Any) -> Client:
     """A client whose first item is under way, and stays so until the gate opens."""
     client = Client(server.url, senders=1, interval=0, **options)
     client.event("under way")
@@ -43,7 +43,7 @@ def test_a_full_buffer_drops(
     when_full: Literal["drop_newest", "drop_oldest"],
     kept: list[str],
 ) -> None:
-    with push_server(Reply(hold=gate, stores=True)) as server:
+    with records_server(Reply(hold=gate, stores=True)) as server:
         with blocked(server, gate, max_items=3, when_full=when_full) as client:
             for number in range(5):
                 client.event(str(number))
@@ -60,7 +60,7 @@ def test_a_full_buffer_drops(
 
 def test_bytes_are_bounded_too(gate: threading.Event) -> None:
     with (
-        push_server(Reply(hold=gate, stores=True)) as server,
+        records_server(Reply(hold=gate, stores=True)) as server,
         blocked(server, gate, max_bytes=20_000) as client,
     ):
         for _ in range(100):
@@ -74,7 +74,7 @@ def test_bytes_are_bounded_too(gate: threading.Event) -> None:
 
 def test_a_full_buffer_blocks(gate: threading.Event) -> None:
     with (
-        push_server(Reply(hold=gate, stores=True)) as server,
+        records_server(Reply(hold=gate, stores=True)) as server,
         blocked(server, gate, max_items=2, when_full="block") as client,
     ):
         recorded = threading.Event()
@@ -96,7 +96,7 @@ def test_a_full_buffer_blocks(gate: threading.Event) -> None:
 
 def test_batches_are_cut_by_items_and_by_bytes(gate: threading.Event) -> None:
     options = {"batch_items": 3, "batch_bytes": 5_000}
-    with push_server(Reply(hold=gate, stores=True)) as server:
+    with records_server(Reply(hold=gate, stores=True)) as server:
         with blocked(server, gate, **options) as client:
             for number in range(7):
                 client.event(str(number))
@@ -108,7 +108,7 @@ def test_batches_are_cut_by_items_and_by_bytes(gate: threading.Event) -> None:
 
 
 def test_many_threads_lose_nothing() -> None:
-    with push_server() as server:
+    with records_server() as server:
         with Client(server.url, batch_items=50, interval=0.001) as client:
 
             def record(thread: int) -> None:
@@ -125,13 +125,13 @@ def test_many_threads_lose_nothing() -> None:
 
 
 def test_an_item_does_not_wait_for_others_for_long() -> None:
-    with push_server() as server, Client(server.url, interval=0.01) as client:
+    with records_server() as server, Client(server.url, interval=0.01) as client:
         client.event("alone")
         server.wait_for_pushes(1)
 
 
 def test_flush_gives_up_waiting_and_loses_nothing(gate: threading.Event) -> None:
-    with push_server(Reply(hold=gate, stores=True)) as server, Client(server.url) as client:
+    with records_server(Reply(hold=gate, stores=True)) as server, Client(server.url) as client:
         client.event("slow")
         assert not client.flush(timeout=0.01)
         assert client.pending == 1
@@ -141,7 +141,7 @@ def test_flush_gives_up_waiting_and_loses_nothing(gate: threading.Event) -> None
 
 
 def test_closing_gives_up_what_is_not_settled_in_time(gate: threading.Event) -> None:
-    with push_server(Reply(503, hold=gate)) as server:
+    with records_server(Reply(503, hold=gate)) as server:
         client = blocked(server, gate)
         client.event("waits")
         assert not client.close(timeout=0.01)
@@ -153,21 +153,21 @@ def test_closing_gives_up_what_is_not_settled_in_time(gate: threading.Event) -> 
 
 
 def test_closing_ends_the_threads() -> None:
-    with push_server() as server:
+    with records_server() as server:
         with Client(server.url) as client:
             client.event("e")
         assert not [t for t in threading.enumerate() if t.name.startswith("promgres-client")]
 
 
 def test_a_client_that_nobody_holds_sends_what_it_has() -> None:
-    with push_server() as server:
+    with records_server() as server:
         Client(server.url, interval=600).event("forgotten")
         server.wait_for_pushes(1)
 
 
 def test_recording_in_a_signal_handler_of_a_recording_thread() -> None:
     """It would hang with a lock that is not reentrant."""
-    with push_server() as server, Client(server.url, interval=0) as client:
+    with records_server() as server, Client(server.url, interval=0) as client:
         previous = signal.signal(signal.SIGALRM, lambda *_: client.event("alarm"))
         signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
         try:
@@ -229,7 +229,7 @@ def test_what_a_process_recorded_is_sent_at_its_end(
 ) -> None:
     script = tmp_path / "application.py"
     script.write_text(program)
-    with push_server() as server:
+    with records_server() as server:
         done = subprocess.run(
             [sys.executable, script, server.url],
             env=APPLICATION,
@@ -258,7 +258,7 @@ def test_a_dead_server_holds_up_the_end_of_a_process_for_a_bounded_time(tmp_path
 
 
 async def test_async(gate: threading.Event) -> None:
-    with push_server(Reply(hold=gate, stores=True)) as server:
+    with records_server(Reply(hold=gate, stores=True)) as server:
         async with AsyncClient(server.url) as client:
             client.measure("m", 1, a="b")
             assert not await client.flush(timeout=0.01)

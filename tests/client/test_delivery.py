@@ -10,7 +10,7 @@ import pytest
 
 from promgres_client import Client, Refusal, delivery
 from tests.support.processes import free_port
-from tests.support.push_server import STORED, Reply, push_server
+from tests.support.records_server import STORED, Reply, records_server
 
 KEY = "pmk_aaaabbbbcccc_notasecretatall"
 TROUBLE = [
@@ -31,7 +31,7 @@ def refused(*positions: int) -> Reply:
 
 @pytest.mark.parametrize("reply", TROUBLE)
 def test_trouble_of_the_server_passes(reply: Reply) -> None:
-    with push_server(reply, reply) as server, Client(server.url) as client:
+    with records_server(reply, reply) as server, Client(server.url) as client:
         client.event("one")
         client.event("two")
         assert client.flush()
@@ -51,14 +51,14 @@ def test_nobody_listens_at_first() -> None:
 
 
 def test_an_answer_lost_after_storing_costs_a_repetition() -> None:
-    with push_server(Reply(cut=True, stores=True)) as server, Client(server.url) as client:
+    with records_server(Reply(cut=True, stores=True)) as server, Client(server.url) as client:
         client.measure("one", 1)
         assert client.flush()
         assert (len(server.stored), server.repeated) == (1, 1)
 
 
 def test_a_dead_kept_connection_is_replaced_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    with push_server(STORED, Reply(cut=True)) as server, Client(server.url, senders=1) as client:
+    with records_server(STORED, Reply(cut=True)) as server, Client(server.url, senders=1) as client:
         client.event("one")
         assert client.flush()
         client.event("two")
@@ -68,7 +68,7 @@ def test_a_dead_kept_connection_is_replaced_at_once(caplog: pytest.LogCaptureFix
 
 
 def test_a_connection_is_kept() -> None:
-    with push_server() as server, Client(server.url, senders=1) as client:
+    with records_server() as server, Client(server.url, senders=1) as client:
         for name in ("one", "two", "three"):
             client.event(name)
             assert client.flush()
@@ -78,7 +78,7 @@ def test_a_connection_is_kept() -> None:
 def test_the_named_items_are_left_out_and_the_rest_is_sent() -> None:
     heard: list[Refusal] = []
     with (
-        push_server(refused(1, 3), refused(0)) as server,
+        records_server(refused(1, 3), refused(0)) as server,
         Client(server.url, on_refused=heard.append) as client,
     ):
         for name in "abcde":
@@ -104,7 +104,7 @@ def test_the_named_items_are_left_out_and_the_rest_is_sent() -> None:
     ],
 )
 def test_a_refusal_that_names_no_item_is_final(reply: Reply) -> None:
-    with push_server(reply) as server, Client(server.url) as client:
+    with records_server(reply) as server, Client(server.url) as client:
         client.event("one")
         client.event("two")
         assert client.flush()
@@ -118,7 +118,7 @@ def test_a_refusal_that_names_no_item_is_final(reply: Reply) -> None:
 def test_a_key_that_was_good_once_is_tried_on(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "_KEY_SECONDS", 0.0)
     replies = [Reply(201, '{"stored":1}'), *[Reply(status, "revoked")] * 2]
-    with push_server(*replies) as server, Client(server.url) as client:
+    with records_server(*replies) as server, Client(server.url) as client:
         for name in ("before", "after"):
             client.event(name)
             assert client.flush()
@@ -128,7 +128,7 @@ def test_a_key_that_was_good_once_is_tried_on(status: int, monkeypatch: pytest.M
 
 def test_some_are_stored_and_nobody_says_which() -> None:
     reply = Reply(400, '{"stored":2,"errors":[{"item":null,"reason":"disk on fire"}]}')
-    with push_server(reply) as server, Client(server.url) as client:
+    with records_server(reply) as server, Client(server.url) as client:
         for name in "abc":
             client.event(name)
         assert client.flush()
@@ -137,7 +137,7 @@ def test_some_are_stored_and_nobody_says_which() -> None:
 
 def test_a_request_that_is_too_large_is_sent_in_halves() -> None:
     too_large = Reply(413, "too large")
-    with push_server(too_large, too_large) as server, Client(server.url) as client:
+    with records_server(too_large, too_large) as server, Client(server.url) as client:
         for number in range(8):
             client.event(str(number))
         assert client.flush()
@@ -146,14 +146,14 @@ def test_a_request_that_is_too_large_is_sent_in_halves() -> None:
 
 
 def test_one_item_that_is_too_large_is_refused() -> None:
-    with push_server(Reply(413, "too large")) as server, Client(server.url) as client:
+    with records_server(Reply(413, "too large")) as server, Client(server.url) as client:
         client.event("large")
         assert client.flush()
         assert client.dropped_by_cause == {"refused": 1}
 
 
 def test_kinds_go_to_their_own_paths_and_share_a_request_where_they_mix() -> None:
-    with push_server() as server, Client(server.url, KEY) as client:
+    with records_server() as server, Client(server.url, KEY) as client:
         client.measure("m", 1)
         assert client.flush()
         client.event("e")
@@ -170,14 +170,14 @@ def test_kinds_go_to_their_own_paths_and_share_a_request_where_they_mix() -> Non
 
 
 def test_a_path_before_the_routes_is_kept() -> None:
-    with push_server() as server, Client(f"{server.url}/metrics/") as client:
+    with records_server() as server, Client(f"{server.url}/metrics/") as client:
         client.event("e")
         assert client.flush()
         assert server.pushes[0].path == "/metrics/api/v1/event"
 
 
 def test_compressed() -> None:
-    with push_server() as server, Client(server.url, gzip=True) as client:
+    with records_server() as server, Client(server.url, gzip=True) as client:
         for number in range(100):
             client.measure("m", number)
         assert client.flush()
@@ -189,7 +189,7 @@ def test_compressed() -> None:
 def test_two_requests_are_under_way_at_once() -> None:
     gate = threading.Event()
     held = Reply(hold=gate, stores=True)
-    with push_server(held, held) as server, Client(server.url, batch_items=2) as client:
+    with records_server(held, held) as server, Client(server.url, batch_items=2) as client:
         for name in "abcd":
             client.event(name)
         server.wait_for_pushes(2)
@@ -202,7 +202,7 @@ def test_two_requests_are_under_way_at_once() -> None:
 def test_trouble_is_told_once_and_without_the_key(caplog: pytest.LogCaptureFixture) -> None:
     with (
         caplog.at_level(logging.DEBUG),
-        push_server(*[Reply(503, "busy")] * 3, Reply(401, "no"), Reply(401, "no")) as server,
+        records_server(*[Reply(503, "busy")] * 3, Reply(401, "no"), Reply(401, "no")) as server,
         Client(server.url, KEY) as client,
     ):
         for _ in range(2):
@@ -221,7 +221,7 @@ def test_a_callback_that_fails_loses_nothing() -> None:
     def fail(refusal: Refusal) -> None:
         raise RuntimeError("mine")
 
-    with push_server(refused(0)) as server, Client(server.url, on_refused=fail) as client:
+    with records_server(refused(0)) as server, Client(server.url, on_refused=fail) as client:
         client.event("a")
         client.event("b")
         assert client.flush()

@@ -11,7 +11,7 @@ import pytest
 from promgres_client import AnswerError, AsyncClient, Client, Event, Measure, Unreachable
 from promgres_client.reading import moment_of
 from tests.support.processes import free_port
-from tests.support.push_server import PushServer, Reply, push_server
+from tests.support.records_server import RecordsServer, Reply, records_server
 
 MEASURES = '[{"time":"2026-03-01T10:00:00.12Z","name":"m","value":%s,"attributes":{"a":"ä"}}]'
 PAGE = "/api/v1/measure?shape=flat&name=m&from=2026-01-01T00%3A00%3A00%2B00%3A00"
@@ -19,7 +19,7 @@ WHEN = datetime(2026, 3, 1, 10, 0, 0, 120_000, UTC)
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def serve_two_pages(server: PushServer) -> None:
+def serve_two_pages(server: RecordsServer) -> None:
     exact = "12345678901234567890.123456789"
     server.pages[PAGE + "&limit=1000"] = Reply(200, MEASURES % "0.1", {"X-Next-Cursor": "a/b"})
     server.pages[PAGE + "&cursor=a%2Fb&limit=1000"] = Reply(200, MEASURES % exact)
@@ -32,13 +32,13 @@ EXPECTED = [
 
 
 def test_pages_are_followed() -> None:
-    with push_server() as server, Client(server.url) as client:
+    with records_server() as server, Client(server.url) as client:
         serve_two_pages(server)
         assert list(client.measures("m", since=SINCE)) == EXPECTED
 
 
 async def test_pages_are_followed_by_asyncio() -> None:
-    with push_server() as server:
+    with records_server() as server:
         serve_two_pages(server)
         async with AsyncClient(server.url) as client:
             assert [row async for row in client.measures("m", since=SINCE)] == EXPECTED
@@ -46,7 +46,7 @@ async def test_pages_are_followed_by_asyncio() -> None:
 
 def test_filters_and_limit() -> None:
     row = {"time": "2026-03-01T10:00:00Z", "name": "e", "attributes": {}}
-    with push_server() as server, Client(server.url) as client:
+    with records_server() as server, Client(server.url) as client:
         path = "/api/v1/event?shape=flat&to=2026-03-01T10%3A00%3A00%2B00%3A00"
         path += "&attributes=%7B%22a%22%3A+1%7D&limit=2"
         server.pages[path] = Reply(200, json.dumps([row, row]), {"X-Next-Cursor": "more"})
@@ -57,7 +57,7 @@ def test_filters_and_limit() -> None:
 def test_short_pages_do_not_count_as_full_ones() -> None:
     row = {"time": "2026-03-01T10:00:00Z", "name": "e", "attributes": {}}
     more = {"X-Next-Cursor": "c"}
-    with push_server() as server, Client(server.url) as client:
+    with records_server() as server, Client(server.url) as client:
         path = "/api/v1/event?shape=flat"
         server.pages[path + "&limit=3"] = Reply(200, json.dumps([row]), more)
         server.pages[path + "&cursor=c&limit=2"] = Reply(200, json.dumps([row, row]), more)
@@ -71,7 +71,7 @@ def test_short_pages_do_not_count_as_full_ones() -> None:
 ])  # fmt: skip
 def test_a_refusal_raises(body: str) -> None:
     words = "no scope read" if body.startswith("no") else "no scope: read"
-    with push_server() as server, Client(server.url) as client:
+    with records_server() as server, Client(server.url) as client:
         server.pages["/api/v1/event?shape=flat&limit=1000"] = Reply(403, body)
         with pytest.raises(AnswerError, match=f"answered 403: {words}$") as caught:
             list(client.events())

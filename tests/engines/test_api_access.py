@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from tests.engines.native import Native, copy, store
-from tests.engines.pushed import Event, Measure, push
+from tests.engines.record_rows import Event, Measure, push
 from tests.engines.sql_api import Api, Sample
 
 MINUTE = timedelta(minutes=1)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from tests.engines.pushed import Measure, as_tenant, push
+from tests.engines.record_rows import Measure, as_tenant, push
 from tests.engines.sql_api import Api, Sample
 
 MONDAY = datetime(2026, 6, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from itertools import count
 import cramjam
 import pytest
 
-from tests.acceptance.push_rows import Pusher, exactly, pusher
+from tests.acceptance.record_rows import Pusher, exactly, pusher
 from tests.support.databases import Database
 from tests.support.keys import bearer, create_key
 from tests.support.metrics import Metrics

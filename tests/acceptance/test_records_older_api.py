@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.databases import Database
-from tests.support.push_ports import PORTS, Application, Ports, both_ports
+from tests.support.record_ports import PORTS, Application, Ports, both_ports
 
 KEY_FAILURE = '"api key failure"'
 MEASURE = '{"name": "temp", "measurement": 98.6, "dict": {"a": 1, "b": "two"}}'

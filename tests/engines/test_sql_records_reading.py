@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.engines.pushed import Event, Measure, as_tenant, buckets, item, page, push, text
+from tests.engines.record_rows import Event, Measure, as_tenant, buckets, item, page, push, text
 from tests.engines.sql_api import Api
 
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)

@@ -41,7 +41,7 @@ class Reply(NamedTuple):
 STORED = Reply(stores=True)
 
 
-class PushServer(ThreadingHTTPServer):
+class RecordsServer(ThreadingHTTPServer):
     """Answers POST by a script, and after its end stores what comes.
 
     Attributes:
@@ -94,7 +94,7 @@ class PushServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: PushServer
+    server: RecordsServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -127,9 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def push_server(*script: Reply) -> Iterator[PushServer]:
+def records_server(*script: Reply) -> Iterator[RecordsServer]:
     """A server in a thread, ended with the block."""
-    with PushServer(script) as server:
+    with RecordsServer(script) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

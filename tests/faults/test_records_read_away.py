@@ -13,7 +13,7 @@ import pytest
 from tests.support.answer import Answer
 from tests.support.databases import Database, connect, execute
 from tests.support.processes import wait_until
-from tests.support.push_ports import PORTS, Application, both_ports
+from tests.support.record_ports import PORTS, Application, both_ports
 from tests.support.remote_write import send
 
 

@@ -15,9 +15,9 @@ from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer, create_key
 from tests.support.processes import free_port, wait_until
-from tests.support.push_ports import Application, Ports, both_ports, squeezed
-from tests.support.push_server import PushServer, Reply, push_server
 from tests.support.readapi import Client, running_api
+from tests.support.record_ports import Application, Ports, both_ports, squeezed
+from tests.support.records_server import RecordsServer, Reply, records_server
 from tests.support.remote_write import send
 from tests.support.stack import running_stack
 
@@ -138,7 +138,7 @@ async def fetch(database: Database, query: str, *arguments: object) -> list[asyn
 
 @pytest.fixture
 async def standing_in(shared_postgres_db: Database, key: str) -> AsyncIterator[StandIn]:
-    with push_server() as server:
+    with records_server() as server:
         async with running_api(shared_postgres_db, write_url=server.url) as client:
             yield StandIn(server, client, bearer(key))
 
@@ -146,7 +146,7 @@ async def standing_in(shared_postgres_db: Database, key: str) -> AsyncIterator[S
 class StandIn:
     """A read side before a server that answers as it is told to."""
 
-    def __init__(self, server: PushServer, client: Client, headers: dict[str, str]) -> None:
+    def __init__(self, server: RecordsServer, client: Client, headers: dict[str, str]) -> None:
         self.server, self.client, self.headers = server, client, headers
 
     async def push(self, *script: Reply, **headers: str) -> Answer:

@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.databases import Database, blocking
 from tests.support.keys import bearer, create_key
-from tests.support.push_ports import PORTS, Application, Ports, both_ports
 from tests.support.readapi import token
+from tests.support.record_ports import PORTS, Application, Ports, both_ports
 from tests.support.remote_write import send
 
 NOW = int(datetime.now(UTC).timestamp()) // 3600 * 3600 - 7200

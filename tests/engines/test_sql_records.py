@@ -11,7 +11,7 @@ from ingest.config import RetentionSettings
 from ingest.migrate import migrate
 from ingest.storage.engine import to_ms
 from ingest.storage.engines import load_engine
-from tests.engines.pushed import Event, Measure, copy, item, make_room, page, push, text
+from tests.engines.record_rows import Event, Measure, copy, item, make_room, page, push, text
 from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import drop_expired, samples_of

@@ -103,8 +103,8 @@ LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-versio
 lock: $(VENV)/.installed-test ## renew requirements/*.txt from pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
 	$(PIP) uv
 	@mkdir -p requirements
-	$(LOCK) $(LOCK_FLAGS) -o requirements/image.txt
-	$(LOCK) $(LOCK_FLAGS) -c requirements/image.txt --extra embedded -o requirements/run.txt
+	$(LOCK) $(LOCK_FLAGS) --extra starlark -o requirements/image.txt
+	$(LOCK) $(LOCK_FLAGS) -c requirements/image.txt --extra embedded --extra starlark -o requirements/run.txt
 	$(LOCK) $(LOCK_FLAGS) -c requirements/run.txt --all-extras --group test --group check -o requirements/test.txt
 
 dist: $(VENV)/.installed-test ## wheels and sdists of promgres and promgres-client, in dist/

@@ -29,6 +29,12 @@ def quoted(raw: bytes) -> str:
     return '"' + _shown(raw).replace('"', '\\"') + '"'
 
 
+def one_line(text: str) -> str:
+    """Any text in a message: printable, cut when long."""
+    shown = _shown(text[:_LONGEST_TEXT].encode(errors="backslashreplace"))
+    return shown if len(text) <= _LONGEST_TEXT else f"{shown}…"
+
+
 def _shown(raw: bytes) -> str:
     text = raw[: 4 * _LONGEST_TEXT].decode(errors="backslashreplace")  # the rest is cut anyway
     if text.isprintable():

@@ -12,6 +12,7 @@ from ingest.config import Settings
 from ingest.daemon.daemon import Daemon
 from ingest.descriptors import raise_descriptor_limit
 from ingest.heap import keep_freed_memory
+from ingest.routing.starlark import load_scripts
 from ingest.storage.urls import ingest_database_url
 
 
@@ -26,4 +27,5 @@ def command(settings: Settings) -> None:
     keep_freed_memory()
     url = ingest_database_url(settings)
     settings = step_down(settings, "ingest", settings.listen)
+    load_scripts(settings)  # what is wrong with one is said now, not when the database is there
     asyncio.run(Daemon(settings, url).serve())

@@ -11,6 +11,7 @@ from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.descriptors import raise_descriptor_limit
 from ingest.migrate import migrate
+from ingest.routing.starlark import load_scripts
 from ingest.supervisor import ChildRefused, up
 
 
@@ -22,6 +23,7 @@ def command(settings: Settings) -> None:
     Without a database URL, PostgreSQL is started below the data directory.
     """
     raise_descriptor_limit()  # the children inherit it
+    load_scripts(settings)  # what is wrong with one is said before anything is started
     config_file = click.get_current_context().params.get("config")
     try:
         asyncio.run(up(settings, config_file, migrate))

@@ -11,6 +11,7 @@ from ingest.config.settings import (
     RetentionSettings,
     RouteRule,
     Settings,
+    StarlarkScript,
     ValueLabel,
     WriterSettings,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "RetentionSettings",
     "RouteRule",
     "Settings",
+    "StarlarkScript",
     "ValueLabel",
     "WriterSettings",
     "load_settings",

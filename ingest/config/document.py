@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from ingest.config.settings import RouteMatch, RouteRule, Settings, ValueLabel
+from ingest.config.settings import RouteMatch, RouteRule, Settings, StarlarkScript, ValueLabel
 
 MASK = "********"
-_LISTS: dict[str, type[BaseModel]] = {"route": RouteRule, "value_label": ValueLabel}
+_LISTS: dict[str, type[BaseModel]] = {
+    "route": RouteRule,
+    "value_label": ValueLabel,
+    "starlark": StarlarkScript,
+}
 _DEFAULTS = {
     "data_dir": "the platform's user data directory, `/var/lib/promgres` for root",
     "writer.writers": "half the cores",
@@ -86,7 +90,8 @@ def _section_tables(flags: Mapping[str, str]) -> Iterator[str]:
 def _list_tables() -> Iterator[str]:
     for name, model in _LISTS.items():
         yield f"\n## [[{name}]]\n"
-        meaning = (Settings.model_fields[name].description or "").capitalize()
+        meaning = Settings.model_fields[name].description or ""
+        meaning = meaning[:1].upper() + meaning[1:]
         yield f"{meaning}; in the environment `PROMGRES_{name.upper()}`, a list as JSON.\n"
         yield "| key | default | meaning |"
         yield "| --- | --- | --- |"
@@ -107,7 +112,7 @@ def _default(path: str, field: FieldInfo) -> str:
     if path in _DEFAULTS:
         return _DEFAULTS[path]
     value = field.get_default(call_default_factory=True)
-    return "unset" if value is None else f"`{_toml(value)}`"
+    return "unset" if value is None else f"`{toml_value(value)}`"
 
 
 def shown(settings: Settings) -> str:
@@ -128,21 +133,23 @@ def _is_plain(name: str, values: Mapping[str, Any]) -> bool:
 
 
 def _line(name: str, value: object) -> str:
-    return f"# {name} is unset" if value is None else f"{name} = {_toml(value)}"
+    return f"# {name} is unset" if value is None else f"{name} = {toml_value(value)}"
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as TOML has it; of a table what is not empty."""
     if isinstance(value, SecretStr):
-        return _toml(masked(value.get_secret_value()))
+        return toml_value(masked(value.get_secret_value()))
     if isinstance(value, Path):
-        return _toml(str(value))
+        return toml_value(str(value))
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(key)} = {_toml(each)}" for key, each in value.items() if each)
+        items = [item for item in value.items() if item[1] not in (None, [], {})]
+        pairs = (f"{json.dumps(key)} = {toml_value(each)}" for key, each in items)
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
+        return "[" + ", ".join(toml_value(each) for each in value) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -105,6 +105,43 @@ class ValueLabel(Section):
     label: str = Field(min_length=1, description="label whose decimal text is the value")
 
 
+TagFilter = dict[str, Annotated[list[str], BeforeValidator(_as_list)]]
+"""Patterns by tag, as Telegraf's filters have them."""
+Constant = bool | int | float | str
+
+
+class StarlarkScript(Section):
+    """One `[[starlark]]`: a script of Telegraf's processor of that name, asked once a series."""
+
+    source: str | None = Field(None, description="the script; this or `script`")
+    script: Path | None = Field(None, description="file of the script")
+    namepass: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list,
+        description="only metrics with one of these names, `prometheus_remote_write` unless a"
+        " script before has changed it; patterns with `*`, `?`, `[a-z]`, `{a,b}`",
+    )
+    tagpass: TagFilter = Field(
+        default_factory=dict, description="only metrics with one of these tags, values as patterns"
+    )
+    tagdrop: TagFilter = Field(
+        default_factory=dict, description="no metrics with one of these tags, values as patterns"
+    )
+    keep: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list,
+        description="tags that it adds and that stay labels, though a `tagpass`, `tagdrop` or"
+        " `[[route]]` asks for them (others leave again when the series has its route)",
+    )
+    constants: dict[str, Constant] = Field(
+        default_factory=dict, description="names that the script finds defined"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_text(self) -> StarlarkScript:
+        if (self.source is None) == (self.script is None):
+            raise ValueError("needs one of source and script")
+        return self
+
+
 def default_writers() -> int:
     """Half the cores: the other half is the daemon's. On two cores a second writer only makes the
     batches smaller (measured: 0.85 of the speed)."""
@@ -172,7 +209,7 @@ Limit = Annotated[int, Field(ge=0)]
 class LimitSettings(Section):
     """`[limits]`: what one sender may ask of the write side; 0 is off, as most are.
 
-    A tenant's own row in the database goes before the last four.
+    A tenant's own row in the database goes before `items_per_second` to `spool_share`.
     """
 
     labels_per_series: Limit = Field(0, description="a series with more labels: 400 for it")
@@ -225,6 +262,17 @@ class LimitSettings(Section):
     )
     spool_share: float = Field(
         1, ge=0, le=1, description="part of `spool.max_bytes` that one tenant may fill, then 503"
+    )
+    script_steps: int = Field(
+        20_000,
+        ge=100,
+        description="operations of all `[[starlark]]` scripts for one series, more: 400 for it",
+    )
+    script_memory_bytes: int = Field(
+        4 * MIB,
+        ge=10_000,
+        description="memory that the scripts take for one series, counted and never given back,"
+        " more: 400 for it",
     )
 
 
@@ -466,6 +514,11 @@ class Settings(BaseSettings):
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
     value_label: list[ValueLabel] = Field(
         default_factory=list, description="labels that carry exact values"
+    )
+    starlark: list[StarlarkScript] = Field(
+        default_factory=list,
+        description="scripts of Telegraf's Starlark processor, in order, before the routing rules;"
+        " they need the extra `starlark`",
     )
 
     @model_validator(mode="after")

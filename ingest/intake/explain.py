@@ -38,10 +38,9 @@ def explain_series(
 ) -> Explained:
     """Route one label set; nothing is kept. Timestamps are not judged."""
     try:
-        labels = checked_labels(pairs)
+        described = describe(router, DEFAULT_TENANT_ID, checked_labels(pairs))
     except InvalidSeries as error:
         return Explained(series_text(pairs), samples, None, str(error))
-    described = describe(router, DEFAULT_TENANT_ID, labels)
     stored = [(name.encode(), value.encode()) for name, value in described.series.labels]
     return Explained(series_text(stored), samples, described, None)
 

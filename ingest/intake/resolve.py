@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+from ingest.errors import InvalidSeries
 from ingest.model import METRIC_NAME, Labels, Series, TenantId
 from ingest.routing.router import Decision, Router, is_decimal, lower_name
+from ingest.routing.starlark import Outcome
 from ingest.series.identity import identity_of
+from ingest.wire.validate import check_length, checked_labels
 
 
 class Described(NamedTuple):
@@ -30,15 +34,60 @@ def describe(router: Router, tenant_id: TenantId, labels: Labels) -> Described:
 
     Args:
         labels: sorted and valid (`ingest.wire.validate.checked_labels`).
+
+    Raises:
+        InvalidSeries: a script fails at it, or makes labels of it that cannot be stored.
     """
-    by_name = dict(labels)
-    name = lower_name(by_name[METRIC_NAME])
-    decision = router.decide(name, by_name)
-    value_label = router.value_label(name)
-    text = by_name.get(value_label) if value_label is not None else None
-    exact = text if text is not None and is_decimal(text) else None
-    if exact is not None:
-        labels = tuple(label for label in labels if label[0] != value_label)
+    asked: Mapping[str, str] = dict(labels)
+    name = lower_name(asked[METRIC_NAME])
+    labels, value_label, exact = _without_value(router, name, labels)
+    if router.scripts is None:
+        decision = router.decide(name, asked)
+    else:
+        outcome = router.scripts.ask(labels)
+        asked = outcome.asked
+        if outcome.labels != labels:
+            labels = _checked(outcome.labels)
+            name = lower_name(dict(labels)[METRIC_NAME])
+            if value_label is None:  # whoever is renamed may have one now
+                labels, value_label, exact = _without_value(router, name, labels)
+        decision = _decide(router, name, outcome)
     identity = identity_of(tenant_id, decision.target, decision.schema, labels)
     series = Series(identity, tenant_id, decision.target, decision.schema, name, labels)
-    return Described(series, decision, value_label if text is not None else None, exact)
+    return Described(series, decision, value_label, exact)
+
+
+def _without_value(
+    router: Router, name: str, labels: Labels
+) -> tuple[Labels, str | None, str | None]:
+    """Labels without the one that carries an exact value, its name if there is one, its text if
+    that was taken."""
+    value_label = router.value_label(name)
+    text = dict(labels).get(value_label) if value_label is not None else None
+    if text is None:
+        return labels, None, None
+    if not is_decimal(text):
+        return labels, value_label, None
+    return tuple(label for label in labels if label[0] != value_label), value_label, text
+
+
+def _decide(router: Router, name: str, outcome: Outcome) -> Decision:
+    """What the rules say of a series that the scripts have seen."""
+    if outcome.dropped_by is not None:
+        return Decision(outcome.dropped_by, "internal", "common", drop=True)
+    decision = router.decide(name, outcome.asked)
+    if outcome.schema is None:
+        return decision
+    return decision._replace(rule=f"{decision.rule}, [[starlark]]", schema=outcome.schema)
+
+
+def _checked(labels: Labels) -> Labels:
+    """Labels as a script left them, if they can be stored."""
+    try:
+        pairs = [(name.encode(), text.encode()) for name, text in labels]
+    except UnicodeEncodeError:
+        raise InvalidSeries("[[starlark]]: a tag is not valid Unicode") from None
+    check_length(
+        sum([len(name) + len(text) for name, text in pairs]), "[[starlark]]: the labels have"
+    )
+    return checked_labels(pairs)

@@ -187,7 +187,10 @@ class SlowPath:
         labels = checked_labels(parsed.labels, self._text_of, self._value_of)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
-        return self._locate(describe(self._router, self._intake.tenant_id, labels), key)
+        described = describe(self._router, self._intake.tenant_id, labels)
+        if self._router.scripts and (too_much := self._sizes.complaint(described.series.labels)):
+            raise InvalidSeries(too_much)
+        return self._locate(described, key)
 
     def _count_text(self, more_bytes: int) -> None:
         """Before any of it becomes text of its own."""

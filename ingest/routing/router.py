@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ingest.config import DEFAULT_PACKS, RouteRule, Settings
 from ingest.routing.packs import DEFAULT_ROUTE, pack_routes
+from ingest.routing.starlark import load_scripts
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,100}(\.[0-9]{1,100})?")
 _UPPER_TO_LOWER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -46,6 +47,10 @@ class Router:
 
     Attributes:
         asked_labels: names of the labels that some rule looks at.
+        scripts: what is asked about a series before the rules are; None if there are none.
+
+    Raises:
+        ConfigError: a script of the settings is wrong, or cannot be run here.
     """
 
     def __init__(self, settings: Settings, packs: Collection[str] | None = None) -> None:
@@ -64,6 +69,7 @@ class Router:
         entries = list(settings.value_label)
         if settings.builtin_value_labels:
             entries += [entry for each in built_in for entry in each.value_labels]
+        self.scripts = load_scripts(settings)
         self._value_labels: dict[str, str] = {}
         for entry in entries:
             self._value_labels.setdefault(lower_name(entry.name), entry.label)

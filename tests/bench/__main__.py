@@ -16,7 +16,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "readers", "baseline",
+    "disk", "push", "keys", "readers", "scripts", "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -41,6 +41,7 @@ TARGETS = {
     "push_repeated_over_kill": "0",
     "push_call_us": "<= 5",
     "push_client_cpu_us_per_event": "<= 15",
+    "scripts_known_ratio": ">= 0.95",
 }
 
 

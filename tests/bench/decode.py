@@ -34,12 +34,14 @@ def run() -> dict[str, float]:
 
 
 def _rates() -> dict[str, float]:
-    ones = [_labels(number) for number in range(SERIES)]
+    ones = [series_labels(number) for number in range(SERIES)]
     known = Decoding.create()
-    fast = [one + _sample(number) for number, one in enumerate(ones)]
+    fast = [one + series_sample(number) for number, one in enumerate(ones)]
     known.learn(*fast)
-    several = [one + _sample(number) + _sample(number) for number, one in enumerate(ones)]
-    exact = [_exact_labels(number) + _sample(number) for number in range(SERIES)]
+    several = [
+        one + series_sample(number) + series_sample(number) for number, one in enumerate(ones)
+    ]
+    exact = [_exact_labels(number) + series_sample(number) for number in range(SERIES)]
     known.learn(*exact)
     return {
         **_both_protocols(known, write_request(fast)),
@@ -54,8 +56,8 @@ def _both_protocols(known: Decoding, request: bytes) -> dict[str, float]:
     payloads = {Message.V1: request, Message.V2: _as_v2(request)}
     for _ in range(2):  # from then on, the fast path knows all of them and their metadata
         known.commit(known.decoder.decode(Message.V2, payloads[Message.V2], 1, NOW))
-    works = [_decode_body(known, protocol, payload) for protocol, payload in payloads.items()]
-    first, second = _seconds_in_turns(*works)
+    works = [decode_body(known, protocol, payload) for protocol, payload in payloads.items()]
+    first, second = seconds_in_turns(*works)
     return {
         "decode_samples_per_second": SERIES / first,
         "decode_v2_samples_per_second": SERIES / second,
@@ -83,10 +85,10 @@ def _as_v2(request: bytes) -> bytes:
 
 def _decode(decoding: Decoding, series: list[bytes]) -> Callable[[], object]:
     """Decode these series, as protocol 1."""
-    return _decode_body(decoding, Message.V1, write_request(series))
+    return decode_body(decoding, Message.V1, write_request(series))
 
 
-def _decode_body(decoding: Decoding, protocol: Message, message: bytes) -> Callable[[], object]:
+def decode_body(decoding: Decoding, protocol: Message, message: bytes) -> Callable[[], object]:
     """What the daemon does with a body, from snappy to an intake."""
     body = bytes(snappy.compress_raw(message))
 
@@ -99,8 +101,8 @@ def _decode_body(decoding: Decoding, protocol: Message, message: bytes) -> Calla
 
 def _cache_keys() -> dict[str, float]:
     """Two ways to key the cache: the bytes of the labels, or XXH3-128 of them (in use)."""
-    ones = [_labels(number) for number in range(SERIES)]
-    series = [one + _sample(0) for one in ones]
+    ones = [series_labels(number) for number in range(SERIES)]
+    series = [one + series_sample(0) for one in ones]
     tails = [18 if number % 5 > 1 else 9 for number in range(SERIES)]
     raw = {one: place_of("internal", number) for number, one in enumerate(ones)}
     hashed = {label_key(1, one): place_of("internal", number) for number, one in enumerate(ones)}
@@ -118,7 +120,7 @@ def _cache_keys() -> dict[str, float]:
         "label_bytes_per_series": sum(map(len, ones)) / SERIES,
         "cache_bytes_per_series": _bytes_per_series(_fill_cache),
         "cache_hashed_key_bytes_per_series": _bytes_per_series(partial(_fill, _hashed_key)),
-        "cache_raw_key_bytes_per_series": _bytes_per_series(partial(_fill, _labels)),
+        "cache_raw_key_bytes_per_series": _bytes_per_series(partial(_fill, series_labels)),
         "cache_hashed_key_ns_per_series": _seconds(find_hashed) / SERIES * 1e9,
         "cache_raw_key_ns_per_series": _seconds(find_raw) / SERIES * 1e9,
     }
@@ -150,10 +152,10 @@ def _bytes_per_series(fill: Callable[[], object]) -> float:
 
 def _seconds(work: Callable[[], object]) -> float:
     """The shortest time of a call: what it costs, without what else runs on the machine."""
-    return _seconds_in_turns(work)[0]
+    return seconds_in_turns(work)[0]
 
 
-def _seconds_in_turns(*works: Callable[[], object]) -> list[float]:
+def seconds_in_turns(*works: Callable[[], object]) -> list[float]:
     """The shortest time of each, all of them called in turns."""
     shortest = [float("inf")] * len(works)
     for _ in range(ROUNDS):
@@ -164,7 +166,7 @@ def _seconds_in_turns(*works: Callable[[], object]) -> list[float]:
     return shortest
 
 
-def _labels(number: int) -> bytes:
+def series_labels(number: int) -> bytes:
     texts = {f"label_name_{index}": f"some_value_{index}_{number * 7919}" for index in range(7)}
     return labels(
         name=f"http_requests_total_{number % 50}",
@@ -175,12 +177,12 @@ def _labels(number: int) -> bytes:
 
 
 def _hashed_key(number: int) -> bytes:
-    return label_key(1, _labels(number))
+    return label_key(1, series_labels(number))
 
 
 def _exact_labels(number: int) -> bytes:
     return labels(name="locked_tokens", amount=f"{number * 10**12}", denom="x", job=f"{number}")
 
 
-def _sample(number: int) -> bytes:
+def series_sample(number: int) -> bytes:
     return sample(NOW, bits(0.0 if number % 5 < 2 else number * 1.5))

@@ -17,8 +17,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
 ASKED = {
-    "image": PROJECT["project"]["dependencies"],
-    "run": PROJECT["project"]["dependencies"] + EXTRAS["embedded"],
+    "image": PROJECT["project"]["dependencies"] + EXTRAS["starlark"],
+    "run": PROJECT["project"]["dependencies"] + EXTRAS["embedded"] + EXTRAS["starlark"],
     "test": [
         *PROJECT["project"]["dependencies"],
         *(one for extra in EXTRAS.values() for one in extra),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from ingest.rpc.buckets import BucketCheck
-from ingest.rpc.statement import ROW_ENDS, Parameter, Statement
+from ingest.rpc.shape import Value
+from ingest.rpc.statement import ROW_ENDS, Statement
 from ingest.storage.read import Lane, ReadDatabase
 from ingest.storage.reading import Batch, first_batch, next_batch
 
@@ -30,6 +31,7 @@ class Answer:
 
     Attributes:
         rows: of the result.
+        total: rows besides the page, if they were counted.
         version: of the function.
         is_long: it was expected to be short, and came in pieces after all.
         until: by `time.monotonic()`, when its connection is needed elsewhere.
@@ -47,6 +49,7 @@ class Answer:
     ) -> None:
         about, *pieces = first.rows
         self.rows: int = about["rows"]
+        self.total: int | None = about["total"]
         self._bytes: int = about["bytes"]
         self.version: str | None = about["version"]
         self.is_long = is_long
@@ -111,7 +114,7 @@ async def call(
     database: ReadDatabase,
     lane: Lane,
     statement: Statement,
-    parameters: Sequence[Parameter],
+    parameters: Sequence[Value],
     check: BucketCheck | None,
     settings: Mapping[str, str],
     caller: Hashable,
@@ -173,7 +176,7 @@ async def call(
 
 
 async def _ask(
-    connection: Proxy, statement: Statement, parameters: Sequence[Parameter], short: bool
+    connection: Proxy, statement: Statement, parameters: Sequence[Value], short: bool
 ) -> tuple[Batch, bool]:
     """The first rows of an answer, and whether it was wrongly taken for a short one."""
     if short:

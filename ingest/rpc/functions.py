@@ -12,6 +12,8 @@ from ingest.http.problems import Problem
 
 SCHEMA = "api"
 LEAST_SIMILARITY = 0.5
+SCALAR_COLUMN = "pgrst_scalar"
+"""What a result without columns is called: in its CSV, and by filters and orders."""
 
 Result = Literal["void", "scalar", "row", "record"]
 """`row` has columns that are known beforehand, `record` has not."""
@@ -37,7 +39,9 @@ class Function:
         version: changes with every change of definition or grants.
         volatile: only then may it write, and only by POST.
         returns_set: many rows or values, answered as an array.
+        sql_type: of the result.
         columns: of a `row`, in order.
+        types: of these columns.
     """
 
     oid: int
@@ -49,15 +53,32 @@ class Function:
     result: Result
     columns: tuple[str, ...]
     arguments: tuple[Argument, ...]
+    sql_type: str = "text"
+    types: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.oid, self.version))
 
+    @property
+    def unnamed_type(self) -> str | None:
+        """The type of its only argument, if that has no name: it takes a whole body."""
+        if len(self.arguments) == 1 and not self.arguments[0].name:
+            return self.arguments[0].sql_type
+        return None
+
     def accepts(self, given: frozenset[str]) -> bool:
         """Whether it can be called with exactly these argument names."""
+        if self.unnamed_type:
+            return False
         names = {argument.name for argument in self.arguments}
         needed = {argument.name for argument in self.arguments if argument.required}
         return needed <= given <= names
+
+    def shaped_types(self) -> dict[str, str]:
+        """Types of what a shape may name: columns, or the values of a scalar."""
+        if self.result == "scalar":
+            return {SCALAR_COLUMN: self.sql_type}
+        return dict(zip(self.columns, self.types, strict=True))
 
     @property
     def signature(self) -> str:
@@ -125,6 +146,11 @@ class Catalogue:
         return f"Perhaps you meant to call the function {SCHEMA}.{meant}" if meant else None
 
 
+def quote_identifier(name: str) -> str:
+    """As SQL spells a name that may hold anything."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def parse_catalogue(document: str) -> Catalogue:
     """Read what `internal.api_catalogue()` returns."""
     parsed = json.loads(document)
@@ -155,6 +181,8 @@ def _parse_function(described: dict[str, Any]) -> Function:
             )
             for each in described["arguments"]
         ),
+        sql_type=described["type"],
+        types=tuple(described["types"]),
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from urllib.parse import unquote
 
 from ingest.auth.access import READ
@@ -23,21 +24,23 @@ from ingest.http.shares import Memory, UnderWay
 from ingest.logs import get_logger
 from ingest.rpc.buckets import bucket_check
 from ingest.rpc.call import Answer, TakesLong, call
-from ingest.rpc.functions import SCHEMA, Function
+from ingest.rpc.functions import SCALAR_COLUMN, SCHEMA, Function
 from ingest.rpc.lanes import Remembered
+from ingest.rpc.preferences import NONE, Preferences, read_preferences
 from ingest.rpc.request import (
     METHODS,
+    NOTHING_ASKED,
     Arguments,
+    Query,
     body_arguments,
-    check_post_query,
     check_profile,
-    preferred_count,
-    query_arguments,
     read_query,
     shaping_names,
+    sort_query,
     time_hint,
 )
 from ingest.rpc.schema_cache import SchemaCache
+from ingest.rpc.shape import WHOLE, unsatisfiable
 from ingest.rpc.statement import call_statement
 from ingest.storage.read import ReadDatabase
 
@@ -76,8 +79,14 @@ class Ask:
     posted: bool
     arguments: Arguments
     media: Media
-    count: str | None
     profiled: bool
+    query: Query = NOTHING_ASKED
+    preferences: Preferences = NONE
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What is the same whenever the same is asked."""
+        return self.arguments, self.query.shape, *map(str, self.query.values)
 
 
 class Rpc:
@@ -135,22 +144,27 @@ class Rpc:
         profiled = check_profile(headers, context.method)
         media = choose_media(headers.get("Accept"), RESULT_MEDIA)
         query = read_query(request.rel_url.raw_query_string)
-        arguments: Arguments
-        if context.method == "POST":
-            check_post_query(query)
+        preferences = read_preferences(headers.getall("Prefer")) if "Prefer" in headers else NONE
+        posted, counted = context.method == "POST", preferences.count is not None
+        if posted:
+            asked = sort_query(query, posted=True, counted=counted)
             body = await read_body(request, self._settings.max_body_bytes)
-            arguments = body_arguments(headers.get("Content-Type"), body)
+            content_type = headers.get("Content-Type")
+            arguments: Arguments = body_arguments(content_type, body, asked.columns)
         else:
             shaping = shaping_names(query)
             known = await self._schema_cache.argument_names(name, shaping) if shaping else ()
-            arguments = query_arguments(query, known)
+            ranged = headers.get("Range") if context.method == "GET" else None
+            asked = sort_query(query, known, ranged, counted=counted)
+            arguments = asked.arguments
         return Ask(
             name=name,
-            posted=context.method == "POST",
+            posted=posted,
             arguments=arguments,
             media=media,
-            count=preferred_count(headers),
             profiled=profiled,
+            query=asked,
+            preferences=preferences,
         )
 
     def _settings_of(self, context: Context, caller: Caller) -> dict[str, str]:
@@ -206,7 +220,8 @@ class Rpc:
             context.function = function.name
             not_before = time.monotonic()
             try:
-                question = hash((function.oid, ask.arguments))
+                _check_columns(function, ask.query, known)
+                question = hash((function.oid, ask.question))
                 if question not in self._dear:
                     try:
                         return await self._execute(
@@ -216,6 +231,7 @@ class Rpc:
                         self._dear.note(question)
                 return await self._execute(context, ask, function, caller, question, dear=True)
             except _Changed:
+                known = function
                 continue
             except QueryRefused as error:
                 if error.sqlstate not in CHANGED or function == known:
@@ -247,7 +263,9 @@ class Rpc:
             async with call(
                 self._database,
                 self._database.dear if dear else self._database.quick,
-                *call_statement(function, ask.arguments, ask.media),
+                *call_statement(
+                    function, ask.arguments, ask.media, ask.query.shape, ask.query.values
+                ),
                 bucket_check(function, ask.arguments, self._settings.max_buckets),
                 self._settings_of(context, caller),
                 who,
@@ -303,6 +321,12 @@ class Rpc:
                 "Cannot coerce the result to a single JSON object",
                 f"The result contains {answer.rows} rows",
             )
+        page, total = ask.query.page, _total(ask, answer)
+        if total is not None and page.offset > total:
+            raise unsatisfiable(
+                f"An offset of {page.offset} was requested, but there are only {total} rows.",
+                page.content_range(0, total),
+            )
         if answer.length > self._settings.max_answer_bytes:
             raise Problem(
                 400,
@@ -321,19 +345,57 @@ class Rpc:
             raise ClientGone("its client took too long to read it") from None
 
 
+def _check_columns(function: Function, query: Query, known: Function | None) -> None:
+    """Whether a function has the columns that its result is shaped by.
+
+    Args:
+        known: the function as it was when this was asked before.
+
+    Raises:
+        _Changed: not as it is remembered.
+        Problem: 400, not as it is; 503, it became one that takes as arguments what was read as
+            a shape.
+    """
+    if query.shape is WHOLE or function.result == "void":
+        return
+    if not query.shaping.isdisjoint(each.name for each in function.arguments):
+        raise Problem(503, "PGRST002", f"The function {SCHEMA}.{function.name} is being changed")
+    columns = function.shaped_types()
+    selected = query.shape.select is not None and function.result != "row"
+    missing = sorted(query.shape.columns - columns.keys())
+    if not missing and not selected:
+        return
+    if known is None:
+        raise _Changed
+    name = missing[0] if missing else SCALAR_COLUMN
+    near = get_close_matches(name, columns, n=1)
+    raise Problem(
+        400,
+        "42703",
+        f"column {function.name}.{name} does not exist",
+        hint=f"Perhaps you meant the column {function.name}.{near[0]}" if near else None,
+    )
+
+
+def _total(ask: Ask, answer: Answer) -> int | None:
+    """How many rows there are besides the page, if that was asked."""
+    if ask.preferences.count is None:
+        return None
+    return answer.rows if answer.total is None else answer.total
+
+
 def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
     """The answer without its body: None if it has none, empty if it is still to come."""
-    total = str(answer.rows) if ask.count else "*"
-    some = f"0-{answer.rows - 1}" if answer.rows else "*"
-    headers = {"Content-Range": f"{some}/{total}"}
-    if ask.count:
-        headers["Preference-Applied"] = f"count={ask.count}"
+    total = _total(ask, answer)
+    headers = {"Content-Range": ask.query.page.content_range(answer.rows, total)}
+    if applied := ask.preferences is not NONE and ask.preferences.applied:
+        headers["Preference-Applied"] = applied
     if ask.profiled:
         headers["Content-Profile"] = SCHEMA
     if function.result == "void":
         return Reply(204, None, headers)
     headers["Content-Type"] = ask.media.value
-    return Reply(200, b"", headers)
+    return Reply(206 if total is not None and answer.rows < total else 200, b"", headers)
 
 
 def _function_name(path: str) -> str:

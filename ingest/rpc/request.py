@@ -12,18 +12,22 @@ from ingest.errors import BadBody
 from ingest.http.problems import Problem
 from ingest.http.strict import parse_json, query_pairs
 from ingest.rpc.functions import SCHEMA
+from ingest.rpc.shape import (
+    EVERY_ROW,
+    LOGIC,
+    OPERATOR,
+    PAGING,
+    RESERVED,
+    WHOLE,
+    Page,
+    Shape,
+    ShapeReader,
+    Value,
+    read_columns,
+    read_page,
+)
 
 METHODS = ("GET", "HEAD", "POST")
-RESERVED = frozenset({"select", "order", "limit", "offset", "and", "or", "columns", "on_conflict"})
-"""Query parameters that shape a result, unless the function has an argument of that name."""
-
-OPERATOR = re.compile(
-    r"(?:not|eq|neq|gt|gte|lt|lte|like|ilike|match|imatch|in|is|isdistinct|fts|plfts|phfts|wfts"
-    r"|cs|cd|ov|sl|sr|nxr|nxl|adj)\."
-    r"|(?:eq|gt|gte|lt|lte|like|ilike|match|imatch|fts|plfts|phfts|wfts)\("
-)
-"""How the value of a filter on a result column begins."""
-
 NO_TIME = frozenset({"22007", "22008", "22009"})
 """Not the format of a time, out of range, no such offset."""
 
@@ -33,13 +37,9 @@ LOST_PLUS = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)? \d\d(?::?\d\d)?$", re.ASC
 EPOCH = re.compile(r"-?\d{5,19}(?:\.\d+)?", re.ASCII)
 """Seconds or milliseconds since 1970."""
 
-WHOLE_RESULTS = (
-    "The whole result of a function is answered; filters, order and pages are not served"
-)
 MOST_PARAMETERS = 1000
 JSON_TYPE = "application/json"
 BAD_JSON = "Empty or invalid json"
-COUNTS = frozenset({"exact", "planned", "estimated"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +86,6 @@ def check_profile(headers: Mapping[str, str], method: str) -> bool:
     return True
 
 
-def preferred_count(headers: Mapping[str, str]) -> str | None:
-    """What `Prefer: count=` asks for; every count is exact here, the cheaper promises too."""
-    for preference in headers.get("Prefer", "").split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.strip() == "count" and value.strip() in COUNTS:
-            return value.strip()
-    return None
-
-
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -112,43 +103,102 @@ def read_query(query: str) -> Pairs:
 
 def shaping_names(query: Pairs) -> frozenset[str]:
     """Names in a query string that shape a result, unless the function has such arguments."""
-    return RESERVED.intersection([name for name, _ in query])
+    return (RESERVED | LOGIC).intersection([name for name, _ in query])
 
 
-def query_arguments(query: Pairs, known: Collection[str] = ()) -> TextArguments:
-    """Arguments of a GET or HEAD.
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a query string asks for.
+
+    Attributes:
+        arguments: of a GET or HEAD.
+        shaping: names of parameters that were taken for the shape's, and not for arguments.
+        values: of the shape, in its order.
+        columns: of the body that are arguments, if not all.
+    """
+
+    arguments: TextArguments
+    shaping: frozenset[str] = frozenset()
+    shape: Shape = WHOLE
+    values: tuple[Value, ...] = ()
+    page: Page = EVERY_ROW
+    columns: frozenset[str] | None = None
+
+
+NOTHING_ASKED = Query(TextArguments({}))
+
+
+def sort_query(
+    query: Pairs,
+    known: Collection[str] = (),
+    ranged: str | None = None,
+    *,
+    posted: bool = False,
+    counted: bool = False,
+    most_rows: int | None = None,
+) -> Query:
+    """Tell the arguments of a query string from what shapes the result.
 
     Args:
         known: names of arguments that the function has: what is called like a parameter that
             shapes a result is then the argument.
+        ranged: the `Range` header, of a GET.
+        posted: the arguments are in the body: here all shapes the result.
+        counted: whether the rows besides the page are to be counted.
+        most_rows: that a page may have.
 
     Raises:
-        Problem: 400, something that is no argument.
+        Problem: 400, 416, something that means nothing.
     """
-    values: dict[str, tuple[str, ...]] = {}
+    if not query and ranged is None and most_rows is None:
+        return NOTHING_ASKED
+    arguments: dict[str, tuple[str, ...]] = {}
+    reserved: dict[str, str] = {}
+    reader = ShapeReader()
     for name, value in query:
-        _refuse_shaping(name, value, is_argument=name in known)
-        values[name] = (*values.get(name, ()), value)
-    return TextArguments(values)
+        if name in known:
+            arguments[name] = (*arguments.get(name, ()), value)
+        elif name in LOGIC:
+            reader.logic(name, value)
+        elif name in RESERVED:
+            if name in PAGING or name not in reserved:
+                reserved[name] = value
+        elif OPERATOR.match(value):
+            reader.filter(name, value)
+        elif posted:
+            raise Problem(
+                400,
+                "PGRST100",
+                f'"failed to parse filter ({value})" (line 1, column 1)',
+                f"The query parameter {name} of a POST is not a filter",
+                "Send arguments in the JSON body",
+            )
+        else:
+            arguments[name] = (*arguments.get(name, ()), value)
+    page = read_page(reserved, ranged).within(most_rows)
+    shape = reader.shape(
+        reserved.get("select"),
+        reserved.get("order"),
+        paged=not page.is_all,
+        counted=counted and not page.is_all,
+    )
+    return Query(
+        TextArguments(arguments),
+        frozenset(reserved),
+        shape,
+        (*reader.values, *(page.values if shape.paged else ())),
+        page,
+        read_columns(reserved.get("columns", "")) if posted else None,
+    )
 
 
-def check_post_query(query: Pairs) -> None:
-    """A POST takes its arguments from the body; its query could only shape the result.
-
-    Raises:
-        Problem: 400, there is something in it.
-    """
-    for name, value in query:
-        _refuse_shaping(name, value)
-        raise _bad_query(
-            f'"failed to parse filter ({value})"',
-            f"The query parameter {name} of a POST is not a filter",
-            "Send arguments in the JSON body",
-        )
-
-
-def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
+def body_arguments(
+    content_type: str | None, body: bytes, columns: frozenset[str] | None = None
+) -> JsonArguments:
     """Arguments of a POST: an object; of an array of objects, the first; none without a body.
+
+    Args:
+        columns: names that are arguments, if not all that the object has.
 
     Raises:
         BadBody: another Content-Type, or not JSON.
@@ -166,10 +216,10 @@ def body_arguments(content_type: str | None, body: bytes) -> JsonArguments:
         return JsonArguments("{}", frozenset())
     parsed = _parse(text)
     if isinstance(parsed, list):
-        return _first_object(text, parsed)
+        return _first_object(text, parsed, columns)
     if not isinstance(parsed, dict):
         return JsonArguments("{}", frozenset())
-    return JsonArguments(text, frozenset(parsed))
+    return JsonArguments(text, frozenset(parsed) if columns is None else columns)
 
 
 def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
@@ -192,19 +242,6 @@ def _bad_query(message: str, details: str, hint: str | None = None) -> Problem:
     return Problem(400, "PGRST100", message, details, hint)
 
 
-def _refuse_shaping(name: str, value: str, is_argument: bool = False) -> None:
-    if name in RESERVED and not is_argument:
-        raise _bad_query(
-            f'The query parameter "{name}" is not supported', WHOLE_RESULTS, "Leave it out"
-        )
-    if OPERATOR.match(value):
-        raise _bad_query(
-            f'"failed to parse filter ({value})"',
-            f"{name}={value} is a filter on a column of the result. {WHOLE_RESULTS}",
-            "If it is an argument, send it in the JSON body of a POST",
-        )
-
-
 def _parse(text: str) -> Any:
     """The value, numbers left as text: only names are read from it."""
     try:
@@ -213,12 +250,14 @@ def _parse(text: str) -> Any:
         raise BadBody(BAD_JSON) from None
 
 
-def _first_object(text: str, rows: list[Any]) -> JsonArguments:
+def _first_object(text: str, rows: list[Any], columns: frozenset[str] | None) -> JsonArguments:
     if not rows:
         return JsonArguments("{}", frozenset())
-    if any(not isinstance(row, dict) or row.keys() != rows[0].keys() for row in rows):
+    uniform = all(isinstance(row, dict) for row in rows)
+    if not uniform or (columns is None and any(row.keys() != rows[0].keys() for row in rows)):
         raise BadBody("All object keys must match")
     start = re.compile(r"\s*\[\s*").match(text)
     assert start
     _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text, start.end())
-    return JsonArguments(text[start.end() : end], frozenset(rows[0]))
+    document = text[start.end() : end]
+    return JsonArguments(document, frozenset(rows[0]) if columns is None else columns)

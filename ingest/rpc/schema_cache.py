@@ -85,10 +85,10 @@ class SchemaCache:
     async def argument_names(self, name: str, wanted: frozenset[str]) -> frozenset[str]:
         """Of the arguments of all functions of that name, those that are wanted."""
         asked_at = time.monotonic()
-        found = (await self.catalogue()).argument_names(name) & wanted
-        if found != wanted:
-            found = (await self.catalogue(asked_at)).argument_names(name) & wanted
-        return found
+        catalogue = await self.catalogue()
+        if name not in catalogue.functions:
+            catalogue = await self.catalogue(asked_at)
+        return catalogue.argument_names(name) & wanted
 
     async def overloads(self, name: str, role: str) -> tuple[Function, ...]:
         """Every function of that name.

@@ -16,15 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingest.http.negotiation import Media
-from ingest.rpc.functions import SCHEMA, Argument, Function
+from ingest.rpc.functions import SCALAR_COLUMN, SCHEMA, Argument, Function, quote_identifier
 from ingest.rpc.request import Arguments, JsonArguments
+from ingest.rpc.shape import STAR, WHOLE, Shape, Value
+from ingest.rpc.shaping import Shaping
 from ingest.sqlfiles import filled_query
-
-SCALAR_COLUMN = "pgrst_scalar"
-"""What the CSV of a result without columns has as its header."""
-
-Parameter = str | list[str]
-
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """An answer up to here comes at once, as it is in memory anyway."""
@@ -42,7 +38,8 @@ ROW_ENDS = b"+"[0]
 class Statement:
     """SQL whose first row is about the whole answer, and whose others are the answer.
 
-    The columns are `piece bytea, rows bigint, bytes bigint, version text, unlocked`. The first row
+    The columns are `piece bytea, rows bigint, bytes bigint, version text, total bigint, unlocked`.
+    `total` is how many rows there are besides the page, if the shape is `counted`. The first row
     has all of a short answer as its `piece`, and no other follows; the rows of a longer one have
     nothing but a piece. Each row of the result is preceded by what stands between it and the one
     before. Once the first row is there, the function has run, and holds no lock of its session.
@@ -65,25 +62,38 @@ class Statement:
 
 
 def call_statement(
-    function: Function, arguments: Arguments, media: Media
-) -> tuple[Statement, tuple[Parameter, ...]]:
-    """Call `function`, which accepts these arguments, and have PostgreSQL write the body; and the
-    statement's parameters."""
+    function: Function,
+    arguments: Arguments,
+    media: Media,
+    shape: Shape = WHOLE,
+    values: tuple[Value, ...] = (),
+) -> tuple[Statement, tuple[Value, ...]]:
+    """Call `function`, which accepts these arguments and has the columns of the shape, and have
+    PostgreSQL write the body; and the statement's parameters.
+
+    Raises:
+        Problem: 400, the shape casts to a type that it must not.
+    """
     if isinstance(arguments, JsonArguments):
-        statement = _statement(function, arguments.names, None, media)
-        return statement, (arguments.document,) if arguments.names else ()
-    types, parameters = [], []  # type: list[str], list[Parameter]
+        statement = _statement(function, arguments.names, None, media, shape)
+        return statement, (arguments.document, *values) if arguments.names else values
+    types, parameters = [], []  # type: list[str], list[Value]
     for argument in function.arguments:
-        if (values := arguments.values.get(argument.name)) is not None:
-            collects = argument.variadic and (len(values) > 1 or not _is_array(argument, values[0]))
+        if (given := arguments.values.get(argument.name)) is not None:
+            collects = argument.variadic and (len(given) > 1 or not _is_array(argument, given[0]))
             types.append("text[]" if collects else "text")
-            parameters.append(list(values) if collects else values[-1])
-    return _statement(function, arguments.names, tuple(types), media), tuple(parameters)
+            parameters.append(list(given) if collects else given[-1])
+    statement = _statement(function, arguments.names, tuple(types), media, shape)
+    return statement, (*parameters, *values)
 
 
 @lru_cache(maxsize=MOST_STATEMENTS)
 def _statement(
-    function: Function, names: frozenset[str], types: tuple[str, ...] | None, media: Media
+    function: Function,
+    names: frozenset[str],
+    types: tuple[str, ...] | None,
+    media: Media,
+    shape: Shape,
 ) -> Statement:
     """The statement for arguments of these names: as so many texts, of these types, or (None) in a
     JSON document."""
@@ -92,37 +102,46 @@ def _statement(
         _from_json(function, given) if types is None else _from_text(function, given, types)
     )
     between, row = _row(function, media)
+    result = _result(function, source, call)
+    before, total = "", "NULL::bigint"
+    if shape != WHOLE and function.result != "void":
+        first = 1 + (len(types) if types is not None else bool(given))
+        before, result, total = _shaped(function, result, shape, first)
     hooks = {
         "between": between,
         "row": row,
-        "result": _result(function, source, call),
+        "result": result,
+        "total": total,
         "oid": str(function.oid),
         "whole_bytes": str(WHOLE_BYTES),
     }
-    sql = filled_query("rpc/call", **hooks, piece_bytes=str(PIECE_BYTES))
+    sql = filled_query(
+        "rpc/call", **hooks, before=before and f"{before}, ", piece_bytes=str(PIECE_BYTES)
+    )
     short = filled_query(
         "rpc/call_short",
         **hooks,
+        before=before and f"WITH {before} ",
         short_rows=str(SHORT_ROWS),
         short_row_bytes=str(SHORT_ROW_BYTES),
     )
     if media is Media.CSV:
-        return Statement(sql, short, csv_header(function).encode(), empty=b"\n")
+        return Statement(sql, short, csv_header(function, shape).encode(), empty=b"\n")
     if function.returns_set and media is not Media.OBJECT:
         return Statement(sql, short, b"[", _length(between), b"]", b"[]")
     return Statement(sql, short, b"", _length(between))
 
 
-def csv_header(function: Function) -> str:
+def csv_header(function: Function, shape: Shape = WHOLE) -> str:
     """The first line of the CSV of a result that is not empty."""
     if function.result != "row":
         return SCALAR_COLUMN
-    return ",".join(_csv_cell(column) for column in function.columns)
-
-
-def quote_identifier(name: str) -> str:
-    """As SQL spells a name that may hold anything."""
-    return '"' + name.replace('"', '""') + '"'
+    names = list(function.columns)
+    if shape.select is not None:
+        names = []
+        for item in shape.select:
+            names += function.columns if item.field.name == STAR else [item.alias]
+    return ",".join(_csv_cell(name) for name in names)
 
 
 def _from_text(
@@ -163,16 +182,35 @@ def _result(function: Function, source: str, call: str) -> str:
     if function.result == "row":
         lateral = f"{source}, LATERAL {call}" if source else call
         return f"SELECT r.* FROM {lateral} AS r"  # noqa: S608
-    return f"SELECT {call} AS value" + (f" FROM {source}" if source else "")  # noqa: S608
+    return f"SELECT {call} AS {SCALAR_COLUMN}" + (f" FROM {source}" if source else "")  # noqa: S608
+
+
+def _shaped(function: Function, result: str, shape: Shape, first: int) -> tuple[str, str, str]:
+    """Three SQL texts: a common table expression to stand before all, what is shaped, and how many
+    rows there are besides the page. The function is called once, whatever is counted.
+
+    Args:
+        first: the number of the first parameter that is the shape's.
+    """
+    shaping = Shaping(shape, function.shaped_types(), "s", first)
+    columns = shaping.columns if function.result == "row" else "s.*"
+    source, before, total = f"({result}) AS s{shaping.where}", "", "NULL::bigint"
+    if shape.counted and shape.paged:
+        before = f"_promgres_source AS MATERIALIZED (SELECT s.* FROM {source})"  # noqa: S608
+        source, total = (
+            "_promgres_source AS s",
+            "(SELECT pg_catalog.count(*) FROM _promgres_source)",
+        )
+    return before, f"SELECT {columns} FROM {source}{shaping.order}{shaping.page}", total  # noqa: S608
 
 
 def _row(function: Function, media: Media) -> tuple[str, str]:
     """Two SQL texts: what stands between two rows of the body, and a row of the result `t`."""
     if function.result == "void":
-        return "', '", "coalesce(t.value::text, '')"
+        return "', '", "coalesce(t.pgrst_scalar::text, '')"
     if media is Media.CSV:
         return "E'\\n'", _csv_row(function)
-    row = "t.*" if function.result == "row" else "t.value"
+    row = "t.*" if function.result == "row" else "t.pgrst_scalar"
     between = "', '" if function.result == "scalar" else "E', \\n '"
     return between, f"coalesce(pg_catalog.to_json({row})::text, 'null')"
 
@@ -183,7 +221,7 @@ def _length(between: str) -> int:
 
 def _csv_row(function: Function) -> str:
     """A row's text without its parentheses is CSV, but for backslashes, which it doubles."""
-    record = "(t.*)::text" if function.result == "row" else "ROW(t.value)::text"
+    record = "(t.*)::text" if function.result == "row" else "ROW(t.pgrst_scalar)::text"
     inner = f"pg_catalog.left(pg_catalog.substr({record}, 2), -1)"
     return f"pg_catalog.replace({inner}, E'\\\\\\\\', E'\\\\')"
 

@@ -122,13 +122,6 @@ class TestArguments:
     ) -> None:
         assert_problem(await api.get(function, p_value="1"), 404, "PGRST202")
 
-    @pytest.mark.parametrize("query", ["select=id", "order=id", "limit=1", "offset=1", "id=gt.1"])
-    async def test_shaping_a_result_is_refused_not_ignored(self, api: Client, query: str) -> None:
-        answer = await api.request("GET", f"/rpc/rows_of?p_count=3&{query}")
-        assert_problem(answer, 400, "PGRST100")
-        answer = await api.request("POST", f"/rpc/rows_of?{query}", data=b'{"p_count": 3}')
-        assert_problem(answer, 400, "PGRST100")
-
     async def test_query_arguments_of_a_post(self, api: Client) -> None:
         answer = await api.request("POST", "/rpc/rows_of?p_count=3")
         assert_problem(answer, 400, "PGRST100")

@@ -110,3 +110,25 @@ REVOKE ALL ON FUNCTION api.not_for_anyone(), api.add_visit(text), api.add_visits
 GRANT EXECUTE ON FUNCTION api.add_visit(text), api.add_visits(text, int) TO writer;
 
 INSERT INTO app.tenant (name) VALUES ('acme');
+
+-- A result with a column of each kind that filters know.
+CREATE FUNCTION api.people() RETURNS TABLE (
+    id int, name text, born date, active boolean, tags text[], data jsonb, span int4range,
+    words tsvector, boss int
+) LANGUAGE sql STABLE AS $$
+    VALUES
+    (1, 'Ann', date '1990-05-01', true, ARRAY['a', 'b'], jsonb '{"x": 1, "y": {"z": ["p", "q"]}}',
+     int4range(1, 5), to_tsvector('english', 'The cats are running'), NULL),
+    (2, 'Bob', date '1985-01-31', false, ARRAY['b'], jsonb '{"x": 2, "y": {"z": ["r"]}}',
+     int4range(5, 9), to_tsvector('english', 'A dog sleeps'), 1),
+    (3, 'Cäcilie, "C"', date '2001-12-24', NULL, ARRAY[]::text[], jsonb '{"x": 10}',
+     int4range(10, 20), to_tsvector('english', 'Nothing'), 1),
+    (4, 'ann%', NULL, true, NULL, NULL, NULL, NULL, 2)
+$$;
+CREATE FUNCTION api.person(p_id int) RETURNS TABLE (id int, name text, boss int)
+LANGUAGE sql STABLE AS $$ SELECT id, name, boss FROM api.people() WHERE id = p_id $$;
+CREATE FUNCTION api."Odd Names"("User Id" int, "fullName" text)
+RETURNS TABLE ("User Id" int, "fullName" text, "a.b" int, "sel""ect" int)
+LANGUAGE sql STABLE AS $$ SELECT "User Id", "fullName", 7, 8 $$;
+CREATE FUNCTION api.words(VARIADIC v text[]) RETURNS text
+LANGUAGE sql STABLE AS $$ SELECT array_to_string(v, '|') $$;

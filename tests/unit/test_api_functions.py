@@ -14,12 +14,16 @@ def function(name: str, *arguments: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": 1,
         "version": "1",
+        "schema": "api",
         "name": name,
         "comment": None,
         "volatile": False,
         "set": False,
         "result": "scalar",
+        "type": "text",
         "columns": [],
+        "types": [],
+        "settings": [],
         "arguments": list(arguments),
     }
 

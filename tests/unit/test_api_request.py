@@ -7,12 +7,11 @@ from ingest.rpc.request import (
     JsonArguments,
     TextArguments,
     body_arguments,
-    check_post_query,
     check_profile,
-    preferred_count,
-    query_arguments,
     read_query,
+    sort_query,
 )
+from ingest.rpc.shape import Page
 
 
 def problem_of(call: object, *arguments: object) -> Problem:
@@ -22,7 +21,7 @@ def problem_of(call: object, *arguments: object) -> Problem:
 
 
 def arguments_of(query: str) -> TextArguments:
-    return query_arguments(read_query(query))
+    return sort_query(read_query(query)).arguments
 
 
 class TestQuery:
@@ -40,20 +39,17 @@ class TestQuery:
         assert arguments_of("a=1&b=2&a=3").values["a"] == ("1", "3")
 
     @pytest.mark.parametrize(
-        "name", ["select", "order", "limit", "offset", "and", "or", "columns", "on_conflict"]
-    )
-    def test_what_shapes_a_result_is_refused_by_name(self, name: str) -> None:
-        problem = problem_of(arguments_of, f"p=1&{name}=x")
-        assert (problem.status, problem.code) == (400, "PGRST100")
-        assert name in problem.message
-
-    @pytest.mark.parametrize(
         "value", ["eq.1", "not.is.null", "in.(1,2)", "like(any).x", "is.null", "cs.{1}", "fts(e).x"]
     )
-    def test_filters_are_refused(self, value: str) -> None:
-        problem = problem_of(arguments_of, f"value={value}")
-        assert (problem.status, problem.code) == (400, "PGRST100")
-        assert "filter on a column" in (problem.details or "")
+    def test_filters_are_no_arguments(self, value: str) -> None:
+        asked = sort_query(read_query(f"a=1&value={value}"))
+        assert asked.arguments.names == {"a"}
+        assert asked.shape.columns == {"value"}
+
+    def test_what_shapes_a_result_is_an_argument_where_the_function_has_one(self) -> None:
+        asked = sort_query(read_query("limit=1&order=a&offset=2"), {"limit", "order"})
+        assert asked.arguments.names == {"limit", "order"}
+        assert (set(asked.shaping), asked.page) == ({"offset"}, Page(2))
 
     @pytest.mark.parametrize("value", ["1.5", "equal", "island.x", "eq", "note.x", "2026-01-01"])
     def test_values_that_only_resemble_filters_are_arguments(self, value: str) -> None:
@@ -66,9 +62,15 @@ class TestQuery:
         assert problem_of(arguments_of, query).code == "PGRST100"
 
     def test_a_post_has_no_arguments_in_its_query(self) -> None:
-        check_post_query([])
-        for query in ("p=1", "select=a", "p=eq.1"):
-            assert problem_of(check_post_query, read_query(query)).code == "PGRST100"
+        def sort(query: str) -> None:
+            sort_query(read_query(query), posted=True)
+
+        sort("p=eq.1&select=p&limit=1")
+        problem = problem_of(sort, "p=1")
+        assert (problem.code, problem.message) == (
+            "PGRST100",
+            '"failed to parse filter (1)" (line 1, column 1)',
+        )
 
 
 class TestBody:
@@ -129,16 +131,3 @@ class TestHeaders:
         assert (problem.status, problem.code) == (406, "PGRST106")
         assert problem.message == "Invalid schema: public"
         assert problem.hint == "Only the following schemas are exposed: api"
-
-    @pytest.mark.parametrize(
-        ("prefer", "expected"),
-        [
-            ("count=exact", "exact"),
-            ("return=minimal, count = planned", "planned"),
-            ("count=exact,return=representation", "exact"),
-            ("count=some", None),
-            ("", None),
-        ],
-    )
-    def test_count(self, prefer: str, expected: str | None) -> None:
-        assert preferred_count({"Prefer": prefer}) == expected

@@ -8,15 +8,18 @@ SET search_path = pg_catalog, pg_temp
 AS $$ SELECT tenant_id FROM app.tenant WHERE name = p_name $$;
 
 -- Everything /rpc needs to know, as one document:
---   functions: every callable function of schema api (each input argument named, no pseudo-types),
+--   functions: every callable function of the schemas that are named (each input argument named, no
+--     pseudo-types; or a single argument without a name, of a type that a body can be),
 --     `version` changes whenever the definition or the grants of a function do;
 --     result: void | scalar | row (its columns are known) | record (they are not); a composite
 --       type has its own columns, also where it is the type of the only result column;
+--     type, types: of the result, and of each column;
 --     arguments: inputs in declared order, types and defaults spelled so that any search_path finds
 --       them;
+--     settings: as ALTER FUNCTION … SET made them;
 --   roles: whom a request may become.
 -- One json, so that a later version can tell more without a new signature.
-CREATE OR REPLACE FUNCTION internal.api_catalogue() RETURNS json
+CREATE OR REPLACE FUNCTION internal.api_catalogue_of(p_schemas text[]) RETURNS json
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET quote_all_identifiers = off
@@ -25,6 +28,7 @@ AS $$
     SELECT p.proname, json_build_object(
              'id', p.oid::int8,
              'version', p.xmin::text,
+             'schema', n.nspname,
              'name', p.proname,
              'comment', obj_description(p.oid, 'pg_proc'),
              'volatile', p.provolatile = 'v',
@@ -35,10 +39,14 @@ AS $$
                WHEN p.prorettype = 'record'::regtype THEN 'record'
                ELSE 'scalar'
              END,
+             'type', format_type(p.prorettype, NULL),
              'columns', coalesce(attribute.columns, argument.columns, '[]'),
+             'types', coalesce(attribute.types, argument.types, '[]'),
+             'settings', coalesce(p.proconfig, '{}'),
              'arguments', coalesce(argument.inputs, '[]')
            ) AS description
     FROM pg_proc p
+    JOIN pg_namespace n ON n.oid = p.pronamespace
     JOIN pg_type result ON result.oid = p.prorettype
     JOIN pg_type base
       ON base.oid = CASE result.typtype WHEN 'd' THEN result.typbasetype ELSE result.oid END
@@ -51,8 +59,14 @@ AS $$
                'default', pg_get_function_arg_default(p.oid, a.position::int)
              ) ORDER BY a.position) FILTER (WHERE a.is_input) AS inputs,
              json_agg(a.name ORDER BY a.position) FILTER (WHERE a.mode IN ('o', 'b', 't')) AS columns,
+             json_agg(format_type(a.type, NULL) ORDER BY a.position)
+               FILTER (WHERE a.mode IN ('o', 'b', 't')) AS types,
              coalesce(bool_and(a.name <> '' AND a.kind <> 'p') FILTER (WHERE a.is_input), true)
-               AS is_callable
+               OR p.pronargs = 1 AND bool_and(
+                 a.mode = 'i'
+                 AND a.type IN ('json'::regtype, 'jsonb'::regtype, 'text'::regtype, 'xml'::regtype,
+                   'bytea'::regtype)
+               ) FILTER (WHERE a.is_input) AS is_callable
       FROM (
         SELECT u.position, coalesce(u.name, '') AS name, u.type, coalesce(u.mode, 'i') AS mode,
                coalesce(u.mode, 'i') IN ('i', 'b', 'v') AS is_input,
@@ -64,12 +78,13 @@ AS $$
       ) AS a
     ) AS argument
     CROSS JOIN LATERAL (
-      SELECT json_agg(a.attname ORDER BY a.attnum) AS columns
+      SELECT json_agg(a.attname ORDER BY a.attnum) AS columns,
+             json_agg(format_type(a.atttypid, NULL) ORDER BY a.attnum) AS types
       FROM pg_attribute a
       WHERE base.typtype = 'c' AND a.attrelid = base.typrelid AND a.attnum > 0
         AND NOT a.attisdropped
     ) AS attribute
-    WHERE p.pronamespace = to_regnamespace('api') AND p.prokind = 'f' AND argument.is_callable
+    WHERE n.nspname = ANY (p_schemas) AND p.prokind = 'f' AND argument.is_callable
       AND (result.typtype <> 'p' OR p.prorettype IN ('void'::regtype, 'record'::regtype))
   )
   SELECT json_build_object(
@@ -83,7 +98,16 @@ AS $$
   )
 $$;
 
-REVOKE ALL ON FUNCTION internal.tenant_id_of(text), internal.api_catalogue() FROM PUBLIC;
+-- The same of schema api alone.
+CREATE OR REPLACE FUNCTION internal.api_catalogue() RETURNS json
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT internal.api_catalogue_of(ARRAY['api']) $$;
+
+REVOKE ALL ON FUNCTION
+  internal.tenant_id_of(text), internal.api_catalogue(), internal.api_catalogue_of(text[])
+  FROM PUBLIC;
 GRANT USAGE ON SCHEMA internal TO authenticator, promgres_api;
-GRANT EXECUTE ON FUNCTION internal.tenant_id_of(text), internal.api_catalogue()
+GRANT EXECUTE ON FUNCTION
+  internal.tenant_id_of(text), internal.api_catalogue(), internal.api_catalogue_of(text[])
   TO authenticator, promgres_api;

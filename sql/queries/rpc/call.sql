@@ -4,8 +4,9 @@
 --
 -- Locks that the function took for its session end here: that costs less than a statement after it.
 --
--- @row@ is a row of the @result@ t, as text, @between@ what stands between two of them.
-WITH _promgres_answer AS MATERIALIZED (
+-- @row@ is a row of the @result@ t, as text, @between@ what stands between two of them; @total@ is how
+-- many rows there are besides a page of them, counted in what stands @before@.
+WITH @before@_promgres_answer AS MATERIALIZED (
   SELECT @between@ || @row@ AS body FROM (@result@) AS t
 ), _promgres_about AS MATERIALIZED (
   SELECT pg_catalog.count(*) AS rows,
@@ -17,10 +18,10 @@ SELECT CASE WHEN bytes <= @whole_bytes@ THEN
     (SELECT pg_catalog.convert_to(pg_catalog.string_agg(body, ''), 'UTF8') FROM _promgres_answer)
   END AS piece, rows, bytes,
   (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = @oid@) AS version,
-  pg_catalog.pg_advisory_unlock_all() AS unlocked
+  @total@ AS total, pg_catalog.pg_advisory_unlock_all() AS unlocked
 FROM _promgres_about
 UNION ALL
-SELECT pg_catalog.convert_to(body, 'UTF8'), NULL, NULL, NULL, NULL
+SELECT pg_catalog.convert_to(body, 'UTF8'), NULL, NULL, NULL, NULL, NULL
 FROM _promgres_answer
 WHERE (SELECT bytes > @whole_bytes@ AND longest <= @piece_bytes@ FROM _promgres_about)
 UNION ALL
@@ -29,6 +30,6 @@ SELECT pg_catalog.unnest(
       SELECT CASE WHEN k = 1 THEN '' ELSE '+' END::bytea || pg_catalog.substr(b, k, @piece_bytes@)
       FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), @piece_bytes@) AS k
     )
-  ), NULL, NULL, NULL, NULL
+  ), NULL, NULL, NULL, NULL, NULL
 FROM (SELECT pg_catalog.convert_to(body, 'UTF8') AS b FROM _promgres_answer OFFSET 0) AS a
 WHERE (SELECT bytes > @whole_bytes@ AND longest > @piece_bytes@ FROM _promgres_about)

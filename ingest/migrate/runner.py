@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import asyncpg
 
@@ -19,6 +19,7 @@ from ingest.errors import MigrationError
 from ingest.logs import get_logger
 from ingest.migrate.choice import check_unchanged, choose_engine, recorded_engine
 from ingest.migrate.lock import locked
+from ingest.migrate.old_stack import OldStack, set_aside
 from ingest.migrate.place import check_place
 from ingest.migrate.plan import Plan, SqlFile, read_bootstrap, read_plan
 from ingest.migrate.roles import retry_role_races, set_password
@@ -39,10 +40,12 @@ class MigrationReport:
     Attributes:
         engine: the engine of the database.
         applied: files that this run applied, in order; empty when there was nothing to do.
+        old_stack: what stands aside for us, if that was asked for.
     """
 
     engine: str
     applied: list[str] = field(default_factory=list)
+    old_stack: OldStack | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,9 @@ class MigrationStatus:
     pending: list[str] = field(default_factory=list)
 
 
-async def migrate(url: str, settings: Settings, *, repair: bool = False) -> MigrationReport:
+async def migrate(
+    url: str, settings: Settings, *, repair: bool = False, beside_old_stack: bool = False
+) -> MigrationReport:
     """Bring the database at `url` to this version, and back what is gone of functions, views,
     triggers and jobs.
 
@@ -70,15 +75,21 @@ async def migrate(url: str, settings: Settings, *, repair: bool = False) -> Migr
 
     Args:
         repair: make functions, views and triggers again though none seems to be gone.
+        beside_old_stack: where the old stack stands, rename its schemas first.
 
     Raises:
         DatabaseUnreachable: no server, or it refuses the login.
         MigrationError: the database cannot be brought to this version; what to do about it.
     """
     async with _pool(url, settings) as pool:
+        old_stack = None
+        if beside_old_stack:
+            async with pool.acquire() as connection:
+                old_stack = await set_aside(connection)
         chosen = await choose_engine(pool, settings.engine)
         async with pool.acquire() as connection:
-            return await _migrate(connection, chosen, settings, repair)
+            report = await _migrate(connection, chosen, settings, repair)
+            return replace(report, old_stack=old_stack)
 
 
 async def _migrate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -11,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support import old_stack
 from tests.support.databases import Database, connect, execute
 from tests.support.debian import pgbouncer
 from tests.support.postgres import Cluster
@@ -25,13 +25,6 @@ CONTENTS = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY 1, 2
 """
-OLD_STACK = "PROMGRES_TEST_OLD_STACK"
-LIKE_THE_OLD_STACK = [
-    *(f"CREATE SCHEMA {name}" for name in ("api", "internal", "cumsum", "geo", "staging_internal")),
-    "CREATE TABLE internal.prometheus_remote_write (time timestamptz, tag_id bigint, value float8)",
-    "CREATE TABLE cumsum.prometheus_remote_write (time timestamptz, tag_id bigint, value float8)",
-    "CREATE FUNCTION api.get_agg_metric(p_name text) RETURNS text LANGUAGE sql AS $$ SELECT '' $$",
-]
 WRITING = [
     ("migrate",),
     ("tenant", "create", "acme"),
@@ -80,12 +73,12 @@ async def test_another_encoding(cluster: Cluster, encoding: str, open_path: Path
             assert await connection.fetchval(SCHEMAS, OURS) == 0
 
 
-@pytest.mark.parametrize("input_", ["like it", "the real one"])
+@pytest.mark.parametrize("input_", old_stack.INPUTS)
 async def test_the_old_stack_is_there(
     empty_postgres_db: Database, input_: str, open_path: Path
 ) -> None:
     database = empty_postgres_db
-    await execute(database.url, *(LIKE_THE_OLD_STACK if input_ == "like it" else _old_stack()))
+    await execute(database.url, *old_stack.statements(input_, "postgres"))
     async with connect(database) as connection:
         before = await connection.fetch(CONTENTS)
         login = "owner_of_the_old_stack"
@@ -97,19 +90,9 @@ async def test_the_old_stack_is_there(
             said = refused(url, *command, folder=open_path)
             assert "internal (of postgres), such as internal." in said
             assert "CREATE DATABASE" in said
+            assert "promgres migrate --beside-old-stack" in said
     async with connect(database) as connection:
         assert await connection.fetch(CONTENTS) == before
-
-
-def _old_stack() -> list[str]:
-    """Its migrations, but for what needs TimescaleDB, which this server has not."""
-    clone = os.environ.get(OLD_STACK)
-    if not clone:
-        pytest.skip(f"{OLD_STACK} names no clone of the old stack")
-    first = next((Path(clone) / "timescaledb" / "migrations").glob("001*.up.sql")).read_text()
-    lines = [line for line in first.splitlines() if not line.startswith(("SELECT create_hyper",
-             "SELECT add_retention", "BEGIN;", "COMMIT;"))]  # fmt: skip
-    return ["\n".join(lines)]
 
 
 @pytest.mark.parametrize("command", WRITING, ids=" ".join)

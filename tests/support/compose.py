@@ -96,7 +96,7 @@ class Stack:
         directory: where mounts and volumes are put.
         variables: what a `.env` would hold.
         given: services that run already, and the port on 127.0.0.1 of each.
-        only: names of the services to start; all that are not given by default.
+        only: names of the services to start; all that are not given and have no profile by default.
         extra: environment for every `promgres` process, beside the file's.
     """
 
@@ -150,6 +150,12 @@ class Stack:
         grace = seconds(service.get("stop_grace_period", "10s"))
         return program.stop(signal.SIGTERM, grace)
 
+    def run(self, name: str) -> Program:
+        """Start a service that ends by itself, as those with a profile do, and wait for its end."""
+        self._start(name)
+        self.programs[name].wait(120)
+        return self.programs[name]
+
     def __enter__(self) -> Stack:
         return self
 
@@ -176,7 +182,8 @@ class Stack:
             if name not in order and name not in self.given:
                 order.append(name)
 
-        for name in self.only or self.services:
+        usual = [name for name, service in self.services.items() if "profiles" not in service]
+        for name in self.only or usual:
             visit(name)
         return order
 
@@ -219,7 +226,7 @@ class Stack:
             if source.startswith("./"):
                 place.write_text(self._config(ROOT / source, name))
             else:
-                place.mkdir()
+                place.mkdir(exist_ok=True)
         for mount in service.get("tmpfs", []):
             target = mount.partition(":")[0]
             if target != "/tmp":

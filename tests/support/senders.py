@@ -221,13 +221,18 @@ def _job(name: str, target: str) -> dict[str, object]:
     }
 
 
-def _address(program: str) -> str:
-    """A free address for a program, which is on this machine; else the test skips."""
+def require(program: str) -> None:
+    """Skip the test, or in CI fail it, where a program is not on this machine."""
     if shutil.which(program) is None:
         reason = f"{program} is not installed: as root, apt-get install {SENDERS[program]}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def _address(program: str) -> str:
+    """A free address for a program, which is on this machine; else the test skips."""
+    require(program)
     return f"127.0.0.1:{free_port()}"
 
 

@@ -1,15 +1,16 @@
 -- What a migration would stand on. Asked before anything is made, and needs no schema of ours.
 --
+-- $1: the names of our schemas.
+--
 -- strangers: schemas under our names that are not ours, as "name (owner)"; while internal.migration
 --   is there, all of them are ours, whoever owns them by now.
+-- schemas: their names alone.
 -- example: one of the tables in them.
+-- is_old_stack: they are those of the stack of Telegraf, its tables in both of its wide schemas.
 WITH ours AS (
     SELECT n.oid, n.nspname, n.nspowner
     FROM pg_namespace n
-    WHERE n.nspname IN (
-        'internal', 'cumsum', 'geo', 'app', 'api',
-        'staging_internal', 'staging_cumsum', 'staging_geo', 'staging_app'
-    )
+    WHERE n.nspname = ANY ($1)
 ), stranger AS (
     SELECT oid, nspname, pg_get_userbyid(nspowner) AS owner
     FROM ours
@@ -25,9 +26,16 @@ SELECT current_setting('server_encoding') AS encoding,
     ARRAY(
         SELECT format('%s (of %s)', nspname, owner) FROM stranger ORDER BY nspname
     ) AS strangers,
+    ARRAY(SELECT nspname::text FROM stranger ORDER BY nspname) AS schemas,
     (
         SELECT format('%s.%s', s.nspname, c.relname)
         FROM pg_class c JOIN stranger s ON s.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
         ORDER BY s.nspname = 'internal' DESC, s.nspname, c.relname LIMIT 1
-    ) AS example
+    ) AS example,
+    (
+        SELECT count(*) = 2
+        FROM pg_class c JOIN stranger s ON s.oid = c.relnamespace
+        WHERE c.relname = 'prometheus_remote_write' AND c.relkind IN ('r', 'p')
+            AND s.nspname IN ('internal', 'cumsum')
+    ) AS is_old_stack

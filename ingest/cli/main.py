@@ -17,6 +17,7 @@ COMMANDS = {
     "migrate": "bring the database to this version, or say where it stands",
     "load": "send synthetic samples to a write side",
     "route": "say where a series or a recorded request would go; writes nothing",
+    "backfill": "record rules over the past, from a Prometheus that has it",
     "refresh": "recompute rollups for a period",
     "psql": "a SQL prompt on the database in use",
     "tenant": "whose data it is, and what each may use",

@@ -45,7 +45,8 @@ WHERE name = 'up' AND value = 1
 """
 RECORDED = """
 SELECT DISTINCT name FROM internal.series AS s
-WHERE name LIKE '%:%' AND EXISTS (SELECT FROM internal.sample WHERE series_id = s.series_id)
+WHERE EXISTS (SELECT FROM internal.sample WHERE series_id = s.series_id)
+    OR EXISTS (SELECT FROM cumsum.sample WHERE series_id = s.series_id)
 """
 
 
@@ -151,14 +152,26 @@ def test_prometheus_writes_what_it_scrapes(running: Running) -> None:
 
 def test_every_recording_rule_is_written(running: Running) -> None:
     """A rule over a metric that nobody has would never record anything."""
-    rules = yaml.safe_load((ROOT / "deploy/vmalert/rules.yml").read_text())
-    wanted = {rule["record"] for group in rules["groups"] for rule in group["rules"]}
+    files = [ROOT / "deploy/vmalert" / name for name in ("rules.yml", "cumulative.yml")]
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    wanted = {rule["record"] for group in groups for rule in group["rules"]}
     _goes_through(running.stack)
     try:
         wait_until(lambda: wanted <= running.column(RECORDED), 60)
     except AssertionError:
         never = sorted(wanted - running.column(RECORDED))
         raise AssertionError(f"never recorded: {never}") from None
+
+
+@pytest.mark.parametrize("name", ["backfill-year", "backfill-week", "backfill-forever"])
+def test_a_replay_of_the_profile_ends_and_is_done(running: Running, name: str) -> None:
+    assert name not in running.stack.programs  # nobody gives the profile
+    first = running.stack.run(name)
+    assert first.process.returncode == 0, first.output
+    assert "samples acknowledged" in first.stdout
+    again = running.stack.run(name)
+    assert again.process.returncode == 0, again.output
+    assert "nothing to do" in again.stdout
 
 
 def test_nobody_complains(running: Running) -> None:

@@ -15,15 +15,15 @@ from tests.support.compose import ROOT
 
 DEPLOY = ROOT / "deploy"
 CADDYFILE = str(DEPLOY / "caddy" / "Caddyfile")
-RULES = str(DEPLOY / "vmalert" / "rules.yml")
+RULES = sorted(map(str, (DEPLOY / "vmalert").rglob("*.yml")))
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 ALERTS_TEST = Path(__file__).with_name("alerts_test.yml")
 CHECKS = {
     "Prometheus takes its configuration": [
         "promtool", "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"),
     ],
-    "Prometheus could run the rules as well": ["promtool", "check", "rules", RULES],
-    "vmalert takes the rules": ["vmalert", f"-rule={RULES}", "-dryRun"],
+    "Prometheus could run the rules as well": ["promtool", "check", "rules", *RULES],
+    "vmalert takes the rules": ["vmalert", *(f"-rule={path}" for path in RULES), "-dryRun"],
     "vmalert takes the alerts": ["vmalert", f"-rule={ALERTS}", "-dryRun"],
     "alerts fire when they should": ["promtool", "test", "rules", str(ALERTS_TEST)],
     "Caddy takes the Caddyfile": [
@@ -57,7 +57,7 @@ def test_every_alert_is_tested_both_ways_and_explained() -> None:
     assert [alert for alert in alerts if f"`{alert}`" not in operations] == []
 
 
-@pytest.mark.parametrize("path", [ALERTS, Path(RULES)], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [ALERTS, *map(Path, RULES)], ids=lambda path: path.name)
 def test_rules_ask_for_metrics_that_there_are(path: Path) -> None:
     expressions = re.sub(r"record: \S+", "", path.read_text())
     asked = set(re.findall(r"\bpromgres_\w+", expressions))

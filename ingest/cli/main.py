@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from keyword import iskeyword
 
 import click
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "audit": "who changed tenants and keys, and what was refused",
     "spool": "what is acknowledged and not in the database yet",
     "doctor": "say what is wrong and what to type about it",
+    "import": "take over history: Telegraf's tables, a Prometheus, a dump, the push API's tables",
     "pipe": "send measures and events from a file or standard input",
     "query": "print stored measures or events",
     "agent": "report facts about this machine as measures and events",
@@ -34,7 +36,8 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """Finds `promgres NAME` in `ingest/cli/NAME.py`, attribute `command`."""
+    """Finds `promgres NAME` in `ingest/cli/NAME.py` (`import_.py` where Python keeps the word for
+    itself), attribute `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -42,7 +45,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"ingest.cli.{cmd_name}")
+        name = cmd_name + "_" * iskeyword(cmd_name)
+        module = importlib.import_module(f"ingest.cli.{name}")
         command: click.Command = module.command
         return command
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from ingest.cli.labeltext import parse_labels
 from ingest.cli.options import with_settings
 from ingest.config import Settings
 from ingest.errors import BadRequest, OperatorError
 from ingest.intake.explain import Explained, explain_body, explain_series
+from ingest.labeltext import parse_labels
 from ingest.routing import Router
 
 _HEAD = ("rule", "target", "schema", "value label", "series")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cramjam import snappy, zstd
 
-from ingest.cli.labeltext import parse_labels
 from ingest.cli.main import main
 from ingest.errors import OperatorError
+from ingest.labeltext import parse_labels
 from tests.support.series_bytes import label, labels, sample, write_request
 
 NOW = 1_760_000_000_000

@@ -63,7 +63,45 @@ FROM internal.rollup_1m
 WHERE tenant_id = (SELECT internal.current_tenant_id()) AND schema = 'common';
 COMMENT ON VIEW internal.prometheus_common_1m IS 'Minutes of every metric of schema common';
 
+-- What a join of the old tables gave: their tags were columns, and an exact value stood in one of them,
+-- so that each value had a tag_id of its own. Here it is the sample's: only a view of samples can give
+-- it back, a view of series would show one supply for all times.
+CREATE OR REPLACE VIEW internal.prometheus_remote_write_with_tags WITH (security_barrier) AS
+SELECT x.time, x.series_id AS tag_id, s.name, s.schema, x.value::text::numeric AS value,
+    s.labels ->> 'host' AS host, s.labels ->> 'instance' AS instance,
+    s.labels ->> 'country_name' AS country_name, s.labels ->> 'city' AS city,
+    CASE s.name WHEN 'manifest_tokenomics_total_supply'
+        THEN coalesce(x.exact::text, s.labels ->> 'supply') ELSE s.labels ->> 'supply'
+    END AS supply,
+    CASE s.name WHEN 'manifest_tokenomics_excluded_supply'
+        THEN coalesce(x.exact::text, s.labels ->> 'excluded_supply')
+        ELSE s.labels ->> 'excluded_supply'
+    END AS excluded_supply,
+    CASE WHEN s.name IN ('locked_tokens', 'locked_fees')
+        THEN coalesce(x.exact::text, s.labels ->> 'amount') ELSE s.labels ->> 'amount'
+    END AS amount
+FROM (
+    SELECT time, series_id, value, exact FROM internal.sample
+    UNION ALL
+    SELECT time, series_id, value, exact FROM geo.sample
+) AS x
+JOIN internal.series s USING (series_id)
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW internal.prometheus_remote_write_with_tags IS
+    'Samples of targets internal and geo with the columns of the old tag table: what a join of the two old tables gave';
+
+CREATE OR REPLACE VIEW cumsum.prometheus_remote_write_with_tags WITH (security_barrier) AS
+SELECT x.time, x.series_id AS tag_id, s.name, s.schema, x.value::text::numeric AS value,
+    s.labels ->> 'host' AS host, s.labels ->> 'instance' AS instance,
+    s.labels ->> 'country_name' AS country_name, s.labels ->> 'city' AS city
+FROM cumsum.sample x
+JOIN internal.series s USING (series_id)
+WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+COMMENT ON VIEW cumsum.prometheus_remote_write_with_tags IS
+    'Samples of target cumsum with the columns of the old tag table';
+
 GRANT SELECT ON
+    internal.prometheus_remote_write_with_tags, cumsum.prometheus_remote_write_with_tags,
     internal.prometheus_remote_write, cumsum.prometheus_remote_write,
     internal.prometheus_remote_write_tag,
     cumsum.all_metrics_minute, internal.cagg_calculated_metric,

@@ -1,0 +1,1 @@
+"""`promgres import`: history of other systems, written the way of every sample."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
 from ingest.errors import NotAcceptable
 from ingest.wire.encoding.answers import AnswerEncoding
@@ -16,6 +17,10 @@ class Media(Enum):
     JSON = "application/json; charset=utf-8"
     CSV = "text/csv; charset=utf-8"
     OBJECT = "application/vnd.pgrst.object+json; charset=utf-8"
+    ARRAY_STRIPPED = "application/vnd.pgrst.array+json;nulls=stripped; charset=utf-8"
+    OBJECT_STRIPPED = "application/vnd.pgrst.object+json;nulls=stripped; charset=utf-8"
+    TEXT = "text/plain; charset=utf-8"
+    BYTES = "application/octet-stream"
     OPENAPI = "application/openapi+json; charset=utf-8"
 
 
@@ -27,7 +32,16 @@ RESULT_MEDIA = {
     "text/*": Media.CSV,
     "application/vnd.pgrst.object+json": Media.OBJECT,
     "application/vnd.pgrst.object": Media.OBJECT,
+    "application/vnd.pgrst.object+json;nulls=stripped": Media.OBJECT_STRIPPED,
+    "application/vnd.pgrst.object;nulls=stripped": Media.OBJECT_STRIPPED,
+    "application/vnd.pgrst.array+json": Media.JSON,
+    "application/vnd.pgrst.array": Media.JSON,
+    "application/vnd.pgrst.array+json;nulls=stripped": Media.ARRAY_STRIPPED,
+    "application/vnd.pgrst.array;nulls=stripped": Media.ARRAY_STRIPPED,
 }
+SCALAR_MEDIA = {**RESULT_MEDIA, "text/plain": Media.TEXT, "application/octet-stream": Media.BYTES}
+"""Of a single value, which may be given as it is."""
+ONE_OBJECT = frozenset({Media.OBJECT, Media.OBJECT_STRIPPED})
 OPENAPI_MEDIA = {
     "application/openapi+json": Media.OPENAPI,
     "*/*": Media.OPENAPI,
@@ -36,6 +50,20 @@ OPENAPI_MEDIA = {
 }
 ENCODINGS: tuple[AnswerEncoding, ...] = ("zstd", "gzip")
 """The best first, among those that a client wants alike."""
+
+
+@lru_cache(maxsize=1000)
+def _chosen(accept: str, is_scalar: bool) -> Media:
+    return choose_media(accept, SCALAR_MEDIA if is_scalar else RESULT_MEDIA)
+
+
+def result_media(accept: str | None, *, is_scalar: bool) -> Media:
+    """The form of a result that the client wants most.
+
+    Raises:
+        NotAcceptable: none of what it takes is offered.
+    """
+    return _chosen(accept or "*/*", is_scalar)
 
 
 def choose_media(accept: str | None, offered: dict[str, Media]) -> Media:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest.http.problems import Problem
 from ingest.rpc.functions import Argument, Function
-from ingest.rpc.request import Arguments, TextArguments
+from ingest.rpc.request import Arguments, JsonArguments, TextArguments
 from ingest.sqlfiles import filled_query
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
     if isinstance(arguments, TextArguments):
         parameters = tuple(arguments.values[each.name][-1] for each in given)
         values |= {each.name: _text(number, each) for number, each in enumerate(given, start=1)}
-    elif given:
+    elif given and isinstance(arguments, JsonArguments):
         columns = ", ".join(f"{each.name} {each.sql_type}" for each in given)
         source = f"FROM pg_catalog.json_to_record($1::text::json) AS a({columns})"
         parameters = (arguments.document,)

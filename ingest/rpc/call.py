@@ -119,6 +119,7 @@ async def call(
     settings: Mapping[str, str],
     caller: Hashable,
     *,
+    before: Sequence[tuple[str, Sequence[str]]],
     read_only: bool,
     short: bool,
     quick_seconds: float | None,
@@ -126,13 +127,14 @@ async def call(
 ) -> AsyncIterator[Answer]:
     """Call a function; leaving the block commits, an exception in it rolls back.
 
-    One round trip more than `ReadTransactions.transaction` says, one for a function with buckets,
-    and one for each further batch of a long answer.
+    One round trip more than `ReadTransactions.transaction` says, one for each statement before, one
+    for a function with buckets, and one for each further batch of a long answer.
 
     Args:
         check: asked before the function is.
         settings: set for this transaction only, `role` among them.
         caller: who asks: callers have their turns one after the other.
+        before: statements that are executed first, each with its parameters.
         short: whether the answer is expected to be: else the function is called a second time, in
             the same transaction, which must be one that only reads.
         quick_seconds: what it may take if it can be asked again in the dear lane, else None.
@@ -155,6 +157,8 @@ async def call(
             read_only=read_only,
         ) as connection:
             try:
+                for sql, values in before:
+                    await connection.fetchval(sql, *values)
                 if check is not None:
                     await check.refuse(connection)
                 first, is_long = await _ask(connection, statement, parameters, short)

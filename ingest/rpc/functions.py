@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ingest.http.problems import Problem
 
@@ -17,6 +17,20 @@ SCALAR_COLUMN = "pgrst_scalar"
 
 Result = Literal["void", "scalar", "row", "record"]
 """`row` has columns that are known beforehand, `record` has not."""
+
+
+class Given(NamedTuple):
+    """What a request calls a function with.
+
+    Attributes:
+        names: of arguments; None for a body that is one argument.
+        body_types: that the argument may have which takes the whole body.
+        any_name: such an argument may have a name.
+    """
+
+    names: frozenset[str] | None
+    body_types: tuple[str, ...] = ()
+    any_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,12 @@ class Function:
         needed = {argument.name for argument in self.arguments if argument.required}
         return needed <= given <= names
 
+    def takes_body(self, given: Given) -> bool:
+        """Whether a whole body can be its only argument."""
+        if len(self.arguments) != 1 or self.arguments[0].sql_type not in given.body_types:
+            return False
+        return given.any_name or not self.arguments[0].name
+
     def shaped_types(self) -> dict[str, str]:
         """Types of what a shape may name: columns, or the values of a scalar."""
         if self.result == "scalar":
@@ -94,9 +114,15 @@ class Catalogue:
     functions: Mapping[str, tuple[Function, ...]]
     roles: frozenset[str]
 
-    def find(self, name: str, given: frozenset[str]) -> list[Function]:
-        """The functions of that name that take these arguments; more than one is one too many."""
-        return [each for each in self.functions.get(name, ()) if each.accepts(given)]
+    def find(self, name: str, given: Given) -> list[Function]:
+        """The functions of that name that take these arguments, else the body as a whole; more than
+        one is one too many."""
+        overloads = self.functions.get(name, ())
+        if given.names is not None:
+            found = [each for each in overloads if each.accepts(given.names)]
+            if found or not given.body_types:
+                return found
+        return [each for each in overloads if each.takes_body(given)]
 
     def limited_to(self, oids: Collection[int]) -> Catalogue:
         """The same with these functions alone."""
@@ -106,7 +132,7 @@ class Catalogue:
         }
         return Catalogue({name: each for name, each in kept.items() if each}, self.roles)
 
-    def ambiguous(self, name: str, given: frozenset[str]) -> Problem:
+    def ambiguous(self, name: str, given: Given) -> Problem:
         """300, with the candidates."""
         return _ambiguous(self.find(name, given))
 
@@ -115,25 +141,25 @@ class Catalogue:
         overloads = self.functions.get(name, ())
         return frozenset(each.name for function in overloads for each in function.arguments)
 
-    def not_found(self, name: str, given: frozenset[str], posted: bool) -> Problem:
-        """404, with what was looked for and what may have been meant.
-
-        Args:
-            posted: by JSON body, which might also have been one unnamed argument.
-        """
-        arguments = ", ".join(sorted(given))
-        called = f"({arguments})" if given else " without parameters"
-        plural = "s" if len(given) > 1 else ""
-        looked_for = f" with parameter{plural} {arguments}" if given else " without parameters"
-        if posted:
-            looked_for += " or with a single unnamed json/jsonb parameter"
+    def not_found(self, name: str, given: Given) -> Problem:
+        """404, with what was looked for and what may have been meant."""
+        names = given.names or frozenset()
+        arguments = ", ".join(sorted(names))
+        called = f"({arguments})" if names else " without parameters"
+        plural = "s" if len(names) > 1 else ""
+        looked_for = f" with parameter{plural} {arguments}" if names else " without parameters"
+        unnamed = f"with a single unnamed {'/'.join(given.body_types)} parameter"
+        if given.names is None:
+            called, looked_for = "", f" {unnamed}"
+        elif given.body_types:
+            looked_for += f" or {unnamed}"
         return Problem(
             404,
             "PGRST202",
             f"Could not find the function {SCHEMA}.{name}{called} in the schema cache",
             f"Searched for the function {SCHEMA}.{name}{looked_for},"
             " but no matches were found in the schema cache.",
-            self._suggestion(name, given),
+            self._suggestion(name, names) if given.names is not None else None,
         )
 
     def _suggestion(self, name: str, given: frozenset[str]) -> str | None:

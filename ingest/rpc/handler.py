@@ -17,7 +17,7 @@ from ingest.config import Settings
 from ingest.errors import NotFound, PromgresError, QueryRefused
 from ingest.http.bodies import read_body
 from ingest.http.context import Context
-from ingest.http.negotiation import RESULT_MEDIA, Media, choose_encoding, choose_media
+from ingest.http.negotiation import ONE_OBJECT, Media, choose_encoding, result_media
 from ingest.http.problems import Problem, problem_of
 from ingest.http.reply import ClientGone, Reply, Sending, compress
 from ingest.http.shares import Memory, UnderWay
@@ -43,6 +43,7 @@ from ingest.rpc.schema_cache import SchemaCache
 from ingest.rpc.shape import WHOLE, unsatisfiable
 from ingest.rpc.statement import call_statement
 from ingest.storage.read import ReadDatabase
+from ingest.storage.session import set_config
 
 RPC = "/rpc/"
 SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
@@ -78,7 +79,7 @@ class Ask:
     name: str
     posted: bool
     arguments: Arguments
-    media: Media
+    accept: str | None
     profiled: bool
     query: Query = NOTHING_ASKED
     preferences: Preferences = NONE
@@ -142,7 +143,6 @@ class Rpc:
     async def _read(self, context: Context, name: str) -> Ask:
         request, headers = context.request, context.request.headers
         profiled = check_profile(headers, context.method)
-        media = choose_media(headers.get("Accept"), RESULT_MEDIA)
         query = read_query(request.rel_url.raw_query_string)
         preferences = read_preferences(headers.getall("Prefer")) if "Prefer" in headers else NONE
         posted, counted = context.method == "POST", preferences.count is not None
@@ -150,7 +150,9 @@ class Rpc:
             asked = sort_query(query, posted=True, counted=counted)
             body = await read_body(request, self._settings.max_body_bytes)
             content_type = headers.get("Content-Type")
-            arguments: Arguments = body_arguments(content_type, body, asked.columns)
+            arguments: Arguments = body_arguments(
+                content_type, body, asked.columns, single_object=preferences.single_object
+            )
         else:
             shaping = shaping_names(query)
             known = await self._schema_cache.argument_names(name, shaping) if shaping else ()
@@ -161,7 +163,7 @@ class Rpc:
             name=name,
             posted=posted,
             arguments=arguments,
-            media=media,
+            accept=headers.get("Accept"),
             profiled=profiled,
             query=asked,
             preferences=preferences,
@@ -215,7 +217,7 @@ class Rpc:
         not_before: float | None = None
         for _ in range(MOST_TRIES):
             function = await self._schema_cache.function(
-                ask.name, ask.arguments.names, ask.posted, caller.role, not_before
+                ask.name, ask.arguments.given, caller.role, not_before
             )
             context.function = function.name
             not_before = time.monotonic()
@@ -257,18 +259,18 @@ class Rpc:
         """
         sending: Sending | None = None
         who, held_bytes = caller.counted_as, 0
+        media = _media(ask, function)
         try:
             read_only = not (ask.posted and function.volatile)
             is_quick = read_only and not dear and self._has_lanes
             async with call(
                 self._database,
                 self._database.dear if dear else self._database.quick,
-                *call_statement(
-                    function, ask.arguments, ask.media, ask.query.shape, ask.query.values
-                ),
+                *call_statement(function, ask.arguments, media, ask.query.shape, ask.query.values),
                 bucket_check(function, ask.arguments, self._settings.max_buckets),
                 self._settings_of(context, caller),
                 who,
+                before=_before(ask),
                 read_only=read_only,
                 short=read_only and not dear and question not in self._long,
                 quick_seconds=self._settings.quick_seconds if is_quick else None,
@@ -276,8 +278,8 @@ class Rpc:
             ) as answer:
                 if answer.is_long:
                     self._long.note(question)
-                self._check(ask, function, answer)
-                reply = _reply(ask, function, answer)
+                self._check(ask, function, media, answer)
+                reply = _reply(ask, function, media, answer)
                 if reply.body is None or context.method == "HEAD":
                     return reply
                 if answer.length <= SMALL_BYTES:
@@ -310,16 +312,24 @@ class Rpc:
         reply.sent, reply.sent_bytes = sending.response, sending.sent_bytes
         return reply
 
-    def _check(self, ask: Ask, function: Function, answer: Answer) -> None:
+    def _check(self, ask: Ask, function: Function, media: Media, answer: Answer) -> None:
         """Whether the answer is the one that was asked for, and short enough."""
         if answer.version != function.version:
             raise _Changed
-        if ask.media is Media.OBJECT and function.returns_set and answer.rows != 1:
+        if media in ONE_OBJECT and function.returns_set and answer.rows != 1:
             raise Problem(
                 406,
                 "PGRST116",
                 "Cannot coerce the result to a single JSON object",
                 f"The result contains {answer.rows} rows",
+            )
+        most = ask.preferences.max_affected
+        if ask.preferences.strict and most is not None and answer.rows > most:
+            raise Problem(
+                400,
+                "PGRST124",
+                "Query result exceeds max-affected preference constraint",
+                f"The query affects {answer.rows} rows",
             )
         page, total = ask.query.page, _total(ask, answer)
         if total is not None and page.offset > total:
@@ -377,6 +387,31 @@ def _check_columns(function: Function, query: Query, known: Function | None) -> 
     )
 
 
+def _media(ask: Ask, function: Function) -> Media:
+    """The form of the answer.
+
+    Raises:
+        NotAcceptable: the client takes none that the function's result has.
+        Problem: 400, how many rows a single value may have is no question.
+    """
+    preferences = ask.preferences
+    if preferences.strict and preferences.max_affected is not None and not function.returns_set:
+        raise Problem(
+            400,
+            "PGRST128",
+            "Function must return SETOF or TABLE when max-affected preference is used with"
+            " handling=strict",
+        )
+    is_scalar = function.result == "scalar" and not function.returns_set
+    return result_media(ask.accept, is_scalar=is_scalar)
+
+
+def _before(ask: Ask) -> list[tuple[str, list[str]]]:
+    """What is to be executed before the function is called."""
+    timezone = ask.preferences.timezone
+    return [] if timezone is None else [(set_config("TimeZone"), [timezone])]
+
+
 def _total(ask: Ask, answer: Answer) -> int | None:
     """How many rows there are besides the page, if that was asked."""
     if ask.preferences.count is None:
@@ -384,7 +419,7 @@ def _total(ask: Ask, answer: Answer) -> int | None:
     return answer.rows if answer.total is None else answer.total
 
 
-def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
+def _reply(ask: Ask, function: Function, media: Media, answer: Answer) -> Reply:
     """The answer without its body: None if it has none, empty if it is still to come."""
     total = _total(ask, answer)
     headers = {"Content-Range": ask.query.page.content_range(answer.rows, total)}
@@ -394,7 +429,7 @@ def _reply(ask: Ask, function: Function, answer: Answer) -> Reply:
         headers["Content-Profile"] = SCHEMA
     if function.result == "void":
         return Reply(204, None, headers)
-    headers["Content-Type"] = ask.media.value
+    headers["Content-Type"] = media.value
     return Reply(206 if total is not None and answer.rows < total else 200, b"", headers)
 
 

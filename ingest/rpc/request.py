@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any
 from ingest.errors import BadBody
 from ingest.http.problems import Problem
 from ingest.http.strict import parse_json, query_pairs
-from ingest.rpc.functions import SCHEMA
+from ingest.rpc.functions import SCHEMA, Given
 from ingest.rpc.shape import (
     EVERY_ROW,
     LOGIC,
@@ -39,6 +41,7 @@ EPOCH = re.compile(r"-?\d{5,19}(?:\.\d+)?", re.ASCII)
 
 MOST_PARAMETERS = 1000
 JSON_TYPE = "application/json"
+JSON_TYPES = ("json", "jsonb")
 BAD_JSON = "Empty or invalid json"
 
 
@@ -56,19 +59,54 @@ class TextArguments:
         """Names given."""
         return frozenset(self.values)
 
+    @property
+    def given(self) -> Given:
+        """What a function must take."""
+        return Given(self.names)
+
     def __hash__(self) -> int:
         return hash(frozenset(self.values.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class JsonArguments:
-    """Arguments of a JSON body: the object as it was sent, so that no number loses a digit."""
+    """Arguments of a JSON body: the object as it was sent, so that no number loses a digit.
+
+    Attributes:
+        body: all that was sent, for a function that takes a whole body.
+    """
 
     document: str
     names: frozenset[str]
+    body: str = "{}"
+
+    @property
+    def given(self) -> Given:
+        """What a function must take."""
+        return Given(self.names, JSON_TYPES)
 
 
-Arguments = TextArguments | JsonArguments
+@dataclass(frozen=True, slots=True)
+class WholeBody:
+    """A body that is one argument.
+
+    Attributes:
+        body_types: that the argument may have.
+        any_name: it may have a name, too.
+    """
+
+    body: str | bytes
+    body_types: tuple[str, ...]
+    any_name: bool = False
+    names: frozenset[str] = frozenset()
+
+    @property
+    def given(self) -> Given:
+        """What a function must take."""
+        return Given(None, self.body_types, self.any_name)
+
+
+Arguments = TextArguments | JsonArguments | WholeBody
 
 
 def check_profile(headers: Mapping[str, str], method: str) -> bool:
@@ -193,33 +231,83 @@ def sort_query(
 
 
 def body_arguments(
-    content_type: str | None, body: bytes, columns: frozenset[str] | None = None
-) -> JsonArguments:
-    """Arguments of a POST: an object; of an array of objects, the first; none without a body.
+    content_type: str | None,
+    body: bytes,
+    columns: frozenset[str] | None = None,
+    *,
+    single_object: bool = False,
+) -> Arguments:
+    """Arguments of a POST: an object, or of an array of objects (or lines of CSV) the first; pairs
+    of a form; none without a body. Text, XML and bytes are one argument without a name.
 
     Args:
         columns: names that are arguments, if not all that the object has.
+        single_object: the object is one argument.
 
     Raises:
-        BadBody: another Content-Type, or not JSON.
+        BadBody: another Content-Type, or a body that is not what it says.
     """
-    if not body:
-        return JsonArguments("{}", frozenset())
     media = (content_type or JSON_TYPE).partition(";")[0].strip().lower()
-    if media != JSON_TYPE:
-        raise BadBody(f"Content-Type not acceptable: {media}")
+    if not body and media != "text/plain":  # many clients send a type with nothing
+        return JsonArguments("{}", frozenset())
+    if media == "application/octet-stream":
+        return WholeBody(body, ("bytea",))
     try:
         text = body.decode()
     except UnicodeDecodeError:
-        raise BadBody(BAD_JSON) from None
+        raise BadBody(BAD_JSON if media == JSON_TYPE else "The body is not UTF-8") from None
+    match media:
+        case "application/json":
+            return _json_arguments(text, columns, single_object)
+        case "application/x-www-form-urlencoded":
+            return _form_arguments(text)
+        case "text/csv":
+            return _csv_arguments(text)
+        case "text/plain":
+            return WholeBody(text, ("text",))
+        case "text/xml" | "application/xml":
+            return WholeBody(text, ("xml",))
+    raise BadBody(f"Content-Type not acceptable: {media}")
+
+
+def _json_arguments(text: str, columns: frozenset[str] | None, single_object: bool) -> Arguments:
     if not text.strip():
         return JsonArguments("{}", frozenset())
     parsed = _parse(text)
+    if single_object:
+        return WholeBody(text, JSON_TYPES, any_name=True)
     if isinstance(parsed, list):
         return _first_object(text, parsed, columns)
     if not isinstance(parsed, dict):
+        return JsonArguments("{}", frozenset(), text)
+    return JsonArguments(text, frozenset(parsed) if columns is None else columns, text)
+
+
+def _form_arguments(text: str) -> TextArguments:
+    try:
+        pairs = query_pairs(text, MOST_PARAMETERS)
+    except ValueError:
+        raise BadBody("The form cannot be read") from None
+    values: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        values[name] = (*values.get(name, ()), value)
+    return TextArguments(values)
+
+
+def _csv_arguments(text: str) -> JsonArguments:
+    """Of the first line below the header; `NULL` is null."""
+    try:
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (csv.Error, ValueError):
+        raise BadBody("The CSV cannot be read") from None
+    if any(len(row) != len(header) for row in rows):
+        raise BadBody("All lines must have same number of fields")
+    if not rows:
         return JsonArguments("{}", frozenset())
-    return JsonArguments(text, frozenset(parsed) if columns is None else columns)
+    values = {
+        name: None if cell == "NULL" else cell for name, cell in zip(header, rows[0], strict=True)
+    }
+    return JsonArguments(json.dumps(values), frozenset(values))
 
 
 def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
@@ -229,8 +317,10 @@ def time_hint(sqlstate: str | None, arguments: Arguments) -> str | None:
         return None
     if isinstance(arguments, TextArguments):
         values = [each for given in arguments.values.values() for each in given]
-    else:
+    elif isinstance(arguments, JsonArguments):
         values = [str(each) for each in _parse(arguments.document).values()]
+    else:
+        return None
     if isinstance(arguments, TextArguments) and any(map(LOST_PLUS.search, values)):
         return "A + in a URL is a space: write %2B00:00, or Z"
     if any(map(EPOCH.fullmatch, values)):
@@ -252,7 +342,7 @@ def _parse(text: str) -> Any:
 
 def _first_object(text: str, rows: list[Any], columns: frozenset[str] | None) -> JsonArguments:
     if not rows:
-        return JsonArguments("{}", frozenset())
+        return JsonArguments("{}", frozenset(), text)
     uniform = all(isinstance(row, dict) for row in rows)
     if not uniform or (columns is None and any(row.keys() != rows[0].keys() for row in rows)):
         raise BadBody("All object keys must match")
@@ -260,4 +350,4 @@ def _first_object(text: str, rows: list[Any], columns: frozenset[str] | None) ->
     assert start
     _, end = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(text, start.end())
     document = text[start.end() : end]
-    return JsonArguments(document, frozenset(rows[0]) if columns is None else columns)
+    return JsonArguments(document, frozenset(rows[0]) if columns is None else columns, text)

@@ -9,7 +9,7 @@ from ingest.auth.tokens import ANONYMOUS_ROLE, Claims
 from ingest.errors import PromgresError, QueryRefused, RoleRefused, Unavailable
 from ingest.http.problems import Problem
 from ingest.model import DEFAULT_TENANT_ID, TenantId
-from ingest.rpc.functions import Catalogue, Function, parse_catalogue
+from ingest.rpc.functions import Catalogue, Function, Given, parse_catalogue
 from ingest.storage.read import NOT_MIGRATED, ReadDatabase
 
 TENANT_SECONDS = 5.0
@@ -54,8 +54,7 @@ class SchemaCache:
     async def function(
         self,
         name: str,
-        given: frozenset[str],
-        posted: bool,
+        given: Given,
         role: str,
         not_before: float | None = None,
     ) -> Function:
@@ -74,7 +73,7 @@ class SchemaCache:
         if len(matches) == 1:
             return matches[0]
         visible = await self._visible_to(role)
-        raise visible.ambiguous(name, given) if matches else visible.not_found(name, given, posted)
+        raise visible.ambiguous(name, given) if matches else visible.not_found(name, given)
 
     async def _visible_to(self, role: str) -> Catalogue:
         """The functions that a role may execute."""
@@ -105,7 +104,7 @@ class SchemaCache:
             catalogue = await self.catalogue(asked_at)
             found = catalogue.functions.get(name)
             if not found:
-                raise (await self._visible_to(role)).not_found(name, frozenset(), posted=False)
+                raise (await self._visible_to(role)).not_found(name, Given(frozenset()))
         return found
 
     async def role_of(self, claims: Claims) -> str:

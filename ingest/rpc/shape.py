@@ -15,8 +15,8 @@ from typing import Literal, NoReturn, TypeVar
 
 from ingest.http.problems import Problem
 
-Value = str | int | None | list[str]
-"""What is bound: a text, the texts of an `in.(…)`, a limit or an offset."""
+Value = str | bytes | int | None | list[str]
+"""What is bound: a text, the texts of an `in.(…)`, a limit or an offset; a body."""
 
 RESERVED = frozenset({"select", "order", "limit", "offset", "and", "or", "columns", "on_conflict"})
 """Query parameters that shape a result, unless the function has an argument of that name."""

@@ -15,12 +15,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ingest.http.negotiation import Media
+from ingest.http.negotiation import ONE_OBJECT, Media
 from ingest.rpc.functions import SCALAR_COLUMN, SCHEMA, Argument, Function, quote_identifier
-from ingest.rpc.request import Arguments, JsonArguments
+from ingest.rpc.request import Arguments, JsonArguments, TextArguments
 from ingest.rpc.shape import STAR, WHOLE, Shape, Value
 from ingest.rpc.shaping import Shaping
 from ingest.sqlfiles import filled_query
+
+STRIPPED = frozenset({Media.ARRAY_STRIPPED, Media.OBJECT_STRIPPED})
+AS_IT_IS = frozenset({Media.TEXT, Media.BYTES})
+"""Forms of a single value."""
 
 WHOLE_BYTES = 4 * 1024 * 1024
 """An answer up to here comes at once, as it is in memory anyway."""
@@ -28,6 +32,8 @@ SHORT_ROWS, SHORT_ROW_BYTES = 10_000, 4 * 1024
 """What one aggregate makes a body of, and so what PostgreSQL holds of it: 40 MiB at most."""
 PIECE_BYTES = 16 * 1024
 """A longer row comes in pieces, so that a number of pieces is also a bound of bytes."""
+WHOLE_BODY = ("body",)
+"""In place of the types of texts: the only argument is a whole body."""
 MOST_STATEMENTS = 1000
 """That are remembered: making the text of one takes as long as a tenth of a small question."""
 ROW_ENDS = b"+"[0]
@@ -74,9 +80,13 @@ def call_statement(
     Raises:
         Problem: 400, the shape casts to a type that it must not.
     """
+    if not isinstance(arguments, TextArguments) and function.takes_body(arguments.given):
+        statement = _statement(function, frozenset(), WHOLE_BODY, media, shape)
+        return statement, (arguments.body, *values)
     if isinstance(arguments, JsonArguments):
         statement = _statement(function, arguments.names, None, media, shape)
         return statement, (arguments.document, *values) if arguments.names else values
+    assert isinstance(arguments, TextArguments)
     types, parameters = [], []  # type: list[str], list[Value]
     for argument in function.arguments:
         if (given := arguments.values.get(argument.name)) is not None:
@@ -98,18 +108,24 @@ def _statement(
     """The statement for arguments of these names: as so many texts, of these types, or (None) in a
     JSON document."""
     given = [each for each in function.arguments if each.name in names]
-    source, call = (
-        _from_json(function, given) if types is None else _from_text(function, given, types)
-    )
+    if types is WHOLE_BODY:
+        source, call = "", _from_body(function)
+    elif types is None:
+        source, call = _from_json(function, given)
+    else:
+        source, call = "", _from_text(function, given, types)
     between, row = _row(function, media)
     result = _result(function, source, call)
     before, total = "", "NULL::bigint"
     if shape != WHOLE and function.result != "void":
         first = 1 + (len(types) if types is not None else bool(given))
         before, result, total = _shaped(function, result, shape, first)
+    is_bytes = media is Media.BYTES and function.sql_type == "bytea"
     hooks = {
         "between": between,
         "row": row,
+        "encode": "(" if is_bytes else "pg_catalog.convert_to(",
+        "encoded": ")" if is_bytes else ", 'UTF8')",
         "result": result,
         "total": total,
         "oid": str(function.oid),
@@ -127,7 +143,9 @@ def _statement(
     )
     if media is Media.CSV:
         return Statement(sql, short, csv_header(function, shape).encode(), empty=b"\n")
-    if function.returns_set and media is not Media.OBJECT:
+    if media in AS_IT_IS:
+        return Statement(sql, short, empty=b"")
+    if function.returns_set and media not in ONE_OBJECT:
         return Statement(sql, short, b"[", _length(between), b"]", b"[]")
     return Statement(sql, short, b"", _length(between))
 
@@ -144,14 +162,18 @@ def csv_header(function: Function, shape: Shape = WHOLE) -> str:
     return ",".join(_csv_cell(name) for name in names)
 
 
-def _from_text(
-    function: Function, given: list[Argument], types: tuple[str, ...]
-) -> tuple[str, str]:
+def _from_body(function: Function) -> str:
+    (argument,) = function.arguments
+    bound = "bytea" if argument.sql_type == "bytea" else f"text::{argument.sql_type}"
+    return _call(function, [_pass(argument, f"$1::{bound}")])
+
+
+def _from_text(function: Function, given: list[Argument], types: tuple[str, ...]) -> str:
     passed = [
         _pass(argument, f"CAST(${number}::{bound} AS {argument.sql_type})")
         for number, (argument, bound) in enumerate(zip(given, types, strict=True), start=1)
     ]
-    return "", _call(function, passed)
+    return _call(function, passed)
 
 
 def _from_json(function: Function, given: list[Argument]) -> tuple[str, str]:
@@ -170,6 +192,8 @@ def _is_array(argument: Argument, value: str) -> bool:
 
 
 def _pass(argument: Argument, value: str) -> str:
+    if not argument.name:
+        return value
     variadic = "VARIADIC " if argument.variadic else ""
     return f"{variadic}{quote_identifier(argument.name)} => {value}"
 
@@ -210,9 +234,15 @@ def _row(function: Function, media: Media) -> tuple[str, str]:
         return "', '", "coalesce(t.pgrst_scalar::text, '')"
     if media is Media.CSV:
         return "E'\\n'", _csv_row(function)
-    row = "t.*" if function.result == "row" else "t.pgrst_scalar"
+    if media is Media.BYTES and function.sql_type == "bytea":
+        return "''::bytea", "coalesce(t.pgrst_scalar, ''::bytea)"
+    if media in AS_IT_IS:
+        return "''", "coalesce(t.pgrst_scalar::text, '')"
+    document = f"pg_catalog.to_json({'t.*' if function.result == 'row' else 't.pgrst_scalar'})"
+    if media in STRIPPED:
+        document = f"pg_catalog.json_strip_nulls({document})"
     between = "', '" if function.result == "scalar" else "E', \\n '"
-    return between, f"coalesce(pg_catalog.to_json({row})::text, 'null')"
+    return between, f"coalesce({document}::text, 'null')"
 
 
 def _length(between: str) -> int:

@@ -100,6 +100,9 @@ AS $$ BEGIN RAISE SQLSTATE 'PGRST' USING
     DETAIL = '{"status":418,"headers":{"X-Tea":"green"}}'; END $$;
 
 CREATE FUNCTION api.not_for_anyone() RETURNS int LANGUAGE sql STABLE AS $$ SELECT 1 $$;
+CREATE FUNCTION api.unnamed_json(jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT $1 $$;
+CREATE FUNCTION api.unnamed_text(text) RETURNS text LANGUAGE sql STABLE AS $$ SELECT $1 $$;
+CREATE FUNCTION api.unnamed_bytes(bytea) RETURNS bytea LANGUAGE sql STABLE AS $$ SELECT $1 $$;
 CREATE FUNCTION api.unnamed(int) RETURNS int LANGUAGE sql STABLE AS $$ SELECT $1 $$;
 CREATE FUNCTION api.polymorphic(p_value anyelement) RETURNS anyelement
 LANGUAGE sql STABLE AS $$ SELECT p_value $$;

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from ingest.rpc.functions import Catalogue, parse_catalogue
+from ingest.rpc.functions import Catalogue, Given, parse_catalogue
 
 
 def argument(name: str, sql_type: str = "text", required: bool = True) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def catalogue() -> Catalogue:
 def test_the_exact_set_of_names_decides(
     catalogue: Catalogue, name: str, given: str, found: bool
 ) -> None:
-    assert bool(catalogue.find(name, frozenset(given))) == found
+    assert bool(catalogue.find(name, Given(frozenset(given)))) == found
 
 
 def test_overloads_that_differ_in_types_alone_cannot_be_told_apart(catalogue: Catalogue) -> None:
-    given = frozenset("a")
+    given = Given(frozenset("a"))
     assert len(catalogue.find("same", given)) == 2
     problem = catalogue.ambiguous("same", given)
     assert (problem.status, problem.code) == (300, "PGRST203")
@@ -96,7 +96,7 @@ def test_overloads_that_differ_in_types_alone_cannot_be_told_apart(catalogue: Ca
 def test_what_is_not_found_says_what_was_looked_for(
     catalogue: Catalogue, name: str, given: list[str], message: str, details: str, hint: str | None
 ) -> None:
-    problem = catalogue.not_found(name, frozenset(given), posted=False)
+    problem = catalogue.not_found(name, Given(frozenset(given)))
     assert (problem.status, problem.code) == (404, "PGRST202")
     assert message in problem.message
     assert details in (problem.details or "")
@@ -104,7 +104,7 @@ def test_what_is_not_found_says_what_was_looked_for(
 
 
 def test_a_post_might_have_meant_one_unnamed_argument(catalogue: Catalogue) -> None:
-    problem = catalogue.not_found("nope", frozenset("x"), posted=True)
+    problem = catalogue.not_found("nope", Given(frozenset("x"), ("json", "jsonb")))
     assert problem.details == (
         "Searched for the function api.nope with parameter x or with a single unnamed json/jsonb"
         " parameter, but no matches were found in the schema cache."

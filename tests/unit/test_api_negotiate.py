@@ -36,7 +36,7 @@ def test_the_most_wanted_form_is_chosen(accept: str | None, expected: Media) -> 
     [
         "text/html",
         "application/json;q=0",
-        "application/vnd.pgrst.object+json;nulls=stripped",
+        "application/vnd.pgrst.object+json;nulls=kept",
         "application/vnd.pgrst.plan+json",
         "nonsense",
     ],

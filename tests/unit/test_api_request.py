@@ -6,12 +6,15 @@ from ingest.http.problems import Problem
 from ingest.rpc.request import (
     JsonArguments,
     TextArguments,
+    WholeBody,
     body_arguments,
     check_profile,
     read_query,
     sort_query,
 )
 from ingest.rpc.shape import Page
+
+FORM = "application/x-www-form-urlencoded"
 
 
 def problem_of(call: object, *arguments: object) -> Problem:
@@ -81,12 +84,12 @@ class TestBody:
     def test_the_document_is_kept_as_sent(self) -> None:
         body = b'{"a": 987654321098765432101, "b": 0.10, "c": [1, {"d": null}]}'
         arguments = body_arguments("application/json; charset=utf-8", body)
-        assert arguments == JsonArguments(body.decode(), frozenset("abc"))
+        assert arguments == JsonArguments(body.decode(), frozenset("abc"), body.decode())
 
     def test_of_an_array_the_first_object_is_taken_as_sent(self) -> None:
         body = b' [ {"a": 1.00, "b": "]"} , {"b": 2, "a": 3} ] '
         arguments = body_arguments(None, body)
-        assert arguments == JsonArguments('{"a": 1.00, "b": "]"}', frozenset("ab"))
+        assert arguments == JsonArguments('{"a": 1.00, "b": "]"}', frozenset("ab"), body.decode())
 
     @pytest.mark.parametrize(
         "body",
@@ -115,9 +118,34 @@ class TestBody:
         assert body_arguments(None, body).names == {"a"}
 
     def test_another_content_type(self) -> None:
-        problem = problem_of(body_arguments, "text/csv; header=present", b"a")
+        problem = problem_of(body_arguments, "image/png; x=y", b"a")
         assert (problem.status, problem.code) == (400, "PGRST102")
-        assert problem.message == "Content-Type not acceptable: text/csv"
+        assert problem.message == "Content-Type not acceptable: image/png"
+
+    def test_a_form(self) -> None:
+        arguments = body_arguments(FORM, b"a=1&b=eq.x&a=%C3%BC+")
+        assert arguments == TextArguments({"a": ("1", "ü "), "b": ("eq.x",)})
+        assert problem_of(body_arguments, FORM, b"a=%FF").code == "PGRST102"
+
+    def test_csv(self) -> None:
+        arguments = body_arguments("text/csv", b'a,b\n"1,2",NULL\n3,4\n')
+        assert arguments == JsonArguments('{"a": "1,2", "b": null}', frozenset("ab"))
+        for body in (b"a,b\n1\n", b'a\n"'):
+            assert problem_of(body_arguments, "text/csv", body).code == "PGRST102"
+
+    def test_what_is_one_argument(self) -> None:
+        assert body_arguments("text/plain", b"") == WholeBody("", ("text",))
+        assert body_arguments("text/xml", b"<a/>") == WholeBody("<a/>", ("xml",))
+        octets = body_arguments("application/octet-stream", b"\xff")
+        assert octets == WholeBody(b"\xff", ("bytea",))
+        assert problem_of(body_arguments, "text/plain", b"\xff").code == "PGRST102"
+        single = body_arguments(None, b"[1]", single_object=True)
+        assert single == WholeBody("[1]", ("json", "jsonb"), any_name=True)
+
+    def test_columns_choose_keys(self) -> None:
+        body = b'[{"a": 1, "b": 2}, {"a": 3}]'
+        arguments = body_arguments(None, body, frozenset("a"))
+        assert arguments == JsonArguments('{"a": 1, "b": 2}', frozenset("a"), body.decode())
 
 
 class TestHeaders:

@@ -1,6 +1,6 @@
 -- Calls a function of /rpc and has PostgreSQL write the body of the answer: whole, if it has at most
 -- @whole_bytes@, else in pieces of rows, and of rows that are too long by themselves. Bytes, whatever
--- the client's encoding is: they are passed on unread.
+-- the client's encoding is (@encode@ … @encoded@ make them of text): they are passed on unread.
 --
 -- Locks that the function took for its session end here: that costs less than a statement after it.
 --
@@ -15,13 +15,13 @@ WITH @before@_promgres_answer AS MATERIALIZED (
   FROM _promgres_answer
 )
 SELECT CASE WHEN bytes <= @whole_bytes@ THEN
-    (SELECT pg_catalog.convert_to(pg_catalog.string_agg(body, ''), 'UTF8') FROM _promgres_answer)
+    (SELECT @encode@pg_catalog.string_agg(body, '')@encoded@ FROM _promgres_answer)
   END AS piece, rows, bytes,
   (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = @oid@) AS version,
   @total@ AS total, pg_catalog.pg_advisory_unlock_all() AS unlocked
 FROM _promgres_about
 UNION ALL
-SELECT pg_catalog.convert_to(body, 'UTF8'), NULL, NULL, NULL, NULL, NULL
+SELECT @encode@body@encoded@, NULL, NULL, NULL, NULL, NULL
 FROM _promgres_answer
 WHERE (SELECT bytes > @whole_bytes@ AND longest <= @piece_bytes@ FROM _promgres_about)
 UNION ALL
@@ -31,5 +31,5 @@ SELECT pg_catalog.unnest(
       FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), @piece_bytes@) AS k
     )
   ), NULL, NULL, NULL, NULL, NULL
-FROM (SELECT pg_catalog.convert_to(body, 'UTF8') AS b FROM _promgres_answer OFFSET 0) AS a
+FROM (SELECT @encode@body@encoded@ AS b FROM _promgres_answer OFFSET 0) AS a
 WHERE (SELECT bytes > @whole_bytes@ AND longest > @piece_bytes@ FROM _promgres_about)

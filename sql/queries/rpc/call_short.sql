@@ -6,11 +6,9 @@
     WHEN pg_catalog.count(*) <= @short_rows@
       AND pg_catalog.max(pg_catalog.octet_length(a.body)) <= @short_row_bytes@
       AND pg_catalog.sum(pg_catalog.octet_length(a.body)) <= @whole_bytes@
-    THEN pg_catalog.convert_to(
-      pg_catalog.string_agg(
+    THEN @encode@pg_catalog.string_agg(
         CASE WHEN pg_catalog.octet_length(a.body) <= @short_row_bytes@ THEN a.body END, ''
-      ), 'UTF8'
-    )
+      )@encoded@
   END AS piece,
   pg_catalog.count(*) AS rows,
   coalesce(pg_catalog.sum(pg_catalog.octet_length(a.body)), 0)::bigint AS bytes,

@@ -165,6 +165,47 @@ def test_any_text_is_a_script_or_is_not_and_says_the_same_twice(statements: list
         assert set(outcome.labels) <= set(outcome.asked.items())
 
 
+LOOKS = [
+    'metric.tags["all"] = ",".join(sorted(metric.tags))',
+    'metric.tags["many"] = str(len(metric.tags))',
+    "metric = deepcopy(metric)",
+    "metric.tags.clear()",
+    'metric = Metric("m", tags = {"a": metric.tags.get("b", "-")}, fields = metric.fields)',
+    'if metric.tags: metric.tags["any"] = "x"',
+    'if "a" in metric.tags and metric.tags["a"] == metric.tags.get("b"): fail(metric.tags["a"])',
+    'metric.tags.popitem() if "job" in metric.tags else None',
+    'metric.tags |= {"c": metric.tags.get("job", "none")}',
+    'metric.name = metric.tags.get("a", "unnamed")',
+    'metric.fields["name"] = metric.fields.keys()[0] + metric.tags.setdefault("b", "")',
+]
+some_series = st.fixed_dictionaries(
+    {"__name__": st.sampled_from(["up", "Up", "down"])},
+    optional={key: st.sampled_from(VALUES[1:]) for key in (*KEYS, "z")},
+)
+
+
+@given(
+    st.lists(some_series, min_size=2, max_size=8),
+    st.lists(st.one_of(st.sampled_from(LOOKS), steps().map(lambda step: step[0])), max_size=6),
+    st.booleans(),
+)
+def test_what_is_remembered_is_what_would_be_said_again(
+    every: list[dict[str, str]], statements: list[str], is_filtered: bool
+) -> None:
+    """Scripts are not run again for what looks the same to them."""
+    source = "\n    ".join(["def apply(metric):", *statements, "return metric\n"])
+    after = {"source": 'def apply(metric):\n    metric.tags["d"] = "e"\n    return metric\n'}
+    scripts: list[Any] = [{"source": source}]
+    if is_filtered:
+        scripts += [{**after, "tagpass": {"a": "x", "c": "y"}, "tagdrop": {"z": "*"}}]
+    settings = Settings(_env_file=None, starlark=scripts)
+    one = Router(settings)
+    for labels in every:
+        assert explain_series(one, pairs_of(labels)) == explain_series(
+            Router(settings), pairs_of(labels)
+        )
+
+
 @given(st.lists(texts, min_size=1, max_size=3), texts)
 def test_plain_words_are_patterns_of_themselves(words: list[str], other: str) -> None:
     plain = ["".join(one for one in word if one not in "*?[]{}\\,!") for word in words]

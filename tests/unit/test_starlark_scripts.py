@@ -275,8 +275,8 @@ def counted(daemon: Decoding, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The series that scripts are run for, from now on."""
     scripts, asked = daemon.router.scripts, []
     assert scripts is not None
-    ask = scripts._ask
-    monkeypatch.setattr(scripts, "_ask", lambda labels: asked.append(labels) or ask(labels))
+    run = scripts._run
+    monkeypatch.setattr(scripts, "_run", lambda *of: asked.append(of) or run(*of))
     return asked
 
 
@@ -318,6 +318,52 @@ def test_what_is_refused_and_what_is_dropped_is_asked_about_once(
         ]
         assert (intake.dropped, intake.rejected, intake.received) == (1, 1, 2)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "runs"),
+    [
+        (["return metric"], 2),
+        (['metric.tags["pod"] = "x"', "return metric"], 2),
+        (['metric.fields["schema"] = metric.tags.get("tier", "none")', "return metric"], 6),
+        (['if "pod" in metric.tags:', '    metric.tags.pop("tier", None)', "return metric"], 60),
+        (["return deepcopy(metric)"], 60),
+        (["for k in metric.tags: pass", "return metric"], 60),
+        (["return metric if len(metric.tags) else None"], 60),
+        (["return metric if metric.tags else None"], 60),
+        (['return Metric("x", fields = metric.fields)'], 60),
+        (['metric.tags["a"] = str(metric.tags)', "return metric"], 60),
+        (['fail(metric.tags.get("tier", "-"))'], 6),
+    ],
+)
+def test_scripts_are_run_once_for_what_looks_the_same_to_them(
+    lines: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Decoding.create(starlark=[{"source": body(*lines)}])
+    asked = counted(daemon, monkeypatch)
+    tiers = {"tier": "main"}, {"tier": "test"}, {}
+    every = [
+        labels(name=name, pod=str(pod), **tier) + sample(NOW, bits(1.0))
+        for name in ("up", "down")
+        for pod in range(10)
+        for tier in tiers
+    ]
+    for _ in range(2):
+        intake = daemon.decode(*every)
+    assert len(asked) == runs
+    assert len(intake.new) + intake.rejected + intake.dropped == 60
+
+
+def test_memory_of_what_was_said_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.routing.starlark.scripts.MOST_REMEMBERED", 20)
+    source = body('key = metric.tags.get("by", "a")', "metric.tags.get(key)", "return metric")
+    daemon = Decoding.create(starlark=[{"source": source}])
+    scripts = daemon.router.scripts
+    assert scripts is not None
+    for number in range(100):
+        daemon.decode(labels(name="up", by=f"label{number}") + sample(NOW, bits(1.0)))
+        assert sum(map(len, scripts._plans.values())) <= 20
+        assert len(scripts._plans) <= 22
 
 
 def test_limits_hold_for_what_scripts_make() -> None:

@@ -38,7 +38,13 @@ from starlark.values import str_starlark
 
 from ingest.errors import ConfigError, InvalidSeries
 from ingest.logs import get_logger
-from ingest.routing.starlark.metric import Metric, SampleTime, SampleValue, looked_into
+from ingest.routing.starlark.metric import (
+    Metric,
+    SampleTime,
+    SampleValue,
+    Watched,
+    looked_into,
+)
 from ingest.text import one_line
 
 log = get_logger("starlark")
@@ -206,7 +212,7 @@ def _run() -> Run:
 
 def _new_metric(name: Any, tags: Any = None, fields: Any = None) -> Metric:
     run = _run()
-    metric = Metric("", {}, {}, run.time, run.mutability)
+    metric = Metric("", Watched({}), {}, run.time, run.mutability)
     metric.fields["name"] = name
     for attribute, given in (("tags", tags), ("fields", fields)):
         if given is not None and not isinstance(given, Dict):
@@ -219,7 +225,7 @@ def _deepcopy(metric: Any) -> Metric:
     if not isinstance(metric, Metric):
         raise EvalError("deepcopy takes a metric")
     thread = current_thread()
-    thread.tick(len(metric.tags) + len(metric.values))
+    thread.tick(len(metric.tags) + len(metric.values))  # which sees all tags
     return metric.copy(_run().mutability)
 
 
@@ -312,7 +318,7 @@ def _count_call(thread: Thread, function: BuiltinFunction, arguments: list[Any])
     receiver = None
     if isinstance(implementation, functools.partial) and implementation.args:
         receiver = implementation.args[0]
-        if type(receiver) is not str and receiver is not None:
+        if isinstance(receiver, StarlarkList | StarlarkSet):
             is_search = name in ("index", "count", "remove")
             thread.tick(len(receiver) // (1 if is_search else CHARACTERS_A_STEP))
     if name in _CHEAP:

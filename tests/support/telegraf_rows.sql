@@ -18,7 +18,7 @@ FROM generate_series(1, @minutes@) AS m, LATERAL (
         NULL, NULL, NULL, NULL, NULL
     UNION ALL
     SELECT 'total_mfx_burned', tier, 111, 'chain',
-        (135304300855652060000 + m * 100000)::float8::text::numeric, NULL, NULL, NULL, NULL, NULL
+        (135304300855652060000 + m * 100000::bigint)::float8::text::numeric, NULL, NULL, NULL, NULL, NULL
     FROM unnest(ARRAY['mainnet', 'testnet']) AS tier
     UNION ALL
     SELECT 'manifest_tokenomics_total_supply', tier, 1000000 + m / 60, 'chain', 1, NULL, NULL,

@@ -108,7 +108,8 @@ def telegraf_command(
             parts = {}
             for old in layout.tables:
                 asked = f"telegraf {_place(url)} {old.table} {period_us} {' '.join(sorted(hosts))}"
-                parts[old] = await target.begin(tenant_id, old.table, asked, again)
+                title = old.table.replace('"', "")
+                parts[old] = await target.begin(tenant_id, title, asked, again)
             mapping = telegraf.TagMapping(target, tenant_id, hosts)
             await telegraf.import_tables(connection, layout, mapping, parts, period_us, tell)
             if layout.addresses is not None:
@@ -320,7 +321,7 @@ def _sum_up(parts: Sequence[Part], seconds: float, dry_run: bool) -> None:
             click.echo(f"  {rows:,} left out: {reason}")
         if len(reasons) > MOST_REASONS:
             click.echo(f"  and {len(reasons) - MOST_REASONS} more reasons")
-    rows = sum(part.report.read for part in parts if not part.continues)
+    rows = sum(part.report.read - part.read_before for part in parts)
     rate = f", {rows / seconds:,.0f} rows a second" if rows and seconds > 1 else ""
     click.echo(f"took {seconds:.1f} s{rate}" + ("; nothing was written" if dry_run else ""))
 

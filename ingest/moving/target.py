@@ -93,6 +93,7 @@ class Part:
         source: names it in `internal.import_progress`; holds no password.
         position: all before it is stored; None at the beginning.
         continues: an earlier run was killed, whose counts are in the report.
+        read_before: rows that it had read.
     """
 
     title: str
@@ -100,6 +101,7 @@ class Part:
     report: Report = field(default_factory=Report)
     position: str | None = None
     continues: bool = False
+    read_before: int = 0
 
 
 class Target:
@@ -217,6 +219,7 @@ class Target:
         ):
             part.position, part.continues = position, True
             part.report = Report.from_json(counts)
+            part.read_before = part.report.read
         return part
 
     async def save(

@@ -90,7 +90,8 @@ class MemorySide:
         )
         backlog = self._pipeline.backlog
         admission = Admission(open_gate(), RateLimiter(UNLIMITED), backlog, self.ledger, limits)
-        decoder = Decoder(Router(Settings()), cache, TimeLimits(lambda _target, _now: 0, 10**15))
+        self.router = Router(Settings())
+        decoder = Decoder(self.router, cache, TimeLimits(lambda _target, _now: 0, 10**15))
         self.route = Route(RemoteWrite(decoder, self._store, admission).store, refuse)
         self.background: list[asyncio.Task[None]] = []
         loop.call_soon(self._start, decoder)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import ReceiverSettings, WriterSettings
-from ingest.writer.spool.file import Entry
+from ingest.config import ReceiverSettings, Settings, WriterSettings
+from ingest.routing.starlark import load_scripts
+from ingest.writer.spool.file import Entry, read_rejected
 from ingest.writer.spool.replay import affordable
 from tests.support.fake_database import FakeDatabase, Fault
 from tests.support.memory_side import MemorySide
@@ -97,6 +98,26 @@ def test_batches_that_the_database_takes_only_when_they_are_small(outage: Outage
     outage.database.most_rows = 4
     outage.loop.advance(60)
     assert outage.is_over()
+
+
+def test_what_a_changed_script_refuses_is_kept_and_what_it_drops_is_counted(
+    outage: Outage, tmp_path: Path
+) -> None:
+    """All of it was acknowledged."""
+    outage.spool(3)
+    source = """
+def apply(metric):
+    if "m" in metric.fields:
+        fail("not any more")
+    return None
+"""
+    outage.side.router.scripts = load_scripts(Settings(starlark=[{"source": source}]))
+    outage.database.mood = Fault.NONE
+    outage.loop.advance(10)
+    assert outage.is_over()
+    assert (outage.side.counts["rejected"], outage.side.counts["dropped"]) == (3, 3)
+    kept = read_rejected(tmp_path) or []
+    assert [one.reason for one in kept] == ["m: starlark[0], line 4: not any more"] * 3
 
 
 POISON = ("poison", "yes")

@@ -232,15 +232,18 @@ class Replay:
         return rejections
 
     async def _write(self, entry: Entry, request: PendingRequest) -> list[Rejection]:
-        """Decode as at the time of the request, then write. Routing rules may have changed since:
-        what they drop now stays undecided."""
+        """Decode as at the time of the request, then write. Routing rules and scripts may have
+        changed since: what they drop now stays undecided, what they refuse now is rejected."""
         try:
             async with self._decoding:
                 intake = await self._decode(entry)
         except (PromgresError, ValueError) as error:
             request.settle_rest("rejected")
             return [Rejection(f"spooled request cannot be read: {error}", entry.samples)]
-        request.count_before(max(0, intake.storable - request.undecided))
+        refused = refused_since(intake, entry.samples + entry.settled)
+        to_come = intake.storable + sum(rejection.accounted for rejection in refused)
+        request.count_before(max(0, to_come - request.undecided))
+        request.reject(refused)
         return await self._pipeline.write(intake, request, is_replay=True)
 
     async def _decode(self, entry: Entry) -> Intake:
@@ -251,6 +254,17 @@ class Replay:
         payload = decompress_snappy(entry.payload, self._max_payload_bytes)
         message = Message.V1 if payload_is is SpoolFormat.REMOTE_WRITE_1 else Message.V2
         return await in_turns(self._decoder.steps(message, payload, tenant_id, entry.received_ms))
+
+
+def refused_since(intake: Intake, acknowledged: int) -> list[Rejection]:
+    """What of a request is refused now, though it was acknowledged: so many samples were. What was
+    refused then as well is among the rejections too, and its sender knows."""
+    missing, refused = acknowledged - intake.storable, []
+    for rejection in intake.rejections:
+        if 0 < rejection.accounted <= missing:
+            missing -= rejection.accounted
+            refused.append(rejection)
+    return refused
 
 
 def affordable(entries: list[Entry]) -> list[Entry]:

@@ -8,8 +8,8 @@ TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SPREAD := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-deps faults attacks fuzz coverage check verify bench format docs \
-	proto lock dist chart clean
+.PHONY: help run test test-fast test-deps conformance faults attacks fuzz coverage check verify \
+	bench format docs proto lock dist chart clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,13 @@ test: $(VENV)/.installed-test ## every test (COVERAGE=yes: and what they cover)
 
 test-fast: $(VENV)/.installed-test ## the tests that need no database, with fewer examples: below a minute
 	@PROMGRES_EXAMPLES=$${PROMGRES_EXAMPLES:-25} $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \
-	  -m 'not database' tests/unit tests/client tests/property
+	  -m 'not database' tests/unit tests/client tests/property tests/promql
 
 test-deps: $(VENV)/.installed-test ## install what tests need beside Python: PGlite; as root also Debian packages
 	@$(BIN)/python -m tests.support.install
+
+conformance: $(VENV)/.installed-test ## PromQL against Prometheus' own tests (PROMGRES_PROMQLTEST: their folder), and ours
+	@$(BIN)/python -m pytest $(SPREAD) tests/promql
 
 faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
 	$(NEEDS)

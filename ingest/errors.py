@@ -20,6 +20,11 @@ that gives them its words (`remote_write.answers`, `records.answers`, `http.prob
     │   ├── TooSlow              408
     │   ├── PayloadTooLarge      413
     │   └── UnsupportedMedia     415
+    ├── PromqlError              a PromQL query without an answer; `error_type` as Prometheus
+    │   ├── PromqlInvalid        it cannot be asked
+    │   │   └── PromqlSyntax     it is none: where, by line and column
+    │   ├── PromqlFailure        its evaluation ends in an error
+    │   └── PromqlLimit          it would need more than a query may
     ├── QueryRefused             the database answers a question with an error
     │   └── RoleRefused          it does not let us take a role
     ├── Unavailable              ours: 503 with Retry-After, the sender tries again
@@ -182,6 +187,47 @@ class InvalidItem(Invalid):
     def __init__(self, message: str, limit: str | None = None) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class PromqlError(PromgresError):
+    """A PromQL query that has no answer. The message is Prometheus' own."""
+
+    error_type = "execution"
+
+
+class PromqlInvalid(PromqlError):
+    """A query that cannot be asked, whatever is stored."""
+
+    error_type = "bad_data"
+
+
+class PromqlSyntax(PromqlInvalid):
+    """Text that is no query.
+
+    Args:
+        message: what is wrong with it.
+        text: the query.
+        start: where, in characters; the message tells line and column (in bytes, as Prometheus).
+    """
+
+    def __init__(self, message: str, text: str, start: int) -> None:
+        super().__init__(f"{position_text(text, start)}: parse error: {message}")
+
+
+class PromqlFailure(PromqlError):
+    """The evaluation of a query ends in an error."""
+
+
+class PromqlLimit(PromqlFailure):
+    """A query that would need more samples or series than one may."""
+
+
+def position_text(text: str, start: int) -> str:
+    """`line:column` of a place in a query, both from 1, columns in bytes of UTF-8."""
+    if not text:
+        return "unknown position"
+    before = text[:start].encode(errors="surrogateescape")
+    return f"{before.count(10) + 1}:{len(before) - before.rfind(10)}"
 
 
 class QueryRefused(PromgresError):

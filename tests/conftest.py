@@ -38,7 +38,7 @@ from tests.support.postgres import Cluster, start_cluster
 from tests.support.processes import kill_all, public_directory
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
-LAYERS = ("unit", "client", "property", "engines", "acceptance", "faults", "attacks")
+LAYERS = ("unit", "client", "property", "promql", "engines", "acceptance", "faults", "attacks")
 KNOBS = (
     "PROMGRES_SOAK_SECONDS",
     "PROMGRES_EXAMPLES",
@@ -47,6 +47,7 @@ KNOBS = (
     "PROMGRES_OUTAGE_SECONDS",
     "PROMGRES_OVERLOAD_SECONDS",
     "PROMGRES_TEST_OLD_STACK",
+    "PROMGRES_PROMQLTEST",
     "PROMGRES_ATTACK_SECONDS",
     "PROMGRES_REPLAY_DAYS",
     NATIVE_URL,

@@ -220,6 +220,8 @@ def test_a_script_in_a_file(tmp_path: Path) -> None:
         (body("return nope"), "starlark[0], line 2: name 'nope' is not defined"),
         ("load('json.star', j = 'json')\ndef f(): return [j.x(i, k = m) for i in []]\n",
          "line 2: name 'm' is not defined"),
+        ("fail('a\\nb')", "starlark[0], line 1: a\\u000ab"),
+        ("x = {1: 2}\ny = [x.pop(k) for k in x]\n", "starlark[0], line 2: dictionary changed"),
         ("x = 1\ny = x // 0\n", "starlark[0], line 2: integer division by zero"),
         ('load("time.star", "time")\n', 'line 1: load("time.star"): only logging.star'),
         ("def other(metric): pass", "there must be a function apply(metric)"),
@@ -354,16 +356,18 @@ def test_scripts_are_run_once_for_what_looks_the_same_to_them(
     assert len(intake.new) + intake.rejected + intake.dropped == 60
 
 
-def test_memory_of_what_was_said_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.routing.starlark.scripts.MOST_REMEMBERED", 20)
+@pytest.mark.parametrize("length", [1, 3000])
+def test_memory_of_what_was_said_is_bounded(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr("ingest.routing.starlark.scripts.MOST_BYTES", 21_000)
     source = body('key = metric.tags.get("by", "a")', "metric.tags.get(key)", "return metric")
     daemon = Decoding.create(starlark=[{"source": source}])
     scripts = daemon.router.scripts
     assert scripts is not None
+    most = 21_000 // (1000 + length)
     for number in range(100):
-        daemon.decode(labels(name="up", by=f"label{number}") + sample(NOW, bits(1.0)))
-        assert sum(map(len, scripts._plans.values())) <= 20
-        assert len(scripts._plans) <= 22
+        by = str(number).rjust(length, "x")
+        assert daemon.decode(labels(name="up", by=by) + sample(NOW, bits(1.0))).new
+        assert sum(map(len, scripts._plans.values())) <= most
 
 
 def test_limits_hold_for_what_scripts_make() -> None:

@@ -120,11 +120,13 @@ class Script:
             )
         except StarlarkSyntaxException as error:
             first = error.errors[0]
-            raise ConfigError(f"{self.name}, line {first.position.line}: {first.message}") from None
-        except EvalError as error:
-            raise ConfigError(f"{self.name}{self._line(error)}: {error.message}") from None
+            line, message = first.position.line, one_line(first.message)
+            raise ConfigError(f"{self.name}, line {line}: {message}") from None
         except RecursionError:
             raise ConfigError(f"{self.name}: its expressions are too deeply nested") from None
+        except Exception as error:  # the engine lets some of Python's own through
+            message = one_line(error.message if isinstance(error, EvalError) else str(error))
+            raise ConfigError(f"{self.name}{self._line(error)}: {message}") from None
         known = {*loaded.globals, *self._predeclared, *_UNIVERSAL}
         for name in _globals_of(program._file.statements):
             if name.name not in known:  # which the engine would only say when it gets there

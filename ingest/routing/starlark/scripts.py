@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from starlark import StarlarkList
@@ -17,8 +18,10 @@ from ingest.routing.starlark.filters import MetricFilter
 from ingest.routing.starlark.metric import Metric, Watched
 from ingest.text import one_line
 
-MOST_REMEMBERED, MOST_COMBINATIONS = 10_000, 20
-"""Plans, and sets of tags that scripts look at: what is beyond is asked about again."""
+MOST_BYTES, PLAN_BYTES = 32 * 1024 * 1024, 1000
+"""Memory of all that is remembered, and of one plan besides its texts."""
+MOST_COMBINATIONS = 20
+"""Sets of tags that scripts look at; what is beyond is remembered for each series."""
 LONGEST_SCHEMA = 100
 
 
@@ -59,7 +62,7 @@ class Scripts:
         # By the tags that were looked at: plans by the metric's name and what these tags said.
         # Plans of those that look at all are by all labels, under no tags.
         self._plans: dict[tuple[str, ...], dict[tuple[Any, ...], _Plan | str]] = {(): {}}
-        self._remembered = 0
+        self._bytes = 0
 
     def ask(self, labels: Labels) -> Outcome:
         """What the scripts make of a series.
@@ -94,10 +97,11 @@ class Scripts:
         is_for_one = tags.is_seen_whole or (
             seen not in self._plans and len(self._plans) > MOST_COMBINATIONS
         )
-        if self._remembered >= MOST_REMEMBERED:
-            self._plans, self._remembered = {(): {}}, 0
-        self._remembered += 1
         key = labels if is_for_one else (name, *tags.seen.values())
+        more_bytes = PLAN_BYTES + _characters(key) + _characters(tuple(tags.written.items()))
+        if self._bytes + more_bytes > MOST_BYTES:
+            self._plans, self._bytes = {(): {}}, 0
+        self._bytes += more_bytes
         self._plans.setdefault(() if is_for_one else seen, {})[key] = plan
         return plan
 
@@ -134,6 +138,12 @@ class Scripts:
         ]
         given = {label: text for label, text in asked.items() if text is not None}
         return Outcome(tuple(sorted(stored)), given, plan.schema)
+
+
+def _characters(texts: tuple[Any, ...]) -> int:
+    """Of all texts in a tuple, and in the tuples in it."""
+    flat = chain.from_iterable(one if isinstance(one, tuple) else (one,) for one in texts)
+    return sum(len(text) for text in flat if text is not None)
 
 
 def _compiled(name: str, script: StarlarkScript) -> tuple[str, MetricFilter, Script]:

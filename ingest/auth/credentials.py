@@ -1,4 +1,4 @@
-"""What a request brings to say whose it is: an API key or a token, in one of four places."""
+"""What a request brings to say whose it is: an API key or a token, in one of five places."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from ingest.errors import KeyRefused
 
 LEGACY_HEADER = "x-pmetrics-api-key"
 KEY_HEADERS = ("x-api-key", LEGACY_HEADER)
+EITHER_HEADER = "apikey"
+"""A key or a token: supabase-js sends what it sends as Bearer here, too."""
 TENANT_HEADER = "x-scope-orgid"
 """Where a trusted proxy names the tenant."""
 
-DECIDING_HEADERS = ("Authorization", "X-API-Key", "X-PMETRICS-API-KEY", "X-Scope-OrgID")
+DECIDING_HEADERS = ("Authorization", "X-API-Key", "apikey", "X-PMETRICS-API-KEY", "X-Scope-OrgID")
 """All that says whose a request is, in the spelling of people."""
 
 
@@ -91,6 +93,8 @@ def _found(headers: Mapping[str, str]) -> Iterator[tuple[CredentialKind, str]]:
         lowered = name.lower()
         if lowered in KEY_HEADERS:
             yield CredentialKind.KEY, value.strip()
+        elif lowered == EITHER_HEADER and value.strip():
+            yield _key_or_token(value.strip())
         elif lowered == "authorization" and value.strip():
             yield _authorization(value)
 
@@ -100,10 +104,14 @@ def _authorization(value: str) -> tuple[CredentialKind, str]:
     text = rest.strip()
     match scheme.lower():
         case "bearer":
-            return (CredentialKind.KEY if text.startswith(PREFIX) else CredentialKind.TOKEN), text
+            return _key_or_token(text)
         case "basic":
             return CredentialKind.KEY, _password(text)
     raise KeyRefused("Authorization is neither Bearer nor Basic", "scheme")
+
+
+def _key_or_token(text: str) -> tuple[CredentialKind, str]:
+    return (CredentialKind.KEY if text.startswith(PREFIX) else CredentialKind.TOKEN), text
 
 
 def _password(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +12,11 @@ from typing import Any
 
 import jwt
 
+from ingest.auth.jwks import parse_keys, usable_keys
 from ingest.errors import TokenRefused
 
+MOST_TRIED = 10
+"""Keys that a token is tried with: whoever sends one with the `kid` of none makes us try."""
 SKEW_SECONDS = 30
 """Clocks that differ by less do not make a token early or late."""
 
@@ -23,24 +27,44 @@ ANONYMOUS_ROLE = "web_anon"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What is known of the sender; nothing, without a token."""
+    """What is known of the sender; nothing, without a token.
+
+    Attributes:
+        role: that the token asks for, whatever it is.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     authenticated: bool = False
+    role: Any = ANONYMOUS_ROLE
 
 
 class Tokens:
-    """Verifies bearer tokens: JWT, signed with HS256 and our secret, nothing else.
+    """Verifies bearer tokens: JWT, signed with one of our keys and an algorithm of that key.
 
     Args:
-        secret: at least 32 bytes; without one every token is refused.
+        secret: as `jwks.parse_keys` takes it; without one every token is refused.
         clock: seconds since 1970.
+        audience: that a token which names one must name.
+        role_path: where the role is among the claims, as `parse_path` gives it.
+
+    Raises:
+        ValueError: the secret holds no key.
     """
 
-    def __init__(self, secret: str | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        secret: str | None,
+        clock: Callable[[], float] = time.time,
+        *,
+        audience: str | None = None,
+        role_path: tuple[str | int, ...] = ("role",),
+    ) -> None:
         self._clock = clock
-        self._secret = secret.encode() if secret else None
-        self._verifier = jwt.PyJWS(algorithms=["HS256"])
+        self._audience = audience
+        self._role_path = role_path
+        self._keys = parse_keys(secret) if secret else ()
+        self._algorithms = sorted({name for key in self._keys for name in key.algorithms})
+        self._verifier = jwt.PyJWS(algorithms=self._algorithms)
 
     def claims_of(self, token: str) -> Claims:
         """Claims of a bearer token.
@@ -50,12 +74,13 @@ class Tokens:
         """
         values = _parse(self._verify(token))
         _check_times(values, self._clock())
-        return Claims(values, authenticated=True)
+        _check_audience(values.get("aud"), self._audience)
+        return Claims(values, authenticated=True, role=_role_at(values, self._role_path))
 
     def _verify(self, token: str) -> bytes:
         if not token:
             raise TokenRefused("Empty JWT is sent in Authorization header", UNVERIFIED)
-        if self._secret is None:
+        if not self._keys:
             # PostgREST answers 500 here; it is the request that must change, so it is 401.
             raise TokenRefused(
                 "Tokens are refused: this server has no JWT secret",
@@ -68,16 +93,59 @@ class Tokens:
         if not token.isascii():
             raise TokenRefused("JWT cryptographic operation failed", UNVERIFIED)
         try:
-            payload: bytes = self._verifier.decode(token, self._secret, algorithms=["HS256"])
-        except jwt.InvalidAlgorithmError:
-            raise TokenRefused("Wrong or unsupported encoding algorithm", UNVERIFIED) from None
-        except jwt.InvalidSignatureError:
-            details = "None of the keys was able to decode the JWT"
-            message = "No suitable key or wrong key type"
-            raise TokenRefused(message, UNVERIFIED, details) from None
+            header = self._verifier.get_unverified_header(token)
         except jwt.PyJWTError:
             raise TokenRefused("JWT cryptographic operation failed", UNVERIFIED) from None
-        return payload
+        algorithm = header.get("alg")
+        if algorithm not in self._algorithms:
+            raise TokenRefused("Wrong or unsupported encoding algorithm", UNVERIFIED)
+        for each in usable_keys(self._keys, algorithm, header.get("kid"), MOST_TRIED):
+            try:
+                payload: bytes = self._verifier.decode(token, each.key, algorithms=[algorithm])
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.PyJWTError:
+                raise TokenRefused("JWT cryptographic operation failed", UNVERIFIED) from None
+            return payload
+        details = "None of the keys was able to decode the JWT"
+        raise TokenRefused("No suitable key or wrong key type", UNVERIFIED, details)
+
+
+def parse_path(text: str) -> tuple[str | int, ...]:
+    """The steps of `role`, `$.role`, `.a.b`, `$.a["b c"][0]`.
+
+    Raises:
+        ValueError: it is no such path.
+    """
+    if re.fullmatch(r"\w+", text):
+        return (text,)
+    path: list[str | int] = []
+    at = 1 if text.startswith("$") else 0
+    while at < len(text):
+        found = _STEP.match(text, at)
+        if not found:
+            raise ValueError(f"not a path into the claims: {text[at:]!r} cannot be read")
+        at = found.end()
+        *names, number = found.groups()
+        path.append(next(filter(None, names)) if number is None else int(number))
+    if not path:
+        raise ValueError("not a path into the claims: it has no step")
+    return tuple(path)
+
+
+_STEP = re.compile(r"""\.(?:"([^"]+)"|([\w-]+))|\[(?:"([^"]+)"|'([^']+)')\]|\[(\d{1,4})\]""")
+
+
+def _role_at(values: Any, path: tuple[str | int, ...]) -> Any:
+    """What stands there, whatever it is; the anonymous role if nothing does."""
+    for step in path:
+        if isinstance(step, int):
+            if not isinstance(values, list) or step >= len(values):
+                return ANONYMOUS_ROLE
+        elif not isinstance(values, Mapping) or step not in values:
+            return ANONYMOUS_ROLE
+        values = values[step]
+    return values
 
 
 def _parse(payload: bytes) -> dict[str, Any]:
@@ -88,6 +156,18 @@ def _parse(payload: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise TokenRefused("Parsing claims failed", CLAIMS)
     return values
+
+
+def _check_audience(audience: Any, ours: str | None) -> None:
+    """Of a token that names an audience, we must be one, if we have a name."""
+    if isinstance(audience, str):
+        audience = [audience]
+    if audience is not None and (
+        not isinstance(audience, list) or not all(isinstance(each, str) for each in audience)
+    ):
+        raise TokenRefused("The JWT 'aud' claim must be a string or an array of strings", CLAIMS)
+    if ours is not None and audience and ours not in audience:
+        raise TokenRefused("JWT not in audience", CLAIMS)
 
 
 def _check_times(values: Mapping[str, Any], now: float) -> None:

@@ -353,10 +353,39 @@ def _check_packs(packs: list[str]) -> list[str]:
     return packs
 
 
+def _check_schemas(schemas: list[str]) -> list[str]:
+    if not schemas or len(set(schemas)) < len(schemas) or not all(map(str.isprintable, schemas)):
+        raise ValueError("names of schemas, at least one, each once")
+    ours = sorted(set(schemas) & INNER_SCHEMAS)
+    if ours:
+        raise ValueError(f"{', '.join(ours)}: not for the web")
+    return schemas
+
+
+def _check_function_name(name: str | None) -> str | None:
+    if name is not None and (not all(name.split(".")) or name.count(".") > 1):
+        raise ValueError("not the name of a function: `name` or `schema.name`")
+    return name
+
+
+def _check_setting_names(settings: dict[str, str]) -> dict[str, str]:
+    for name in settings:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,50}", name, re.ASCII):
+            raise ValueError(f"{name!r} is not the name of a setting: letters, digits, _")
+    return settings
+
+
 def _check_engine(engine: str) -> str:
     if engine not in (every := ("auto", *sorted(engine_names()))):
         raise ValueError(f"there is no engine {engine!r}, only {', '.join(every)}")
     return engine
+
+
+INNER_SCHEMAS = frozenset({
+    "internal", "cumsum", "geo", "staging_internal", "staging_cumsum", "staging_geo", "app",
+    "pg_catalog", "information_schema",
+})  # fmt: skip
+"""Schemas whose functions are never served by name."""
 
 
 class AuthSettings(Section):
@@ -369,6 +398,13 @@ class AuthSettings(Section):
         default_factory=list,
         description="networks whose `X-Scope-OrgID` names the tenant of a request without a key,"
         " and whose `X-Forwarded-For` is believed; in the environment, with commas",
+    )
+    jwt_audience: str | None = Field(
+        None, min_length=1, description="what a token must name in `aud`, if it names anything"
+    )
+    jwt_role_claim: str = Field(
+        "role",
+        description="where the role is among a token's claims, such as `$.app.roles[0]`",
     )
     audit_days: Days = Field(365, description="how long rows of `app.audit` stay; 0 is for ever")
 
@@ -448,6 +484,28 @@ class ApiSettings(Section):
     )
     slow_seconds: float = Field(1, gt=0, description="a question that takes longer is logged")
     max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")
+    schemas: Annotated[
+        list[str],
+        NoDecode,
+        AfterValidator(_check_schemas),
+        BeforeValidator(_from_environment),
+    ] = Field(
+        default_factory=lambda: ["api"],
+        description="schemas whose functions are served; the first is asked where none is named"
+        " (`Accept-Profile`, `Content-Profile`); in the environment with commas",
+    )
+    max_rows: int | None = Field(
+        None, ge=1, description="rows of an answer of /rpc, further ones are a page; unset: all"
+    )
+    pre_request: Annotated[str | None, AfterValidator(_check_function_name)] = Field(
+        None,
+        description="function (`schema.name`, no arguments) that is called before each function of"
+        " /rpc, as its role and in its transaction",
+    )
+    app_settings: Annotated[dict[str, str], AfterValidator(_check_setting_names)] = Field(
+        default_factory=dict,
+        description="what functions find in `app.settings.NAME`; no secrets, as callers may, too",
+    )
     write_url: str | None = Field(None, description="write side that pushes are forwarded to")
 
 
@@ -497,7 +555,9 @@ class Settings(BaseSettings):
         " in the environment with commas, none is `[]`",
     )
     jwt_secret: SecretStr | None = Field(
-        None, description="HS256 secret, 32 bytes or more; unset: tokens are refused"
+        None,
+        description="HS256 secret of 32 bytes or more, or a JSON Web Key or set of keys; unset:"
+        " tokens are refused",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
@@ -529,7 +589,7 @@ class Settings(BaseSettings):
     def _secrets_are_long_enough(self) -> Settings:
         secret = self.jwt_secret
         if secret is not None and len(secret.get_secret_value().encode()) < 32:
-            raise ValueError("jwt_secret needs at least 32 bytes (HS256)")
+            raise ValueError("jwt_secret needs at least 32 bytes (HS256), or is a JSON Web Key set")
         return self
 
     @model_validator(mode="after")

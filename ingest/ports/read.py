@@ -11,7 +11,7 @@ from aiohttp.http_exceptions import LineTooLong
 from ingest import tasks
 from ingest.auth.access import READ
 from ingest.auth.callers import Callers
-from ingest.errors import PromgresError, QueryRefused
+from ingest.errors import NotFound, PromgresError, QueryRefused
 from ingest.http.context import Context
 from ingest.http.health import health_routes, read_only
 from ingest.http.negotiation import OPENAPI_MEDIA, choose_media
@@ -27,9 +27,11 @@ from ingest.records.forward import Forwarder
 from ingest.records.paths import RECORD_PATHS
 from ingest.records.read import ReadRecords
 from ingest.rpc.handler import RPC, Rpc
+from ingest.rpc.request import asked_schema
 from ingest.rpc.schema_cache import SchemaCache
 from ingest.storage.read import ReadDatabase
 
+SUPABASE = "/rest/v1"
 RECORD_METHODS = "OPTIONS,GET,HEAD,POST"
 TOO_LONG = f"The request line or a header is longer than {LONGEST_LINE_BYTES} bytes"
 
@@ -51,13 +53,17 @@ def read_routes(
         request = context.request
         media = choose_media(context.header("Accept"), OPENAPI_MEDIA)
         caller = await callers.caller_of(request.headers, request.remote, READ)
-        catalogue = await schema_cache.catalogue(time.monotonic())
+        schema, profiled = asked_schema(request.headers, "GET", schema_cache.schemas)
+        catalogue = await schema_cache.catalogue(time.monotonic(), schema)
         functions = [each for named in catalogue.functions.values() for each in named]
         callable_oids = await database.executable(caller.role, [each.oid for each in functions])
         document = openapi_document(
             [each for each in functions if each.oid in callable_oids], request.host
         )
-        return Reply(200, json.dumps(document).encode(), {"Content-Type": media.value})
+        headers = {"Content-Type": media.value}
+        if profiled:
+            headers["Content-Profile"] = schema
+        return Reply(200, json.dumps(document).encode(), headers)
 
     async def ready() -> str | None:
         """Ready is a database that answers as it would a read, and holds what the read side
@@ -81,8 +87,20 @@ def read_routes(
         **reads,
         "POST": Route(forward, refuse_forwarded),
     }
+
+    async def supabase(context: Context) -> Reply:
+        """The same paths where supabase-js looks for them."""
+        context.path = context.path.removeprefix(SUPABASE)
+        if context.path.startswith(RPC):
+            return await rpc(context)
+        if context.path in ("", "/") and context.method in ("GET", "HEAD"):
+            context.function = "/"
+            return await openapi(context)
+        raise NotFound("Invalid path specified in request URL")
+
     return {
         RPC: {ANY: Route(rpc, refuse_page)},
+        "/rest/": {ANY: Route(supabase, refuse_page)},
         **dict.fromkeys(RECORD_PATHS, records),
         "/": read_only(Route(openapi, refuse_page)),
         **health_routes(ready, callers.sees, refuse_page),

@@ -10,9 +10,10 @@ from contextlib import suppress
 from ingest.auth.callers import Callers
 from ingest.auth.proxies import Proxies
 from ingest.auth.tenancy import Tenancy
-from ingest.auth.tokens import Tokens
+from ingest.auth.tokens import Tokens, parse_path
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
+from ingest.errors import OperatorError
 from ingest.http.connections import Connections
 from ingest.http.read_metrics import PoolCollector
 from ingest.http.server import HttpServer
@@ -51,13 +52,12 @@ class ReadServer:
     """
 
     def __init__(self, settings: Settings, database_url: str) -> None:
-        secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
         self._settings = settings
         self._database = ReadDatabase(database_url, settings)
         self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
         self._tenancy = Tenancy(self._tenants, settings.auth)
-        schema_cache = SchemaCache(self._database)
-        callers = Callers(self._tenancy.authenticator, Tokens(secret), schema_cache)
+        schema_cache = SchemaCache(self._database, settings.api.schemas)
+        callers = Callers(self._tenancy.authenticator, _tokens(settings), schema_cache)
         under_way, most_bytes = (
             UnderWay(settings.api.questions_per_caller),
             settings.api.max_answer_bytes,
@@ -149,6 +149,16 @@ async def serve(
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await server.stop(ORPHANS_DRAIN_SECONDS if orphaned.is_set() else DRAIN_SECONDS)
+
+
+def _tokens(settings: Settings) -> Tokens:
+    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
+    audience, role_claim = settings.auth.jwt_audience, settings.auth.jwt_role_claim
+    try:
+        return Tokens(secret, audience=audience, role_path=parse_path(role_claim))
+    except ValueError as error:
+        name = "auth.jwt_role_claim" if "path" in str(error) else "jwt_secret"
+        raise OperatorError(f"{name}: {error}") from None
 
 
 def _warn_of_strangers(settings: Settings, address: str) -> None:

@@ -33,6 +33,7 @@ class Answer:
         rows: of the result.
         total: rows besides the page, if they were counted.
         version: of the function.
+        status, headers: that the function chose, as it wrote them.
         is_long: it was expected to be short, and came in pieces after all.
         until: by `time.monotonic()`, when its connection is needed elsewhere.
     """
@@ -52,6 +53,8 @@ class Answer:
         self.total: int | None = about["total"]
         self._bytes: int = about["bytes"]
         self.version: str | None = about["version"]
+        self.status: str | None = about["status"]
+        self.headers: str | None = about["headers"]
         self.is_long = is_long
         self._quick = quick
         self.until = until
@@ -122,7 +125,8 @@ async def call(
     before: Sequence[tuple[str, Sequence[str]]],
     read_only: bool,
     short: bool,
-    quick_seconds: float | None,
+    seconds: float,
+    is_quick: bool,
     stream_seconds: float,
 ) -> AsyncIterator[Answer]:
     """Call a function; leaving the block commits, an exception in it rolls back.
@@ -137,7 +141,8 @@ async def call(
         before: statements that are executed first, each with its parameters.
         short: whether the answer is expected to be: else the function is called a second time, in
             the same transaction, which must be one that only reads.
-        quick_seconds: what it may take if it can be asked again in the dear lane, else None.
+        seconds: what a statement may take.
+        is_quick: what takes longer can be asked again in the dear lane.
         stream_seconds: how long the block may read the answer.
 
     Raises:
@@ -152,7 +157,7 @@ async def call(
             lane,
             settings,
             caller,
-            seconds=quick_seconds,
+            seconds=seconds,
             more_seconds=stream_seconds,
             read_only=read_only,
         ) as connection:
@@ -163,7 +168,7 @@ async def call(
                     await check.refuse(connection)
                 first, is_long = await _ask(connection, statement, parameters, short)
             except asyncpg.QueryCanceledError as error:
-                if quick_seconds is not None:
+                if is_quick:
                     raise TakesLong from error
                 raise
             yield Answer(
@@ -171,7 +176,7 @@ async def call(
                 statement,
                 first,
                 is_long=is_long,
-                quick=quick_seconds is not None,
+                quick=is_quick,
                 until=monotonic() + stream_seconds,
             )
     finally:

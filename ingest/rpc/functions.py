@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple
 
 from ingest.http.problems import Problem
+from ingest.rpc.role_settings import function_timeout
 
 SCHEMA = "api"
 LEAST_SIMILARITY = 0.5
@@ -46,7 +47,7 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """One function of schema `api`, as `internal.api_catalogue()` describes it.
+    """One function, as `internal.api_catalogue_of()` describes it.
 
     Attributes:
         oid: the function's row in `pg_proc`.
@@ -56,6 +57,7 @@ class Function:
         sql_type: of the result.
         columns: of a `row`, in order.
         types: of these columns.
+        timeout_seconds: of the statement that calls it, if ALTER FUNCTION says one.
     """
 
     oid: int
@@ -69,6 +71,8 @@ class Function:
     arguments: tuple[Argument, ...]
     sql_type: str = "text"
     types: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+    schema: str = SCHEMA
 
     def __hash__(self) -> int:
         return hash((self.oid, self.version))
@@ -104,15 +108,17 @@ class Function:
     def signature(self) -> str:
         """As it is named where several are meant."""
         arguments = ", ".join(f"{each.name} => {each.sql_type}" for each in self.arguments)
-        return f"{SCHEMA}.{self.name}({arguments})"
+        return f"{self.schema}.{self.name}({arguments})"
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What one look at the database found: functions by name, and roles that may be assumed."""
+    """What one look at the database found of one schema: functions by name, and roles that may be
+    assumed."""
 
     functions: Mapping[str, tuple[Function, ...]]
     roles: frozenset[str]
+    schema: str = SCHEMA
 
     def find(self, name: str, given: Given) -> list[Function]:
         """The functions of that name that take these arguments, else the body as a whole; more than
@@ -130,7 +136,8 @@ class Catalogue:
             name: tuple(each for each in overloads if each.oid in oids)
             for name, overloads in self.functions.items()
         }
-        return Catalogue({name: each for name, each in kept.items() if each}, self.roles)
+        kept = {name: each for name, each in kept.items() if each}
+        return Catalogue(kept, self.roles, self.schema)
 
     def ambiguous(self, name: str, given: Given) -> Problem:
         """300, with the candidates."""
@@ -156,8 +163,8 @@ class Catalogue:
         return Problem(
             404,
             "PGRST202",
-            f"Could not find the function {SCHEMA}.{name}{called} in the schema cache",
-            f"Searched for the function {SCHEMA}.{name}{looked_for},"
+            f"Could not find the function {self.schema}.{name}{called} in the schema cache",
+            f"Searched for the function {self.schema}.{name}{looked_for},"
             " but no matches were found in the schema cache.",
             self._suggestion(name, names) if given.names is not None else None,
         )
@@ -169,7 +176,7 @@ class Catalogue:
             meant = name + near if near else None
         else:
             meant = _closest(name, self.functions)
-        return f"Perhaps you meant to call the function {SCHEMA}.{meant}" if meant else None
+        return f"Perhaps you meant to call the function {self.schema}.{meant}" if meant else None
 
 
 def quote_identifier(name: str) -> str:
@@ -177,14 +184,16 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def parse_catalogue(document: str) -> Catalogue:
-    """Read what `internal.api_catalogue()` returns."""
+def parse_catalogue(document: str, schemas: Iterable[str] = (SCHEMA,)) -> dict[str, Catalogue]:
+    """Read what `internal.api_catalogue_of()` returns of these schemas."""
     parsed = json.loads(document)
-    functions: dict[str, tuple[Function, ...]] = {}
+    found: dict[str, dict[str, tuple[Function, ...]]] = {schema: {} for schema in schemas}
     for described in parsed["functions"]:
         function = _parse_function(described)
-        functions[function.name] = (*functions.get(function.name, ()), function)
-    return Catalogue(functions, frozenset(parsed["roles"]))
+        named = found[function.schema]
+        named[function.name] = (*named.get(function.name, ()), function)
+    roles = frozenset(parsed["roles"])
+    return {schema: Catalogue(named, roles, schema) for schema, named in found.items()}
 
 
 def _parse_function(described: dict[str, Any]) -> Function:
@@ -209,6 +218,8 @@ def _parse_function(described: dict[str, Any]) -> Function:
         ),
         sql_type=described["type"],
         types=tuple(described["types"]),
+        timeout_seconds=function_timeout(described["settings"]),
+        schema=described["schema"],
     )
 
 

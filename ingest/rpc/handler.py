@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -24,7 +24,7 @@ from ingest.http.shares import Memory, UnderWay
 from ingest.logs import get_logger
 from ingest.rpc.buckets import bucket_check
 from ingest.rpc.call import Answer, TakesLong, call
-from ingest.rpc.functions import SCALAR_COLUMN, SCHEMA, Function
+from ingest.rpc.functions import SCALAR_COLUMN, Function, quote_identifier
 from ingest.rpc.lanes import Remembered
 from ingest.rpc.preferences import NONE, Preferences, read_preferences
 from ingest.rpc.request import (
@@ -32,13 +32,15 @@ from ingest.rpc.request import (
     NOTHING_ASKED,
     Arguments,
     Query,
+    asked_schema,
     body_arguments,
-    check_profile,
     read_query,
     shaping_names,
     sort_query,
     time_hint,
 )
+from ingest.rpc.response import add_caching, add_tag, apply_choices
+from ingest.rpc.role_settings import RoleSettings
 from ingest.rpc.schema_cache import SchemaCache
 from ingest.rpc.shape import WHOLE, unsatisfiable
 from ingest.rpc.statement import call_statement
@@ -46,8 +48,9 @@ from ingest.storage.read import ReadDatabase
 from ingest.storage.session import set_config
 
 RPC = "/rpc/"
-SEARCH_PATH = f"{SCHEMA}, public, pg_temp"
-CREDENTIALS = frozenset({"authorization", "x-api-key", "x-pmetrics-api-key"})
+SEARCH_PATH = "public, pg_temp"
+"""Behind the schema that is asked."""
+CREDENTIALS = frozenset({"authorization", "x-api-key", "apikey", "x-pmetrics-api-key"})
 """Headers that functions do not get to see; a token's claims they do."""
 
 CHANGED = frozenset({"25006", "42725", "42704", "42883"})
@@ -76,6 +79,7 @@ class _Changed(Exception):
 class Ask:
     """What is asked of a function, and how the answer shall look."""
 
+    schema: str
     name: str
     posted: bool
     arguments: Arguments
@@ -105,6 +109,10 @@ class Rpc:
         self._schema_cache = schema_cache
         self._callers = callers
         self._settings = settings.api
+        self._app_settings = {
+            f"app.settings.{name}": value for name, value in settings.api.app_settings.items()
+        }
+        self._pre_request = _pre_request(settings.api.pre_request)
         self._under_way = under_way
         self._memory = Memory(MOST_BUFFERED_BYTES)
         self._dear = Remembered()
@@ -135,19 +143,23 @@ class Rpc:
                 raise problem_of(error, caller.claims.authenticated, hint) from error
 
     async def _options(self, context: Context, name: str, role: str) -> Reply:
-        overloads = await self._schema_cache.overloads(name, role)
+        schemas = self._schema_cache.schemas
+        schema, _ = asked_schema(context.request.headers, context.method, schemas)
+        overloads = await self._schema_cache.overloads(schema, name, role)
         context.function = name
         volatile = all(each.volatile for each in overloads)
         return Reply(200, b"", {"Allow": "OPTIONS,POST" if volatile else "OPTIONS,GET,HEAD,POST"})
 
     async def _read(self, context: Context, name: str) -> Ask:
         request, headers = context.request, context.request.headers
-        profiled = check_profile(headers, context.method)
+        schemas = self._schema_cache.schemas
+        schema, profiled = asked_schema(headers, context.method, schemas)
         query = read_query(request.rel_url.raw_query_string)
         preferences = read_preferences(headers.getall("Prefer")) if "Prefer" in headers else NONE
         posted, counted = context.method == "POST", preferences.count is not None
+        most_rows = self._settings.max_rows
         if posted:
-            asked = sort_query(query, posted=True, counted=counted)
+            asked = sort_query(query, posted=True, counted=counted, most_rows=most_rows)
             body = await read_body(request, self._settings.max_body_bytes)
             content_type = headers.get("Content-Type")
             arguments: Arguments = body_arguments(
@@ -155,11 +167,14 @@ class Rpc:
             )
         else:
             shaping = shaping_names(query)
-            known = await self._schema_cache.argument_names(name, shaping) if shaping else ()
+            known: Collection[str] = ()
+            if shaping:
+                known = await self._schema_cache.argument_names(schema, name, shaping)
             ranged = headers.get("Range") if context.method == "GET" else None
-            asked = sort_query(query, known, ranged, counted=counted)
+            asked = sort_query(query, known, ranged, counted=counted, most_rows=most_rows)
             arguments = asked.arguments
         return Ask(
+            schema=schema,
             name=name,
             posted=posted,
             arguments=arguments,
@@ -169,12 +184,16 @@ class Rpc:
             preferences=preferences,
         )
 
-    def _settings_of(self, context: Context, caller: Caller) -> dict[str, str]:
+    def _settings_of(
+        self, context: Context, schema: str, caller: Caller, role_settings: RoleSettings
+    ) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
         lowered = {name.lower(): value for name, value in context.request.headers.items()}
         visible = {name: value for name, value in lowered.items() if name not in CREDENTIALS}
         return {
-            "search_path": SEARCH_PATH,
+            **role_settings.values,
+            **self._app_settings,
+            "search_path": f"{quote_identifier(schema)}, {SEARCH_PATH}",
             "promgres.tenant_id": str(caller.tenant_id),
             "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
             "request.method": context.method,
@@ -217,7 +236,7 @@ class Rpc:
         not_before: float | None = None
         for _ in range(MOST_TRIES):
             function = await self._schema_cache.function(
-                ask.name, ask.arguments.given, caller.role, not_before
+                ask.schema, ask.name, ask.arguments.given, caller.role, not_before
             )
             context.function = function.name
             not_before = time.monotonic()
@@ -236,10 +255,16 @@ class Rpc:
                 known = function
                 continue
             except QueryRefused as error:
-                if error.sqlstate not in CHANGED or function == known:
+                if error.sqlstate == QUERY_CANCELED:  # by a time that may be another by now
+                    now = await self._schema_cache.function(
+                        ask.schema, ask.name, ask.arguments.given, caller.role, time.monotonic()
+                    )
+                    if now == function:
+                        raise
+                elif error.sqlstate not in CHANGED or function == known:
                     raise
                 known = function
-        raise Problem(503, "PGRST002", f"The function {SCHEMA}.{ask.name} is being changed")
+        raise Problem(503, "PGRST002", f"The function {ask.schema}.{ask.name} is being changed")
 
     async def _execute(
         self,
@@ -262,33 +287,45 @@ class Rpc:
         media = _media(ask, function)
         try:
             read_only = not (ask.posted and function.volatile)
+            role_settings = await self._schema_cache.role_settings(caller.role)
+            seconds = function.timeout_seconds or role_settings.timeout_seconds
+            seconds = seconds or self._settings.statement_timeout_seconds
             is_quick = read_only and not dear and self._has_lanes
+            is_quick = is_quick and seconds > self._settings.quick_seconds
             async with call(
                 self._database,
                 self._database.dear if dear else self._database.quick,
                 *call_statement(function, ask.arguments, media, ask.query.shape, ask.query.values),
                 bucket_check(function, ask.arguments, self._settings.max_buckets),
-                self._settings_of(context, caller),
+                self._settings_of(context, ask.schema, caller, role_settings),
                 who,
-                before=_before(ask),
+                before=self._before(ask),
                 read_only=read_only,
                 short=read_only and not dear and question not in self._long,
-                quick_seconds=self._settings.quick_seconds if is_quick else None,
+                seconds=self._settings.quick_seconds if is_quick else seconds,
+                is_quick=is_quick,
                 stream_seconds=self._settings.stream_timeout_seconds,
             ) as answer:
                 if answer.is_long:
                     self._long.note(question)
                 self._check(ask, function, media, answer)
                 reply = _reply(ask, function, media, answer)
-                if reply.body is None or context.method == "HEAD":
+                apply_choices(reply, answer.status, answer.headers)
+                if reply.body is None:
                     return reply
-                if answer.length <= SMALL_BYTES:
+                asked = context.request.headers
+                add_caching(reply, asked)
+                if answer.length <= SMALL_BYTES or (answer.is_whole and not ask.posted):
                     reply.body = await answer.whole()
+                    if not ask.posted:
+                        add_tag(reply, reply.body, asked)
+                if reply.body is None or context.method == "HEAD" or answer.length <= SMALL_BYTES:
                     return reply
                 if answer.is_whole and self._memory.take(who, answer.length):
                     held_bytes = answer.length
-                    reply.body = await answer.whole()
+                    reply.body = reply.body or await answer.whole()
                 else:
+                    reply.body = b""
                     parts = answer.stream()
                     encoding = choose_encoding(context.header("Accept-Encoding"))
                     sending = await Sending.begin(context.request, reply, answer.length, encoding)
@@ -311,6 +348,15 @@ class Rpc:
         assert sending is not None
         reply.sent, reply.sent_bytes = sending.response, sending.sent_bytes
         return reply
+
+    def _before(self, ask: Ask) -> list[tuple[str, list[str]]]:
+        """What is to be executed before the function is called."""
+        before: list[tuple[str, list[str]]] = []
+        if ask.preferences.timezone is not None:
+            before.append((set_config("TimeZone"), [ask.preferences.timezone]))
+        if self._pre_request is not None:
+            before.append((self._pre_request, []))
+        return before
 
     def _check(self, ask: Ask, function: Function, media: Media, answer: Answer) -> None:
         """Whether the answer is the one that was asked for, and short enough."""
@@ -369,7 +415,9 @@ def _check_columns(function: Function, query: Query, known: Function | None) -> 
     if query.shape is WHOLE or function.result == "void":
         return
     if not query.shaping.isdisjoint(each.name for each in function.arguments):
-        raise Problem(503, "PGRST002", f"The function {SCHEMA}.{function.name} is being changed")
+        raise Problem(
+            503, "PGRST002", f"The function {function.schema}.{function.name} is being changed"
+        )
     columns = function.shaped_types()
     selected = query.shape.select is not None and function.result != "row"
     missing = sorted(query.shape.columns - columns.keys())
@@ -406,10 +454,11 @@ def _media(ask: Ask, function: Function) -> Media:
     return result_media(ask.accept, is_scalar=is_scalar)
 
 
-def _before(ask: Ask) -> list[tuple[str, list[str]]]:
-    """What is to be executed before the function is called."""
-    timezone = ask.preferences.timezone
-    return [] if timezone is None else [(set_config("TimeZone"), [timezone])]
+def _pre_request(name: str | None) -> str | None:
+    """The statement that calls a function before all others."""
+    if name is None:
+        return None
+    return f"SELECT {'.'.join(map(quote_identifier, name.split('.')))}()::text"
 
 
 def _total(ask: Ask, answer: Answer) -> int | None:
@@ -426,7 +475,7 @@ def _reply(ask: Ask, function: Function, media: Media, answer: Answer) -> Reply:
     if applied := ask.preferences is not NONE and ask.preferences.applied:
         headers["Preference-Applied"] = applied
     if ask.profiled:
-        headers["Content-Profile"] = SCHEMA
+        headers["Content-Profile"] = ask.schema
     if function.result == "void":
         return Reply(204, None, headers)
     headers["Content-Type"] = media.value

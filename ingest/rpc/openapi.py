@@ -33,7 +33,7 @@ def function_paths(functions: Iterable[Function]) -> Json:
 
 def _path(function: Function) -> Json:
     path = {"post": _operation(function, [_body_parameter(function)])}
-    if not function.volatile:
+    if not function.volatile and not function.unnamed_type:
         path["get"] = _operation(function, [_query_parameter(each) for each in function.arguments])
     return path
 
@@ -43,7 +43,7 @@ def _operation(function: Function, parameters: list[Json]) -> Json:
         "tags": [f"(rpc) {function.name}"],
         "produces": PRODUCES,
         "parameters": parameters,
-        "responses": {"204" if function.result == "void" else "200": {"description": "OK"}},
+        "responses": _responses(function),
     }
     summary, _, description = (function.comment or "").partition("\n")
     if summary:
@@ -51,6 +51,21 @@ def _operation(function: Function, parameters: list[Json]) -> Json:
     if description.strip():
         operation["description"] = description.strip()
     return operation
+
+
+def _responses(function: Function) -> Json:
+    """What is answered, where nothing is selected or renamed."""
+    if function.result == "void":
+        return {"204": {"description": "Nothing"}}
+    schema: Json = {}
+    if function.result == "scalar":
+        schema = _type(function.sql_type)
+    elif function.result == "row":
+        columns = function.shaped_types().items()
+        schema = {"type": "object", "properties": {name: _type(each) for name, each in columns}}
+    if function.returns_set:
+        schema = {"type": "array", "items": schema}
+    return {"200": {"description": "OK", "schema": schema}}
 
 
 def _query_parameter(argument: Argument) -> Json:
@@ -63,6 +78,13 @@ def _query_parameter(argument: Argument) -> Json:
 
 
 def _body_parameter(function: Function) -> Json:
+    if function.unnamed_type:
+        return {
+            "name": "body",
+            "in": "body",
+            "required": True,
+            "schema": _type(function.unnamed_type),
+        }
     schema: Json = {
         "type": "object",
         "properties": {each.name: _type(each.sql_type) for each in function.arguments},

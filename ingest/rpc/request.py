@@ -13,7 +13,7 @@ from typing import Any
 from ingest.errors import BadBody
 from ingest.http.problems import Problem
 from ingest.http.strict import parse_json, query_pairs
-from ingest.rpc.functions import SCHEMA, Given
+from ingest.rpc.functions import Given
 from ingest.rpc.shape import (
     EVERY_ROW,
     LOGIC,
@@ -109,19 +109,21 @@ class WholeBody:
 Arguments = TextArguments | JsonArguments | WholeBody
 
 
-def check_profile(headers: Mapping[str, str], method: str) -> bool:
-    """Whether a schema was asked for; `api` is the only one there is.
+def asked_schema(
+    headers: Mapping[str, str], method: str, schemas: Sequence[str]
+) -> tuple[str, bool]:
+    """The schema that is asked for, else the first; and whether the answer says which it was.
 
     Raises:
-        Problem: 406, another schema.
+        Problem: 406, one that is not served.
     """
     profile = headers.get("Content-Profile" if method == "POST" else "Accept-Profile")
     if profile is None:
-        return False
-    if profile != SCHEMA:
-        hint = f"Only the following schemas are exposed: {SCHEMA}"
+        return schemas[0], len(schemas) > 1
+    if profile not in schemas:
+        hint = f"Only the following schemas are exposed: {', '.join(schemas)}"
         raise Problem(406, "PGRST106", f"Invalid schema: {profile}", hint=hint)
-    return True
+    return profile, True
 
 
 Pairs = Sequence[tuple[str, str]]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from ingest.auth.tokens import ANONYMOUS_ROLE, Claims
 from ingest.errors import PromgresError, QueryRefused, RoleRefused, Unavailable
 from ingest.http.problems import Problem
 from ingest.model import DEFAULT_TENANT_ID, TenantId
 from ingest.rpc.functions import Catalogue, Function, Given, parse_catalogue
+from ingest.rpc.role_settings import NOTHING_SET, RoleSettings, parse_role_settings
 from ingest.storage.read import NOT_MIGRATED, ReadDatabase
 
 TENANT_SECONDS = 5.0
 """How long an id is remembered for a tenant's name."""
+
+ROLE_SECONDS = 5.0
+"""How long settings of roles are remembered: nothing tells us that they change."""
 
 MOST_TENANTS = 1000
 
@@ -21,18 +26,24 @@ MOST_TENANTS = 1000
 class SchemaCache:
     """Remembers, and looks again as soon as something is asked for that it does not know."""
 
-    def __init__(self, database: ReadDatabase) -> None:
+    def __init__(self, database: ReadDatabase, schemas: Sequence[str]) -> None:
+        self.schemas = schemas
         self._database = database
-        self._catalogue: Catalogue | None = None
+        self._catalogues: dict[str, Catalogue] | None = None
         self._looked_at = 0.0
         self._failure: PromgresError | None = None
         self._looking = asyncio.Lock()
         self._tenants: dict[str, tuple[TenantId, float]] = {}
+        self._role_settings: dict[str, RoleSettings] = {}
+        self._roles_looked_at = -ROLE_SECONDS
 
-    async def catalogue(self, not_before: float | None = None) -> Catalogue:
+    async def catalogue(
+        self, not_before: float | None = None, schema: str | None = None
+    ) -> Catalogue:
         """Functions and roles.
 
         Args:
+            schema: the first one, if none is named.
             not_before: `time.monotonic()`; what was seen earlier is not good enough. Requests that
                 ask at the same moment share one look.
 
@@ -40,19 +51,20 @@ class SchemaCache:
             Unavailable: the database is away.
             Problem: 503, it is not migrated.
         """
-        if self._catalogue and not_before is None:
-            return self._catalogue
+        if self._catalogues is not None and not_before is None:
+            return self._catalogues[schema or self.schemas[0]]
         wanted_since = time.monotonic() if not_before is None else not_before
         async with self._looking:
             if self._looked_at < wanted_since:
                 await self._look()
             if self._failure:
                 raise self._failure  # those who waited for this look share what it met
-            assert self._catalogue
-            return self._catalogue
+            assert self._catalogues is not None
+            return self._catalogues[schema or self.schemas[0]]
 
     async def function(
         self,
+        schema: str,
         name: str,
         given: Given,
         role: str,
@@ -67,29 +79,31 @@ class SchemaCache:
             Problem: 404, there is none; 300, there are several.
         """
         asked_at = time.monotonic()
-        matches = (await self.catalogue(not_before)).find(name, given)
+        matches = (await self.catalogue(not_before, schema)).find(name, given)
         if not matches:
-            matches = (await self.catalogue(asked_at)).find(name, given)
+            matches = (await self.catalogue(asked_at, schema)).find(name, given)
         if len(matches) == 1:
             return matches[0]
-        visible = await self._visible_to(role)
+        visible = await self._visible_to(role, schema)
         raise visible.ambiguous(name, given) if matches else visible.not_found(name, given)
 
-    async def _visible_to(self, role: str) -> Catalogue:
+    async def _visible_to(self, role: str, schema: str) -> Catalogue:
         """The functions that a role may execute."""
-        catalogue = await self.catalogue()
+        catalogue = await self.catalogue(schema=schema)
         oids = [each.oid for overloads in catalogue.functions.values() for each in overloads]
         return catalogue.limited_to(await self._database.executable(role, oids))
 
-    async def argument_names(self, name: str, wanted: frozenset[str]) -> frozenset[str]:
+    async def argument_names(
+        self, schema: str, name: str, wanted: frozenset[str]
+    ) -> frozenset[str]:
         """Of the arguments of all functions of that name, those that are wanted."""
         asked_at = time.monotonic()
-        catalogue = await self.catalogue()
+        catalogue = await self.catalogue(schema=schema)
         if name not in catalogue.functions:
-            catalogue = await self.catalogue(asked_at)
+            catalogue = await self.catalogue(asked_at, schema)
         return catalogue.argument_names(name) & wanted
 
-    async def overloads(self, name: str, role: str) -> tuple[Function, ...]:
+    async def overloads(self, schema: str, name: str, role: str) -> tuple[Function, ...]:
         """Every function of that name.
 
         Args:
@@ -99,12 +113,12 @@ class SchemaCache:
             Problem: 404, there is none.
         """
         asked_at = time.monotonic()
-        found = (await self.catalogue()).functions.get(name)
+        found = (await self.catalogue(schema=schema)).functions.get(name)
         if not found:
-            catalogue = await self.catalogue(asked_at)
+            catalogue = await self.catalogue(asked_at, schema)
             found = catalogue.functions.get(name)
             if not found:
-                raise (await self._visible_to(role)).not_found(name, Given(frozenset()))
+                raise (await self._visible_to(role, schema)).not_found(name, Given(frozenset()))
         return found
 
     async def role_of(self, claims: Claims) -> str:
@@ -113,7 +127,7 @@ class SchemaCache:
         Raises:
             RoleRefused: the token's role is none that `authenticator` is a member of.
         """
-        role = claims.values.get("role", ANONYMOUS_ROLE)
+        role = claims.role
         asked_at = time.monotonic()
         if role == ANONYMOUS_ROLE:
             return ANONYMOUS_ROLE
@@ -124,6 +138,22 @@ class SchemaCache:
         if role not in (await self.catalogue(asked_at)).roles:
             raise RoleRefused(role)
         return role
+
+    async def role_settings(self, role: str) -> RoleSettings:
+        """What is set for a role.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        now = time.monotonic()
+        if now - self._roles_looked_at >= ROLE_SECONDS:
+            self._roles_looked_at = now  # whoever asks meanwhile has what is known
+            try:
+                self._role_settings = parse_role_settings(await self._database.role_settings())
+            except BaseException:
+                self._roles_looked_at = -ROLE_SECONDS
+                raise
+        return self._role_settings.get(role, NOTHING_SET)
 
     async def tenant_id_of(self, claims: Claims) -> TenantId:
         """The tenant whose data a request sees: the token's, else `default`.
@@ -156,7 +186,8 @@ class SchemaCache:
         started = time.monotonic()
         self._failure = None
         try:
-            self._catalogue = parse_catalogue(await self._database.catalogue())
+            document = await self._database.catalogue(self.schemas)
+            self._catalogues = parse_catalogue(document, self.schemas)
         except Unavailable as error:
             self._failure = error
         except QueryRefused as error:

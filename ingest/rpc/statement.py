@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingest.http.negotiation import ONE_OBJECT, Media
-from ingest.rpc.functions import SCALAR_COLUMN, SCHEMA, Argument, Function, quote_identifier
+from ingest.rpc.functions import SCALAR_COLUMN, Argument, Function, quote_identifier
 from ingest.rpc.request import Arguments, JsonArguments, TextArguments
 from ingest.rpc.shape import STAR, WHOLE, Shape, Value
 from ingest.rpc.shaping import Shaping
@@ -44,10 +44,11 @@ ROW_ENDS = b"+"[0]
 class Statement:
     """SQL whose first row is about the whole answer, and whose others are the answer.
 
-    The columns are `piece bytea, rows bigint, bytes bigint, version text, total bigint, unlocked`.
-    `total` is how many rows there are besides the page, if the shape is `counted`. The first row
-    has all of a short answer as its `piece`, and no other follows; the rows of a longer one have
-    nothing but a piece. Each row of the result is preceded by what stands between it and the one
+    The columns are `piece bytea, rows bigint, bytes bigint, version text, total bigint, status
+    text, headers text, unlocked`. `total` is how many rows there are besides the page, if the shape
+    is `counted`; `status` and `headers` are what the function chose. The first row has all of a
+    short answer as its `piece`, and no other follows; the rows of a longer one have nothing but a
+    piece. Each row of the result is preceded by what stands between it and the one
     before. Once the first row is there, the function has run, and holds no lock of its session.
 
     Attributes:
@@ -199,7 +200,8 @@ def _pass(argument: Argument, value: str) -> str:
 
 
 def _call(function: Function, passed: list[str]) -> str:
-    return f"{quote_identifier(SCHEMA)}.{quote_identifier(function.name)}({', '.join(passed)})"
+    name = f"{quote_identifier(function.schema)}.{quote_identifier(function.name)}"
+    return f"{name}({', '.join(passed)})"
 
 
 def _result(function: Function, source: str, call: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from ingest.config import Settings
 from ingest.errors import Busy, DatabaseAway, QueryRefused, RoleRefused
 from ingest.logs import get_logger
 from ingest.model import TenantId
+from ingest.sqlfiles import query
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import CleanConnection, Pool, wait_for_server
 from ingest.storage.session import READ_COMMITTED, READ_ONLY, READING, begin, set_config
@@ -105,7 +106,7 @@ class ReadTransactions:
         Args:
             settings: set for this transaction only; `role` comes last.
             caller: who asks: callers have their turns one after the other.
-            seconds: of each statement, if fewer than usual.
+            seconds: of each statement, if not as usual.
             more_seconds: how much longer than one statement the block may take.
             read_only: the block then lets go of locks that a function took for its session; from
                 one that writes they are taken here, as what is deferred until COMMIT may lock, too.
@@ -117,7 +118,7 @@ class ReadTransactions:
             QueryRefused: what else the database said.
         """
         connection = await self._acquire(lane, caller)
-        longest_seconds = self.statement_seconds + GRACE_SECONDS + more_seconds
+        longest_seconds = max(seconds or 0, self.statement_seconds) + GRACE_SECONDS + more_seconds
         leaves = False
         try:
             async with asyncio.timeout(longest_seconds):
@@ -290,15 +291,17 @@ class ReadDatabase(ReadTransactions):
         size = sum(pool.get_size() for pool in self._pools)
         return size, size - sum(pool.get_idle_size() for pool in self._pools)
 
-    async def catalogue(self) -> str:
-        """The document of `internal.api_catalogue()`.
+    async def catalogue(self, schemas: Sequence[str] = ("api",)) -> str:
+        """The document of `internal.api_catalogue_of()`.
 
         Raises:
             Busy, DatabaseAway: not now.
             QueryRefused: the function is not there or not ours to call.
         """
         async with self.transaction(self._own, {}) as connection:
-            document: str = await connection.fetchval("SELECT internal.api_catalogue()::text")
+            document: str = await connection.fetchval(
+                "SELECT internal.api_catalogue_of($1::text[])::text", list(schemas)
+            )
         return document
 
     async def packs(self) -> list[str] | None:
@@ -319,6 +322,12 @@ class ReadDatabase(ReadTransactions):
                 "SELECT internal.tenant_id_of($1::text)", name
             )
         return number
+
+    async def role_settings(self) -> str:
+        """The document of `rpc/role_settings.sql`."""
+        async with self.transaction(self._own, {}) as connection:
+            document: str = await connection.fetchval(query("rpc/role_settings"))
+        return document
 
     async def executable(self, role: str, oids: list[int]) -> set[int]:
         """Which of these functions a role may execute."""

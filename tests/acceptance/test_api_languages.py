@@ -24,7 +24,7 @@ async def test_errors_have_the_same_statuses_in_every_language(spoken_db: Databa
         await api.sql("DROP FUNCTION api.numbers(int)", "SELECT 1")
         assert (await api.get("numbers", p_count=1)).json["code"] == "PGRST202"
         await api.sql(
-            "REVOKE ALL ON FUNCTION internal.api_catalogue() FROM promgres_api", "SELECT 1"
+            "REVOKE ALL ON FUNCTION internal.api_catalogue_of(text[]) FROM promgres_api", "SELECT 1"
         )
         refused = await api.get("nosuch")
         assert (refused.status, refused.json["code"]) == (503, "PGRST002")

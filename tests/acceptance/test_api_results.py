@@ -55,7 +55,7 @@ async def test_get(api: Client, path: str, body: str, content_range: str) -> Non
     assert answer.headers["Content-Range"] == content_range
     assert answer.headers["Vary"] == (
         "Accept, Prefer, Range, Accept-Encoding,"
-        " Authorization, X-API-Key, X-PMETRICS-API-KEY, X-Scope-OrgID"
+        " Authorization, X-API-Key, apikey, X-PMETRICS-API-KEY, X-Scope-OrgID"
     )
 
 

@@ -39,7 +39,7 @@ def catalogue() -> Catalogue:
         function("same", argument("a", "text")),
         function("get_agg_metric", argument("p_from"), argument("p_to")),
     ]
-    return parse_catalogue(json.dumps({"functions": functions, "roles": ["web_anon"]}))
+    return parse_catalogue(json.dumps({"functions": functions, "roles": ["web_anon"]}))["api"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ def function(name: str, *arguments: Argument, volatile: bool = False) -> Functio
         returns_set=True,
         result="row",
         columns=("a",),
+        types=("integer",),
         arguments=arguments,
     )
 

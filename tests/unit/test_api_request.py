@@ -7,8 +7,8 @@ from ingest.rpc.request import (
     JsonArguments,
     TextArguments,
     WholeBody,
+    asked_schema,
     body_arguments,
-    check_profile,
     read_query,
     sort_query,
 )
@@ -150,12 +150,14 @@ class TestBody:
 
 class TestHeaders:
     def test_each_method_has_its_profile_header(self) -> None:
-        assert not check_profile({}, "GET")
-        assert check_profile({"Accept-Profile": "api", "Content-Profile": "no"}, "GET")
-        assert check_profile({"Accept-Profile": "no", "Content-Profile": "api"}, "POST")
+        assert asked_schema({}, "GET", ["api"]) == ("api", False)
+        assert asked_schema({}, "GET", ["api", "more"]) == ("api", True)
+        headers = {"Accept-Profile": "api", "Content-Profile": "more"}
+        assert asked_schema(headers, "GET", ["api", "more"]) == ("api", True)
+        assert asked_schema(headers, "POST", ["api", "more"]) == ("more", True)
 
     def test_another_schema(self) -> None:
-        problem = problem_of(check_profile, {"Accept-Profile": "public"}, "HEAD")
+        problem = problem_of(asked_schema, {"Accept-Profile": "public"}, "HEAD", ["api", "more"])
         assert (problem.status, problem.code) == (406, "PGRST106")
         assert problem.message == "Invalid schema: public"
-        assert problem.hint == "Only the following schemas are exposed: api"
+        assert problem.hint == "Only the following schemas are exposed: api, more"

@@ -18,10 +18,13 @@ SELECT CASE WHEN bytes <= @whole_bytes@ THEN
     (SELECT @encode@pg_catalog.string_agg(body, '')@encoded@ FROM _promgres_answer)
   END AS piece, rows, bytes,
   (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = @oid@) AS version,
-  @total@ AS total, pg_catalog.pg_advisory_unlock_all() AS unlocked
+  @total@ AS total,
+  pg_catalog.current_setting('response.status', true) AS status,
+  pg_catalog.current_setting('response.headers', true) AS headers,
+  pg_catalog.pg_advisory_unlock_all() AS unlocked
 FROM _promgres_about
 UNION ALL
-SELECT @encode@body@encoded@, NULL, NULL, NULL, NULL, NULL
+SELECT @encode@body@encoded@, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM _promgres_answer
 WHERE (SELECT bytes > @whole_bytes@ AND longest <= @piece_bytes@ FROM _promgres_about)
 UNION ALL
@@ -30,6 +33,6 @@ SELECT pg_catalog.unnest(
       SELECT CASE WHEN k = 1 THEN '' ELSE '+' END::bytea || pg_catalog.substr(b, k, @piece_bytes@)
       FROM pg_catalog.generate_series(1, pg_catalog.octet_length(b), @piece_bytes@) AS k
     )
-  ), NULL, NULL, NULL, NULL, NULL
+  ), NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM (SELECT @encode@body@encoded@ AS b FROM _promgres_answer OFFSET 0) AS a
 WHERE (SELECT bytes > @whole_bytes@ AND longest > @piece_bytes@ FROM _promgres_about)

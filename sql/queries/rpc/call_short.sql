@@ -14,5 +14,7 @@
   coalesce(pg_catalog.sum(pg_catalog.octet_length(a.body)), 0)::bigint AS bytes,
   (SELECT p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = @oid@) AS version,
   @total@ AS total,
+  pg_catalog.current_setting('response.status', true) AS status,
+  pg_catalog.current_setting('response.headers', true) AS headers,
   pg_catalog.pg_advisory_unlock_all() AS unlocked
 FROM (SELECT @between@ || @row@ AS body FROM (@result@) AS t LIMIT @short_rows@ + 1) AS a

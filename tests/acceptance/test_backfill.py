@@ -330,6 +330,43 @@ def test_a_write_side_that_goes_away_meanwhile(
     assert blocking(_stored(postgres_db)) == _expected(past)
 
 
+def test_what_is_too_much_for_the_data_source_is_asked_in_halves(
+    postgres_db: Database, tmp_path: Path
+) -> None:
+    lines = exposition(START_MS - DAY_MS, END_MS)
+    with (
+        prometheus_with(tmp_path, lines, "--query.max-samples=150") as small,
+        write_side(postgres_db) as write,
+    ):
+        replay = _replay(small, write.url, tmp_path)
+        rule_file(tmp_path, [rule for rule in RULES if rule["record"] == "raw:1:last"])
+        done = replay.run()
+        assert done.process.returncode == 0, done.output
+        rule_file(tmp_path, [{"record": "never", "expr": "sum(raw_1[2d:1s])"}])
+        refused = replay.run()
+        assert refused.process.returncode == 2, refused.output
+        assert "rule 1 (never): " in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    stored = blocking(_stored(postgres_db))
+    assert [len(series) for series in stored.values()] == [POINTS, POINTS]
+
+
+def test_again_begins_anew_and_stores_nothing_twice(
+    postgres_db: Database, past: Past, tmp_path: Path
+) -> None:
+    with write_side(postgres_db) as write:
+        replay = _replay(past, write.url, tmp_path, "--label=team=web")
+        first, second = replay.run(), replay.run("--again", "--bins=7")
+    for done in (first, second):
+        assert done.process.returncode == 0, done.output
+        said = done.stdout.splitlines()[-1].split(": ")[1]
+        count = said.split()[0]
+        assert said == f"{count} samples acknowledged, {count} of them by this run"
+    stored = blocking(_stored(postgres_db))
+    assert sum(map(len, stored.values())) == int(count.replace(",", ""))
+    assert all(("team", "web") in labels for _, labels in stored)
+
+
 def test_what_is_rejected_is_said_and_the_rest_is_stored(
     postgres_db: Database, past: Past, tmp_path: Path
 ) -> None:

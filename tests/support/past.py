@@ -117,8 +117,8 @@ def rule_file(folder: Path, rules: Iterable[Mapping[str, Any]] = RULES) -> Path:
 
 
 @contextmanager
-def prometheus_with(folder: Path, lines: Iterable[str]) -> Iterator[Past]:
-    """A Prometheus that scrapes nothing and has these samples."""
+def prometheus_with(folder: Path, lines: Iterable[str], *more: str) -> Iterator[Past]:
+    """A Prometheus that scrapes nothing and has these samples; `more` are options of it."""
     require("prometheus")
     text, data = folder / "past.om", folder / "past"
     with text.open("w", encoding="utf-8") as file:
@@ -138,6 +138,7 @@ def prometheus_with(folder: Path, lines: Iterable[str]) -> Iterator[Past]:
         f"--storage.tsdb.path={data}",
         "--storage.tsdb.retention.time=100y",
         f"--web.listen-address={address}",
+        *more,
     ]
     with Program("prometheus", *options) as program:
         url = f"http://{address}"

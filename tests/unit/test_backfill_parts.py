@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.backfill.patience import GaveUp, Patience
 from ingest.backfill.plan import MOST_POINTS, POINTS, Plan, Window, parse_moment, plan_of, shown_url
+from ingest.backfill.replay import Done, replay
 from ingest.backfill.rules import Group, Rule
 from ingest.backfill.source import _Series, is_too_much, recorded
 from ingest.backfill.state import Progress, state_of
@@ -208,3 +213,47 @@ def test_results_that_no_rule_may_have() -> None:
 )
 def test_what_halves_help_against(status: int, kind: str, reason: str, much: bool) -> None:
     assert is_too_much(status, kind, reason) is much
+
+
+class _KilledError(Exception):
+    pass
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.none() | st.integers(1, 9)), max_size=5))
+async def test_a_replay_that_is_killed_goes_on(runs: list[tuple[int, int | None]]) -> None:
+    """Whatever the bins of each run are: all is evaluated, twice only what was never remembered."""
+    groups = [Group("fine", 7000, (RULE,)), Group("coarse", 50_000, (RULE,), offset_ms=3000)]
+    plan = replace(_plan(*groups), start="1000000000", end="1000001000")
+    evaluated: Counter[tuple[str, int]] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        for windows, bins in [*runs, (10**6, None)]:
+            left = windows
+
+            async def evaluate(window: Window) -> Done:
+                nonlocal left
+                left -= 1
+                if left < 0:
+                    raise _KilledError
+                times = range(window.start_ms, window.end_ms, window.group.step_ms)
+                evaluated.update((window.group.name, time) for time in times)
+                return Done(window.points)
+
+            with (
+                state_of(Path(folder), "a") as state,
+                suppress(_KilledError),
+            ):
+                outcome = await replay(replace(plan, bins=bins), state, evaluate, lambda *_: None)
+    wanted = [
+        (group.name, time)
+        for group in groups
+        for time in range(10**12, 10**12 + 10**6)
+        if (time - group.offset_ms) % group.step_ms == 0
+    ]
+    assert evaluated == Counter(wanted)
+    assert outcome.progress.samples == len(wanted)
+
+
+async def test_patience_ends() -> None:
+    with pytest.raises(GaveUp, match="it: away; the same command goes on"):
+        await Patience("it", seconds=-1).wait("away")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,8 +26,8 @@ from tests.support.senders import require
 OLD_STACK = "PROMGRES_TEST_OLD_STACK"
 SCHEMAS = ["api", "cumsum", "geo", "internal", "staging_cumsum", "staging_internal"]
 INPUTS = ["a likeness", "the real one"]
-ROW = "('2024-05-06 07:08', 7, 'up', 'common', 1.5)"
-"""For the columns time, tag_id, name, schema, value."""
+ROW = f"('{datetime.now(UTC) - timedelta(days=1):%Y-%m-%d} 07:08', 7, 'up', 'common', 1.5)"
+"""For the columns time, tag_id, name, schema, value; so new that no job drops it."""
 
 _WIDE = """CREATE TABLE {}.prometheus_remote_write (
     time timestamptz NOT NULL, tag_id bigint NOT NULL, name text NOT NULL, schema text NOT NULL,

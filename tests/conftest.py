@@ -35,7 +35,7 @@ from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import Cluster, start_cluster
-from tests.support.processes import kill_all, public_directory
+from tests.support.processes import command, kill_all, public_directory
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "client", "property", "promql", "engines", "acceptance", "faults", "attacks")
@@ -97,7 +97,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return
     left = psutil.Process().children(recursive=True)
-    commands = [" ".join(process.cmdline()) for process in left]
+    commands = [command(process) for process in left]
     session.config.stash[LEFT_BEHIND] = commands
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["left_behind"] = commands
@@ -116,8 +116,8 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    for command in config.stash.get(LEFT_BEHIND, []):
-        terminalreporter.write_line(f"left behind, killed: {command}", red=True)
+    for left in config.stash.get(LEFT_BEHIND, []):
+        terminalreporter.write_line(f"left behind, killed: {left}", red=True)
 
 
 @pytest.hookimpl(wrapper=True)

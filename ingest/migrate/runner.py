@@ -207,9 +207,9 @@ async def _apply_repeatables(
     connection: AnyConnection, engine: str, packs: Sequence[str] | None, everything: bool
 ) -> list[str]:
     """Apply the first one that changed and all after it, at once: later ones may stand on it. All
-    of them, where something is gone that they made. What no file makes any more is dropped, and a
-    file that is no more is forgotten: so does a pack go that is not among `packs` (None: those that
-    are recorded)."""
+    of them, where something is gone that they made, or a table has changed since: a template has
+    that table's columns in it. What no file makes any more is dropped, and a file that is no more
+    is forgotten: so does a pack go that is not among `packs` (None: those that are recorded)."""
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
         record = await _read_record(connection)
@@ -219,9 +219,10 @@ async def _apply_repeatables(
         plan = read_plan(engine, packs)
         _check_record(plan, record)
         changed = [record.get(file.name) != file.checksum for file in plan.repeatables]
-        first = (
-            0 if everything or await _misses_objects(connection) else [*changed, True].index(True)
-        )
+        if everything or await _is_behind_tables(connection) or await _misses_objects(connection):
+            first = 0
+        else:
+            first = [*changed, True].index(True)
         files = plan.repeatables[first:]
         kept = [file.name for file in plan.repeatables[:first]]
         objects = await connection.fetch(
@@ -270,6 +271,17 @@ async def _drop_all_but_recorded(
             await connection.execute("SELECT internal.drop_objects($1, $2)", kinds, names)
         except asyncpg.PostgresError as error:
             raise MigrationError(f"what is no longer ours cannot go: {_one_line(error)}") from error
+
+
+async def _is_behind_tables(connection: AnyConnection) -> bool:
+    """Whether a migration came after a file that may stand on its tables; also one of a run that
+    was ended before it came to these files."""
+    is_behind: bool = await connection.fetchval(
+        "SELECT coalesce(max(applied_at) FILTER (WHERE file LIKE '%/migrations/%')"
+        " > min(applied_at) FILTER (WHERE file NOT LIKE '%/migrations/%'), false)"
+        " FROM internal.migration"
+    )
+    return is_behind
 
 
 async def _misses_objects(connection: AnyConnection) -> bool:

@@ -203,6 +203,24 @@ async def test_a_changed_function_is_replaced_with_all_after_it(
     assert "packs/manifest/old_stack_views.sql" in applied
 
 
+async def test_a_template_follows_the_columns_of_its_table(engine_db: Database) -> None:
+    """A migration that gives a table a column changes no file that moves rows into it."""
+    async with connect(engine_db) as connection:
+        for table in ("app.event", "staging_app.event"):
+            await connection.execute(f"ALTER TABLE {table} ADD COLUMN note text")
+        await connection.execute(
+            "UPDATE internal.migration SET applied_at = clock_timestamp()"
+            " WHERE file = 'common/migrations/0001_catalogue.sql'"
+        )
+    assert (await migrate(engine_db.url, engine_db.settings())).applied
+    async with connect(engine_db) as connection:
+        moves = await connection.fetchval(
+            "SELECT pg_get_functiondef('staging_app.move_events'::regproc)"
+        )
+    assert "note" in moves
+    assert (await migrate(engine_db.url, engine_db.settings())).applied == []
+
+
 async def test_hooks_of_a_template(postgres_db: Database) -> None:
     async with connect(postgres_db) as connection:
         expand = "SELECT internal.expand($1, $2)"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from ingest.cli import options
 from ingest.config import AuthSettings, DatabaseSettings, Settings, load_settings
+from ingest.supervisor import environment
 from ingest.supervisor.environment import read_side_environment, write_side_environment
 from ingest.supervisor.welcome import welcome
 
@@ -119,3 +121,9 @@ def test_the_welcome_keeps_a_given_url_to_itself() -> None:
     text = welcome(settings, None)
     assert "hidden" not in text
     assert "--data-dir" not in text
+
+
+def test_every_flag_reaches_the_children() -> None:
+    """What has a way of its own: URLs and secrets, and what only the parent needs."""
+    otherwise = {"database_url", "api_database_url", "jwt_secret", "database_listen"}
+    assert set(options._NAMES) - otherwise == set(environment._BY_FLAG)

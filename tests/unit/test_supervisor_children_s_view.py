@@ -52,9 +52,9 @@ def test_each_side_has_its_own_url_and_no_secret_of_the_other(settings: Settings
     ours = ("PROMGRES_API_DATABASE_URL", "PROMGRES_API_PASSWORD", "PROMGRES_JWT_SECRET")
     assert not set(ours) & set(write)
     assert not {"PROMGRES_DATABASE_URL", "PROMGRES_API_PASSWORD"} & set(read)
-    for environment in (write, read):
-        assert "PROMGRES_DATABASE__PASSWORD" not in environment
-        assert environment["PROMGRES_WRITER__WRITERS"] == "3", "the rest is handed on"
+    for variables in (write, read):
+        assert "PROMGRES_DATABASE__PASSWORD" not in variables
+        assert variables["PROMGRES_WRITER__WRITERS"] == "3", "the rest is handed on"
 
 
 @pytest.mark.usefixtures("everything_set")

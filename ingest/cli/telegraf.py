@@ -206,7 +206,7 @@ def _text(key: str, value: Any) -> str:
     is_literal = key == "source" and "'''" not in value and not value.endswith("'")
     if is_literal and (value.isprintable() or value.translate({9: "", 10: ""}).isprintable()):
         return f"'''\n{value}'''"
-    return toml_value(value).replace("\x7f", "\\u007f")
+    return toml_value(value)
 
 
 def built_in_differences(converted: Converted) -> Iterator[list[str]]:

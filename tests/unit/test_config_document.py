@@ -35,6 +35,14 @@ def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
             {"match": {"name_regex": "a.*"}, "drop": True},
         ],
         value_label=[{"name": "up", "label": "exact"}],
+        starlark=[
+            {
+                "source": "def apply(metric):\n\treturn 'é\x7f\\'\n",
+                "tagpass": {"a b": ["x", "*"]},
+                "constants": {"N": 0, "IS": False, "T": "", "F": 1.5},
+            },
+            {"script": "/etc/my.star", "namepass": ["up"], "keep": ["a"]},
+        ],
     )
     again = Settings(_env_file=None, **tomllib.loads(shown(settings)))
     assert again == settings

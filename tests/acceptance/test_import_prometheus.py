@@ -160,6 +160,31 @@ def test_the_dump_of_promtool_says_the_same(
     assert stored(engine_db) == rows
 
 
+def test_a_dump_goes_on_where_it_was_killed(postgres_db: Database, place: Path) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    dump, lines = place / "dump.txt", 400_000
+    dump.write_text(
+        "".join(f'{{__name__="m{n // 1000}"}} {n} {now_ms - n * 1000}\n' for n in range(lines))
+    )
+    with Program(PROMGRES, "import", "dump", str(dump), env=postgres_db.environment()) as program:
+        wait_until(lambda: count(postgres_db, "internal.import_progress"), 60)
+        program.kill()
+    assert count(postgres_db, "internal.import_progress WHERE finished_at IS NULL") == 1
+    assert 0 < count(postgres_db, "internal.sample") < lines
+    said = imported(postgres_db, "dump", str(dump))
+    assert f"{lines:,} read (with those of the run before it)" in said
+    assert count(postgres_db, "internal.sample") == lines
+
+
+def count(database: Database, table: str) -> int:
+    async def ask() -> int:
+        async with connect(database) as connection:
+            number: int = await connection.fetchval(f"SELECT count(*) FROM {table}")
+            return number
+
+    return blocking(ask())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from tests.engines.sql_api import Api
 from tests.support.databases import Database, connect, execute
-from tests.support.processes import PROMGRES, Program
+from tests.support.processes import PROMGRES, Program, run
 from tests.support.telegraf_tables import (
     COUNTS,
     OLD_ANSWERS,
@@ -124,6 +124,17 @@ async def test_killed_in_the_middle_it_goes_on(source: Database, postgres_db: Da
     said = imported(source, postgres_db)
     assert "(with those of the run before it)" in said
     assert [row[:4] for row in await stored(postgres_db)] == await old_counts(source)
+
+
+async def test_in_one_database_beside_the_old_schemas(source: Database) -> None:
+    counts = await old_counts(source)
+    environment = source.environment()
+    aside = run(PROMGRES, "migrate", "--beside-old-stack", env=environment)
+    assert aside.process.returncode == 0, aside.output
+    said = run(PROMGRES, "import", "telegraf", env=environment, seconds=120).stdout
+    assert f"old_internal.prometheus_remote_write: {18 * MINUTES:,} read" in said
+    assert "excluded addresses: 2 read, 2 of them new" in said
+    assert [row[:4] for row in await stored(source)] == counts
 
 
 async def test_labels_are_the_tags_without_what_is_telegrafs(

@@ -18,7 +18,8 @@ from tests.support.processes import PROMGRES, run
 READER = "reader_of_alpha"
 VIEWS = (
     "internal.prometheus_remote_write", "cumsum.prometheus_remote_write",
-    "internal.prometheus_remote_write_tag",
+    "internal.prometheus_remote_write_tag", "internal.prometheus_remote_write_with_tags",
+    "cumsum.prometheus_remote_write_with_tags",
     "internal.rollup_1m", "internal.rollup_1h", "internal.rollup_1d",
     "cumsum.rollup_1m", "cumsum.rollup_1h", "cumsum.rollup_1d",
     "cumsum.all_metrics_minute", "internal.cagg_calculated_metric",
@@ -259,6 +260,7 @@ class TestWhatIsTried:
             for view, column in (
                 ("internal.prometheus_remote_write_tag", "labels::text"),
                 ("internal.prometheus_remote_write", "value::text"),
+                ("internal.prometheus_remote_write_with_tags", "instance"),
                 ("internal.rollup_1m", "max::text"),
                 ("geo.latest_coords", "city"),
             ):

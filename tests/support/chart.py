@@ -143,6 +143,10 @@ def render(helm: str) -> None:
         # Blocks that a template ends with leave blanks at ends of lines.
         manifests = re.sub(r"[ \t]+$", "", done.stdout, flags=re.M)
         (KEPT / f"{name}.yaml").write_text(header(name, manifests) + manifests)
+        # What tests ask of the schema with another library, asked of helm's own.
+        wrong = [*command, "--set=config.retention.internal_day=3"]
+        refused = subprocess.run(wrong, capture_output=True, text=True, check=False)
+        assert "'internal_day' not allowed" in refused.stderr, refused.stderr
 
 
 def oldest() -> str:

@@ -108,14 +108,18 @@ class _Expansion:
         if kind == "word":
             self._at += 1
             self._at += self._gap() if self._next_mark(0) == "{" else 0
-        matchers = []
+        matchers: list[tuple[str, str, str]] | None = []
         if self._at < len(self._tokens) and self._tokens[self._at][1] == "{":
-            matchers = self._matchers()
+            matchers = _matchers(self._until_tokens("}")[1:-1])
+        written = "".join(token for _, token in self._tokens[start : self._at])
+        if matchers is None:
+            if name in self._made:
+                raise OperatorError(f"{self._rule.place}: matchers are not understood: {written}")
+            return written
         for label, operator, value in matchers:
             if label == _NAME and operator == "=":
                 name = value
-        written = "".join(token for _, token in self._tokens[start : self._at])
-        if name is None and any(label == _NAME for label, _, _ in matchers):
+        if name is None:
             self._refuse_pattern(matchers)
         if name is None or name not in self._made:
             return written
@@ -151,22 +155,6 @@ class _Expansion:
             taken += self._tokens[self._at][0] != "skip"
             self._at += 1
         return f"last_over_time({text}[{_LOOKBACK}:{self._step}] {modifier})"
-
-    def _matchers(self) -> list[tuple[str, str, str]]:
-        """Label, operator and value of each matcher in braces; a string alone is the name."""
-        inside = [each for each in map(_plain, self._until_tokens("}")[1:-1]) if each]
-        found = []
-        while inside:
-            if inside[0][0] == "string" and (len(inside) == 1 or inside[1][1] == ","):
-                found.append((_NAME, "=", _unquoted(inside[0][1])))
-                inside = inside[2:]
-                continue
-            if len(inside) < 3 or inside[1][1] not in ("=", "!=", "=~", "!~"):
-                raise OperatorError(f"{self._rule.place}: matchers are not understood near"
-                                    f" {inside[0][1]}")  # fmt: skip
-            found.append((_unquoted(inside[0][1]), inside[1][1], _unquoted(inside[2][1])))
-            inside = inside[4:]
-        return found
 
     def _refuse_pattern(self, matchers: Iterable[tuple[str, str, str]]) -> None:
         """Raises OperatorError: metrics are chosen by a pattern that takes one of those made."""
@@ -210,8 +198,23 @@ class _Expansion:
         return self._tokens[start : self._at]
 
 
-def _plain(token: Token) -> Token | None:
-    return None if token[0] == "skip" else token
+def _matchers(tokens: Iterable[Token]) -> list[tuple[str, str, str]] | None:
+    """Label, operator and value of each matcher in braces, where a string alone is the name; None
+    if there is something else, such as the `or` of MetricsQL."""
+    inside = [token for token in tokens if token[0] != "skip"]
+    found = []
+    while inside:
+        size = 1 if inside[0][0] == "string" and inside[1:2] in ([], [("mark", ",")]) else 3
+        if size == 1:
+            found.append((_NAME, "=", _unquoted(inside[0][1])))
+        elif len(inside) < 3 or inside[1][1] not in ("=", "!=", "=~", "!~"):
+            return None
+        else:
+            found.append((_unquoted(inside[0][1]), inside[1][1], _unquoted(inside[2][1])))
+        if inside[size : size + 1] not in ([], [("mark", ",")]):
+            return None
+        inside = inside[size + 1 :]
+    return found
 
 
 def _unquoted(text: str) -> str:

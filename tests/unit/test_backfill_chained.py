@@ -32,6 +32,9 @@ UNCHANGED = [
     "up offset 5m + on (job) group_left (job:hits) down",
     "1e3 + .5 + 0x1F",
     '"job:hits"',
+    'up{a="b" or c="d"}',
+    '{a="b" or c="d"}',
+    "up{a='b', c=~`d`,}",
     "sum without (a, b) (up)",
 ]
 
@@ -107,7 +110,8 @@ def test_chains_go_through_groups_and_are_as_long_as_they_are() -> None:
     [
         ('{__name__=~"job:.*"}', "by a pattern of names"),
         ("job:hits @ end()", r"@ end\(\) cannot be put"),
-        ("job:hits{x}", "rule 2"),
+        ("job:hits{x}", "rule 2: matchers are not understood"),
+        ('job:hits{a="b" or c="d"}', "rule 2: matchers are not understood"),
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused(expr: str, said: str) -> None:

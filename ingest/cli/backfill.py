@@ -109,10 +109,11 @@ def command(
     ):
         raise ConfigError("--vmalert: a step must be whole seconds, two or more")
     program = None if vmalert is None else _found(vmalert)
-    with state_of(settings.data_dir.expanduser(), plan.identity(), again=again) as state:
+    data_dir, anew = settings.data_dir.expanduser(), again and not dry_run
+    with state_of(data_dir, plan.identity(), again=anew) as state:
         try:
             if dry_run:
-                asyncio.run(_say_plan(plan, state, datasource_token))
+                asyncio.run(_say_plan(plan, None if again else state.progress, datasource_token))
                 return
             run = _run(plan, state, key, datasource_token, program, concurrency)
             outcome = asyncio.run(run)
@@ -207,13 +208,16 @@ def _session(seconds: float) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=timeout, headers={"User-Agent": "promgres-backfill"})
 
 
-async def _say_plan(plan: Plan, state: State, token: str | None) -> None:
-    """Each group, and how many series each rule gives at the end of the period."""
+async def _say_plan(plan: Plan, standing: Standing | None, token: str | None) -> None:
+    """Each group, and how many series each rule gives at the end of the period.
+
+    Args:
+        standing: what is done already.
+    """
     start_ms, end_ms = plan.period_ms()
-    done_ms = {}
-    if state.progress:
-        start_ms, end_ms = state.progress.start_ms, state.progress.end_ms
-        done_ms = state.progress.done_ms
+    done_ms: dict[str, int] = {}
+    if standing:
+        start_ms, end_ms, done_ms = standing.start_ms, standing.end_ms, standing.done_ms
     windows = plan_of(plan, start_ms, end_ms)
     async with AsyncExitStack() as stack:
         source = await _source(stack, plan, token)

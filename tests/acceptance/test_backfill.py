@@ -357,6 +357,10 @@ def test_again_begins_anew_and_stores_nothing_twice(
     with write_side(postgres_db) as write:
         replay = _replay(past, write.url, tmp_path, "--label=team=web")
         first, second = replay.run(), replay.run("--again", "--bins=7")
+        planned = replay.run("--again", "--dry-run")
+        assert "done until" not in planned.stdout
+        assert "nothing to do" in replay.run().stdout  # a dry run has forgotten nothing
+        assert f"done until {_text(END_MS)[:16]}" in replay.run("--dry-run").stdout
     for done in (first, second):
         assert done.process.returncode == 0, done.output
         said = done.stdout.splitlines()[-1].split(": ")[1]

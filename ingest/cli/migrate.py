@@ -8,6 +8,7 @@ import click
 
 from ingest.cli.options import with_settings
 from ingest.config import Settings
+from ingest.errors import OperatorError
 from ingest.migrate import OldStack, migrate, status
 from ingest.storage.packs import named
 from ingest.storage.urls import owner_database_url
@@ -31,6 +32,8 @@ def command(settings: Settings, action: str, beside_old_stack: bool) -> None:
     """
     url = owner_database_url(settings)
     if action == "status":
+        if beside_old_stack:
+            raise OperatorError("--beside-old-stack renames schemas, and status changes nothing")
         _status(url, settings)
         return
     report = asyncio.run(

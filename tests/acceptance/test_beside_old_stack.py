@@ -81,6 +81,7 @@ async def test_nobody_else_may_be_connected(empty_postgres_db: Database) -> None
     database = empty_postgres_db
     await execute(database.url, *old_stack.statements("a likeness", "postgres"))
     before = await _state(database)
+    assert _migrate(database, "status", "--beside-old-stack").process.returncode == 2
     async with connect(database) as telegraf:
         await telegraf.execute("SET application_name = 'telegraf'")
         refused = _migrate(database, "--beside-old-stack")

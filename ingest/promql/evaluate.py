@@ -876,12 +876,14 @@ class Evaluation:
         if not len(self.times):
             return empty(0)
         self.hold(windows.low.size)
+        # Annotations about a subquery have no place in Prometheus but the beginning.
+        place_of = argument if isinstance(argument, tree.Range) else _BEGINNING
         request = overtime.Request(
-            node, argument, windows, scalars, self.times, self.notes, extension
+            node, place_of, windows, scalars, self.times, self.notes, extension
         )
         found = {**overtime.FUNCTIONS, **rates.FUNCTIONS}[name](request).without_empty()
         if name in ("rate", "increase"):
-            self._doubt_counters(found, argument)
+            self._doubt_counters(found, place_of)
         if name == "absent_over_time":
             return self._absent(found, argument)
         drops = np.ones(len(found.labels), bool)
@@ -925,6 +927,7 @@ class Evaluation:
                 )
 
 
+_BEGINNING = tree.Node()
 _NO_CALL = tree.Call(function=None, arguments=[])  # type: ignore[arg-type]
 """Of a smoothed selector, which is none."""
 

@@ -16,7 +16,7 @@ from ingest.errors import PromqlFailure
 from ingest.promql import annotations as notes
 from ingest.promql import quantiles, tree
 from ingest.promql.annotations import Annotations
-from ingest.promql.gotext import open_metrics_number
+from ingest.promql.gotext import open_metrics_number, printable
 from ingest.promql.histograms import Histograms
 from ingest.promql.matchers import BadPattern, compiled
 from ingest.promql.parser import valid_label
@@ -104,10 +104,10 @@ def _date(part: Callable[[Ints], Ints]) -> Callable[[Call], Vector]:
     """A part of a date in UTC; without an argument of the step itself."""
 
     def of(values: Floats) -> Floats:
-        # As Go cuts floats to integers: what is none becomes the smallest.
-        whole = np.where(np.abs(values) < 2.0**62, np.trunc(values), 0.0)
-        valid = np.abs(values) < 2.0**62
-        return np.where(valid, part(whole.astype(np.int64)).astype(float), np.nan)
+        # What is no integer of 64 bits becomes the smallest in Go, whose clock wraps round there.
+        whole = np.where(np.abs(values) < 2.0**63, np.trunc(values), 0.0)
+        seconds = np.where(np.abs(values) < 2.0**63, whole.astype(np.int64), 2**63 - 1)
+        return part(seconds).astype(float)
 
     def function(call: Call) -> Vector:
         if not call.vectors:
@@ -369,7 +369,8 @@ def _label_replace(call: Call) -> Vector:
         said = f"invalid regular expression in label_replace(): {pattern}"
         raise PromqlFailure(said) from None
     if not valid_label(target):
-        raise PromqlFailure(f"invalid destination label name in label_replace(): {target}")
+        said = f"invalid destination label name in label_replace(): {printable(target)}"
+        raise PromqlFailure(said)
     labels, changed = [], np.zeros(len(call.vector.labels), bool)
     known: dict[str, str | None] = {}
     for at, named in enumerate(call.vector.labels):
@@ -408,9 +409,11 @@ def _label_join(call: Call) -> Vector:
     sources = [call.text(argument) for argument in range(3, len(call.node.arguments))]
     for source in sources:
         if not valid_label(source):
-            raise PromqlFailure(f"invalid source label name in label_join(): {source}")
+            said = f"invalid source label name in label_join(): {printable(source)}"
+            raise PromqlFailure(said)
     if not valid_label(target):
-        raise PromqlFailure(f"invalid destination label name in label_join(): {target}")
+        said = f"invalid destination label name in label_join(): {printable(target)}"
+        raise PromqlFailure(said)
     labels = [
         with_label(named, target, separator.join(named.get(source, "") for source in sources))
         for named in call.vector.labels

@@ -58,3 +58,8 @@ def open_metrics_number(value: float) -> str:
     """As the label of a quantile: `0.5`, but `1.0`."""
     text = go_g(value)
     return text if any(c in text for c in "e.Na") or "Inf" in text else text + ".0"
+
+
+def printable(text: str) -> str:
+    """Text of a query in a message: bytes that are no UTF-8 are replaced."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

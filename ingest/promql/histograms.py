@@ -208,35 +208,35 @@ class Histograms:
     def times(self, factor: Floats | float) -> Histograms:
         """Every count times `factor` [n]; below zero it becomes a gauge."""
         factors = np.broadcast_to(np.asarray(factor, float), self.count.shape)
-        column = factors[:, None]
-        with np.errstate(invalid="ignore", over="ignore"):
-            return replace(
-                self,
-                count=self.count * factors,
-                sum=self.sum * factors,
-                zero_count=self.zero_count * factors,
-                positive=Side(self.positive.indexes, self.positive.counts * column),
-                negative=Side(self.negative.indexes, self.negative.counts * column),
-                hint=np.where(factors < 0, GAUGE, self.hint),
-            )
+        return self._scaled(np.multiply, factors, factors < 0)
 
     def over(self, divisor: Floats | float) -> Histograms:
         """Every count divided; a divisor of zero leaves no bucket but the zero bucket."""
         divisors = np.broadcast_to(np.asarray(divisor, float), self.count.shape)
-        column = divisors[:, None]
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        found = self._scaled(np.divide, divisors, divisors < 0)
+        for side in (found.positive, found.negative):
+            side.counts[divisors == 0] = 0.0
+        return found
+
+    def _scaled(self, operation: np.ufunc, numbers: Floats, is_gauge: Bools) -> Histograms:
+        """Counts by a number each; a bucket that is not there stays away, also from NaN."""
+        with np.errstate(all="ignore"):
             sides = [
-                Side(side.indexes, np.where(column == 0, 0.0, side.counts / column))
+                Side(
+                    side.indexes,
+                    np.where(side.counts == 0, 0.0, operation(side.counts, numbers[:, None])),
+                )
                 for side in (self.positive, self.negative)
             ]
+            zero_count = operation(self.zero_count, numbers)
             return replace(
                 self,
-                count=self.count / divisors,
-                sum=self.sum / divisors,
-                zero_count=self.zero_count / divisors,
+                count=operation(self.count, numbers),
+                sum=operation(self.sum, numbers),
+                zero_count=np.where(self.is_custom, 0.0, zero_count),
                 positive=sides[0],
                 negative=sides[1],
-                hint=np.where(divisors < 0, GAUGE, self.hint),
+                hint=np.where(is_gauge, GAUGE, self.hint),
             )
 
     def coarser(self, schema: Ints) -> Histograms:
@@ -285,8 +285,12 @@ class Histograms:
         column of the zero bucket is there even if it is empty, but for custom buckets."""
         first = int(rows[0])
         if self.bounds_of[first] >= 0:
-            counts = self.positive.counts[rows]
-            lower, upper = (np.tile(of, (len(rows), 1)) for of in self.edges(first, "positive"))
+            # Columns of other layouts are no buckets of this one.
+            last = len(self.bounds[self.bounds_of[first]])
+            own = (self.positive.indexes >= 0) & (self.positive.indexes <= last)
+            counts = self.positive.counts[rows][:, own]
+            edges = self.edges(first, "positive")
+            lower, upper = (np.tile(of[own], (len(rows), 1)) for of in edges)
             if counts.shape[1]:
                 return counts, lower, upper
             nothing = np.zeros((len(rows), 1))

@@ -165,7 +165,8 @@ def merged(vector: Vector) -> Vector:
     later = np.flatnonzero(first != np.arange(len(first)))
     if not len(later):
         return vector
-    values, present = vector.values.copy(), vector.present.copy()
+    values, present, drops = vector.values.copy(), vector.present.copy(), vector.drops.copy()
+    begins = np.argmax(vector.present, axis=1)  # a name goes if that of the earliest sample does
     rows = None if vector.rows is None else vector.rows.copy()
     for series in later:
         target, here = first[series], vector.present[series]
@@ -175,9 +176,12 @@ def merged(vector: Vector) -> Vector:
         if rows is not None:
             rows[target] = np.where(here, rows[series], rows[target])
         present[target] |= here
+        if here.any() and begins[series] < begins[target]:
+            begins[target], drops[target] = begins[series], vector.drops[series]
     kept = np.ones(len(first), bool)
     kept[later] = False
-    return replace(vector, values=values, present=present, rows=rows).take(kept)
+    found = replace(vector, values=values, present=present, rows=rows, drops=drops)
+    return found.take(kept)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.promqltest import MemoryRunner, Mismatch, evaluate, read, run
+from tests.support.promqltest import Eval, MemoryRunner, Mismatch, evaluate, read, run
 
 FILES = sorted((Path(__file__).parent / "data").glob("*.test"))
 
@@ -21,6 +21,11 @@ def test_it_answers_as_expected(path: Path) -> None:
         if problem is not None
     ]
     assert wrong == []
+
+
+def test_there_are_enough() -> None:
+    commands = [command for path in FILES for command in read(path.read_text())]
+    assert sum(isinstance(command, Eval) for command in commands) >= 800
 
 
 WRONG = [

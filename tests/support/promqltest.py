@@ -475,8 +475,8 @@ def _at_other_times(query: str, at: int) -> list[tuple[str, int]]:
         if isinstance(node, tree.Call) and node.function.name in unsafe:
             return []
         fixed = any(isinstance(above, tree.Subquery) and above.at_ms is not None for above in path)
-        if isinstance(node, tree.Moved) and not fixed and node.at_ms is None and not node.at_edge:
-            node.at_ms = at
+        if isinstance(node, tree.Moved) and not fixed and node.at_ms is None:
+            node.at_ms, node.at_edge = at, None
     times = [-1000, 0, 1000] if at == 0 else [-10 * at, 0, at // 5, at, 10 * at]
     return [(printed(root), time) for time in times]
 

@@ -251,7 +251,7 @@ class Target:
             refused += rejections
         report.stored += stored
         for rejection in refused:
-            report.leave_out(_SERIES_AND_TIME.sub("", rejection.reason), rejection.accounted)
+            report.leave_out(reason_of(rejection.reason), rejection.accounted)
 
     async def _write(self, intake: Intake) -> list[Rejection]:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -296,6 +296,11 @@ class Target:
     async def stop(self) -> None:
         """Let go of the database."""
         await self._pipeline.stop(STOP_SECONDS)
+
+
+def reason_of(said: str) -> str:
+    """A reason as it is counted: without the series and the time that it begins with."""
+    return _SERIES_AND_TIME.sub("", said)
 
 
 @asynccontextmanager

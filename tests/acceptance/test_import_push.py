@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.databases import Database, blocking, connect, execute
-from tests.support.processes import PROMGRES, Program, run
+from tests.support.processes import PROMGRES, Program, run, wait_until
 
 ROWS = 25_000
 NOW = datetime.now(UTC).replace(microsecond=123456)
@@ -106,6 +106,19 @@ def test_tenants_measures_and_events(source: Database, engine_db: Database) -> N
     assert "which is there" in again.stdout
     assert f"measures: {ROWS + 2:,} read, 0 stored, {ROWS:,} already there" in again.stdout
     assert rows(engine_db, STORED) == found
+
+
+def test_killed_in_the_middle_it_goes_on(source: Database, postgres_db: Database) -> None:
+    environment = {**postgres_db.environment(), "PROMGRES_IMPORT_SOURCE": source.url}
+    progress = "SELECT FROM internal.import_progress"
+    with Program(PROMGRES, "import", "push", env=environment) as program:
+        wait_until(lambda: rows(postgres_db, progress), 60)
+        program.kill()
+    assert rows(postgres_db, f"{progress} WHERE finished_at IS NOT NULL") == []
+    said = start(source, postgres_db).stdout
+    assert f"measures: {ROWS + 2:,} read (with those of the run before it)" in said
+    assert rows(postgres_db, "SELECT count(*) FROM app.measure") == [(ROWS,)]
+    assert rows(postgres_db, "SELECT count(*) FROM app.event") == [(1000,)]
 
 
 def test_a_dry_run_makes_no_tenant(source: Database, postgres_db: Database) -> None:

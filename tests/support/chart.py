@@ -346,14 +346,20 @@ class Release:
             yield from self.contents[volume["secret"]["secretName"]].items()
 
     def _as_user(self, name: str) -> list[str]:
+        """What runs a program as the pod's user; nothing where we may not, or where that user does
+        not reach our installation (a clone below root's 0700 home): both sides then step down."""
         if os.geteuid() != 0:
             return []
         context = self.pods[name]["spec"]["securityContext"]
-        return [
+        words = [
             "setpriv", f"--reuid={context['runAsUser']}", f"--regid={context['runAsGroup']}",
             f"--groups={context['fsGroup']}", "--no-new-privs", "--bounding-set=-all",
             "--inh-caps=-all",
         ]  # fmt: skip
+        reaches = subprocess.run(
+            [*words, str(PROMGRES), "--version"], capture_output=True, check=False
+        )
+        return words if reaches.returncode == 0 else []
 
 
 if __name__ == "__main__":

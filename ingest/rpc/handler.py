@@ -91,6 +91,8 @@ class Ask:
     @property
     def question(self) -> tuple[object, ...]:
         """What is the same whenever the same is asked."""
+        if self.query.shape is WHOLE:
+            return (self.arguments,)
         return self.arguments, self.query.shape, *map(str, self.query.values)
 
 

@@ -39,6 +39,7 @@ LOST_PLUS = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)? \d\d(?::?\d\d)?$", re.ASC
 EPOCH = re.compile(r"-?\d{5,19}(?:\.\d+)?", re.ASCII)
 """Seconds or milliseconds since 1970."""
 
+SHAPING = RESERVED | LOGIC
 MOST_PARAMETERS = 1000
 JSON_TYPE = "application/json"
 JSON_TYPES = ("json", "jsonb")
@@ -143,7 +144,7 @@ def read_query(query: str) -> Pairs:
 
 def shaping_names(query: Pairs) -> frozenset[str]:
     """Names in a query string that shape a result, unless the function has such arguments."""
-    return (RESERVED | LOGIC).intersection([name for name, _ in query])
+    return SHAPING.intersection([name for name, _ in query])
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,8 @@ def sort_query(
             )
         else:
             arguments[name] = (*arguments.get(name, ()), value)
+    if not reserved and reader.is_unused and ranged is None and most_rows is None:
+        return Query(TextArguments(arguments))
     page = read_page(reserved, ranged).within(most_rows)
     shape = reader.shape(
         reserved.get("select"),

@@ -14,6 +14,10 @@ from ingest.http.reply import Reply
 FRAMING = frozenset({"content-length", "content-encoding", "transfer-encoding", "connection"})
 """Headers that are the server's alone: with a wrong one a client reads something else."""
 
+OURS = ("Content-Type", "Content-Range", "Cache-Control", "ETag", "Preference-Applied",
+        "Content-Profile", "Vary", "Server")  # fmt: skip
+"""Headers that are there anyway, as we spell them: what a function chooses takes their place."""
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -30,9 +34,8 @@ def apply_choices(reply: Reply, status: str | None, headers: str | None) -> None
         reply.status = int(status)
     if headers:
         for name, value in _chosen_headers(headers):
-            for known in [each for each in reply.headers if each.lower() == name.lower()]:
-                del reply.headers[known]
-            reply.headers[name] = value
+            known = [each for each in OURS if each.lower() == name.lower()]
+            reply.headers[known[0] if known else name] = value
 
 
 def _chosen_headers(document: str) -> list[tuple[str, str]]:
@@ -58,11 +61,10 @@ def _chosen_headers(document: str) -> list[tuple[str, str]]:
 
 def add_caching(reply: Reply, asked: Mapping[str, str]) -> None:
     """Late data may change any answer, so none is used again without asking; what a key or a token
-    decides is for nobody else."""
-    is_private = any(name in asked for name in DECIDING_HEADERS)
-    caching = "private, no-cache" if is_private else "no-cache"
-    if not any(name.lower() == "cache-control" for name in reply.headers):
-        reply.headers["Cache-Control"] = caching
+    decides is for nobody else. A function may have said otherwise."""
+    if "Cache-Control" not in reply.headers:
+        is_private = any(name in asked for name in DECIDING_HEADERS)
+        reply.headers["Cache-Control"] = "private, no-cache" if is_private else "no-cache"
 
 
 def add_tag(reply: Reply, body: bytes, asked: Mapping[str, str]) -> None:
@@ -70,14 +72,13 @@ def add_tag(reply: Reply, body: bytes, asked: Mapping[str, str]) -> None:
     weak, as the same answer may be compressed."""
     if reply.status not in (200, 206):
         return
-    tag = next((value for name, value in reply.headers.items() if name.lower() == "etag"), None)
+    tag = reply.headers.get("ETag")
     if tag is None:
         made = blake2b(body, digest_size=12)
-        said = (reply.headers.get("Content-Type"), reply.headers.get("Content-Range"))
-        made.update(repr(said).encode())
-        tag = f'W/"{made.hexdigest()}"'
-        reply.headers["ETag"] = tag
-    wanted = [each.strip() for each in asked.get("If-None-Match", "").split(",")]
-    if "*" in wanted or tag.removeprefix("W/") in [each.removeprefix("W/") for each in wanted]:
-        reply.status, reply.body = 304, None
-        reply.headers.pop("Content-Type", None)
+        made.update(f"{reply.headers['Content-Type']} {reply.headers['Content-Range']}".encode())
+        tag = reply.headers["ETag"] = f'W/"{made.hexdigest()}"'
+    if wanted := asked.get("If-None-Match"):
+        known = [each.strip().removeprefix("W/") for each in wanted.split(",")]
+        if "*" in known or tag.removeprefix("W/") in known:
+            reply.status, reply.body = 304, None
+            del reply.headers["Content-Type"]

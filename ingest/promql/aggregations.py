@@ -439,8 +439,8 @@ def _hash(labels: Labels) -> int:
     return xxhash.xxh64_intdigest(bytes(data))
 
 
-def count_values(node: Aggregate, vector: Vector) -> Vector:
-    """A series for each value of each group, with how often it is there.
+def count_values(node: Aggregate, vector: Vector, hold: Callable[[int], None]) -> Vector:
+    """A series for each value of each group, with how often it is there; `hold` hears of each.
 
     Raises:
         PromqlFailure: no name for a label.
@@ -467,8 +467,11 @@ def count_values(node: Aggregate, vector: Vector) -> Vector:
         for text in set(texts[here]):
             named = with_label(labels, name, text)
             named = without(named, dropped) if node.without else only(named, kept)
-            _, found = counts.setdefault(tuple(named.items()), (named, np.zeros(steps)))
-            found += texts == text
+            key = tuple(named.items())
+            if key not in counts:
+                hold(steps)
+                counts[key] = (named, np.zeros(steps))
+            counts[key][1][:] += texts == text
     if not counts:
         return empty(steps)
     values = np.array([found for _, found in counts.values()])

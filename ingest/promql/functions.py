@@ -70,6 +70,16 @@ def _floats(calculate: Callable[[Floats], Floats]) -> Callable[[Call], Vector]:
     return function
 
 
+def largest(one: Floats, two: Floats) -> Floats:
+    """Go's math.Max: NaN if either is one, but for infinity."""
+    return np.where(np.isposinf(one) | np.isposinf(two), np.inf, np.maximum(one, two))
+
+
+def smallest(one: Floats, two: Floats) -> Floats:
+    """Go's math.Min, likewise."""
+    return np.where(np.isneginf(one) | np.isneginf(two), -np.inf, np.minimum(one, two))
+
+
 def _round(call: Call) -> Vector:
     """To the nearest multiple, ties upwards; through its inverse, which is more exact."""
     nearest = call.scalars[0] if call.scalars else np.ones(len(call.times))
@@ -86,8 +96,7 @@ def _clamp(call: Call) -> Vector:
         low = bounds[0]
 
     def clamped(values: Floats) -> Floats:
-        # Go's Max and Min give NaN if either is one.
-        return np.maximum(low, np.minimum(high, values))
+        return largest(low, smallest(high, values))
 
     found = _floats(clamped)(call)
     return found.filtered(np.broadcast_to(~(high < low), found.present.shape))

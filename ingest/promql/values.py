@@ -133,6 +133,8 @@ def empty(steps: int) -> Vector:
 def stacked(vectors: Iterable[Vector]) -> Vector:
     """The series of several vectors below one another."""
     parts = list(vectors)
+    if len(parts) == 1:
+        return parts[0]
     block, moved = joined_rows(
         (part.histograms, part.rows if part.rows is not None else np.full(part.values.shape, -1))
         for part in parts
@@ -223,6 +225,22 @@ class Windows:
             high=before[self.high],
             rows=None if self.rows is None else self.rows[mask],
             starts=None if self.starts is None else self.starts[mask],
+        )
+
+    def part(self, first: int, last: int) -> Windows:
+        """The windows of some neighbouring series, with their samples alone."""
+        start, end = int(self.offsets[first]), int(self.offsets[last])
+        return replace(
+            self,
+            labels=self.labels[first:last],
+            drops=self.drops[first:last],
+            offsets=self.offsets[first : last + 1] - start,
+            times=self.times[start:end],
+            values=self.values[start:end],
+            low=self.low[first:last] - start,
+            high=self.high[first:last] - start,
+            rows=None if self.rows is None else self.rows[start:end],
+            starts=None if self.starts is None else self.starts[start:end],
         )
 
     def place(self, bounds: Ints, side: Literal["left", "right"]) -> Ints:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ingest.backfill.chained import expand
 from ingest.backfill.rules import parse_duration_ms, read_rules
 from ingest.errors import OperatorError
+from tests.support import old_stack
 
 RULES = """
 groups:
@@ -113,3 +115,12 @@ def test_our_own_rules_are_read() -> None:
         written = yaml.safe_load(path.read_text())["groups"]
         groups = read_rules([path])
         assert [len(group.rules) for group in groups] == [len(group["rules"]) for group in written]
+
+
+def test_the_old_stacks_rules_are_taken_as_they_are() -> None:
+    files = sorted((old_stack.clone() / "vmalert").glob("*.yml"))
+    assert len(files) == 4
+    for path in files:
+        (group,) = read_rules([path])
+        assert group.skipped == 0
+        assert expand([group]) == [group]  # none of them reads what another one records

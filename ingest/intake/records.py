@@ -17,8 +17,8 @@ from ingest.wire.records.body import (
     MOST_REASONS,
     Complaint,
     Pushed,
-    RecordLimits,
     RecordsRefused,
+    check_count,
     read_items,
 )
 from ingest.wire.records.spooled import spooled_items
@@ -41,7 +41,7 @@ class RecordDecoder:
     def __init__(self, router: Router, limits: TimeLimits, sizes: LimitSettings) -> None:
         self._routes = _Routes(router)
         self._limits = limits
-        self._sizes = RecordLimits(sizes.items_per_request, sizes.attributes_bytes)
+        self._sizes = sizes
 
     def decode(
         self, body: bytes, kind: RecordKind, legacy: bool, tenant_id: TenantId, now_us: int
@@ -65,7 +65,8 @@ class RecordDecoder:
         """As `decode`, with a pause now and then."""
         reception = _Reception(self._routes, self._limits, tenant_id, now_us)
         pace = Pace()
-        for item in read_items(body, kind, legacy, self._sizes):
+        yield from check_count(body, self._sizes.items_per_request)
+        for item in read_items(body, kind, legacy, self._sizes.attributes_bytes):
             reception.take(item)
             if pace.is_due:
                 yield None

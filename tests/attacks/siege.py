@@ -150,7 +150,10 @@ class Siege:
         return found[0]
 
     def resist(
-        self, attack: Callable[[], Iterable[int]], allowed: Collection[int] = WRITES
+        self,
+        attack: Callable[[], Iterable[int]],
+        allowed: Collection[int] = WRITES,
+        begin: Callable[[], object] = lambda: None,
     ) -> Report:
         """Attack while the neighbour writes, and hold the stack to what it promises: statuses,
         memory, nothing acknowledged lost, and the neighbour answered meanwhile.
@@ -159,6 +162,7 @@ class Siege:
             attack: one round; the statuses that it heard. It is repeated until the neighbour was
                 answered a few times meanwhile, in the long form for `LONG_SECONDS`.
             allowed: what the attacker may hear.
+            begin: what goes before the first round, and after the calm.
         """
         sides = [self.child("ingest"), self.child("api")]
         for side in sides:
@@ -167,6 +171,7 @@ class Siege:
         with Neighbour(self.write_url, self.neighbour) as neighbour:
             if LONG_SECONDS:
                 threading.Event().wait(LONG_SECONDS)
+            begin()
             report.began = time.monotonic()
             while not report.rounds or not self._is_enough(neighbour, report):
                 report.statuses.update(attack())

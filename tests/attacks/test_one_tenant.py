@@ -20,9 +20,9 @@ PATIENCE_SECONDS = 60
 
 def test_chunked_bodies_of_one_byte(siege: Siege) -> None:
     """They hold what they sent, not what they might send."""
+    sockets: list[socket.socket] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(half_sent(siege, b"1\r\n\x00\r\n")) for _ in range(9)]
-        report = siege.resist(pause)
+        report = siege.resist(pause, begin=lambda: sockets.extend(begun(siege, stack, 9)))
         assert {one.status for one in report.meanwhile} == {204}, report
         for one in sockets:
             one.sendall(b"0\r\n\r\n")
@@ -32,12 +32,16 @@ def test_chunked_bodies_of_one_byte(siege: Siege) -> None:
 def test_bodies_that_are_never_complete(siege: Siege) -> None:
     """Half of the memory is for others, as long as others ask."""
     piece = b"%x\r\n" % (24 * MIB) + bytes(24 * MIB) + b"\r\n"
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(half_sent(siege, b"1\r\n\x00\r\n")) for _ in range(16)]
+    sockets: list[socket.socket] = []
+
+    def begin() -> None:
+        sockets.extend(begun(siege, stack, 16))
         for one in sockets:
             with suppress(OSError):  # refused in the middle of it
                 one.sendall(piece)
-        report = siege.resist(pause)
+
+    with ExitStack() as stack:
+        report = siege.resist(pause, begin=begin)
         assert {one.status for one in report.meanwhile} == {204}, report
         held = siege.metrics.value("promgres_backlog_memory_bytes")
         assert 100 * MIB < held < 300 * MIB
@@ -48,9 +52,7 @@ def test_bodies_that_are_never_complete(siege: Siege) -> None:
 
 def test_more_requests_at_once_than_are_taken(siege: Siege) -> None:
     with ExitStack() as stack:
-        for _ in range(700):
-            stack.enter_context(half_sent(siege, b"1\r\n\x00\r\n"))
-        report = siege.resist(pause)
+        report = siege.resist(pause, begin=lambda: begun(siege, stack, 700))
         assert {one.status for one in report.meanwhile} == {204}, report
 
 
@@ -70,6 +72,11 @@ def pause() -> list[int]:
     """The attack goes on by itself."""
     time.sleep(0.05)
     return []
+
+
+def begun(siege: Siege, stack: ExitStack, requests: int) -> list[socket.socket]:
+    """So many writes of which a byte has come; the stack ends them."""
+    return [stack.enter_context(half_sent(siege, b"1\r\n\x00\r\n")) for _ in range(requests)]
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from ingest.wire.records.body import (
     EXPLAINED_BYTES,
     Complaint,
     Pushed,
-    RecordLimits,
     RecordsRefused,
+    check_count,
     read_items,
 )
 from ingest.wire.records.negotiate import check_json, content_encoding
@@ -24,7 +24,7 @@ from ingest.wire.records.spooled import spooled_items, write_spooled
 
 DEEP = b"[" * 201 + b"]" * 201
 DEEP_ENOUGH = b"[" * 200 + b"]" * 200
-LIMITS = RecordLimits(attributes_bytes=100_000)
+ATTRIBUTES_BYTES = 100_000
 NUMBERS = [
     # sent, float, exact text
     (b"1", 1.0, None),
@@ -58,10 +58,12 @@ def read(
     body: bytes,
     kind: RecordKind = "event",
     legacy: bool = False,
-    limits: RecordLimits = LIMITS,
+    most_items: int = 0,
 ) -> list[Pushed | str]:
     """Items, or the reasons against them."""
-    items = read_items(body, kind, legacy, limits)
+    for _ in check_count(body, most_items):
+        pass
+    items = read_items(body, kind, legacy, ATTRIBUTES_BYTES)
     return [item.reason if isinstance(item, Complaint) else item for item in items]
 
 
@@ -287,12 +289,11 @@ def test_of_a_long_body_the_first_error_is_told() -> None:
 
 
 def test_too_many_items_are_refused_before_they_are_made() -> None:
-    limits = RecordLimits(items=2)
     nested = b'{"name":"a","attributes":{"b":{"c":{}}}}'
-    assert len(read(b"[" + nested + b"," + nested + b"]", limits=limits)) == 2
+    assert len(read(b"[" + nested + b"," + nested + b"]", most_items=2)) == 2
     for body in (b"[" + b",".join([nested] * 3) + b"]", b"\n".join([nested] * 3)):
         with pytest.raises(PayloadTooLarge, match="3 items"):
-            read(body, limits=limits)
+            read(body, most_items=2)
 
 
 def test_the_legacy_manner_wants_what_the_older_api_wanted() -> None:

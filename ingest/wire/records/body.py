@@ -8,7 +8,7 @@ one, to say which is wrong and why.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -118,45 +118,36 @@ _DECODERS = {False: _Decoders(_Strict), True: _Decoders(_Legacy)}
 """By whether they are the legacy API's."""
 
 
-class RecordLimits(NamedTuple):
-    """How much is taken; 0 is no limit.
+def check_count(body: bytes, most: int) -> Generator[None, None, None]:
+    """Take a body of so many items, before any of them is made. Every item has a brace, and most
+    bodies few enough of them; a long one that has not is counted with pauses.
 
-    Attributes:
-        items: of one request.
-        attributes_bytes: of one item, as sent.
+    Raises:
+        PayloadTooLarge: it has more.
     """
-
-    items: int = 0
-    attributes_bytes: int = 0
-
-
-NO_LIMITS = RecordLimits()
+    if 0 < most < body.count(b"{") and (count := (yield from count_items(body, most))) > most:
+        raise PayloadTooLarge(
+            f"the request has at least {count} items, more than the {most} that are taken"
+            " (limits.items_per_request)"
+        )
 
 
 def read_items(
-    body: bytes, kind: RecordKind, legacy: bool = False, limits: RecordLimits = NO_LIMITS
+    body: bytes, kind: RecordKind, legacy: bool = False, attributes_bytes: int = 0
 ) -> Iterator[Pushed | Complaint]:
     """The items of a body in their order; in its place why one cannot be stored.
 
     Args:
         kind: of items that do not say it themselves.
         legacy: take what the legacy API took: it ignored fields that it did not know.
+        attributes_bytes: of one item, as sent; 0 is no limit.
 
     Raises:
         BadRequest: nothing in the body can be understood.
-        PayloadTooLarge: it has more items than the limit.
     """
     if not body.strip():
         raise BadRequest("the body is empty: send a JSON object, an array of them, or NDJSON")
-    # Before all of them are made. Every item has a brace, and most bodies few enough of them.
-    if 0 < limits.items < body.count(b"{") and (
-        (count := count_items(body, limits.items)) > limits.items
-    ):
-        raise PayloadTooLarge(
-            f"the request has at least {count} items, more than the {limits.items} that are taken"
-            " (limits.items_per_request)"
-        )
-    reader = _Reader(kind, legacy, limits.attributes_bytes)
+    reader = _Reader(kind, legacy, attributes_bytes)
     decoders = _DECODERS[legacy]
     try:
         body.decode()

@@ -61,7 +61,7 @@ def test_it_goes_little_further_than_it_must() -> None:
 
 
 def test_it_pauses_where_it_finds_nothing() -> None:
-    """A long body of braces that are no items: others have their turn while it is looked through."""
+    """Others have their turn while a long body of braces that are no items is looked through."""
     nested = b'[{"a":[' + b"{}," * 10**6 + b"{}]}]"
     assert len(list(count_items(nested, 10))) >= len(nested) // push_count._PIECE_BYTES
 

@@ -11,6 +11,7 @@ from ingest.cli.stepdown import step_down
 from ingest.config import Settings
 from ingest.descriptors import raise_descriptor_limit
 from ingest.ports.read_server import serve
+from ingest.prometheus.nursery import Nursery
 from ingest.storage.urls import api_database_url
 
 
@@ -24,4 +25,4 @@ def command(settings: Settings) -> None:
     raise_descriptor_limit()
     url = api_database_url(settings)
     settings = step_down(settings, "api", settings.api_listen)
-    asyncio.run(serve(settings, url))
+    asyncio.run(serve(settings, url, Nursery()))

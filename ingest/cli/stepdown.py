@@ -31,7 +31,14 @@ ROOMS = {
         "ingest.migrate",
         "ingest.storage",
     ],
-    "api": ["ingest.ports", "ingest.rpc", "ingest.records", "ingest.storage"],
+    "api": [
+        "ingest.ports",
+        "ingest.prometheus",
+        "ingest.promql",
+        "ingest.rpc",
+        "ingest.records",
+        "ingest.storage",
+    ],
 }
 """Packages of ours that a side may load after it has begun."""
 WORDS = {"ingest": "the write side", "api": "the read side"}

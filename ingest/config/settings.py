@@ -509,6 +509,52 @@ class ApiSettings(Section):
     write_url: str | None = Field(None, description="write side that pushes are forwarded to")
 
 
+Feature = Literal[
+    "promql-experimental-functions",
+    "promql-duration-expr",
+    "promql-extended-range-selectors",
+    "promql-binop-fill-modifiers",
+    "promql-delayed-name-removal",
+    "type-and-unit-labels",
+]
+"""Feature flags of Prometheus that a query may need."""
+
+
+class QuerySettings(Section):
+    """`[query]`: PromQL and the rest of Prometheus' API, on the read port."""
+
+    lookback_seconds: float = Field(
+        300, gt=0, description="how old the newest sample of a series may be, to be its value"
+    )
+    timeout_seconds: float = Field(120, gt=0, description="a query's longest time, else 503")
+    max_samples: int = Field(
+        10_000_000,
+        ge=1,
+        description="samples and buckets that a query may have in memory, else 422",
+    )
+    max_series: int = Field(
+        200_000, ge=1, description="series that one selector may meet, else 422"
+    )
+    workers: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 2) // 2),
+        ge=1,
+        le=64,
+        description="processes for queries that take longer than a second; one more is for all"
+        " others",
+    )
+    max_concurrent: int = Field(
+        20, ge=1, description="queries under way, those that wait among them, more: 503"
+    )
+    queue_seconds: float = Field(
+        10, gt=0, description="how long a query may wait for a process, else 503"
+    )
+    features: Annotated[list[Feature], NoDecode, BeforeValidator(_from_environment)] = Field(
+        default_factory=list,
+        description="what Prometheus has behind feature flags, by the names that it has there;"
+        " in the environment, with commas",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -575,6 +621,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     users: UserSettings = UserSettings()
     api: ApiSettings = ApiSettings()
+    query: QuerySettings = QuerySettings()
     route: list[RouteRule] = Field(default_factory=list, description="routing rules, in order")
     value_label: list[ValueLabel] = Field(
         default_factory=list, description="labels that carry exact values"

@@ -22,6 +22,7 @@ from ingest.http.reply import READ_PORT, Reply, problem_reply, response_headers
 from ingest.http.server import LONGEST_LINE_BYTES, Ending, HeadRefused
 from ingest.logs import get_logger
 from ingest.ports.openapi import openapi_document
+from ingest.prometheus.handler import Prometheus
 from ingest.records.answers import refuse_forwarded, refuse_read
 from ingest.records.forward import Forwarder
 from ingest.records.paths import RECORD_PATHS
@@ -45,6 +46,7 @@ def read_routes(
     rpc: Rpc,
     read: ReadRecords,
     forward: Forwarder,
+    prometheus: Prometheus,
 ) -> Routes:
     """The table of the read port."""
 
@@ -101,6 +103,7 @@ def read_routes(
     return {
         RPC: {ANY: Route(rpc, refuse_page)},
         "/rest/": {ANY: Route(supabase, refuse_page)},
+        **prometheus.routes(),
         **dict.fromkeys(RECORD_PATHS, records),
         "/": read_only(Route(openapi, refuse_page)),
         **health_routes(ready, callers.sees, refuse_page),

@@ -22,6 +22,9 @@ from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.ports.read import read_port, read_routes, refuse
+from ingest.prometheus.handler import Prometheus
+from ingest.prometheus.nursery import Nursery
+from ingest.prometheus.workers import query_workers
 from ingest.records.forward import MOST_CONNECTIONS, Forwarder
 from ingest.records.read import ReadRecords
 from ingest.rpc.handler import Rpc
@@ -49,9 +52,10 @@ class ReadServer:
     Args:
         settings: of `promgres api`.
         database_url: of the login `promgres_api`, or another member of `authenticator`.
+        nursery: makes processes for queries.
     """
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
+    def __init__(self, settings: Settings, database_url: str, nursery: Nursery) -> None:
         self._settings = settings
         self._database = ReadDatabase(database_url, settings)
         self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
@@ -67,7 +71,11 @@ class ReadServer:
         read = ReadRecords(
             callers.caller_of, self._database, self._database.records, under_way, most_bytes
         )
-        routes = read_routes(self._database, schema_cache, callers, rpc, read, self._forwarder)
+        self._workers = query_workers(settings, database_url, nursery)
+        prometheus = Prometheus(self._workers, callers, under_way, settings)
+        routes = read_routes(
+            self._database, schema_cache, callers, rpc, read, self._forwarder, prometheus
+        )
         self._collector = PoolCollector(lambda: self._database.connections)
         pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS
         proxies = Proxies(settings.auth.trusted_proxies)
@@ -106,6 +114,7 @@ class ReadServer:
         """Listen no longer, finish what was asked, let go of the database."""
         await self._http.close(drain_seconds)
         await self._forwarder.close()
+        self._workers.close()
         await self._tenancy.stop()
         await self._tenants.close()
         await self._database.close()
@@ -114,11 +123,15 @@ class ReadServer:
 
 
 async def serve(
-    settings: Settings, database_url: str, on_start: Callable[[str], None] | None = None
+    settings: Settings,
+    database_url: str,
+    nursery: Nursery,
+    on_start: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT, SIGTERM, or the end of the parent that started us.
 
     Args:
+        nursery: begun before there was a loop.
         on_start: called with the address that was bound.
 
     Raises:
@@ -135,7 +148,7 @@ async def serve(
         ended.set()
 
     watch_parent(loop, be_orphaned)
-    server = ReadServer(settings, database_url)
+    server = ReadServer(settings, database_url, nursery)
     try:
         if not await unless_ended(ended, server.start()):
             return

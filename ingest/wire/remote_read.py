@@ -1,20 +1,37 @@
-"""Remote read from the side that asks, and samples as a message of remote write: what is read from
-a Prometheus, or from its dump, is decoded like everything that is sent."""
+"""Remote read from both sides, and samples as a message of remote write: what is read from a
+Prometheus, or from its dump, is decoded like everything that is sent.
+
+An answer is a ReadResponse: results (field 1), in each one TimeSeries (field 1) of the message of
+remote write 1.0. A sample of it is nearly always of one of two shapes, which numpy writes::
+
+    12 10 09 <8 bytes: value> 10 <6 bytes: timestamp>      18 bytes
+    12 07 10 <6 bytes: timestamp>                          9 bytes, the value 0 is left out
+
+(A varint of 6 bytes is a timestamp from 1971 to 2109.) We write the longer one always: to a reader
+a value that is there and zero is the same as one that is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from ingest.errors import BadRequest
 from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
+from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb.remote_read_pb2 import ReadRequest, ReadResponseEnvelope
 from ingest.wire.pb.remote_write_v1_pb2 import SeriesFields, WriteRequestEnvelope
 
 OPERATORS = ("=", "!=", "=~", "!~")
 """By the number of their type in a LabelMatcher."""
+Histogram = v1.Histogram
+SAMPLES, STREAMED = 0, 1
+_SIX_BYTES_FROM, _SIX_BYTES_BELOW = 1 << 35, 1 << 42
+_SAMPLE_BYTES = 18
 
 
 class Matcher(NamedTuple):
@@ -70,3 +87,137 @@ def encode_series(
         envelope.timeseries.append(fields.SerializeToString())
     message: bytes = envelope.SerializeToString()
     return message
+
+
+class Asked(NamedTuple):
+    """One query: closed at both ends."""
+
+    from_ms: int
+    to_ms: int
+    matchers: list[Matcher]
+
+
+def read_request(payload: bytes) -> tuple[list[Asked], list[int]]:
+    """The queries of a request, and in which forms it takes the answer, the best first.
+
+    Raises:
+        BadRequest: it is no ReadRequest.
+    """
+    try:
+        message = ReadRequest.FromString(payload)
+    except DecodeError:
+        raise BadRequest("the payload is not a protobuf message prometheus.ReadRequest") from None
+    queries = []
+    for query in message.queries:
+        matchers = []
+        for matcher in query.matchers:
+            if not 0 <= matcher.type < len(OPERATORS):
+                raise BadRequest(f"there is no matcher of type {matcher.type}")
+            matchers.append(Matcher(matcher.name, OPERATORS[matcher.type], matcher.value))
+        queries.append(Asked(query.start_timestamp_ms, query.end_timestamp_ms, matchers))
+    return queries, list(message.accepted_response_types)
+
+
+def response(results: Iterable[Iterable[bytes]]) -> bytes:
+    """A ReadResponse.
+
+    Args:
+        results: of each query its series, as `series_bytes` makes them.
+    """
+    return b"".join([_field(1, b"".join([_field(1, one) for one in each])) for each in results])
+
+
+def series_bytes(
+    labels: Mapping[str, str],
+    timestamp_ms: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float64],
+    histograms: Iterable[v1.Histogram] = (),
+) -> bytes:
+    """A TimeSeries."""
+    parts = [
+        _field(1, _field(1, name.encode()) + _field(2, text.encode()))
+        for name, text in labels.items()
+    ]
+    parts.append(samples_bytes(timestamp_ms, value))
+    parts += [_field(4, histogram.SerializeToString()) for histogram in histograms]
+    return b"".join(parts)
+
+
+def samples_bytes(timestamp_ms: npt.NDArray[np.int64], value: npt.NDArray[np.float64]) -> bytes:
+    """Samples of a series, bits of their values as they are."""
+    if not len(timestamp_ms):
+        return b""
+    if timestamp_ms.min() < _SIX_BYTES_FROM or timestamp_ms.max() >= _SIX_BYTES_BELOW:
+        return b"".join(
+            [
+                _field(2, b"\x09" + raw.tobytes() + b"\x10" + _varint(at & (1 << 64) - 1))
+                for at, raw in zip(timestamp_ms.tolist(), value.astype("<f8"), strict=True)
+            ]
+        )
+    rows = np.empty((len(timestamp_ms), _SAMPLE_BYTES), np.uint8)
+    rows[:, :3] = 0x12, 0x10, 0x09
+    rows[:, 3:11] = np.ascontiguousarray(value.astype("<f8")).view(np.uint8).reshape(-1, 8)
+    rows[:, 11] = 0x10
+    for place in range(6):
+        rows[:, 12 + place] = (timestamp_ms >> 7 * place) & 0x7F | (0x80 if place < 5 else 0)
+    return rows.tobytes()
+
+
+def histogram_message(
+    timestamp_ms: int,
+    schema: int,
+    hint: int,
+    count: float,
+    total: float,
+    zero: tuple[float, float],
+    positive: Sequence[tuple[int, float]],
+    negative: Sequence[tuple[int, float]],
+    bounds: Sequence[float],
+) -> v1.Histogram:
+    """A histogram of the float flavour, which holds those of the other one.
+
+    Args:
+        zero: threshold and count of the zero bucket.
+        positive, negative: index and count of each bucket, ascending.
+        bounds: of custom buckets.
+    """
+    message = v1.Histogram(
+        count_float=count,
+        sum=total,
+        schema=schema,
+        zero_threshold=zero[0],
+        zero_count_float=zero[1],
+        timestamp=timestamp_ms,
+        custom_values=bounds,
+        positive_counts=[number for _, number in positive],
+        negative_counts=[number for _, number in negative],
+    )
+    message.reset_hint = hint  # type: ignore[assignment]
+    message.positive_spans.extend(_spans([index for index, _ in positive]))
+    message.negative_spans.extend(_spans([index for index, _ in negative]))
+    return message
+
+
+def _spans(indexes: Sequence[int]) -> list[v1.BucketSpan]:
+    """Runs of neighbours: how far each begins from the end of the one before, and its length."""
+    spans: list[v1.BucketSpan] = []
+    expected = 0
+    for index in indexes:
+        if not spans or index != expected:
+            spans.append(v1.BucketSpan(offset=index - expected, length=0))
+        spans[-1].length += 1
+        expected = index + 1
+    return spans
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from itertools import product
 from typing import Any, cast
 from unittest.mock import Mock
+from urllib.parse import urlencode
 
 from ingest.ports.read import read_routes
 from ingest.ports.write import write_routes
+from ingest.prometheus.handler import Prometheus
 from ingest.rpc.handler import RPC
+from ingest.wire.pb import remote_read_pb2 as pb
 from tests.acceptance.isolation import NOW_MS, Ask, World
+from tests.support.remote_write import snappy
 
 HOUR = 3_600_000
 
@@ -118,6 +122,53 @@ def _pages() -> list[Ask]:
     ]
 
 
+ANYTHING = '{__name__=~".+"}'
+"""A selector of every series there is."""
+NOW, BEFORE = str(NOW_MS // 1000 + 60), str(NOW_MS // 1000 - 7200)
+SPAN = {"start": BEFORE, "end": NOW}
+
+
+def _prometheus() -> list[Ask]:
+    """Every path of Prometheus' API; queries that name nobody."""
+    asks = {
+        "query": [
+            {"query": ANYTHING, "time": NOW},
+            {"query": f"count by (__name__) ({ANYTHING})", "time": NOW},
+            {"query": f"sum(count_over_time({ANYTHING}[2h]))", "time": NOW},
+            {"query": f"{ANYTHING}[3h]", "time": NOW},
+            {"query": "up and on () absent(nothing)", "time": NOW},
+        ],
+        "query_range": [{"query": ANYTHING, **SPAN, "step": "60"}],
+        "series": [{"match[]": ANYTHING}, {"match[]": ANYTHING, **SPAN}],
+        "labels": [{}, {"match[]": ANYTHING}, SPAN],
+        "label/__name__/values": [{}, {"match[]": ANYTHING}],
+        "label/whose/values": [{}, SPAN],
+        "metadata": [{}, {"metric": "up"}],
+        "query_exemplars": [{"query": ANYTHING, **SPAN}],
+        "status/tsdb": [{}],
+        "format_query": [{"query": "sum(up)by(job)"}],
+        "parse_query": [{"query": "sum(up)by(job)"}],
+        "status/buildinfo": [{}],
+        "rules": [{}],
+        "alerts": [{}],
+    }
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    question = pb.Query(
+        start_timestamp_ms=NOW_MS - 2 * HOUR,
+        end_timestamp_ms=NOW_MS + HOUR,
+        matchers=[pb.LabelMatcher(type=2, name="__name__", value=".+")],
+    )
+    read = snappy(pb.ReadRequest(queries=[question]).SerializeToString())
+    return [
+        *(Ask("read", f"/api/v1/{path}", query) for path, given in asks.items() for query in given),
+        Ask("read", "/api/v1/query", {}, form, urlencode(asks["query"][0]).encode()),
+        Ask("read", "/api/v1/read", {}, {"Content-Encoding": "snappy"}, read),
+        Ask("read", "/api/"),
+        Ask("read", "/api/v1/query", {"query": "up{"}),
+        Ask("read", "/api/v1/nothing"),
+    ]
+
+
 NOT_ALLOWED = [
     Ask("read", "/rpc/get_measures", {"p_limit": "1"}, OBJECT),
     Ask("read", "/rpc/get_measures", {}, OBJECT),
@@ -138,6 +189,7 @@ NOT_ALLOWED = [
 STEADY = [
     *_calls(),
     *_pages(),
+    *_prometheus(),
     *NOT_ALLOWED,
     Ask("read", "/"),
     *(Ask("write", path) for path in ("/", "/write", "/api/v1/write", "/api/v1/push")),
@@ -153,7 +205,8 @@ ALL = [*STEADY, *COUNTERS]
 def endpoints_of_code() -> set[tuple[str, str]]:
     """Ports and paths of both routers, functions apart."""
     nobody = cast(Any, Mock())
-    tables = {"write": write_routes(*[nobody] * 5), "read": read_routes(*[nobody] * 6)}
+    prometheus = Prometheus(nobody, nobody, nobody, nobody)
+    tables = {"write": write_routes(*[nobody] * 5), "read": read_routes(*[nobody] * 6, prometheus)}
     return {(port, path) for port, table in tables.items() for path in table if path != RPC}
 
 

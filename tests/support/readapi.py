@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from ingest.config import ApiSettings, Settings
 from ingest.ports.read_server import ReadServer
+from ingest.prometheus.nursery import Nursery
 from tests.support.answer import Answer
 from tests.support.databases import Database, connect
 
@@ -107,7 +108,7 @@ def login_url(database: Database) -> str:
 async def running_api(database: Database, **changes: Any) -> AsyncIterator[Client]:
     """A read API on `database` while the block runs."""
     settings = api_settings(database, **changes)
-    server = ReadServer(settings, login_url(database))
+    server = ReadServer(settings, login_url(database), Nursery())
     try:
         await server.start()
         async with aiohttp.ClientSession(auto_decompress=False) as session:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11remote_read.proto\x12\nprometheus\"1\n\x0bReadRequest\x12\"\n\x07queries\x18\x01 \x03(\x0b\x32\x11.prometheus.Query\"i\n\x05Query\x12\x1a\n\x12start_timestamp_ms\x18\x01 \x01(\x03\x12\x18\n\x10\x65nd_timestamp_ms\x18\x02 \x01(\x03\x12*\n\x08matchers\x18\x03 \x03(\x0b\x32\x18.prometheus.LabelMatcher\"9\n\x0cLabelMatcher\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\'\n\x14ReadResponseEnvelope\x12\x0f\n\x07results\x18\x01 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x11remote_read.proto\x12\nprometheus\"R\n\x0bReadRequest\x12\"\n\x07queries\x18\x01 \x03(\x0b\x32\x11.prometheus.Query\x12\x1f\n\x17\x61\x63\x63\x65pted_response_types\x18\x02 \x03(\x05\"i\n\x05Query\x12\x1a\n\x12start_timestamp_ms\x18\x01 \x01(\x03\x12\x18\n\x10\x65nd_timestamp_ms\x18\x02 \x01(\x03\x12*\n\x08matchers\x18\x03 \x03(\x0b\x32\x18.prometheus.LabelMatcher\"9\n\x0cLabelMatcher\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\"\'\n\x14ReadResponseEnvelope\x12\x0f\n\x07results\x18\x01 \x03(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'remote_read_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_READREQUEST']._serialized_start=33
-  _globals['_READREQUEST']._serialized_end=82
-  _globals['_QUERY']._serialized_start=84
-  _globals['_QUERY']._serialized_end=189
-  _globals['_LABELMATCHER']._serialized_start=191
-  _globals['_LABELMATCHER']._serialized_end=248
-  _globals['_READRESPONSEENVELOPE']._serialized_start=250
-  _globals['_READRESPONSEENVELOPE']._serialized_end=289
+  _globals['_READREQUEST']._serialized_end=115
+  _globals['_QUERY']._serialized_start=117
+  _globals['_QUERY']._serialized_end=222
+  _globals['_LABELMATCHER']._serialized_start=224
+  _globals['_LABELMATCHER']._serialized_end=281
+  _globals['_READRESPONSEENVELOPE']._serialized_start=283
+  _globals['_READRESPONSEENVELOPE']._serialized_end=322
 # @@protoc_insertion_point(module_scope)

@@ -7,10 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ReadRequest(_message.Message):
-    __slots__ = ("queries",)
+    __slots__ = ("queries", "accepted_response_types")
     QUERIES_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_RESPONSE_TYPES_FIELD_NUMBER: _ClassVar[int]
     queries: _containers.RepeatedCompositeFieldContainer[Query]
-    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ...) -> None: ...
+    accepted_response_types: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ..., accepted_response_types: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Query(_message.Message):
     __slots__ = ("start_timestamp_ms", "end_timestamp_ms", "matchers")

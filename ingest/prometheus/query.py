@@ -1,0 +1,118 @@
+"""PromQL: instant and range queries, and what is done with the text of a query alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ingest.config import QuerySettings
+from ingest.errors import PromqlError
+from ingest.prometheus.documents import dump, matrix, scalar, string, success, vector
+from ingest.prometheus.question import Question
+from ingest.prometheus.request import BadParameter, Form, steps_of
+from ingest.prometheus.trees import translated
+from ingest.promql.evaluate import Answer, Options, Query
+from ingest.promql.parser import Features, parse
+from ingest.promql.printer import pretty
+from ingest.promql.tree import Node
+from ingest.storage.selecting import select
+
+TRUNCATED = "results truncated due to limit"
+DEFAULT_STEP_MS = 60_000
+"""Of subqueries that say none: Prometheus' default evaluation interval."""
+FEATURES = {
+    "promql-experimental-functions": "experimental_functions",
+    "promql-duration-expr": "duration_expressions",
+    "promql-extended-range-selectors": "extended_ranges",
+    "promql-binop-fill-modifiers": "fill_modifiers",
+    "promql-delayed-name-removal": "delayed_name_removal",
+    "type-and-unit-labels": "type_and_unit_labels",
+}
+"""Of the engine, by the flags of Prometheus."""
+
+
+async def instant(question: Question) -> bytes:
+    """The value of a query at one time."""
+    form = question.form
+    at_ms = form.time_ms("time", question.now_ms)
+    answer = await _evaluated(question, form, at_ms, None, 0)
+    with question.stage("render"):
+        return _document(answer, form.limit(), at_ms)
+
+
+async def over_range(question: Question) -> bytes:
+    """The value of a query at each of many times."""
+    form = question.form
+    steps = steps_of(form)
+    answer = await _evaluated(question, form, *steps)
+    with question.stage("render"):
+        return _document(answer, form.limit(), steps.end_ms)
+
+
+async def formatted(question: Question) -> bytes:
+    """The text of a query as Prometheus lays it out."""
+    tree = _parsed(question.form, question.settings.query)
+    return success(dump(pretty(tree)))
+
+
+async def parsed(question: Question) -> bytes:
+    """The tree of a query."""
+    tree = _parsed(question.form, question.settings.query)
+    return success(dump(translated(tree)))
+
+
+def _parsed(form: Form, settings: QuerySettings) -> Node:
+    try:
+        return parse(form.text("query"), features_of(settings))
+    except PromqlError as error:
+        raise BadParameter(f'invalid parameter "query": {error}') from None
+
+
+def features_of(settings: QuerySettings) -> Features:
+    """What the settings switch on."""
+    return Features(**{FEATURES[name]: True for name in settings.features})
+
+
+async def _evaluated(
+    question: Question, form: Form, start_ms: int, end_ms: int | None, step_ms: int
+) -> Answer:
+    """Parse, fetch what every selector needs, from one moment of the data, and evaluate: in a
+    thread, so that the worker hears when the query is not wanted any more."""
+    settings = question.settings.query
+    lookback_ms = round(form.duration_seconds("lookback_delta", settings.lookback_seconds) * 1000)
+    if lookback_ms <= 0:
+        raise BadParameter('invalid parameter "lookback_delta": must be positive')
+    form.limit()
+    options = Options(lookback_ms, DEFAULT_STEP_MS, settings.max_samples, features_of(settings))
+    with question.stage("parse"):
+        try:
+            query = Query(form.text("query"), start_ms, end_ms, step_ms, options)
+        except PromqlError as error:
+            raise BadParameter(f'invalid parameter "query": {error}') from None
+    samples = []
+    if query.selections:
+        async with question.reading() as connection:
+            for selection in query.selections:
+                with question.stage("fetch"):
+                    found = await select(connection, selection, question.budget, question.labels)
+                samples.append(found)
+    with question.stage("evaluate"):
+        return await asyncio.to_thread(query.evaluate, samples, question.check)
+
+
+def _document(answer: Answer, limit: int, at_ms: int) -> bytes:
+    warnings: Sequence[str] = answer.warnings
+    samples = answer.samples
+    if 0 < limit < len(samples.labels):
+        samples = samples.take(range(limit))
+        warnings = [*warnings, TRUNCATED]
+    match answer.type:
+        case "matrix":
+            data = matrix(samples)
+        case "vector":
+            data = vector(samples)
+        case "scalar":
+            data = scalar(at_ms, answer.scalar)
+        case "string":
+            data = string(at_ms, answer.string)
+    return success(data, warnings, answer.infos)

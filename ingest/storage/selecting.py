@@ -1,0 +1,453 @@
+"""Series and samples for Prometheus' API: what a selector needs, as arrays.
+
+PostgreSQL sends one row a series, of arrays in its binary form, which numpy reads in place; a row a
+sample would take three to five times as long. Series are asked for in batches of about
+`BATCH_SAMPLES`: neither side holds much more than that beside the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
+
+from ingest.copy_format import POSTGRES_EPOCH_MS
+from ingest.errors import PromqlLimit
+from ingest.promql.histograms import CUSTOM, Histograms, Side
+from ingest.promql.matchers import Matcher, matching
+from ingest.promql.storage import Samples, Selection
+from ingest.promql.values import NAME, STALE, Floats, Ints, Key, Labels, key_of
+from ingest.storage.engine import to_datetime
+from ingest.storage.pool import AnyConnection
+
+BATCH_SAMPLES = 500_000
+"""That one statement is meant to answer; four times as many make it two."""
+FIRST_SERIES = 64
+"""Of the first batch; the next ones are as large as what it brought allows."""
+MOST_SERIES_AT_ONCE = 20_000
+OLDEST_MS, NEWEST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""From the year 1 to 9999: what a timestamp can be in Python."""
+MOST_REMEMBERED = 200_000
+"""Series whose labels a process keeps."""
+
+FIND = "SELECT series_id, target, labels FROM internal.find_series($1, $2, $3)"
+
+
+class Found(NamedTuple):
+    """A series that meets matchers."""
+
+    series_id: int
+    target: str
+    labels: Labels
+    key: Key
+
+
+class Budget:
+    """Samples and series that one query may still read.
+
+    Args:
+        samples: in memory at once; buckets of histograms count, too.
+        series: of each selector.
+    """
+
+    def __init__(self, samples: int, series: int) -> None:
+        self.most_samples, self.most_series = samples, series
+        self.left = samples
+
+    def take(self, cells: int) -> None:
+        """Read so many.
+
+        Raises:
+            PromqlLimit: that is more than the query may.
+        """
+        self.left -= cells
+        if self.left < 0:
+            raise PromqlLimit(
+                "query processing would load too many samples into memory in query execution"
+                f" (query.max_samples: {self.most_samples})"
+            )
+
+    def check_series(self, count: int) -> None:
+        """Find so many series.
+
+        Raises:
+            PromqlLimit: that is more than a selector may.
+        """
+        if count > self.most_series:
+            raise PromqlLimit(
+                f"a selector meets more than {self.most_series} series (query.max_series)"
+            )
+
+
+class LabelCache:
+    """Labels of series, taken apart once: they never change, and their text is as large as the
+    samples of an instant query."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Labels, Key]] = {}
+
+    def of(self, series_id: int, text: str) -> tuple[Labels, Key]:
+        """Labels in the order of their names, and the same as what tells them from others."""
+        known = self._known.get(series_id)
+        if known is None:
+            labels = dict(sorted(json.loads(text).items()))
+            known = labels, key_of(labels)
+            if len(self._known) >= MOST_REMEMBERED:
+                self._known.clear()
+            self._known[series_id] = known
+        return known
+
+
+async def find_series(
+    connection: AnyConnection, matchers: Sequence[Matcher], budget: Budget, cache: LabelCache
+) -> list[Found]:
+    """Series of the transaction's tenant that meet all matchers, ordered by their labels.
+
+    Raises:
+        PromqlLimit: they are too many.
+    """
+    names: list[str] | None = None
+    labels: dict[str, str] = {}
+    for matcher in matchers:
+        if matcher.name == NAME and matcher.values is not None and "" not in matcher.values:
+            lowered = {value.lower() for value in matcher.values}
+            names = sorted(lowered if names is None else lowered.intersection(names))
+        if matcher.op == "=" and matcher.value:
+            labels[matcher.name] = matcher.value
+    rows = await connection.fetch(FIND, names, json.dumps(labels), budget.most_series + 1)
+    budget.check_series(len(rows))
+    asked = list(matchers)
+    found = []
+    for row in rows:
+        named, key = cache.of(row["series_id"], row["labels"])
+        if matching(asked, named):
+            found.append(Found(row["series_id"], row["target"], named, key))
+    found.sort(key=lambda one: (one.key, one.series_id))
+    return found
+
+
+async def select(
+    connection: AnyConnection, selection: Selection, budget: Budget, cache: LabelCache
+) -> Samples:
+    """What a selector needs, in a transaction that reads for one tenant.
+
+    Series of equal labels, in several targets or schemas of routing, are one; of equal times the
+    sample of the older series stays.
+
+    Raises:
+        PromqlLimit: of series, or of samples.
+    """
+    found = await find_series(connection, selection.matchers, budget, cache)
+    if not found:
+        return Samples.none()
+    ranks, labels = _ranks(found)
+    period = (
+        to_datetime(max(selection.from_ms, OLDEST_MS)),
+        to_datetime(min(selection.to_ms, NEWEST_MS)),
+    )
+    parts = [
+        *await _floats(connection, found, ranks, period, selection.newest, budget),
+        *await _histograms(connection, found, ranks, period, budget),
+    ]
+    return _joined(parts, labels, selection.newest)
+
+
+async def live_series(
+    connection: AnyConnection, found: Sequence[Found], from_ms: int, to_ms: int
+) -> set[int]:
+    """Ids of those that have a sample or a native histogram in a period, its ends included."""
+    period = to_datetime(max(from_ms, OLDEST_MS)), to_datetime(min(to_ms, NEWEST_MS))
+    live: set[int] = set()
+    for target in {one.target for one in found}:
+        ids = [one.series_id for one in found if one.target == target]
+        statement = f"SELECT * FROM {target}.live_series($1, $2, $3)"  # noqa: S608
+        live.update(row[0] for row in await connection.fetch(statement, ids, *period))
+    rest = [one.series_id for one in found if one.series_id not in live]
+    if rest:
+        statement = "SELECT * FROM internal.live_histograms($1, $2, $3)"
+        live.update(row[0] for row in await connection.fetch(statement, rest, *period))
+    return live
+
+
+class _Part(NamedTuple):
+    """Samples of some series: of each the rank of its labels, and of histograms their block."""
+
+    rank: Ints
+    time: Ints
+    value: Floats
+    block: Histograms | None = None
+
+
+def _ranks(found: Sequence[Found]) -> tuple[dict[int, int], list[Labels]]:
+    """The place of each series among distinct labels, by its id; and these."""
+    ranks: dict[int, int] = {}
+    labels: list[Labels] = []
+    before: Key | None = None
+    for one in found:
+        if one.key != before:
+            labels.append(one.labels)
+            before = one.key
+        ranks[one.series_id] = len(labels) - 1
+    return ranks, labels
+
+
+async def _floats(
+    connection: AnyConnection,
+    found: Sequence[Found],
+    ranks: dict[int, int],
+    period: tuple[datetime, datetime],
+    newest: bool,
+    budget: Budget,
+) -> list[_Part]:
+    by_target: dict[str, list[int]] = {}
+    for one in found:
+        by_target.setdefault(one.target, []).append(one.series_id)
+    parts = []
+    for target, ids in by_target.items():
+        if newest:
+            parts += await _newest(connection, target, ids, ranks, period, budget)
+        else:
+            parts += await _batches(connection, target, ids, ranks, period, budget)
+    return parts
+
+
+async def _newest(
+    connection: AnyConnection,
+    target: str,
+    ids: Sequence[int],
+    ranks: dict[int, int],
+    period: tuple[datetime, datetime],
+    budget: Budget,
+) -> list[_Part]:
+    parts = []
+    for at in range(0, len(ids), MOST_SERIES_AT_ONCE):
+        row = await connection.fetchrow(
+            f"SELECT * FROM {target}.newest_samples($1, $2, $3)",  # noqa: S608 (a target of ours)
+            ids[at : at + MOST_SERIES_AT_ONCE],
+            *period,
+        )
+        if row is None or row["times"] is None:
+            continue
+        series = _elements([row["series_ids"]], ">i8")
+        rank = np.fromiter(map(ranks.__getitem__, series.tolist()), np.int64, len(series))
+        budget.take(len(rank))
+        parts.append(_Part(rank, _times([row["times"]]), _elements([row["values"]], ">f8")))
+    return parts
+
+
+async def _batches(
+    connection: AnyConnection,
+    target: str,
+    ids: Sequence[int],
+    ranks: dict[int, int],
+    period: tuple[datetime, datetime],
+    budget: Budget,
+) -> list[_Part]:
+    """All samples, some series at a time. A batch that turns out too large is asked again in
+    halves: of the series, or, if it is one series, of the period."""
+    statement = f"SELECT * FROM {target}.packed_samples($1, $2, $3, $4)"  # noqa: S608
+    parts, size = [], FIRST_SERIES
+    waiting = [(list(ids), period)]
+    while waiting:
+        series, (start, end) = waiting.pop()
+        if len(series) > size:
+            waiting.append((series[size:], (start, end)))
+            series = series[:size]
+        most = min(4 * BATCH_SAMPLES, budget.left + 1)
+        rows = await connection.fetch(statement, series, start, end, most)
+        counts = np.array([(len(row["times"]) - _HEADER) // _LONG for row in rows], np.int64)
+        total = int(counts.sum())
+        if total > budget.left:
+            budget.take(total)
+        if total == most:
+            waiting += _halves(series, start, end)
+            size = max(1, len(series) // 2)
+            continue
+        budget.take(total)
+        if total:
+            size = max(1, min(MOST_SERIES_AT_ONCE, BATCH_SAMPLES * len(series) // total))
+            rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
+            times = _times([row["times"] for row in rows])
+            values = _elements([row["values"] for row in rows], ">f8")
+            parts.append(_Part(np.repeat(rank, counts), times, values))
+        else:
+            size = min(MOST_SERIES_AT_ONCE, 4 * size)
+    return parts
+
+
+def _halves(
+    series: list[int], start: datetime, end: datetime
+) -> list[tuple[list[int], tuple[datetime, datetime]]]:
+    middle = len(series) // 2
+    if middle:
+        return [(series[middle:], (start, end)), (series[:middle], (start, end))]
+    halfway = start + (end - start) / 2
+    return [(series, (halfway + datetime.resolution, end)), (series, (start, halfway))]
+
+
+async def _histograms(
+    connection: AnyConnection,
+    found: Sequence[Found],
+    ranks: dict[int, int],
+    period: tuple[datetime, datetime],
+    budget: Budget,
+) -> list[_Part]:
+    parts = []
+    for at in range(0, len(found), MOST_SERIES_AT_ONCE):
+        ids = [one.series_id for one in found[at : at + MOST_SERIES_AT_ONCE]]
+        rows = await connection.fetch(
+            "SELECT * FROM internal.packed_histograms($1, $2, $3, $4)",
+            ids,
+            *period,
+            budget.left + 1,
+        )
+        if rows:
+            parts.append(_histogram_part(rows, ranks, budget))
+    return parts
+
+
+def _histogram_part(rows: Sequence[asyncpg.Record], ranks: dict[int, int], budget: Budget) -> _Part:
+    """Histograms of several series as one block of N rows; a stale marker is a float."""
+
+    def column(name: str, kind: str) -> npt.NDArray[Any]:
+        return _elements([row[name] for row in rows], kind)
+
+    counts = [(len(row["times"]) - _HEADER) // _LONG for row in rows]
+    total = sum(counts)
+    budget.take(total)
+    is_stale = column("is_stale", ">i4") != 0
+    schema = column("schemas", ">i4")
+    sides = [
+        _side(
+            column(f"{sign}_lengths", ">i4"),
+            b"".join([row[f"{sign}_indexes"] for row in rows]),
+            b"".join([row[f"{sign}_counts"] for row in rows]),
+            budget,
+        )
+        for sign in ("positive", "negative")
+    ]
+    of, bounds = _bounds(
+        column("bounds_lengths", ">i4"), b"".join([row["bounds"] for row in rows]), schema
+    )
+    block = Histograms(
+        schema=schema,
+        hint=column("reset_hints", ">i4"),
+        count=column("counts", ">f8"),
+        sum=column("sums", ">f8"),
+        zero_threshold=column("zero_thresholds", ">f8"),
+        zero_count=column("zero_counts", ">f8"),
+        positive=sides[0],
+        negative=sides[1],
+        bounds_of=of,
+        bounds=bounds,
+    )
+    rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
+    return _Part(
+        np.repeat(rank, counts),
+        _times([row["times"] for row in rows]),
+        np.where(is_stale, STALE, 0.0),
+        block,
+    )
+
+
+def _side(lengths: Ints, indexes: bytes, counts: bytes, budget: Budget) -> Side:
+    """Ragged buckets of N histograms as a matrix [N, B], B being every index that occurs."""
+    index = _ragged(indexes, lengths, ">i4").astype(np.int64)
+    columns, places = np.unique(index, return_inverse=True)
+    budget.take(len(lengths) * len(columns))
+    matrix = np.zeros((len(lengths), len(columns)))
+    matrix[np.repeat(np.arange(len(lengths)), lengths), places] = _ragged(counts, lengths, ">f8")
+    return Side(columns, matrix)
+
+
+def _bounds(lengths: Ints, raw: bytes, schema: Ints) -> tuple[Ints, tuple[tuple[float, ...], ...]]:
+    """Which custom bounds each histogram has, -1 for none, and these, each once."""
+    of = np.full(len(lengths), -1, np.int64)
+    if not (schema == CUSTOM).any():
+        return of, ()
+    ends = np.cumsum(lengths)
+    every = _ragged(raw, lengths, ">f8")
+    known: dict[tuple[float, ...], int] = {}
+    for at in np.flatnonzero(schema == CUSTOM).tolist():
+        mine = tuple(every[ends[at] - lengths[at] : ends[at]].tolist())
+        of[at] = known.setdefault(mine, len(known))
+    return of, tuple(known)
+
+
+def _joined(parts: Sequence[_Part], labels: list[Labels], newest: bool) -> Samples:
+    """One series for each rank that has samples: in order of time, each time once."""
+    parts = [part for part in parts if len(part.rank)]
+    if not parts:
+        return Samples.none()
+    rank = np.concatenate([part.rank for part in parts])
+    time = np.concatenate([part.time for part in parts])
+    value = np.concatenate([part.value for part in parts])
+    row = np.concatenate([_rows_of(parts, number) for number in range(len(parts))])
+    step = np.diff(rank)
+    if not ((step > 0) | ((step == 0) & (np.diff(time) > 0))).all():
+        order = np.lexsort((time, rank))  # stable: of equal times the first part's stays first
+        rank, time, value, row = rank[order], time[order], value[order], row[order]
+        is_first = np.ones(len(rank), bool)
+        is_first[1:] = (rank[1:] != rank[:-1]) | (time[1:] != time[:-1])
+        rank, time, value, row = rank[is_first], time[is_first], value[is_first], row[is_first]
+    if newest:
+        is_last = np.append(rank[1:] != rank[:-1], True)
+        rank, time, value, row = rank[is_last], time[is_last], value[is_last], row[is_last]
+    starts = np.flatnonzero(np.append(True, rank[1:] != rank[:-1]))
+    blocks = [part.block for part in parts if part.block is not None]
+    return Samples(
+        [labels[place] for place in rank[starts].tolist()],
+        np.append(starts, len(rank)).astype(np.int64),
+        time,
+        value,
+        Histograms.joined(blocks) if blocks else None,
+        row if blocks else None,
+    )
+
+
+def _rows_of(parts: Sequence[_Part], number: int) -> Ints:
+    """Of each sample of a part its row among the blocks of all parts, joined; -1 for a float."""
+    part = parts[number]
+    if part.block is None:
+        return np.full(len(part.rank), -1, np.int64)
+    before = sum(len(one.block) for one in parts[:number] if one.block is not None)
+    is_stale = part.value.view(np.int64) == np.array(STALE).view(np.int64)
+    return np.where(is_stale, -1, before + np.arange(len(part.rank)))
+
+
+_HEADER = 20
+"""Bytes of array_send before the first element: dimensions, flags, type, length, lower bound. An
+array without elements has no dimension, and 12."""
+_LONG = 12
+"""Bytes of an element of eight: its length comes first."""
+
+
+def _elements(arrays: Sequence[bytes], kind: str) -> npt.NDArray[Any]:
+    """Elements of arrays that are not empty, one array after the other, in the machine's order of
+    bytes."""
+    joined = b"".join([memoryview(raw)[_HEADER:] for raw in arrays])
+    found = np.frombuffer(joined, [("length", ">i4"), ("element", kind)])["element"]
+    return found.astype(np.dtype(kind).newbyteorder("=").str.replace("i4", "i8"))
+
+
+def _times(arrays: Sequence[bytes]) -> Ints:
+    """Timestamps in milliseconds since 1970."""
+    times: Ints = _elements(arrays, ">i8") // 1000 + POSTGRES_EPOCH_MS
+    return times
+
+
+def _ragged(raw: bytes, lengths: Ints, kind: str) -> npt.NDArray[Any]:
+    """Elements of arrays that stand one after the other, headers and all, each of its length."""
+    size = np.dtype(kind).itemsize
+    sizes = np.where(lengths > 0, _HEADER + (4 + size) * lengths, 12)
+    begins = np.cumsum(sizes) - sizes
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    at = np.repeat(begins, lengths) + _HEADER + (4 + size) * within + 4
+    found = np.frombuffer(raw, np.uint8)[at[:, None] + np.arange(size)]
+    elements: npt.NDArray[Any] = np.ascontiguousarray(found).view(kind)[:, 0]
+    return elements.astype(np.dtype(kind).newbyteorder("="))

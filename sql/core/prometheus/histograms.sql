@@ -1,0 +1,86 @@
+-- Native histograms as arrays in binary form, a row a series, as `samples.sql` does it for floats.
+
+-- Buckets are ragged: what array_send makes of each histogram's arrays, one after the other, and how
+-- many elements each has. Counts that no float8 holds are read as the nearest one.
+CREATE OR REPLACE FUNCTION internal.packed_histograms(
+    p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint
+)
+RETURNS TABLE (
+    series_id bigint, times bytea, is_stale bytea, reset_hints bytea, schemas bytea,
+    counts bytea, sums bytea, zero_thresholds bytea, zero_counts bytea,
+    positive_lengths bytea, positive_indexes bytea, positive_counts bytea,
+    negative_lengths bytea, negative_indexes bytea, negative_counts bytea,
+    bounds_lengths bytea, bounds bytea
+)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+BEGIN
+    RETURN QUERY
+    SELECT h.series_id,
+        array_send(array_agg(h.time)),
+        array_send(array_agg(h.is_stale::int)),
+        array_send(array_agg(h.reset_hint::int)),
+        array_send(array_agg(h.schema::int)),
+        array_send(array_agg(h.count)),
+        array_send(array_agg(h.sum)),
+        array_send(array_agg(h.zero_threshold)),
+        array_send(array_agg(h.zero_count)),
+        array_send(array_agg(cardinality(h.positive_indexes))),
+        string_agg(array_send(h.positive_indexes), ''),
+        string_agg(array_send(h.positive_counts), ''),
+        array_send(array_agg(cardinality(h.negative_indexes))),
+        string_agg(array_send(h.negative_indexes), ''),
+        string_agg(array_send(h.negative_counts), ''),
+        array_send(array_agg(coalesce(cardinality(h.custom_bounds), 0))),
+        string_agg(array_send(coalesce(h.custom_bounds, '{}')), '')
+    FROM (
+        SELECT *
+        FROM internal.histogram AS x
+        WHERE x.series_id = ANY (v_series) AND x.time >= p_from AND x.time <= p_to
+        ORDER BY x.series_id, x.time
+        LIMIT p_most
+    ) AS h
+    GROUP BY h.series_id;
+END
+$function$;
+COMMENT ON FUNCTION internal.packed_histograms IS
+    'Native histograms of series of the current tenant with p_from <= time <= p_to, oldest first: parallel arrays as array_send makes them, and of ragged ones all in a row beside their lengths';
+
+CREATE OR REPLACE FUNCTION internal.live_histograms(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+BEGIN
+    RETURN QUERY
+    SELECT s.series_id
+    FROM unnest(v_series) AS s (series_id)
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM internal.histogram AS x
+        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
+        ORDER BY x.time DESC
+        LIMIT 1
+    ) AS n;
+END
+$function$;
+COMMENT ON FUNCTION internal.live_histograms IS
+    'Those of these series of the current tenant that have a native histogram with p_from <= time <= p_to';
+
+REVOKE ALL ON FUNCTION
+    internal.packed_histograms(bigint[], timestamptz, timestamptz, bigint),
+    internal.live_histograms(bigint[], timestamptz, timestamptz)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    internal.packed_histograms(bigint[], timestamptz, timestamptz, bigint),
+    internal.live_histograms(bigint[], timestamptz, timestamptz)
+TO authenticator, promgres_api;

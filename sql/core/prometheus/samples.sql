@@ -1,0 +1,95 @@
+-- For each row of internal.sample_target: samples as arrays in binary form, a row a series. A row a
+-- sample reaches numpy three to five times slower.
+
+CREATE OR REPLACE FUNCTION @target@.packed_samples(
+    p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint
+)
+RETURNS TABLE (series_id bigint, times bytea, "values" bytea)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+BEGIN
+    RETURN QUERY
+    SELECT x.series_id, array_send(array_agg(x.time ORDER BY x.time)),
+        array_send(array_agg(x.value ORDER BY x.time))
+    FROM (
+        SELECT y.series_id, y.time, y.value
+        FROM @target@.sample AS y
+        WHERE y.series_id = ANY (v_series) AND y.time >= p_from AND y.time <= p_to
+        LIMIT p_most
+    ) AS x
+    GROUP BY x.series_id;
+END
+$function$;
+COMMENT ON FUNCTION @target@.packed_samples IS
+    'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, oldest first. Some p_most of them, if there are more';
+
+-- Of each series by itself, from the newest partition back: four times as fast as reading five
+-- minutes of all.
+CREATE OR REPLACE FUNCTION @target@.newest_samples(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS TABLE (series_ids bytea, times bytea, "values" bytea)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+BEGIN
+    RETURN QUERY
+    SELECT array_send(array_agg(s.series_id)), array_send(array_agg(n.time)),
+        array_send(array_agg(n.value))
+    FROM unnest(v_series) AS s (series_id)
+    CROSS JOIN LATERAL (
+        SELECT x.time, x.value
+        FROM @target@.sample AS x
+        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
+        ORDER BY x.time DESC
+        LIMIT 1
+    ) AS n;
+END
+$function$;
+COMMENT ON FUNCTION @target@.newest_samples IS
+    'The newest sample with p_from <= time <= p_to of each of these series of the current tenant: one row of parallel arrays, as array_send makes them; nulls if there is none';
+
+CREATE OR REPLACE FUNCTION @target@.live_series(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+BEGIN
+    RETURN QUERY
+    SELECT s.series_id
+    FROM unnest(v_series) AS s (series_id)
+    CROSS JOIN LATERAL (
+        SELECT
+        FROM @target@.sample AS x
+        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
+        ORDER BY x.time DESC
+        LIMIT 1
+    ) AS n;
+END
+$function$;
+COMMENT ON FUNCTION @target@.live_series IS
+    'Those of these series of the current tenant that have a sample with p_from <= time <= p_to';
+
+REVOKE ALL ON FUNCTION
+    @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint),
+    @target@.newest_samples(bigint[], timestamptz, timestamptz),
+    @target@.live_series(bigint[], timestamptz, timestamptz)
+FROM PUBLIC;
+GRANT USAGE ON SCHEMA @target@ TO authenticator, promgres_api;
+GRANT EXECUTE ON FUNCTION
+    @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint),
+    @target@.newest_samples(bigint[], timestamptz, timestamptz),
+    @target@.live_series(bigint[], timestamptz, timestamptz)
+TO authenticator, promgres_api;

@@ -1,0 +1,140 @@
+-- What Prometheus' API asks of series. Called by the read side's own login, with the request's tenant
+-- as a setting; readers have no right to any of it.
+
+-- Regular expressions and inequalities are the caller's, on the labels: the dialect is RE2's.
+CREATE OR REPLACE FUNCTION internal.find_series(p_names text[], p_labels jsonb, p_limit int)
+RETURNS TABLE (series_id bigint, target text, labels text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+BEGIN
+    RETURN QUERY
+    SELECT s.series_id, s.target::text, s.labels::text
+    FROM internal.series AS s
+    WHERE s.tenant_id = internal.current_tenant_id()
+        AND (p_names IS NULL OR s.name = ANY (p_names))
+        AND s.labels @> p_labels
+    LIMIT p_limit;
+END
+$function$;
+COMMENT ON FUNCTION internal.find_series IS
+    'Series of the current tenant whose name in lower case is one of p_names (null: any) and that have these labels: up to p_limit';
+
+CREATE OR REPLACE FUNCTION internal.own_series(p_series bigint[])
+RETURNS bigint[]
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT coalesce(array_agg(s.series_id), '{}')
+    FROM internal.series AS s
+    WHERE s.series_id = ANY (p_series) AND s.tenant_id = internal.current_tenant_id()
+$$;
+COMMENT ON FUNCTION internal.own_series IS 'Those of these series that are the current tenant''s';
+
+CREATE OR REPLACE VIEW internal.sample_target (target) AS
+SELECT target FROM internal.store WHERE name = 'sample';
+COMMENT ON VIEW internal.sample_target IS 'Targets: what templates about samples are made for';
+
+CREATE OR REPLACE FUNCTION internal.exemplars_of_series(
+    p_series bigint[], p_from timestamptz, p_to timestamptz, p_limit int
+)
+RETURNS TABLE (series_id bigint, "time" timestamptz, value float8, labels text)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.series_id, e.time, e.value, e.labels::text
+    FROM internal.exemplars_of(
+        internal.own_series(p_series), p_from, p_to + interval '1 microsecond'
+    ) AS e
+    ORDER BY e.series_id, e.time, e.value
+    LIMIT p_limit
+$$;
+COMMENT ON FUNCTION internal.exemplars_of_series IS
+    'Exemplars of series of the current tenant with p_from <= time <= p_to';
+
+CREATE OR REPLACE FUNCTION internal.metadata_of(p_name text)
+RETURNS TABLE (name text, type text, unit text, help text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT m.name, m.type, m.unit, m.help
+    FROM internal.metadata AS m
+    WHERE m.tenant_id = internal.current_tenant_id() AND (p_name IS NULL OR m.name = p_name)
+    ORDER BY m.name, m.first_seen DESC, m.digest
+$$;
+COMMENT ON FUNCTION internal.metadata_of IS
+    'All that senders of the current tenant said of their metrics, or of one: the newest first';
+
+CREATE OR REPLACE FUNCTION internal.label_names()
+RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT l.name
+    FROM internal.series AS s
+    CROSS JOIN LATERAL jsonb_object_keys(s.labels) AS l (name)
+    WHERE s.tenant_id = internal.current_tenant_id()
+$$;
+COMMENT ON FUNCTION internal.label_names IS 'Names of labels of all series of the current tenant';
+
+CREATE OR REPLACE FUNCTION internal.label_values(p_label text)
+RETURNS SETOF text
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT s.labels ->> p_label
+    FROM internal.series AS s
+    WHERE s.tenant_id = internal.current_tenant_id() AND s.labels ? p_label
+$$;
+COMMENT ON FUNCTION internal.label_values IS
+    'Values of a label of all series of the current tenant';
+
+CREATE OR REPLACE FUNCTION internal.cardinality(p_limit int)
+RETURNS TABLE (kind text, name text, value bigint)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH mine AS MATERIALIZED (
+        SELECT s.labels FROM internal.series AS s
+        WHERE s.tenant_id = internal.current_tenant_id()
+    ), pairs AS MATERIALIZED (
+        SELECT l.name, l.value, count(*) AS series
+        FROM mine CROSS JOIN LATERAL jsonb_each_text(mine.labels) AS l (name, value)
+        GROUP BY l.name, l.value
+    )
+    SELECT 'head', 'numSeries', count(*) FROM mine
+    UNION ALL
+    SELECT 'head', 'numLabelPairs', count(*) FROM pairs
+    UNION ALL
+    (SELECT 'metric', p.value, p.series FROM pairs AS p
+    WHERE p.name = '__name__' ORDER BY p.series DESC, p.value LIMIT p_limit)
+    UNION ALL
+    (SELECT 'label', p.name, count(*) FROM pairs AS p
+    GROUP BY p.name ORDER BY 3 DESC, 2 LIMIT p_limit)
+    UNION ALL
+    (SELECT 'bytes', p.name, sum(octet_length(p.value))::bigint FROM pairs AS p
+    GROUP BY p.name ORDER BY 3 DESC, 2 LIMIT p_limit)
+    UNION ALL
+    (SELECT 'pair', p.name || '=' || p.value, p.series FROM pairs AS p
+    ORDER BY 3 DESC, 2 LIMIT p_limit)
+$$;
+COMMENT ON FUNCTION internal.cardinality IS
+    'What the current tenant has most of: series in all (head), series by metric, values and their bytes by label, series by pair of label and value; p_limit of each';
+
+REVOKE ALL ON FUNCTION
+    internal.find_series(text[], jsonb, int),
+    internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
+    internal.metadata_of(text),
+    internal.label_names(),
+    internal.label_values(text),
+    internal.cardinality(int)
+FROM PUBLIC;
+GRANT USAGE ON SCHEMA internal TO authenticator, promgres_api;
+GRANT EXECUTE ON FUNCTION
+    internal.find_series(text[], jsonb, int),
+    internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
+    internal.metadata_of(text),
+    internal.label_names(),
+    internal.label_values(text),
+    internal.cardinality(int)
+TO authenticator, promgres_api;

@@ -1,0 +1,413 @@
+"""Prometheus' API over HTTP: every path, its words, whose data is seen, and how queries end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import psutil
+import pytest
+
+from ingest.config import AuthSettings, QuerySettings
+from ingest.wire import remote_read as wire
+from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
+from ingest.wire.pb import remote_read_pb2 as pb
+from ingest.wire.pb import remote_write_v1_pb2 as v1
+from tests.engines.sql_api import Api, Sample
+from tests.support.answer import Answer
+from tests.support.databases import Database, blocking, connect
+from tests.support.keys import bearer, create_key, create_tenant
+from tests.support.processes import wait_until
+from tests.support.readapi import Client, running_api
+
+START = datetime(2026, 6, 1, tzinfo=UTC)
+AT = START.timestamp()
+STEP = timedelta(seconds=15)
+ENDLESS = " + ".join(["max_over_time(quantile_over_time(0.5, m[1h:1s])[1h:1s])"] * 20)
+"""It would take a minute and more."""
+
+
+@pytest.fixture(scope="module")
+def db(shared_postgres_db: Database) -> Database:
+    """An hour of four series of `m`, and one of a tenant of its own."""
+    blocking(create_tenant(shared_postgres_db, "acme"))
+    blocking(_store(shared_postgres_db))
+    return shared_postgres_db
+
+
+async def _store(database: Database) -> None:
+    async with connect(database) as connection:
+        tenant = await connection.fetchval("SELECT tenant_id FROM app.tenant WHERE name = 'acme'")
+        await Api(database, connection).store(
+            *[
+                Sample(
+                    START + i * STEP,
+                    "m",
+                    float(i * (n + 1)),
+                    labels={"job": "ab"[n % 2], "n": str(n)},
+                )
+                for n in range(4)
+                for i in range(240)
+            ],
+            Sample(START, "m", 7.0, labels={"of": "acme"}, tenant_id=tenant),
+        )  # fmt: skip
+        await connection.execute(
+            "INSERT INTO staging_internal.metadata VALUES"
+            " (now(), 1, 'm', 'counter', 'seconds', 'What m counts')"
+        )
+
+
+@pytest.fixture
+async def api(db: Database) -> AsyncIterator[Client]:
+    async with running_api(db) as client:
+        yield client
+
+
+async def ask(
+    client: Client, path: str, headers: dict[str, str] | None = None, **query: Any
+) -> Answer:
+    params = [(name.replace("__", "[]"), str(one)) for name, given in query.items()
+              for one in (given if isinstance(given, list) else [given])]  # fmt: skip
+    return await client.request("GET", f"/api/v1/{path}", params=params, headers=headers or {})
+
+
+async def data(client: Client, path: str, **query: Any) -> Any:
+    answer = await ask(client, path, **query)
+    assert answer.status == 200, answer.text
+    assert answer.json["status"] == "success"
+    return answer.json["data"]
+
+
+async def test_instant_queries(api: Client) -> None:
+    """Scalars, texts, vectors, matrices; times as Grafana and others write them."""
+    assert await data(api, "query", query="1+1", time=4) == {
+        "resultType": "scalar",
+        "result": [4, "2"],
+    }
+    text = {"resultType": "string", "result": [4, "é"]}
+    assert await data(api, "query", query='"é"', time="1970-01-01T00:00:04Z") == text
+    found = await data(api, "query", query="sum by (job) (m)", time=AT + 60)
+    assert found == {
+        "resultType": "vector",
+        "result": [
+            {"metric": {"job": "a"}, "value": [AT + 60, "16"]},
+            {"metric": {"job": "b"}, "value": [AT + 60, "24"]},
+        ],
+    }
+    found = await data(api, "query", query='m{n="1"}[31s]', time=AT + 60)
+    assert found["resultType"] == "matrix"
+    assert found["result"][0]["values"] == [[AT + 30, "4"], [AT + 45, "6"], [AT + 60, "8"]]
+    assert (await data(api, "query", query="m", time=AT - 1))["result"] == []
+    assert len((await data(api, "query", query="m", time=AT, limit=3))["result"]) == 3
+
+
+async def test_range_queries(api: Client) -> None:
+    question = {
+        "query": 'increase(m{n="1"}[1m])',
+        "start": AT + 600,
+        "end": AT + 630,
+        "step": "15s",
+    }
+    found = await data(api, "query_range", **question)
+    values = [[AT + 600 + 15 * i, "8"] for i in range(3)]
+    assert found == {
+        "resultType": "matrix",
+        "result": [{"metric": {"job": "b", "n": "1"}, "values": values}],
+    }
+    answer = await ask(api, "query_range", **question)
+    assert answer.json["infos"] == [
+        "PromQL info: metric might not be a counter, name does not end in"
+        ' _total/_sum/_count/_bucket: "m" (1:10)'
+    ]
+    posted = await api.request(
+        "POST",
+        "/api/v1/query_range",
+        data="&".join(f"{name}={value}" for name, value in question.items()),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert posted.json == answer.json
+    found = await data(api, "query_range", query="1", start=0, end=30, step=15)
+    assert found["result"] == [{"metric": {}, "values": [[0, "1"], [15, "1"], [30, "1"]]}]
+
+
+async def test_what_there_is(api: Client) -> None:
+    assert await data(api, "labels") == ["__name__", "job", "n"]
+    assert await data(api, "labels", match__='{__name__="nothing"}') == []
+    assert await data(api, "label/job/values") == ["a", "b"]
+    assert await data(api, "label/job/values", match__=['m{n="0"}', 'm{n="2"}']) == ["a"]
+    assert await data(api, "label/__name__/values") == ["m"]
+    assert await data(api, "label/n/values", limit=2) == ["0", "1"]
+    assert await data(api, "label/U__n/values") == ["0", "1", "2", "3"]
+    assert await data(api, "series", match__='m{n=~"[01]"}') == [
+        {"__name__": "m", "job": "a", "n": "0"},
+        {"__name__": "m", "job": "b", "n": "1"},
+    ]
+    assert await data(api, "series", match__="m", start=AT - 100, end=AT - 1) == []
+    assert len(await data(api, "series", match__="m", start=AT, end=AT)) == 4
+    help_text = [{"type": "counter", "unit": "seconds", "help": "What m counts"}]
+    assert await data(api, "metadata") == {"m": help_text}
+    assert await data(api, "metadata", metric="x") == {}
+    assert (await data(api, "status/buildinfo"))["version"].startswith("3.")
+    assert await data(api, "rules") == {"groups": []}
+    assert await data(api, "alerts") == {"alerts": []}
+    counted = await data(api, "status/tsdb")
+    assert counted["headStats"]["numSeries"] == 4
+    assert counted["seriesCountByMetricName"] == [{"name": "m", "value": 4}]
+    assert await data(api, "query_exemplars", query="m", start=AT, end=AT) == []
+    assert await data(api, "format_query", query="sum(m)by(job)") == "sum by (job) (m)"
+    assert (await data(api, "parse_query", query="sum(m)"))["type"] == "aggregation"
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "kind", "words"),
+    [
+        ("query", {"query": "foo bar"}, 400, "bad_data",
+         'invalid parameter "query": 1:5: parse error: unexpected identifier "bar"'),
+        ("query", {"query": "m", "time": "x"}, 400, "bad_data",
+         'invalid parameter "time": cannot parse "x" to a valid timestamp'),
+        ("query_range", {"query": "m"}, 400, "bad_data", 'invalid parameter "start"'),
+        ("query_range", {"query": "m", "start": 0, "end": 1e6, "step": 1}, 400, "bad_data",
+         "exceeded maximum resolution of 11,000 points per timeseries"),
+        ("query_range", {"query": '"text"', "start": 0, "end": 1, "step": 1}, 400, "bad_data",
+         "invalid expression type"),
+        ("query", {"query": "m * on(x) group_left(y) m", "time": AT}, 422, "execution",
+         "found duplicate series for the match group"),
+        ("query", {"query": "m", "timeout": "x"}, 400, "bad_data", 'invalid parameter "timeout"'),
+        ("series", {}, 400, "bad_data", "no match[] parameter provided"),
+        ("series", {"match__": "{"}, 400, "bad_data", 'invalid parameter "match[]"'),
+        ("labels", {"limit": "x"}, 400, "bad_data", "strconv.Atoi"),
+        ("nothing", {}, 404, "not_found", "404 page not found"),
+        ("status/flags", {}, 404, "not_found", "404 page not found"),
+    ],
+)  # fmt: skip
+async def test_refusals_are_prometheus_documents(
+    api: Client, path: str, query: dict[str, Any], status: int, kind: str, words: str
+) -> None:
+    answer = await ask(api, path, **query)
+    assert (answer.status, answer.json["status"], answer.json["errorType"]) == (
+        status,
+        "error",
+        kind,
+    )
+    assert words in answer.json["error"]
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_methods(api: Client) -> None:
+    for method, path, status in (
+        ("PUT", "query", 405),
+        ("POST", "metadata", 405),
+        ("GET", "read", 405),
+        ("POST", "rules", 405),
+        ("HEAD", "query?query=1", 200),
+    ):
+        answer = await api.request(method, f"/api/v1/{path}")
+        assert answer.status == status, (method, path)
+        if status == 405:
+            assert answer.json["status"] == "error"
+            assert answer.headers["Allow"]
+
+
+async def test_a_tenant_sees_its_own_and_a_key_is_asked_for(db: Database) -> None:
+    keys = {scope: await create_key(db, "acme", scope) for scope in ("read", "write")}
+    async with running_api(db, auth=AuthSettings(required=True)) as client:
+        for path in ("query?query=m", "labels", "rules", "status/buildinfo", "label/of/values"):
+            answer = await client.request("GET", f"/api/v1/{path}")
+            assert (answer.status, answer.json["errorType"]) == (401, "unauthorized"), path
+            assert "Bearer" in answer.headers["WWW-Authenticate"]
+            answer = await client.request("GET", f"/api/v1/{path}", headers=bearer(keys["write"]))
+            assert (answer.status, answer.json["errorType"]) == (403, "forbidden"), path
+        mine = bearer(keys["read"])
+        found = (await ask(client, "query", mine, query="m", time=AT)).json["data"]["result"]
+        assert found == [{"metric": {"__name__": "m", "of": "acme"}, "value": [AT, "7"]}]
+        assert (await ask(client, "label/of/values", mine)).json["data"] == ["acme"]
+        assert (await ask(client, "label/job/values", mine)).json["data"] == []
+        assert (await ask(client, "metadata", mine)).json["data"] == {}
+        assert (await ask(client, "status/tsdb", mine)).json["data"]["headStats"]["numSeries"] == 1
+
+
+async def test_remote_read(api: Client) -> None:
+    query = pb.Query(
+        start_timestamp_ms=int(AT * 1000),
+        end_timestamp_ms=int(AT * 1000) + 15_000,
+        matchers=[
+            pb.LabelMatcher(type=0, name="__name__", value="m"),
+            pb.LabelMatcher(type=2, name="n", value="[12]"),
+        ],
+    )
+    empty = pb.Query(matchers=[pb.LabelMatcher(type=0, name="x", value="y")])
+    body = pb.ReadRequest(queries=[query, empty], accepted_response_types=[1, 0])
+    answer = await api.request(
+        "POST",
+        "/api/v1/read",
+        data=compress_snappy(body.SerializeToString()),
+        headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
+    )
+    assert answer.status == 200, answer.text
+    assert answer.headers["Content-Encoding"] == "snappy"
+    assert answer.headers["Content-Type"] == "application/x-protobuf"
+    raw = decompress_snappy(answer.body, 10**6)
+    first, second = _fields(raw)
+    assert second == b""
+    series = [v1.TimeSeries.FromString(each) for each in _fields(first)]
+    assert [{label.name: label.value for label in one.labels} for one in series] == [
+        {"__name__": "m", "job": "a", "n": "2"},
+        {"__name__": "m", "job": "b", "n": "1"},
+    ]
+    points = [(sample.timestamp, sample.value) for sample in series[1].samples]
+    assert points == [(int(AT * 1000), 0.0), (int(AT * 1000) + 15_000, 2.0)]
+    for sent, words in ((b"x", "snappy"), (compress_snappy(b"\xff"), "protobuf")):
+        answer = await api.request("POST", "/api/v1/read", data=sent)
+        assert answer.status == 400
+        assert words in answer.json["error"]
+    only_chunks = pb.ReadRequest(queries=[query], accepted_response_types=[1])
+    sent = compress_snappy(only_chunks.SerializeToString())
+    assert (await api.request("POST", "/api/v1/read", data=sent)).status == 400
+    assert wire.SAMPLES == 0
+
+
+def _fields(raw: bytes) -> list[bytes]:
+    """Contents of the fields of a message that has only bytes."""
+    found = []
+    while raw:
+        size = shift = 0
+        at = 1
+        while True:
+            size |= (raw[at] & 0x7F) << shift
+            shift, at = shift + 7, at + 1
+            if raw[at - 1] < 0x80:
+                break
+        found.append(raw[at : at + size])
+        raw = raw[at + size :]
+    return found
+
+
+def workers() -> list[psutil.Process]:
+    """Processes below the nursery of this process."""
+    mine = psutil.Process()
+    nurseries = [child for child in mine.children() if child.name() == mine.name()]
+    return [worker for nursery in nurseries for worker in nursery.children()]
+
+
+async def test_a_dear_query_holds_up_nobody_and_ends_in_its_time(db: Database) -> None:
+    settings = QuerySettings(timeout_seconds=4, workers=1, max_samples=10**8)
+    async with running_api(db, query=settings) as client:
+        began = time.monotonic()
+        dear = [
+            asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+            for _ in range(3)
+        ]
+        meanwhile = 0
+        while not any(task.done() for task in dear):
+            answer = await ask(client, "query", query="sum(m)", time=AT + 60)
+            assert answer.json["data"]["result"][0]["value"][1] == "40"
+            meanwhile += 1
+        assert meanwhile > 1
+        answer = await dear[0]
+        assert (answer.status, answer.json["errorType"]) == (503, "timeout")
+        assert time.monotonic() - began < 30
+        for task in dear[1:]:
+            assert (await task).status == 503
+
+
+def works(worker: psutil.Process) -> bool:
+    """Whether it uses a processor, as far as others leave it one."""
+    before = sum(worker.cpu_times()[:2])
+    time.sleep(0.3)
+    return sum(worker.cpu_times()[:2]) > before + 0.01
+
+
+async def working() -> list[psutil.Process]:
+    """Workers that evaluate something."""
+    found: list[psutil.Process] = []
+    look = partial(_look, found)
+    await asyncio.to_thread(wait_until, look, 20, "a worker works")
+    return found
+
+
+def _look(found: list[psutil.Process]) -> bool:
+    found[:] = [each for each in workers() if works(each)]
+    return bool(found)
+
+
+async def test_a_query_whose_client_is_gone_is_ended(db: Database) -> None:
+    async with running_api(
+        db, query=QuerySettings(timeout_seconds=100, workers=1, max_samples=10**8)
+    ) as client:
+        gone = asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+        [busy] = await working()
+        gone.cancel()
+
+        def rests() -> bool:
+            return not busy.is_running() or not works(busy)
+
+        await asyncio.to_thread(wait_until, rests, 20, "it works no more")
+        assert await data(client, "query", query="1", time=4)
+
+
+async def test_a_worker_that_dies_costs_its_own_query(db: Database) -> None:
+    async with running_api(db, query=QuerySettings(workers=1, max_samples=10**8)) as client:
+        assert await data(client, "query", query="1", time=4)
+        [worker] = workers()
+        os.kill(worker.pid, signal.SIGKILL)
+        asked = [asyncio.create_task(ask(client, "query", query="1", time=4)) for _ in range(5)]
+        statuses = [(await task).status for task in asked]
+        assert set(statuses) <= {200, 503}
+        assert statuses.count(503) <= 1
+        dear = asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+        for each in await working():
+            os.kill(each.pid, signal.SIGKILL)
+        answer = await dear
+        assert (answer.status, answer.json["errorType"]) == (503, "unavailable")
+        assert answer.headers["Retry-After"]
+        assert await data(client, "query", query="1", time=4)
+
+
+async def test_limits(db: Database) -> None:
+    async with running_api(db, query=QuerySettings(max_samples=100, max_series=3)) as client:
+        for query, words in (('m{n="0"}[1h]', "query.max_samples"), ("m", "query.max_series")):
+            answer = await ask(client, "query", query=query, time=AT + 3600)
+            assert (answer.status, answer.json["errorType"]) == (422, "execution")
+            assert words in answer.json["error"]
+    async with running_api(
+        db, query=QuerySettings(max_concurrent=1, timeout_seconds=3, max_samples=10**8)
+    ) as client:
+        both = [
+            asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+            for _ in range(2)
+        ]
+        answers = [await each for each in both]
+        assert {answer.json["errorType"] for answer in answers} == {"timeout", "unavailable"}
+
+
+async def test_features_are_off_unless_they_are_named(db: Database) -> None:
+    query = 'sort_by_label(m{n="0"}, "n")'
+    async with running_api(db) as client:
+        answer = await ask(client, "query", query=query, time=AT)
+        assert answer.status == 400
+        assert "is not enabled" in answer.json["error"]
+    on = QuerySettings(features=["promql-experimental-functions"])
+    async with running_api(db, query=on) as client:
+        assert (await ask(client, "query", query=query, time=AT)).status == 200
+
+
+async def test_an_old_lookback_is_what_the_setting_says(db: Database) -> None:
+    late = AT + 239 * 15 + 100
+    async with running_api(db, query=QuerySettings(lookback_seconds=60)) as client:
+        assert (await data(client, "query", query="m", time=late))["result"] == []
+        found = await data(client, "query", query="count(m)", time=late, lookback_delta="5m")
+        assert found["result"][0]["value"][1] == "4"
+
+
+async def test_it_is_counted(api: Client) -> None:
+    await data(api, "query", query="m", time=AT)
+    metrics = (await api.request("GET", "/metrics")).text
+    assert 'promgres_api_requests_total{function="/api/v1/query",status="200"}' in metrics
+    for stage in ("parse", "fetch", "evaluate", "render"):
+        assert f'promgres_query_stage_seconds_count{{stage="{stage}"}}' in metrics

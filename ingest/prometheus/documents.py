@@ -183,7 +183,9 @@ def _histogram(block: Histograms | None, row: int) -> str:
 
 
 def dump(value: Any) -> bytes:
-    """JSON as Go writes it: without spaces; bytes that are no UTF-8 as they are."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogateescape"
-    )
+    """JSON as Go writes it: without spaces; for bytes that are not UTF-8 stands U+FFFD."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()

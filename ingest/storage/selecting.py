@@ -154,7 +154,15 @@ async def select(
         *await _floats(connection, found, ranks, period, selection.newest, budget),
         *await _histograms(connection, found, ranks, period, budget),
     ]
-    return _joined(parts, labels, selection.newest)
+    samples = _joined(parts, labels)
+    if samples.histograms is not None:  # those before the span were there for the hints' sake
+        samples = samples.with_hints(selection.counts_only)
+        samples = _only(samples, samples.times >= selection.from_ms)
+    if selection.newest and len(samples.times):
+        is_last = np.zeros(len(samples.times), bool)
+        is_last[samples.offsets[1:] - 1] = True
+        samples = _only(samples, is_last)
+    return samples
 
 
 async def live_series(
@@ -379,7 +387,7 @@ def _bounds(lengths: Ints, raw: bytes, schema: Ints) -> tuple[Ints, tuple[tuple[
     return of, tuple(known)
 
 
-def _joined(parts: Sequence[_Part], labels: list[Labels], newest: bool) -> Samples:
+def _joined(parts: Sequence[_Part], labels: list[Labels]) -> Samples:
     """One series for each rank that has samples: in order of time, each time once."""
     parts = [part for part in parts if len(part.rank)]
     if not parts:
@@ -395,9 +403,6 @@ def _joined(parts: Sequence[_Part], labels: list[Labels], newest: bool) -> Sampl
         is_first = np.ones(len(rank), bool)
         is_first[1:] = (rank[1:] != rank[:-1]) | (time[1:] != time[:-1])
         rank, time, value, row = rank[is_first], time[is_first], value[is_first], row[is_first]
-    if newest:
-        is_last = np.append(rank[1:] != rank[:-1], True)
-        rank, time, value, row = rank[is_last], time[is_last], value[is_last], row[is_last]
     starts = np.flatnonzero(np.append(True, rank[1:] != rank[:-1]))
     blocks = [part.block for part in parts if part.block is not None]
     return Samples(
@@ -407,6 +412,23 @@ def _joined(parts: Sequence[_Part], labels: list[Labels], newest: bool) -> Sampl
         value,
         Histograms.joined(blocks) if blocks else None,
         row if blocks else None,
+    )
+
+
+def _only(samples: Samples, kept: npt.NDArray[np.bool_]) -> Samples:
+    """Some of the samples, without series that have none of them."""
+    if kept.all():
+        return samples
+    before = np.append(0, np.cumsum(kept))
+    counts = np.diff(before[samples.offsets])
+    some = np.flatnonzero(counts)
+    return Samples(
+        [samples.labels[series] for series in some.tolist()],
+        np.append(0, np.cumsum(counts[some])).astype(np.int64),
+        samples.times[kept],
+        samples.values[kept],
+        samples.histograms,
+        None if samples.rows is None else samples.rows[kept],
     )
 
 

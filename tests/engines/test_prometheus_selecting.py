@@ -154,11 +154,22 @@ async def test_histograms_come_as_matrices(api: Api) -> None:
     assert [(lower, count) for _, lower, _, count in block.buckets(first)][-1][1] == 2
     assert block.count[[first, second, custom]].tolist() == [8, 3, 5]
     assert block.sum[first] == 7.5
-    assert block.hint[second] == 2
+    assert block.hint[[first, second]].tolist() == [0, 0]  # a bucket has fewer: nothing is said
     assert block.bounds[block.bounds_of[custom]] == tuple(bounds)
     assert block.bounds_of[first] == -1
     indexes = dict(zip(block.positive.indexes.tolist(), block.positive.counts[first], strict=True))
     assert {index: count for index, count in indexes.items() if count} == {1: 1, 3: 2}
+
+
+async def test_hints_are_against_the_histogram_before(api: Api) -> None:
+    """Also where that is before the span."""
+    await store(api, [Native(START + i * STEP, {1: i + 1}) for i in range(3)], name="m")
+    for begin, hints in ((0, [0, 2, 2]), (STEP_MS, [2, 2]), (2 * STEP_MS, [2])):
+        found = await selected(api, Selection((NAME,), START_MS + begin, START_MS + 10**6))
+        assert found.histograms is not None
+        assert found.rows is not None
+        assert found.histograms.hint[found.rows].tolist() == hints
+        assert found.times[0] == START_MS + begin
 
 
 async def test_a_series_may_change_its_kind(api: Api) -> None:

@@ -558,7 +558,9 @@ def found_samples(answer: Answer) -> Found:
             time = int(samples.times[at]) if answer.type == "matrix" else 0
             if samples.rows is not None and samples.rows[at] >= 0:
                 assert samples.histograms is not None
-                spec = as_spec(samples.histograms, int(samples.rows[at]))
+                row = int(samples.rows[at])
+                shown = getattr(samples.histograms, "spec", None)
+                spec = shown(row) if shown else as_spec(samples.histograms, row)
                 points[time] = Sample(0.0, spec)
             else:
                 points[time] = Sample(float(samples.values[at]))
@@ -613,6 +615,8 @@ def _difference(found: Sample, wanted: Sample) -> str | None:
         same = alike(found.value, wanted.value)
         return None if same else f"found {found.value}, expected {wanted.value}"
     one, two = found.histogram, wanted.histogram
+    if "shown" in one:
+        return _shown_difference(one, two)
     for name in ("schema", "zero_threshold"):
         if one[name] != two[name]:
             return f"{name} {one[name]}, expected {two[name]}"
@@ -628,6 +632,20 @@ def _difference(found: Sample, wanted: Sample) -> str | None:
     if wanted.has_hint and one["hint"] != two["hint"]:
         return f"hint {one['hint']}, expected {two['hint']}"
     return None
+
+
+def _shown_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """Of a histogram as JSON shows it, by its bounds."""
+    block = Histograms.build([wanted])
+    for name in ("count", "sum"):
+        if not alike(found[name], float(getattr(block, name)[0])):
+            return f"{name} {found[name]}, expected {wanted.get(name)}"
+    expected = block.buckets(0)
+    same = len(expected) == len(found["shown"]) and all(
+        one[0] == two[0] and all(map(alike, one[1:], two[1:]))
+        for one, two in zip(found["shown"], expected, strict=True)
+    )
+    return None if same else f"buckets {found['shown']}, expected {expected}"
 
 
 def alike(one: float, two: float) -> bool:

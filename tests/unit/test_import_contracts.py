@@ -22,7 +22,7 @@ SMALL = {
 }  # fmt: skip
 """One file each, below all of it."""
 MAY = {
-    "asyncpg": {"migrate", "storage", "rpc", "moving"},
+    "asyncpg": {"migrate", "storage", "rpc", "prometheus", "moving"},
     "aiohttp": {"admission", "backfill", "cli", "http", "load", "moving", "ports", "records"},
     "google": {"load", "wire"},
 }

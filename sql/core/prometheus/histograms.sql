@@ -41,14 +41,26 @@ BEGIN
         SELECT *
         FROM internal.histogram AS x
         WHERE x.series_id = ANY (v_series) AND x.time >= p_from AND x.time <= p_to
-        ORDER BY x.series_id, x.time
+        UNION ALL
+        -- What a histogram says of a counter reset, it says against the one before it.
+        SELECT n.*
+        FROM unnest(v_series) AS s (series_id)
+        CROSS JOIN LATERAL (
+            SELECT *
+            FROM internal.histogram AS y
+            WHERE y.series_id = s.series_id
+                AND y.time >= p_from - interval '1 hour' AND y.time < p_from
+            ORDER BY y.time DESC
+            LIMIT 1
+        ) AS n
+        ORDER BY series_id, time
         LIMIT p_most
     ) AS h
     GROUP BY h.series_id;
 END
 $function$;
 COMMENT ON FUNCTION internal.packed_histograms IS
-    'Native histograms of series of the current tenant with p_from <= time <= p_to, oldest first: parallel arrays as array_send makes them, and of ragged ones all in a row beside their lengths';
+    'Native histograms of series of the current tenant with p_from <= time <= p_to, and the last one of the hour before, oldest first: parallel arrays as array_send makes them, and of ragged ones all in a row beside their lengths';
 
 CREATE OR REPLACE FUNCTION internal.live_histograms(
     p_series bigint[], p_from timestamptz, p_to timestamptz

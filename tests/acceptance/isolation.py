@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
+from ingest.wire.encoding.snappy import decompress_snappy
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from tests.acceptance.cases_histograms import spans
 from tests.support.answer import Answer
@@ -113,7 +114,10 @@ class World:
         """Send it."""
         method = method or ("GET" if ask.body is None else "POST")
         headers = {**ask.headers, **credentials}
-        return send(self.urls[ask.port] + ask.target, ask.body, headers, method)
+        answer = send(self.urls[ask.port] + ask.target, ask.body, headers, method)
+        if answer.headers.get("Content-Encoding") != "snappy" or not answer.body:
+            return answer
+        return replace(answer, body=repr(decompress_snappy(answer.body, 10**8)).encode())
 
     def post(self, port: str, path: str, document: object, who: Mapping[str, str]) -> Answer:
         """Send JSON."""

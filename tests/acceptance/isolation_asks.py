@@ -170,6 +170,8 @@ def _prometheus() -> list[Ask]:
 
 
 NOT_ALLOWED = [
+    Ask("read", "/rest/"),
+    Ask("read", "/rest/v1/rpc/get_measures"),
     Ask("read", "/rpc/get_measures", {"p_limit": "1"}, OBJECT),
     Ask("read", "/rpc/get_measures", {}, OBJECT),
     Ask("read", "/rpc/no_such_function", {"p_schema": "mainnet"}),

@@ -137,7 +137,9 @@ class TestMatrix:
             answer = world.ask(replace(ask, headers={**ask.headers, **lies}), _key(filled))
             assert world.leaks(answer) == [], (lies, ask)
             is_alike = (answer.status, answer.text) == filled.alone[str(ask)][:2]
-            assert is_alike or answer.status in (401, 406), (lies, ask, answer)
+            refused = {401, 406, 400 if "handling=strict" in str(lies) else 401,
+                       304 if "If-None-Match" in lies else 401}  # fmt: skip
+            assert is_alike or answer.status in refused, (lies, ask, answer)
             assert world.leaks(world.ask(ask, ours.jwt() | lies)) == [], (lies, ask)
 
     def test_tokens_that_lie(self, filled: Filled) -> None:

@@ -81,6 +81,8 @@ def call_statement(
     Raises:
         Problem: 400, the shape casts to a type that it must not.
     """
+    if function.result == "void":
+        shape, values = WHOLE, ()  # there is nothing to give a shape to
     if not isinstance(arguments, TextArguments) and function.takes_body(arguments.given):
         statement = _statement(function, frozenset(), WHOLE_BODY, media, shape)
         return statement, (arguments.body, *values)
@@ -118,7 +120,7 @@ def _statement(
     between, row = _row(function, media)
     result = _result(function, source, call)
     before, total = "", "NULL::bigint"
-    if shape != WHOLE and function.result != "void":
+    if shape != WHOLE:
         first = 1 + (len(types) if types is not None else bool(given))
         before, result, total = _shaped(function, result, shape, first)
     is_bytes = media is Media.BYTES and function.sql_type == "bytea"

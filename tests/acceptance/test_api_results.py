@@ -102,6 +102,13 @@ async def test_void_is_204_without_a_body(api: Client, method: str) -> None:
     assert answer.headers["Content-Range"] == "0-0/*"
 
 
+async def test_void_has_no_shape(api: Client) -> None:
+    """Parameters for one have no place in its statement."""
+    for headers in ({"Range": "0-3"}, {"Range": "0-3", "Prefer": "count=exact"}):
+        answer = await api.request("GET", "/rpc/nothing", headers=headers)
+        assert (answer.status, answer.body) == (204, b"")
+
+
 async def test_head_is_get_without_the_body(api: Client) -> None:
     answer = await api.request("HEAD", "/rpc/numbers?p_count=3", headers={"Prefer": "count=exact"})
     assert (answer.status, answer.body) == (200, b"")

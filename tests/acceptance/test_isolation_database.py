@@ -59,9 +59,10 @@ WITH_OTHER_RIGHTS = """
         SELECT oid FROM pg_namespace WHERE nspname ~ '^(pg_|_?timescaledb|information_schema)')
 """
 OF_THE_READ_SIDE = {
-    "internal.api_catalogue", "internal.api_catalogue_of", "internal.directory_version", "internal.key_directory",
-    "internal.measure_buckets", "internal.note_key_use", "internal.pushed_page",
-    "internal.record_refusals", "internal.recorded_packs", "internal.tenant_id_of",
+    "internal.api_catalogue", "internal.api_catalogue_of", "internal.directory_version",
+    "internal.key_directory", "internal.measure_buckets", "internal.note_key_use",
+    "internal.pushed_page", "internal.record_refusals", "internal.recorded_packs",
+    "internal.tenant_id_of",
     # of Prometheus' API
     "internal.cardinality", "internal.exemplars_of_series", "internal.find_series",
     "internal.label_names", "internal.label_values", "internal.live_histograms",

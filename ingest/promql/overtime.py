@@ -17,6 +17,7 @@ import numpy as np
 from ingest.errors import PromqlFailure
 from ingest.promql import annotations as notes
 from ingest.promql.annotations import Annotations
+from ingest.promql.gotext import go_g
 from ingest.promql.histograms import (
     NOT_RESET,
     RESET,
@@ -552,7 +553,8 @@ def double_exponential_smoothing(request: Request) -> Vector:
             for value in factor:
                 if not 0 < value < 1:
                     sign = "sf" if name == "smoothing" else "tf"
-                    wish = f"Expected: 0 < {sign} < 1, got: {value:f}"
+                    shown = f"{value:f}" if np.isfinite(value) else go_g(float(value))
+                    wish = f"Expected: 0 < {sign} < 1, got: {shown}"
                     raise PromqlFailure(f"invalid {name} factor. {wish}")
     low, high = floats.low[present], floats.high[present]
     order, steps = walk(low, high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from inspect import signature
 from itertools import product
 from typing import Any, cast
 from unittest.mock import Mock
@@ -208,7 +209,11 @@ def endpoints_of_code() -> set[tuple[str, str]]:
     """Ports and paths of both routers, functions apart."""
     nobody = cast(Any, Mock())
     prometheus = Prometheus(nobody, nobody, nobody, nobody)
-    tables = {"write": write_routes(*[nobody] * 5), "read": read_routes(*[nobody] * 6, prometheus)}
+    others = [nobody] * (len(signature(read_routes).parameters) - 1)
+    tables = {
+        "write": write_routes(*[nobody] * len(signature(write_routes).parameters)),
+        "read": read_routes(*others, prometheus),
+    }
     return {(port, path) for port, table in tables.items() for path in table if path != RPC}
 
 

@@ -58,12 +58,14 @@ def old_db(postgres_db: Database, empty_postgres_db: Database) -> Database:
 
 
 async def rows(database: Database, *relations: str) -> set[str]:
-    """Every row as text, with what it is of."""
+    """Every row as text, with what it is of; a column that came since and is empty says nothing."""
     async with connect(database) as connection:
         return {
             f"{relation} {row[0]}"
             for relation in relations
-            for row in await connection.fetch(f"SELECT t::text FROM {relation} AS t")
+            for row in await connection.fetch(
+                f"SELECT jsonb_strip_nulls(to_jsonb(t))::text FROM {relation} AS t"
+            )
         }
 
 

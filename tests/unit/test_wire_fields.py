@@ -44,7 +44,10 @@ def test_counting_ends_soon_after_the_limit() -> None:
     assert finished(count_fields(b"\x0a\x00" * 10**6, 100)) == fields._FIELDS_BEFORE_A_PAUSE
 
 
-@pytest.mark.parametrize("message", [b"\x0a\x05abc", b"\x0a", b"\xff" * 20, b"\x0f"])
+@pytest.mark.parametrize(
+    "message",
+    [b"\x0a\x05abc", b"\x0a", b"\xff" * 20, b"\x0f", b"\x02\x00", b"\x8a\x80\x80\x80\x10\x00"],
+)
 def test_what_is_no_message_is_counted_up_to_there(message: bytes) -> None:
     assert finished(count_fields(b"\x0a\x00" * 3 + message, MANY)) >= 3
     with pytest.raises(NoMessage):

@@ -23,6 +23,8 @@ _PIECE_FIELDS = 5000
 _FIELDS_BEFORE_A_PAUSE = 2500
 _LONGEST_REF_BYTES = 5
 
+_LEAST_TAG, _TAGS = 1 << 3, 1 << 32
+"""Of field 1, and what no tag reaches: there is no field 0, and none beyond 29 bits."""
 _VARINT, _FIXED64, _BYTES, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _LABELS, _SAMPLES, _METADATA, _CREATED = 1, 2, 5, 6
 """Numbers of fields of a series; the last two only in 2.0."""
@@ -151,6 +153,8 @@ def _field(message: bytes, at: int) -> tuple[int, int, int]:
         NoMessage, IndexError: there is none, or it is cut.
     """
     tag, at = _varint(message, at)
+    if not _LEAST_TAG <= tag < _TAGS:
+        raise NoMessage
     kind, end = tag & 7, at
     if kind == _BYTES:
         length, at = _varint(message, at)

@@ -33,6 +33,7 @@ _LEVELS = {"or": 1, "and": 2, "unless": 2, "+": 4, "-": 4, "*": 5, "/": 5, "%": 
 _LEVELS |= dict.fromkeys((*COMPARISONS, "</", ">/"), 3) | {"^": 6}
 _UNARY_BINDS = 6  # -a^b is -(a^b), but -a*b is (-a)*b
 _DEEPEST = 150  # levels of a tree: far below where Python's own stack ends
+_FARTHEST_MS = 2**62  # of `@`: a lookback and an offset away from it is still an integer of 64 bits
 _LONGEST_DURATION_S = 2**63 / 1e9
 _DURATION = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?"
@@ -630,7 +631,8 @@ class _Parser:
         if edge:
             target.at_edge = "start" if edge == "start" else "end"
         else:
-            target.at_ms = int(math.floor(abs(seconds) * 1000 + 0.5) * math.copysign(1, seconds))
+            whole = int(math.floor(abs(seconds) * 1000 + 0.5) * math.copysign(1, seconds))
+            target.at_ms = max(-_FARTHEST_MS, min(whole, _FARTHEST_MS))
         node.end = self.closed
 
     def set_extension(self, node: tree.Node, kind: str) -> None:

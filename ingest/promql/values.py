@@ -83,10 +83,6 @@ class Vector:
     rows: Ints | None = None
     is_ordered: bool = False  # the order of series means something (sort, topk)
 
-    @classmethod
-    def of(cls, labels: list[Labels], values: Floats, present: Bools, drops: Bools) -> Vector:
-        return cls(labels, values, present, drops)
-
     @property
     def floats(self) -> Bools:
         """Where a float is."""

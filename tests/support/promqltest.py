@@ -24,8 +24,8 @@ from ingest.promql.lexer import unquoted
 from ingest.promql.parser import ALL_FEATURES, Features, parse, parse_duration_ms, parse_selector
 from ingest.promql.printer import text as printed
 from ingest.promql.quantiles import le_value
-from ingest.promql.storage import MemoryStorage
 from ingest.promql.values import STALE, Labels, is_stale
+from tests.support.memory_storage import MemoryStorage
 
 FEATURES = replace(ALL_FEATURES, type_and_unit_labels=False)
 """What Prometheus' own runner switches on."""

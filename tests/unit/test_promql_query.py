@@ -11,8 +11,9 @@ from ingest.errors import PromqlError, PromqlFailure, PromqlInvalid, PromqlLimit
 from ingest.promql.evaluate import Options, Query
 from ingest.promql.histograms import NOT_RESET, RESET, UNKNOWN, Histograms
 from ingest.promql.parser import ALL_FEATURES, Features
-from ingest.promql.storage import MemoryStorage, Samples, Selection
+from ingest.promql.storage import Samples, Selection
 from ingest.promql.values import STALE
+from tests.support.memory_storage import MemoryStorage
 from tests.support.promqltest import MemoryRunner
 
 MINUTE = 60_000
@@ -225,3 +226,29 @@ def test_a_selection_is_known_by_what_it_asks() -> None:
     )
     assert one.identity == two.identity
     assert isinstance(one, Selection)
+
+
+EXTREME = [
+    " + ".join(["m"] * 149),
+    "abs(" * 140 + "m" + ")" * 140,
+    "(" * 145 + "m" + ")" * 145,
+    "-" * 140 + "m",
+    "m @ 9e18",
+    "m @ -9e18",
+    "m @ 9e18 smoothed",
+    "m offset 290y",
+    "rate(m[290y] offset -290y)",
+    "sum_over_time(m[290y:1y])",
+    "year(vector(Inf)) + minute(vector(-1e18))",
+    "quantile_over_time(1e300, m[5m])",
+    'label_replace(m, "x", "$99999999999 ${none} $", "a", "(.)")',
+]
+
+
+@pytest.mark.parametrize("query", EXTREME)
+@pytest.mark.parametrize("ranged", [False, True])
+def test_what_is_extreme_is_answered_too(query: str, ranged: bool) -> None:
+    storage = MemoryStorage()
+    storage.add({"__name__": "m", "a": "1"}, range(0, 600_000, 15_000), map(float, range(40)))
+    end, step = (600_000, 15_000) if ranged else (None, 0)
+    assert Query(query, 300_000, end, step, ALL).run(storage).type in ("vector", "matrix")

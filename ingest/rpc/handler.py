@@ -28,6 +28,7 @@ from ingest.rpc.functions import SCALAR_COLUMN, Function, quote_identifier
 from ingest.rpc.lanes import Remembered
 from ingest.rpc.preferences import NONE, Preferences, read_preferences
 from ingest.rpc.request import (
+    FORMATS,
     METHODS,
     NOTHING_ASKED,
     Arguments,
@@ -48,6 +49,7 @@ from ingest.storage.read import ReadDatabase
 from ingest.storage.session import set_config
 
 RPC = "/rpc/"
+CSV_SUFFIX = ".csv"
 SEARCH_PATH = "public, pg_temp"
 """Behind the schema that is asked."""
 CREDENTIALS = frozenset({"authorization", "x-api-key", "apikey", "x-pmetrics-api-key"})
@@ -156,6 +158,9 @@ class Rpc:
         request, headers = context.request, context.request.headers
         schemas = self._schema_cache.schemas
         schema, profiled = asked_schema(headers, context.method, schemas)
+        accept = None
+        if name.endswith(CSV_SUFFIX) and not await self._schema_cache.is_function(schema, name):
+            name, accept = name.removesuffix(CSV_SUFFIX), FORMATS["csv"]
         query = read_query(request.rel_url.raw_query_string)
         preferences = read_preferences(headers.getall("Prefer")) if "Prefer" in headers else NONE
         posted, counted = context.method == "POST", preferences.count is not None
@@ -180,7 +185,7 @@ class Rpc:
             name=name,
             posted=posted,
             arguments=arguments,
-            accept=headers.get("Accept"),
+            accept=accept or asked.accept or headers.get("Accept"),
             profiled=profiled,
             query=asked,
             preferences=preferences,

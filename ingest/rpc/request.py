@@ -39,7 +39,10 @@ LOST_PLUS = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d+)?)? \d\d(?::?\d\d)?$", re.ASC
 EPOCH = re.compile(r"-?\d{5,19}(?:\.\d+)?", re.ASCII)
 """Seconds or milliseconds since 1970."""
 
-SHAPING = RESERVED | LOGIC
+FORMAT = "format"
+FORMATS = {"csv": "text/csv", "json": "application/json"}
+"""What `format=` names, for those who cannot set `Accept`: spreadsheets, `read_csv`."""
+SHAPING = RESERVED | LOGIC | {FORMAT}
 MOST_PARAMETERS = 1000
 JSON_TYPE = "application/json"
 JSON_TYPES = ("json", "jsonb")
@@ -156,6 +159,7 @@ class Query:
         shaping: names of parameters that were taken for the shape's, and not for arguments.
         values: of the shape, in its order.
         columns: of the body that are arguments, if not all.
+        accept: in place of the header.
     """
 
     arguments: TextArguments
@@ -164,6 +168,7 @@ class Query:
     values: tuple[Value, ...] = ()
     page: Page = EVERY_ROW
     columns: frozenset[str] | None = None
+    accept: str | None = None
 
 
 NOTHING_ASKED = Query(TextArguments({}))
@@ -204,6 +209,8 @@ def sort_query(
         elif name in RESERVED:
             if name in PAGING or name not in reserved:
                 reserved[name] = value
+        elif name == FORMAT and value in FORMATS and not posted:
+            reserved[name] = value
         elif OPERATOR.match(value):
             reader.filter(name, value)
         elif posted:
@@ -232,6 +239,7 @@ def sort_query(
         (*reader.values, *(page.values if shape.paged else ())),
         page,
         read_columns(reserved.get("columns", "")) if posted else None,
+        FORMATS.get(reserved.get(FORMAT, "")),
     )
 
 

@@ -93,6 +93,10 @@ class SchemaCache:
         oids = [each.oid for overloads in catalogue.functions.values() for each in overloads]
         return catalogue.limited_to(await self._database.executable(role, oids))
 
+    async def is_function(self, schema: str, name: str) -> bool:
+        """Whether there is a function of that name, as far as is known."""
+        return name in (await self.catalogue(schema=schema)).functions
+
     async def argument_names(
         self, schema: str, name: str, wanted: frozenset[str]
     ) -> frozenset[str]:

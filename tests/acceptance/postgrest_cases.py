@@ -1,6 +1,7 @@
 """What PostgREST's clients may rely on when they call functions: a sentence, a request, its answer.
 
 `MINIMUM` is what every client needs, `NICE` what some of them use; both are in our own words.
+`OURS` is what PostgREST has not.
 """
 
 from __future__ import annotations
@@ -888,4 +889,33 @@ NICE = [
         headers=JSON,
         body=b'{"p_a": 1, "p_b": 5, "other": 1}',
     ),
+]
+
+OURS = [
+    Case(
+        "format=csv is CSV",
+        "GET /rpc/one_column?p_count=2&format=csv",
+        text="id\n1\n2",
+        head={"Content-Type": "text/csv; charset=utf-8"},
+    ),
+    Case("format=json is JSON", "GET /rpc/who?format=json", "web_anon", headers=CSV),
+    Case(
+        "a name that ends in .csv is CSV", "GET /rpc/people.csv?select=id&limit=2", text="id\n1\n2"
+    ),
+    Case(
+        ".csv works on POST",
+        "POST /rpc/one_column.csv",
+        text="id\n1",
+        headers=JSON,
+        body=b'{"p_count": 1}',
+    ),
+    Case(
+        "an unknown name with .csv is 404",
+        "GET /rpc/nosuch.csv",
+        "PGRST202",
+        404,
+        text="api.nosuch without",
+    ),
+    Case("another format is an argument", "GET /rpc/who?format=xml", "PGRST202", 404),
+    Case("a filter may be on a column called format", "GET /rpc/people?format=eq.1", "42703", 400),
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
+import jwt
 import pytest
-from pydantic import ValidationError
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from pydantic import SecretStr, ValidationError
 
-from ingest.config import ApiSettings
+from ingest.config import ApiSettings, AuthSettings
+from ingest.errors import OperatorError
 from ingest.rpc import schema_cache
 from tests.support.databases import Database
 from tests.support.readapi import Client, add_functions, running_api, token
@@ -285,3 +290,38 @@ async def test_the_document_says_what_is_answered(api: Client) -> None:
 
 def _schema(schema: object) -> object:
     return {"200": {"description": "OK", "schema": schema}}
+
+
+async def test_tokens_of_a_key_set(read_only_db: Database) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    key = {"kid": "k", **ECAlgorithm.to_jwk(private.public_key(), as_dict=True)}
+    auth = AuthSettings(jwt_audience="us", jwt_role_claim="$.app.roles[0]")
+    secret = SecretStr(json.dumps({"keys": [key]}))
+    async with running_api(read_only_db, jwt_secret=secret, auth=auth) as api:
+
+        def signed(**claims: object) -> str:
+            return jwt.encode(claims, private, "ES256", headers={"kid": "k"})
+
+        assert (await api.get("who", signed(app={"roles": ["writer"]}, aud="us"))).json == "writer"
+        assert (await api.get("who", signed(role="writer"))).json == "web_anon"
+        answer = await api.get("who", signed(aud="them"))
+        assert (answer.status, answer.json["code"]) == (401, "PGRST303")
+        answer = await api.get("who", token(role="writer"))  # HS256 is no algorithm here
+        assert (answer.status, answer.json["code"]) == (401, "PGRST301")
+        answer = await api.get("who", signed(app={"roles": ["postgres"]}))
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"jwt_secret": SecretStr('{"kty": "RSA", "n": "AQAB", "e": "AQAB"}')}, "jwt_secret"),
+        ({"auth": AuthSettings(jwt_role_claim="$.a[")}, "auth.jwt_role_claim"),
+    ],
+)
+async def test_keys_that_cannot_be_read_end_the_start(
+    read_only_db: Database, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(OperatorError, match=said):
+        async with running_api(read_only_db, **changes):
+            pass

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.postgrest_cases import ANY, MINIMUM, NICE, Case
+from tests.acceptance.postgrest_cases import ANY, MINIMUM, NICE, OURS, Case
 from tests.support.databases import Database
 from tests.support.readapi import Client, add_functions, running_api, token
 
-ALL = [*MINIMUM, *NICE]
+ALL = [*MINIMUM, *NICE, *OURS]
 
 
 @pytest.mark.parametrize("case", ALL, ids=[case.sentence for case in ALL])

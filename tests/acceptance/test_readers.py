@@ -157,6 +157,7 @@ class TestWhatIsTried:
             "SELECT app.create_reader('default', 'x', NULL)",
             "SELECT app.list_readers()",
             "SELECT internal.api_catalogue()",
+            "SELECT internal.api_catalogue_of(ARRAY['api'])",
             "COPY internal.sample TO STDOUT",
             "COPY (SELECT 1) TO PROGRAM 'true'",
             "SELECT pg_read_file('/etc/passwd')",

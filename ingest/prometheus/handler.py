@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from ingest.auth.access import READ
 from ingest.auth.callers import Caller, Callers
 from ingest.config import Settings
-from ingest.errors import MethodNotAllowed, NotFound
+from ingest.errors import Busy, MethodNotAllowed, NotFound
 from ingest.http.bodies import read_as_sent, read_body
 from ingest.http.context import Context
 from ingest.http.port import ANY, Route, Routes
-from ingest.http.reply import Reply
-from ingest.http.shares import UnderWay
+from ingest.http.reply import ClientGone, Reply, Sending, compress
+from ingest.http.shares import Memory, UnderWay
 from ingest.logs import get_logger
 from ingest.prometheus.answers import refuse
 from ingest.prometheus.documents import JSON, dump, success
 from ingest.prometheus.request import Form, read_form
-from ingest.prometheus.workers import SAMPLES, STAGES, Answered, Workers
+from ingest.prometheus.workers import LONGEST_ANSWER_BYTES, SAMPLES, STAGES, Answered, Workers
 
 API = "/api/v1/"
 BELOW = "/api/"
@@ -44,6 +45,10 @@ READ_PATH = "read"
 TOLD = {"rules": {"groups": []}, "alerts": {"alerts": []}, "status/buildinfo": BUILD}
 """The same for everybody. There are no rules: what a vmalert or a Prometheus evaluates is kept."""
 MOST_QUERY_LOGGED = 2000
+SMALL_BYTES = 64 * 1024
+"""An answer up to here is what a connection keeps for its client anyway."""
+MOST_BUFFERED_BYTES = 3 * LONGEST_ANSWER_BYTES
+"""Of answers that are longer, while they are read: the longest has room in half of it."""
 
 log = get_logger("api")
 
@@ -65,6 +70,8 @@ class Prometheus:
         self._timeout_seconds = settings.query.timeout_seconds
         self._slow_seconds = settings.api.slow_seconds
         self._most_body_bytes = settings.api.max_body_bytes
+        self._stream_seconds = settings.api.stream_timeout_seconds
+        self._memory = Memory(MOST_BUFFERED_BYTES)
 
     def routes(self) -> Routes:
         """The table of its paths; what else is below `/api/` is not found in its words."""
@@ -100,7 +107,36 @@ class Prometheus:
         headers = {"Content-Type": answered.media, **answered.about.get("headers", {})}
         if "retry_after" in answered.about:
             headers["Retry-After"] = str(answered.about["retry_after"])
-        return Reply(answered.status, answered.body, headers)
+        reply = Reply(answered.status, answered.body, headers)
+        if len(answered.body) > SMALL_BYTES and context.method != "HEAD":
+            await self._send(context, reply, caller.counted_as)
+        return reply
+
+    async def _send(self, context: Context, reply: Reply, who: Hashable) -> None:
+        """Send a long answer, and hold it for no longer than that.
+
+        Raises:
+            Busy: there is no room for it beside others that are being read.
+        """
+        assert reply.body is not None
+        length = len(reply.body)
+        if not self._memory.take(who, length):
+            raise Busy("Too many long answers are being read")
+        sending: Sending | None = None
+        try:
+            async with asyncio.timeout(self._stream_seconds):
+                await compress(reply, context.request.headers)
+                sending = await Sending.begin(context.request, reply, len(reply.body), None)
+                await sending.write(reply.body)
+                await sending.end()
+            reply.sent, reply.sent_bytes = sending.response, sending.sent_bytes
+        except (TimeoutError, ClientGone):
+            if sending is None:
+                raise ClientGone from None
+            sending.cut()
+            reply.sent = sending.response
+        finally:
+            self._memory.give(who, length)
 
     async def _tell(self, context: Context) -> Reply:
         """What is the same for everybody who may read."""

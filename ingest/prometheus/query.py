@@ -97,7 +97,12 @@ async def _evaluated(
                     found = await select(connection, selection, question.budget, question.labels)
                 samples.append(found)
     with question.stage("evaluate"):
-        return await asyncio.to_thread(query.evaluate, samples, question.check)
+        work = asyncio.ensure_future(asyncio.to_thread(query.evaluate, samples, question.check))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])  # it ends at its next check, and only then is this one free
+            raise
 
 
 def _document(answer: Answer, limit: int, at_ms: int) -> bytes:

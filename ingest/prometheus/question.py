@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -83,7 +84,7 @@ class Question:
     async def reading(self) -> AsyncIterator[AnyConnection]:
         """A transaction that sees one moment of the tenant's data."""
         settings = {"promgres.tenant_id": str(self._about["tenant_id"])}
-        left = max(0.001, self._ends - time.monotonic())
+        left = max(1, math.ceil(self._ends - time.monotonic()))
         async with self._transactions.transaction(
             self._lane, settings, seconds=left, more_seconds=left
         ) as connection:

@@ -112,9 +112,15 @@ class Worker:
         try:
             async with asyncio.timeout(about["seconds"]):
                 answer = await KINDS[about["kind"]](question)
-            return message({"status": 200, "media": question.media, **question.about()}, answer)
+            if len(answer) <= self._settings.api.max_answer_bytes:
+                return message({"status": 200, "media": question.media, **question.about()}, answer)
+            error: Exception = QueryEnded(
+                "execution",
+                f"the answer has {len(answer):,} bytes; {self._settings.api.max_answer_bytes:,} at"
+                " most are given (api.max_answer_bytes, 64 MiB at most)",
+            )
         except (TimeoutError, Interrupted):
-            error: Exception = QueryEnded("timeout", TIMED_OUT)
+            error = QueryEnded("timeout", TIMED_OUT)
         except MemoryError:
             error = QueryEnded("execution", OUT_OF_MEMORY)
         except QueryRefused as refused:

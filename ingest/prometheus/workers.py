@@ -28,6 +28,8 @@ from ingest.prometheus.nursery import Child, Nursery
 from ingest.storage.turns import Turns
 
 QUICK_SECONDS = 1.0
+LONGEST_ANSWER_BYTES = 64 * 1024 * 1024
+"""It is in memory as a whole, on both sides; Prometheus' clients read it as a whole, too."""
 CANCEL_SECONDS = 1.0
 """How long a worker may take to let go of a query; then it is killed."""
 GRACE_SECONDS = 5.0
@@ -249,7 +251,10 @@ def query_workers(settings: Settings, url: str, nursery: Nursery) -> Workers:
     start = {
         "url": url,
         "settings": {
-            "api": {"acquire_timeout_seconds": settings.api.acquire_timeout_seconds},
+            "api": {
+                "acquire_timeout_seconds": settings.api.acquire_timeout_seconds,
+                "max_answer_bytes": min(settings.api.max_answer_bytes, LONGEST_ANSWER_BYTES),
+            },
             "database": {
                 "statement_cache_size": settings.database.statement_cache_size,
                 "connect_timeout_seconds": settings.database.connect_timeout_seconds,

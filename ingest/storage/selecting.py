@@ -32,7 +32,7 @@ FIRST_SERIES = 64
 MOST_SERIES_AT_ONCE = 20_000
 OLDEST_MS, NEWEST_MS = -62_135_596_800_000, 253_402_300_799_999
 """From the year 1 to 9999: what a timestamp can be in Python."""
-MOST_REMEMBERED = 200_000
+MOST_REMEMBERED = 50_000
 """Series whose labels a process keeps."""
 
 FIND = "SELECT series_id, target, labels FROM internal.find_series($1, $2, $3)"

@@ -33,7 +33,7 @@ def openapi_document(functions: Iterable[Function], host: str) -> dict[str, Any]
                 "type": "apiKey",
                 "in": "header",
                 "name": "Authorization",
-                "description": "Bearer and a JWT, signed with HS256",
+                "description": "Bearer and a JWT",
             },
             **SECURITY,
         },

@@ -295,10 +295,13 @@ class Rpc:
         try:
             read_only = not (ask.posted and function.volatile)
             role_settings = await self._schema_cache.role_settings(caller.role)
-            seconds = function.timeout_seconds or role_settings.timeout_seconds
-            seconds = seconds or self._settings.statement_timeout_seconds
-            is_quick = read_only and not dear and self._has_lanes
-            is_quick = is_quick and seconds > self._settings.quick_seconds
+            seconds = (
+                function.timeout_seconds
+                or role_settings.timeout_seconds
+                or self._settings.statement_timeout_seconds
+            )
+            may_be_quick = read_only and not dear and self._has_lanes
+            is_quick = may_be_quick and seconds > self._settings.quick_seconds
             async with call(
                 self._database,
                 self._database.dear if dear else self._database.quick,
@@ -318,15 +321,7 @@ class Rpc:
                 self._check(ask, function, media, answer)
                 reply = _reply(ask, function, media, answer)
                 apply_choices(reply, answer.status, answer.headers)
-                if reply.body is None:
-                    return reply
-                asked = context.request.headers
-                add_caching(reply, asked)
-                if answer.length <= SMALL_BYTES or (answer.is_whole and not ask.posted):
-                    reply.body = await answer.whole()
-                    if not ask.posted:
-                        add_tag(reply, reply.body, asked)
-                if reply.body is None or context.method == "HEAD" or answer.length <= SMALL_BYTES:
+                if reply.body is None or await _is_complete(context, answer, reply):
                     return reply
                 if answer.is_whole and self._memory.take(who, answer.length):
                     held_bytes = answer.length
@@ -440,6 +435,19 @@ def _check_columns(function: Function, query: Query, known: Function | None) -> 
         f"column {function.name}.{name} does not exist",
         hint=f"Perhaps you meant the column {function.name}.{near[0]}" if near else None,
     )
+
+
+async def _is_complete(context: Context, answer: Answer, reply: Reply) -> bool:
+    """Put the body into a reply if all of it is here, and say what caches may do with it; whether
+    that is all that is to be sent."""
+    asked, is_posted = context.request.headers, context.method == "POST"
+    add_caching(reply, asked)
+    is_small = answer.length <= SMALL_BYTES
+    if is_small or (answer.is_whole and not is_posted):
+        reply.body = await answer.whole()
+        if not is_posted:
+            add_tag(reply, reply.body, asked)
+    return is_small or reply.body is None or context.method == "HEAD"
 
 
 def _media(ask: Ask, function: Function) -> Media:

@@ -18,6 +18,8 @@ OURS = ("Content-Type", "Content-Range", "Cache-Control", "ETag", "Preference-Ap
         "Content-Profile", "Vary", "Server")  # fmt: skip
 """Headers that are there anyway, as we spell them: what a function chooses takes their place."""
 
+WITHOUT_BODY = (204, 205, 304)
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -32,6 +34,9 @@ def apply_choices(reply: Reply, status: str | None, headers: str | None) -> None
         if not re.fullmatch(r"[1-5]\d\d", status, re.ASCII) or status.startswith("1"):
             raise Problem(500, "PGRST112", "response.status guc must be a valid status code")
         reply.status = int(status)
+        if reply.status in WITHOUT_BODY:
+            reply.body = None
+            reply.headers.pop("Content-Type", None)
     if headers:
         for name, value in _chosen_headers(headers):
             known = [each for each in OURS if each.lower() == name.lower()]

@@ -44,6 +44,9 @@ async def test_a_function_chooses_headers_and_status(say: Client) -> None:
     assert answer.headers.getall("Cache-Control") == ["max-age=60"]
     after = await say.get("who")
     assert (after.status, after.headers["Cache-Control"]) == (200, "no-cache")
+    answer = await say.post("say", p_headers="[]", p_status="204")
+    assert (answer.status, answer.body) == (204, b"")
+    assert "Content-Type" not in answer.headers
     answer = await say.post("say", p_headers='[{"content-type": "text/html"}]')
     assert answer.headers.getall("Content-Type") == ["text/html"]
 

@@ -1,0 +1,189 @@
+"""Those who read a Prometheus read Promgres: promtool, vmalert, a Prometheus by remote read, and
+what Grafana asks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from tests.support.databases import Database
+from tests.support.messages import payload, series
+from tests.support.processes import Program, free_port, get, wait_until
+from tests.support.read_side import read_side
+from tests.support.remote_write import HEADERS, send, snappy, write_side
+from tests.support.senders import require, vmalert
+
+STEP_MS = 15_000
+SAMPLES = 240
+JOBS, PATHS = ("a", "b"), range(5)
+
+
+class Served(NamedTuple):
+    """A running Promgres with an hour of ten counters and two classic histograms.
+
+    Attributes:
+        read, write: URLs.
+        last: when the newest sample was, in seconds.
+    """
+
+    read: str
+    write: str
+    last: float
+
+
+@pytest.fixture(scope="module")
+def served(shared_postgres_db: Database) -> Iterator[Served]:
+    with write_side(shared_postgres_db) as writing, read_side(shared_postgres_db) as reading:
+        last_ms = time.time_ns() // 1_000_000 // STEP_MS * STEP_MS
+        times = [last_ms - (SAMPLES - 1 - i) * STEP_MS for i in range(SAMPLES)]
+        counters = [
+            series(
+                {"name": "http_requests_total", "job": job, "path": f"/{path}"},
+                *[(at, float(i % 100 * (path + 1))) for i, at in enumerate(times)],
+            )
+            for job in JOBS
+            for path in PATHS
+        ]
+        buckets = [
+            series(
+                {"name": "seconds_bucket", "job": job, "le": le},
+                *[(at, float(i * share)) for i, at in enumerate(times)],
+            )
+            for job in JOBS
+            for le, share in (("0.1", 1), ("0.5", 3), ("+Inf", 4))
+        ]
+        answer = send(writing.url, snappy(payload(*counters, *buckets)), HEADERS)
+        assert answer.status == 204, answer.text
+        yield Served(reading.url, writing.url, last_ms / 1000)
+
+
+def asked(url: str, path: str, **query: object) -> Any:
+    status, text = get(f"{url}/api/v1/{path}?{urlencode(query, doseq=True)}")
+    assert status == 200, text
+    return json.loads(text)["data"]
+
+
+def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
+    require("prometheus")
+    return subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_promtool_asks_all_that_it_can(served: Served) -> None:
+    query = "sum by (job) (increase(http_requests_total[5m]))"
+    for arguments, said in (
+        (("instant", served.read, query, f"--time={served.last:.0f}"), '{job="a"} => '),
+        (("range", served.read, query, "--step=1m"), '{job="b"} =>'),
+        (("series", served.read, '--match=http_requests_total{path=~"/[12]"}'), 'path="/2"'),
+        (("labels", served.read, "job"), "a\nb"),
+    ):
+        done = promtool("query", *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert said in done.stdout, arguments
+    wrong = promtool("query", "instant", served.read, "foo bar")
+    assert wrong.returncode == 1
+    assert '1:5: parse error: unexpected identifier "bar"' in wrong.stderr
+
+
+QUESTIONS = (
+    "http_requests_total",
+    "sum(http_requests_total)",
+    "sum by (path) (rate(http_requests_total[5m]))",
+    'max_over_time(http_requests_total{job="a"}[10m])',
+    "max by (job) (http_requests_total) offset 5m",
+    "histogram_quantile(0.9, sum by (le) (rate(seconds_bucket[10m])))",
+    'http_requests_total{job="a"} / ignoring (job) http_requests_total{job="b"}',
+    "resets(http_requests_total[50m])",
+    "absent(nothing)",
+    "count_values('v', http_requests_total)",
+    "avg_over_time(sum(http_requests_total)[30m:1m])",
+    "quantile(0.5, http_requests_total) and on () vector(1)",
+)
+
+
+def test_a_prometheus_that_reads_through_us_agrees_with_us(served: Served, tmp_path: Path) -> None:
+    """Its own engine over our samples. Windows of an old one are closed at their left end: times of
+    samples are not asked for."""
+    require("prometheus")
+    config = tmp_path / "prometheus.yml"
+    source = {"url": f"{served.read}/api/v1/read", "read_recent": True,
+              "filter_external_labels": False}  # fmt: skip
+    config.write_text(yaml.safe_dump({"remote_read": [source]}))
+    address = f"127.0.0.1:{free_port()}"
+    options = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
+               f"--web.listen-address={address}"]  # fmt: skip
+    with Program("prometheus", *options) as program:
+        wait_until(lambda: get(f"http://{address}/-/ready")[0] == 200, what=program.output)
+        for query in QUESTIONS:
+            both = [
+                asked(url, "query_range", query=query, start=served.last - 3000 + 7,
+                      end=served.last + 7, step=60)["result"]
+                for url in (f"http://{address}", served.read)
+            ]  # fmt: skip
+            for theirs, ours in zip(*both, strict=True):
+                assert theirs["metric"] == ours["metric"], query
+                assert [at for at, _ in theirs["values"]] == [at for at, _ in ours["values"]], query
+                values = [[float(value) for _, value in each["values"]] for each in (theirs, ours)]
+                assert values[0] == pytest.approx(values[1], rel=1e-9, nan_ok=True), query
+
+
+def test_vmalert_evaluates_over_us_and_writes_to_us(served: Served, tmp_path: Path) -> None:
+    rules = {
+        "g": [
+            {
+                "record": f"recorded:{path}",
+                "expr": f'sum by (job) (http_requests_total{{path="/{path}"}})',
+            }
+            for path in PATHS
+        ]
+    }
+    with vmalert(
+        tmp_path, served.read, served.write.removesuffix("/api/v1/write"), rules
+    ) as sender:
+
+        def recorded() -> bool:
+            found = asked(served.read, "query", query='count({__name__=~"recorded:.*"})')["result"]
+            return bool(found) and found[0]["value"][1] == str(len(JOBS) * len(PATHS))
+
+        wait_until(recorded, 60, "every rule has recorded")
+        assert sender.metric("vmalert_execution_errors_total") == 0
+        assert sender.metric("vmalert_remotewrite_dropped_rows_total") == 0
+
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_what_grafana_asks_is_answered(served: Served) -> None:
+    """Forms by POST, milliseconds, parameters that Prometheus does not know."""
+    at, begin = f"{served.last:.3f}", f"{served.last - 3600:.3f}"
+    range_form = {"query": "sum(rate(http_requests_total[1m0s]))", "start": begin, "end": at,
+                  "step": "15", "utcOffsetSec": "7200"}  # fmt: skip
+    for path, form in (
+        ("query", {"query": "1+1", "time": "4"}),
+        ("query", {"query": "http_requests_total", "time": at}),
+        ("query_range", range_form),
+        ("labels", {"start": begin, "end": at, "match[]": "http_requests_total"}),
+        ("series", {"start": begin, "end": at, "match[]": "http_requests_total"}),
+        ("query_exemplars", {"query": "test", "start": begin, "end": at}),
+    ):
+        answer = send(f"{served.read}/api/v1/{path}", urlencode(form).encode(), FORM)
+        assert answer.status == 200, (path, answer.text)
+        assert answer.json["status"] == "success"
+    for path in (
+        f"label/__name__/values?start={begin}&end={at}",
+        f"label/job/values?match%5B%5D=http_requests_total&start={begin}&end={at}",
+        "metadata",
+        "status/buildinfo",
+        "rules",
+    ):
+        status, text = get(f"{served.read}/api/v1/{path}")
+        assert (status, json.loads(text)["status"]) == (200, "success"), path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -138,3 +140,124 @@ async def _ask(
 
 def _escaped(text: str) -> str:
     return quote(text.encode("utf-8", "replace"), safe="")
+
+
+ROWS = [(1, None, True), (2, 1, False), (3, 1, None), (4, 2, True)]
+"""`id`, `boss` and `active` of `api.people()`."""
+NUMBERS = {"id": 0, "boss": 1}
+Truth = bool | None
+Tree = tuple[Any, ...]
+COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "eq": operator.eq, "neq": operator.ne, "gt": operator.gt, "gte": operator.ge,
+    "lt": operator.lt, "lte": operator.le,
+}  # fmt: skip
+COLUMNS = st.sampled_from(list(NUMBERS))
+LEAVES = st.one_of(
+    st.tuples(
+        COLUMNS,
+        st.booleans(),
+        st.sampled_from(list(COMPARE)),
+        st.integers(0, 5),
+    ),
+    st.tuples(
+        COLUMNS,
+        st.booleans(),
+        st.just("in"),
+        st.lists(st.integers(0, 5), max_size=3),
+    ),
+    st.tuples(COLUMNS, st.booleans(), st.just("isdistinct"), st.integers(0, 5)),
+    st.tuples(
+        st.just("active"),
+        st.booleans(),
+        st.just("is"),
+        st.sampled_from(["null", "not_null", "true", "false", "unknown"]),
+    ),
+)
+TREES = st.recursive(
+    LEAVES,
+    lambda below: st.tuples(
+        st.sampled_from(["and", "or"]), st.booleans(), st.lists(below, min_size=1, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def test_trees_of_filters_select_what_they_say(postgres_db: Database) -> None:
+    with asyncio.Runner() as runner:
+        runner.run(add_functions(postgres_db))
+        api = running_api(postgres_db)
+        client = runner.run(api.__aenter__())
+
+        @settings(max_examples=200, suppress_health_check=list(HealthCheck))
+        @given(
+            st.lists(TREES, min_size=1, max_size=3),
+            st.booleans(),
+            st.integers(0, 5) | st.none(),
+            st.integers(0, 5),
+        )
+        def check(trees: list[Tree], falls: bool, limit: int | None, offset: int) -> None:
+            query = "&".join(_parameter(tree) for tree in trees)
+            order = "desc" if falls else "asc"
+            page = f"&offset={offset}" + ("" if limit is None else f"&limit={limit}")
+            path = f"/rpc/people?select=id&{query}&order=id.{order}{page}"
+            answer = runner.run(client.request("GET", path, headers={"Prefer": "count=exact"}))
+            found = [row[0] for row in ROWS if all(_truth(tree, row) for tree in trees)]
+            found.sort(reverse=falls)
+            if offset > len(found):
+                assert answer.status == 416, path
+                return
+            shown = found[offset:][:limit]
+            assert answer.json == [{"id": number} for number in shown], path
+            assert answer.headers["Content-Range"].endswith(f"/{len(found)}")
+            assert answer.status == (206 if len(shown) < len(found) else 200)
+
+        try:
+            check()
+        finally:
+            runner.run(api.__aexit__(None, None, None))
+
+
+def _parameter(tree: Tree) -> str:
+    name, negated, *rest = tree
+    if name in ("and", "or"):
+        return f"{'not.' * negated}{name}=({','.join(map(_within, rest[0]))})"
+    return f"{name}={'not.' * negated}{_condition(rest)}"
+
+
+def _within(tree: Tree) -> str:
+    name, negated, *rest = tree
+    if name in ("and", "or"):
+        return f"{'not.' * negated}{name}({','.join(map(_within, rest[0]))})"
+    return f"{name}.{'not.' * negated}{_condition(rest)}"
+
+
+def _condition(rest: list[Any]) -> str:
+    kind, value = rest
+    return f"in.({','.join(map(str, value))})" if kind == "in" else f"{kind}.{value}"
+
+
+def _truth(tree: Tree, row: tuple[Any, ...]) -> Truth:
+    """True, False or None, as SQL has it."""
+    name, negated, *rest = tree
+    if name in ("and", "or"):
+        truths = [_truth(each, row) for each in rest[0]]
+        decides = name == "or"
+        truth: Truth = None if None in truths else not decides
+        truth = decides if decides in truths else truth
+    else:
+        truth = _leaf(row[2] if name == "active" else row[NUMBERS[name]], *rest)
+    return truth if truth is None or not negated else not truth
+
+
+def _leaf(value: Any, kind: str, other: Any) -> Truth:
+    match kind:
+        case "is":
+            wanted = {"true": True, "false": False}
+            if other == "not_null":
+                return value is not None
+            return bool(value is wanted.get(other))
+        case "isdistinct":
+            return bool(value != other)
+        case "in":
+            return False if not other else None if value is None else value in other
+    return None if value is None else COMPARE[kind](value, other)

@@ -31,9 +31,12 @@ from ingest.promql.histograms import (
 from ingest.promql.tree import Call, Node
 from ingest.promql.values import Bools, Floats, Ints, Vector, Windows
 
-_STEPWISE = 30_000_000
-"""So many sample visits go through windows one by one; above it sums are differences of
-prefixes."""
+_VISITS, _LONGEST = 2_000_000, 1000
+"""Visits of samples, and samples of a window, up to which sums go through windows one sample at a
+time; above they are differences of running sums."""
+
+_SPREAD = 1e9
+"""How far sizes of samples may lie apart for that: a small sum is lost beside a very large one."""
 
 _GATHERED = 4_000_000
 """Cells of a matrix of windows that is sorted at once."""
@@ -109,9 +112,11 @@ def _sums(windows: Windows, present: Bools) -> tuple[Floats, Floats]:
     """Compensated sums of the present windows: totals and what they lack."""
     low, high = windows.low[present], windows.high[present]
     total, rest = np.zeros(len(low)), np.zeros(len(low))
-    visits = int((high - low).sum())
-    if visits > _STEPWISE and np.isfinite(windows.values).all():
-        return _prefix_sums(windows.values, low, high)
+    lengths = high - low
+    if lengths.sum() > _VISITS or lengths.max(initial=0) > _LONGEST:
+        sizes = np.abs(windows.values[windows.values != 0])
+        if sizes.max(initial=0.0) <= _SPREAD * sizes.min(initial=np.inf):  # no NaN either
+            return _prefix_sums(windows.values, low, high)
     order, steps = walk(low, high)
     for active, at in steps:
         total[:active], rest[:active] = kahan(windows.values[at], total[:active], rest[:active])

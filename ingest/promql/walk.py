@@ -47,8 +47,8 @@ Value = Scalar | String | Vector
 V = TypeVar("V", bound=Value)
 
 _TOO_MANY = "query processing would load too many samples into memory in query execution"
-_AT_ONCE = 500_000
-"""Windows that a range function works on at once."""
+_AT_ONCE = 32_000
+"""Windows that a range function works on at once: their columns stay in the processor's cache."""
 
 _ANCHORED = ("changes", "delta", "increase", "rate", "resets")
 _SMOOTHED = ("delta", "increase", "rate")

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.promql.parser import Features
 from tests.support.promqltest import FEATURES, Eval, MemoryRunner, Mismatch, evaluate, read, run
 
-FILES = sorted((Path(__file__).parent / "data").glob("*.test"))
+HERE = Path(__file__).parent
+PLAIN = HERE / "plain.test"
+"""Names go at once in it, as by default; elsewhere at the end, as Prometheus' runner has it."""
 
-
-def features_of(path: Path) -> Features:
-    """Names go at once, as by default, in `plain.test` alone: Prometheus' runner delays it."""
-    return replace(FEATURES, delayed_name_removal=path.stem != "plain")
+FILES = [*sorted((HERE / "data").glob("*.test")), PLAIN]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -24,7 +22,10 @@ def features_of(path: Path) -> Features:
 def test_it_answers_as_expected(path: Path) -> None:
     wrong = [
         f"{path.name}:{command.line}: {problem}"
-        for command, problem in run(read(path.read_text()), MemoryRunner(features_of(path)))
+        for command, problem in run(
+            read(path.read_text()),
+            MemoryRunner(replace(FEATURES, delayed_name_removal=path != PLAIN)),
+        )
         if problem is not None
     ]
     assert wrong == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -252,3 +253,24 @@ def test_what_is_extreme_is_answered_too(query: str, ranged: bool) -> None:
     storage.add({"__name__": "m", "a": "1"}, range(0, 600_000, 15_000), map(float, range(40)))
     end, step = (600_000, 15_000) if ranged else (None, 0)
     assert Query(query, 300_000, end, step, ALL).run(storage).type in ("vector", "matrix")
+
+
+@pytest.mark.parametrize("spread", ["even", "wide", "nan"])
+def test_long_windows_are_summed_as_exactly_as_short_ones(spread: str) -> None:
+    """Windows above a thousand samples: differences of running sums, unless sizes lie too far apart
+    for that or something is no number."""
+    random = np.random.default_rng(7)
+    values = random.normal(1000, 300, 6000)
+    if spread == "wide":
+        values[1000] = 1e300
+    if spread == "nan":
+        values[5000] = np.nan
+    storage = MemoryStorage()
+    storage.add({"__name__": "m"}, range(0, 6_000_000, 1000), values.tolist())
+    for function, count in (("sum_over_time", 1), ("avg_over_time", 4000)):
+        query = Query(f"{function}(m[4000s])", 4_500_000, 5_999_000, 499_000, ALL)
+        samples = query.run(storage).samples
+        for time, found in zip(samples.times, samples.values, strict=True):
+            last = int(time) // 1000 + 1
+            expected = math.fsum(values[last - 4000 : last]) / count
+            assert found == pytest.approx(expected, rel=1e-15, nan_ok=True)

@@ -99,7 +99,7 @@ QUESTIONS = (
     "sum(http_requests_total)",
     "sum by (path) (rate(http_requests_total[5m]))",
     'max_over_time(http_requests_total{job="a"}[10m])',
-    "max by (job) (http_requests_total) offset 5m",
+    "max by (job) (http_requests_total offset 5m)",
     "histogram_quantile(0.9, sum by (le) (rate(seconds_bucket[10m])))",
     'http_requests_total{job="a"} / ignoring (job) http_requests_total{job="b"}',
     "resets(http_requests_total[50m])",

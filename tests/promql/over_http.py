@@ -13,7 +13,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
+from ingest.config import RetentionSettings
 from ingest.errors import PromqlError
+from ingest.migrate import migrate
 from ingest.promql.evaluate import Answer
 from ingest.promql.storage import Samples
 from ingest.wire.pb import remote_write_v2_pb2 as pb
@@ -28,7 +30,7 @@ FEATURES = (
 )
 OLD = {
     "PROMGRES_RECEIVER__OLDEST_TIMESTAMP": "1970-01-01T00:00:00Z",
-    "PROMGRES_RETENTION__INTERNAL_DAYS": "0",
+    "PROMGRES_RETENTION__INTERNAL_DAYS": "0",  # as the database was told
     "PROMGRES_QUERY__FEATURES": FEATURES,
     "PROMGRES_QUERY__MAX_SAMPLES": "50000000",
 }
@@ -187,6 +189,8 @@ class ShownHistograms:
 
 @contextmanager
 def running(database: Database) -> Iterator[HttpRunner]:
-    """Both sides of a Promgres on a migrated database."""
+    """Both sides of a Promgres on a migrated database, which is told to keep samples for ever."""
+    for_ever = RetentionSettings(internal_days=None)
+    blocking(migrate(database.url, database.settings(retention=for_ever)))
     with write_side(database, **OLD) as writing, read_side(database, **OLD) as reading:
         yield HttpRunner(writing.url, reading.url, database)

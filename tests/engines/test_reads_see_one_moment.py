@@ -83,7 +83,7 @@ async def test_isolation_of_other_readers(engine_db: Database) -> None:
     async with inspect(engine_db.url, settings.database) as inspection:
         assert await inspection.ask(query) == [{"current_setting": "repeatable read"}]
     async with samples_of(engine_db) as samples:
-        lane, here = Lane(samples.pool, Turns(1), end=""), ReadTransactions(10, 10)
+        lane, here = Lane(samples.pool, Turns(1), clean=False), ReadTransactions(10, 10)
         async with here.transaction(lane, {"promgres.tenant_id": "1"}) as connection:
             assert await connection.fetchval(query) == "repeatable read"
     database = ReadDatabase(engine_db.url, settings)

@@ -238,7 +238,7 @@ class Evaluation:
             present & (samples.times[np.maximum(at, 0)] == moments) if present.any() else present
         )
         between = present & ~exact & (here < until)
-        if samples.rows is None:
+        if found.rows is None:  # no histograms, or nothing but stale markers
             if between.any():
                 places = at[between]
                 wanted = np.broadcast_to(moments, between.shape)[between]

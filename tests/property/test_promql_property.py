@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, note
+from hypothesis import example, given, note
 from hypothesis import strategies as st
 
 from ingest.errors import PromqlError, PromqlSyntax
@@ -38,6 +38,7 @@ def test_printing_loses_nothing(query: str) -> None:
 
 
 @given(expressions, st.sampled_from([0, 60_000, 300_000, 601_000]))
+@example("mixed smoothed", 601_000)  # nothing but a stale marker is left
 def test_an_instant_query_is_answered_or_refused(
     runner: MemoryRunner, query: str, time: int
 ) -> None:

@@ -186,8 +186,10 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def child(pid: int, *words: str) -> psutil.Process:
-    """The one descendant of `pid` whose command line contains all of `words`."""
-    found = [each for each in descendants(pid) if all(word in command(each) for word in words)]
+    """The one descendant of `pid` whose command line contains all of `words`, forks of it apart."""
+    named = [each for each in descendants(pid) if all(word in command(each) for word in words)]
+    pids = {each.pid for each in named}
+    found = [each for each in named if each.ppid() not in pids]
     assert len(found) == 1, f"{words}: {[command(each) for each in descendants(pid)]}"
     return found[0]
 

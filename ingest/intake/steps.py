@@ -12,6 +12,8 @@ PAUSE_AFTER_SECONDS = 0.005
 PAUSE_SECONDS = 0.001
 """Long enough for all that waits to go one step on: an answer takes many."""
 
+LONG_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
+
 Steps = Generator[int | None, None, Intake]
 """Decoding: what it yields at a pause is the memory that the request takes so far, in bytes, if it
 knows; what it returns is complete."""
@@ -53,11 +55,24 @@ async def in_turns(steps: Steps, tell: Callable[[int], None] = lambda _: None) -
         tell: is told at pauses how many bytes of memory it takes so far; what it raises ends it.
     """
     while True:
+        started = time.perf_counter()
         try:
             memory_bytes = next(steps)
         except StopIteration as done:
             intake: Intake = done.value
             return intake
+        except Exception:
+            await _let_others(started)
+            raise
         if memory_bytes is not None:
             tell(memory_bytes)
-        await asyncio.sleep(PAUSE_SECONDS)
+        await _let_others(started)
+
+
+async def _let_others(started: float) -> None:
+    """Pause. A step that cannot be parted (30 MB of one string) is followed by as long a pause: its
+    neighbours' answers take several turns, and the next such message would begin in between."""
+    taken = time.perf_counter() - started
+    await asyncio.sleep(
+        min(taken, LONGEST_PAUSE_SECONDS) if taken > LONG_SECONDS else PAUSE_SECONDS
+    )

@@ -51,3 +51,8 @@ def time_text(timestamp_ms: int) -> str:
     except OverflowError:
         return f"{timestamp_ms} ms"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def on_one_line(error: BaseException) -> str:
+    """What an error says, or what it is, if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

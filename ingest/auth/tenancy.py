@@ -95,6 +95,6 @@ async def _rounds(work: Callable[[], Awaitable[object]], pulse: Pulse) -> None:
         except Unavailable:
             pass
         except Exception:
-            log.exception("keeping keys up to date failed; trying on")
+            log.exception("keeping keys up to date failed; retrying")
         if not more:
             await asyncio.sleep(EVERY_SECONDS)

@@ -12,6 +12,7 @@ from ingest.backfill.patience import Patience
 from ingest.backfill.plan import Window, shown_url
 from ingest.backfill.rules import Rule
 from ingest.errors import OperatorError, PromgresError
+from ingest.text import on_one_line
 from ingest.wire.remote_write.encode import Run
 
 ANSWER_BYTES = 64 * 1024 * 1024
@@ -66,7 +67,7 @@ class DataSource:
         try:
             status, answer = await self._ask({"query": "vector(1)"}, "query")
         except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = on_one_line(error)
             raise OperatorError(f"--datasource {shown_url(self.url)}: {reason}") from None
         if status != 200:
             raise OperatorError(f"--datasource {shown_url(self.url)}: {status} {answer.error}")
@@ -94,7 +95,7 @@ class DataSource:
             except msgspec.DecodeError as error:
                 raise OperatorError(f"{rule.place}: not an answer of Prometheus: {error}") from None
             except (aiohttp.ClientError, TimeoutError) as error:
-                await patience.wait(" ".join(str(error).split()) or type(error).__name__)
+                await patience.wait(on_one_line(error))
                 continue
             if status == 200 and answer.data and not answer.isPartial:
                 return recorded(rule, window, answer.data.result)

@@ -11,6 +11,7 @@ import aiohttp
 from ingest.backfill.patience import Patience
 from ingest.backfill.plan import shown_url
 from ingest.errors import OperatorError
+from ingest.text import on_one_line
 from ingest.wire.remote_write.encode import CONTENT_HEADERS, Run, write_body
 
 SAMPLES_A_REQUEST = 10_000
@@ -51,7 +52,7 @@ class WriteSide:
         try:
             status, text, _ = await self._post(write_body([]), CONTENT_HEADERS)
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = on_one_line(error)
             raise OperatorError(f"--url {shown_url(self.url)}: {reason}") from None
         if 300 <= status < 500 and status != 429:
             raise OperatorError(f"--url {shown_url(self.url)}: {status}: {_on_one_line(text)}")
@@ -82,7 +83,7 @@ class WriteSide:
             try:
                 status, text, retry_after = await self._post(body, headers)
             except (aiohttp.ClientError, TimeoutError) as error:
-                await patience.wait(" ".join(str(error).split()) or type(error).__name__)
+                await patience.wait(on_one_line(error))
                 continue
             if 200 <= status < 300:
                 return None

@@ -16,6 +16,7 @@ from ingest.load.histograms import HistogramTemplate
 from ingest.load.report import Report, shortfall, written
 from ingest.load.requests import RequestTemplate
 from ingest.load.shapes import ProtocolVersion
+from ingest.text import on_one_line
 
 HEADERS = {
     "Content-Encoding": "snappy",
@@ -240,7 +241,7 @@ class Senders:
             async with session.post(self.load.url, data=body, headers=headers) as response:
                 answer = Answer(str(response.status), response.headers, await response.text())
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.report.last_error = " ".join(str(error).split()) or type(error).__name__
+            self.report.last_error = on_one_line(error)
             return Answer(NO_ANSWER, {}, "")
         if response.status >= 300:
             self.report.last_error = f"{answer.status}: {' '.join(answer.text.split())[:500]}"

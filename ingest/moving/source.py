@@ -14,6 +14,7 @@ from ingest.errors import DatabaseUnreachable, OperatorError
 from ingest.storage.pgerrors import translated
 from ingest.storage.pool import AnyConnection, create_pool, transaction
 from ingest.storage.session import READ_ONLY, READING, begin
+from ingest.text import on_one_line
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,7 +68,7 @@ def _refused(error: asyncpg.PostgresError) -> OperatorError:
 
 
 def _gone(error: BaseException) -> OperatorError:
-    what = " ".join(str(error).split()) or type(error).__name__
+    what = on_one_line(error)
     return DatabaseUnreachable(
         f"the source went away: {what}; the same command goes on where this one was"
     )

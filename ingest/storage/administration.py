@@ -20,6 +20,7 @@ from ingest.errors import OperatorError
 from ingest.model import TenantId
 from ingest.storage.pgerrors import TODO_OF_SQLSTATE, operator_error, translated, went_away
 from ingest.storage.pool import Pool, create_pool, writing
+from ingest.text import on_one_line
 
 Row = dict[str, Any]
 
@@ -146,13 +147,9 @@ def _for_the_operator(error: asyncpg.PostgresError) -> OperatorError:
         return OperatorError("the database is not migrated to this version: promgres migrate up")
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         return OperatorError(
-            f"the user of the database URL may not do this ({_one_line(error)}): connect as the"
+            f"the user of the database URL may not do this ({on_one_line(error)}): connect as the"
             " database's owner, or as a member of promgres_owner"
         )
     if error.sqlstate in TODO_OF_SQLSTATE:
         return operator_error(error)
-    return OperatorError(_one_line(error))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return OperatorError(on_one_line(error))

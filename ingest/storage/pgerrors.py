@@ -9,6 +9,7 @@ from enum import Enum
 import asyncpg
 
 from ingest.errors import DatabaseUnreachable, OperatorError
+from ingest.text import on_one_line
 
 
 class Verdict(Enum):
@@ -139,7 +140,7 @@ PASSING_CLASSES = frozenset({"08", "40", "53", "57"})
 def operator_error(error: BaseException) -> OperatorError:
     """An error of the database that ends a command, in one line with what to do about it."""
     sqlstate = getattr(error, "sqlstate", None) or ""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = on_one_line(error)
     todo = TODO_OF_SQLSTATE.get(sqlstate)
     hint = f"; {todo}" if todo else ""
     return OperatorError(f"the database refuses: {said} (SQLSTATE {sqlstate}){hint}")
@@ -147,7 +148,7 @@ def operator_error(error: BaseException) -> OperatorError:
 
 def went_away(error: BaseException) -> DatabaseUnreachable:
     """An error that ends a command because there is no server any more."""
-    what = " ".join(str(error).split()) or type(error).__name__
+    what = on_one_line(error)
     return DatabaseUnreachable(f"the database went away: {what}")
 
 

@@ -16,6 +16,7 @@ from ingest.errors import DatabaseUnreachable
 from ingest.sqlfiles import query
 from ingest.storage.pgerrors import CONNECTION_ERRORS, TODO_OF_SQLSTATE, operator_error
 from ingest.storage.session import READ_COMMITTED, WRITING, begin
+from ingest.text import on_one_line
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -196,7 +197,7 @@ async def _check_limits(connection: AnyConnection) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    what = " ".join(str(error).split()) or type(error).__name__
+    what = on_one_line(error)
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in TODO_OF_SQLSTATE:
         return str(operator_error(error))
     return f"cannot connect to the database: {what}; {_what_to_do(error)}"

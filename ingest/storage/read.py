@@ -21,6 +21,7 @@ from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import CleanConnection, Pool, wait_for_server
 from ingest.storage.session import READ_COMMITTED, READ_ONLY, READING, begin, set_config
 from ingest.storage.turns import Turns
+from ingest.text import on_one_line
 
 if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -214,7 +215,7 @@ class ReadTransactions:
         """What the client is told; why, and only once, is for the log."""
         if not self._away:
             self._away = True
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = on_one_line(error)
             log.warning("the database is away", reason=reason)
         return DatabaseAway(broke)
 

@@ -164,10 +164,10 @@ class TestSettingsOfRoles:
 
     async def test_a_function_may_have_more_time_than_others(self, postgres_db: Database) -> None:
         await add_functions(postgres_db)
-        async with running_api(postgres_db, statement_timeout_seconds=0.3) as api:
-            assert (await api.post("nap", p_seconds=0.6)).status == 500
+        async with running_api(postgres_db, statement_timeout_seconds=1.5) as api:
+            assert (await api.post("nap", p_seconds=2)).status == 500
             await api.sql("ALTER FUNCTION api.nap SET statement_timeout = '20s'", "SELECT 1")
-            assert (await api.post("nap", p_seconds=0.6)).status == 204
+            assert (await api.post("nap", p_seconds=2)).status == 204
 
 
 class TestCaching:

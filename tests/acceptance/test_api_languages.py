@@ -8,7 +8,7 @@ from tests.support.readapi import add_functions, running_api, token
 
 async def test_errors_have_the_same_statuses_in_every_language(spoken_db: Database) -> None:
     await add_functions(spoken_db)
-    async with running_api(spoken_db, statement_timeout_seconds=0.5) as api:
+    async with running_api(spoken_db, statement_timeout_seconds=3) as api:
         writer = token(role="writer")
         assert (await api.post("add_visit", writer, p_who="x")).status == 200
         asked = {

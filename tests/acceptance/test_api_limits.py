@@ -19,7 +19,7 @@ async def prepared(postgres_db: Database) -> Database:
 
 
 async def test_a_statement_that_takes_too_long_is_ended(prepared: Database) -> None:
-    async with running_api(prepared, statement_timeout_seconds=0.2) as api:
+    async with running_api(prepared, statement_timeout_seconds=2) as api:
         answer = await api.get("nap", p_seconds=30)
         assert (answer.status, answer.json["code"]) == (500, "57014")
         assert (await api.get("who")).status == 200
@@ -28,7 +28,7 @@ async def test_a_statement_that_takes_too_long_is_ended(prepared: Database) -> N
 async def test_no_connection_in_time_is_504(prepared: Database) -> None:
     async with running_api(prepared, pool_size=1, acquire_timeout_seconds=0.2) as api:
         await api.get("who")
-        busy = asyncio.create_task(api.get("nap", p_seconds=1))
+        busy = asyncio.create_task(api.get("nap", p_seconds=3))
         await _until_used(api, 1)
         answer = await api.get("who")
         assert (answer.status, answer.json["code"]) == (504, "PGRST003")

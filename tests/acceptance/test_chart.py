@@ -100,7 +100,7 @@ def _goes_through(release: Release) -> None:
         rows = send(f"{url}?name=rolled_out", None, key, "GET")
         return rows.status == 200 and b'"helm"' in rows.body
 
-    wait_until(stored, 30, "the event can be read")
+    wait_until(stored, what="the event can be read")
     required = "required = true" in str(one(release.manifests, "ConfigMap", "promgres")["data"])
     without = send(f"{release.url('ingest')}/api/v1/event", body, {})
     assert without.status == (401 if required else 201)

@@ -157,7 +157,7 @@ def test_every_recording_rule_is_written(running: Running) -> None:
     wanted = {rule["record"] for group in groups for rule in group["rules"]}
     _goes_through(running.stack)
     try:
-        wait_until(lambda: wanted <= running.column(RECORDED), 60)
+        wait_until(lambda: wanted <= running.column(RECORDED), 150)
     except AssertionError:
         never = sorted(wanted - running.column(RECORDED))
         raise AssertionError(f"never recorded: {never}") from None

@@ -71,7 +71,7 @@ class Port:
 
     async def until_open(self, count: int) -> None:
         """Wait until so many connections are open."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(self.connections.open) != count:  # noqa: ASYNC110 (there is no event)
                 await asyncio.sleep(0.01)
 
@@ -251,7 +251,7 @@ async def test_an_answer_that_nobody_reads_is_ended() -> None:
         _, writer = await asyncio.open_connection(port.host, port.port, limit=1)
         writer.write(ASK)
         writer.transport.pause_reading()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await told.wait()
         writer.transport.abort()
 
@@ -368,7 +368,7 @@ async def _ask(address: str, text: bytes) -> tuple[asyncio.StreamReader, asyncio
 async def test_a_body_that_is_on_its_way_when_the_server_ends_is_read_and_answered() -> None:
     """What arrives from then on was thrown away, and the request heard 503 after 25 s."""
     gatherer = Gatherer()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
         reader, writer = await _ask(address, HALF_A_BODY)
         idle, _ = await _ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         await idle.readuntil(b"\r\n\r\n")
@@ -388,7 +388,7 @@ async def test_a_body_that_is_on_its_way_when_the_server_ends_is_read_and_answer
 async def test_a_body_that_does_not_come_when_the_server_ends_is_503() -> None:
     """Within seconds, whatever patience there is with answers."""
     gatherer = Gatherer()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
         reader, _ = await _ask(address, HALF_A_BODY)
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close())
@@ -402,7 +402,7 @@ async def test_a_body_that_does_not_come_when_the_server_ends_is_503() -> None:
 async def test_an_answer_that_does_not_come_when_the_server_ends_is_503() -> None:
     gatherer = Gatherer()
     gatherer.may_answer.clear()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
         reader, _ = await _ask(address, HALF_A_BODY + b"more")
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close(drain_seconds=0.5))
@@ -415,7 +415,7 @@ async def test_an_answer_that_does_not_come_when_the_server_ends_is_503() -> Non
 async def test_an_answer_that_comes_in_time_is_waited_for() -> None:
     gatherer = Gatherer()
     gatherer.may_answer.clear()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(30):
+    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
         reader, _ = await _ask(address, HALF_A_BODY + b"more")
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close())

@@ -195,7 +195,7 @@ class TestLimits:
             assert world.leaks(answer) == []
             return answer.status == 429
 
-        wait_until(is_refused, 10)
+        wait_until(is_refused)
         url = world.urls["write"] + "/api/v1/write"
         refused = send(url, samples(ours), REMOTE_WRITE | who)
         assert (refused.status, world.leaks(refused)) == (503, [])
@@ -207,7 +207,7 @@ class TestLimits:
             assert world.leaks(answer) == []
             return answer.status == 400 and "limits.series" in answer.text
 
-        wait_until(is_taken, 10)
+        wait_until(is_taken)
 
 
 STORED = """

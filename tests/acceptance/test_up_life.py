@@ -16,6 +16,7 @@ import pytest
 from tests.support.processes import (
     PROMGRES,
     get,
+    is_alive,
     kill_all,
     processes_of,
     run,
@@ -123,10 +124,10 @@ def test_whatever_is_killed_comes_back(data_dir: Path) -> None:
         ):
             killed = find()
             killed.kill()
-            wait_until(lambda: not killed.is_running() or is_zombie(killed))  # noqa: B023
+            wait_until(lambda: not is_alive(killed))  # noqa: B023
             wait_until(lambda: both_are_ready(sides), 60, up.output)
             wait_until(lambda: write_sample(sides, "after", 2) == 204, 60, up.output)
-            wait_until(lambda: newest_values(sides) == {"before": "1", "after": "2"}, 30)
+            wait_until(lambda: newest_values(sides) == {"before": "1", "after": "2"})
             assert find().pid != killed.pid
         assert up.stop() == 0
     assert processes_of(data_dir) == []
@@ -145,7 +146,7 @@ def test_when_it_is_killed_its_children_end_and_the_next_one_takes_over(data_dir
     with Up(data_dir) as up:
         assert newest_values(up.wait_until_ready()) == {"survives": "3"}
         assert up.postmaster().pid != orphan.pid
-        assert not orphan.is_running() or is_zombie(orphan)
+        assert not is_alive(orphan)
         assert up.stop() == 0
     assert processes_of(data_dir) == []
 
@@ -225,13 +226,6 @@ def test_what_is_not_ours_in_the_data_directory_is_left_alone(data_dir: Path) ->
 
 def both_are_ready(sides: tuple[str, str]) -> bool:
     return all(get(f"{side}/-/ready")[0] == 200 for side in sides)
-
-
-def is_zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
 
 
 def server_log(data_dir: Path) -> str:

@@ -16,7 +16,7 @@ import psutil
 
 from tests.support.databases import Database, blocking, execute
 from tests.support.postgres import Cluster, Home, make_home
-from tests.support.processes import command, free_port, wait_until
+from tests.support.processes import command, free_port, is_alive, wait_until
 
 PASSWORD = "fragile"
 SAFE = {
@@ -122,7 +122,7 @@ class FragilePostgres:
     def _wait_until_gone(self, processes: list[psutil.Process]) -> None:
         if self._cluster is not None:
             self._cluster.process.wait(60)
-        wait_until(lambda: not any(map(_is_alive, processes)), what="PostgreSQL has ended")
+        wait_until(lambda: not any(map(is_alive, processes)), what="PostgreSQL has ended")
 
 
 @contextmanager
@@ -136,9 +136,3 @@ def fragile_postgres(data_parent: Path | None = None) -> Iterator[FragilePostgre
         yield server
     finally:
         server.remove()
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    return False

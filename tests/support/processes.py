@@ -213,7 +213,7 @@ def processes_of(directory: Path) -> list[psutil.Process]:
     ]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "") -> None:
     """Ask `condition` again and again until it is true.
 
     Raises:
@@ -271,6 +271,13 @@ def kill_all(processes: Sequence[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(list(processes), timeout=10)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process is more than an entry that its parent, or init, has yet to remove."""
+    with suppress(psutil.NoSuchProcess):  # it may end between two questions
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _belongs_to(process: psutil.Process, directory: str) -> bool:

@@ -73,7 +73,7 @@ async def test_who_waits_for_the_lock_and_leaves_takes_it_from_nobody() -> None:
         left.cancel()
         await asyncio.sleep(0)
     left.cancel()
-    assert await asyncio.wait_for(stays, 10)
+    assert await asyncio.wait_for(stays, 60)
 
 
 async def _hold(turns: Turns) -> bool:

@@ -29,7 +29,7 @@ async def test_it_goes_on_after(trouble: Exception) -> None:
         return False
 
     task = asyncio.create_task(repeat("work", 0.001, work))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await enough.wait()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -20,7 +20,7 @@ async def test_the_end_of_the_pipe_is_the_end_of_the_parent(pipe: tuple[int, int
     watch_parent(asyncio.get_running_loop(), gone.set)
     assert not gone.is_set()
     os.close(pipe[1])
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), 60)
 
 
 async def test_our_own_children_inherit_neither_descriptor_nor_variable(

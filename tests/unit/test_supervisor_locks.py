@@ -53,4 +53,4 @@ async def test_orphans_of_a_dead_parent_are_waited_for(tmp_path: Path) -> None:
             done, _ = await asyncio.wait([waiting], timeout=0.3)
             assert not done
             os.kill(orphan, signal.SIGKILL)
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, 60)

@@ -125,7 +125,7 @@ async def test_hurry_does_not_ask_twice(tmp_path: Path, ties: Ties, keeper: Keep
     await until(lambda: "asked to end" in (tmp_path / "notes").read_text())
     assert not ending.done()
     hurry.set()
-    await asyncio.wait_for(ending, 10)
+    await asyncio.wait_for(ending, 60)
     assert await child.wait() == -signal.SIGKILL
 
 
@@ -145,7 +145,7 @@ async def test_children_notice_the_parent_s_end(tmp_path: Path) -> None:
     child = web_server(tmp_path, Ties(read_end, lock))
     await child.start()
     os.close(write_end)
-    assert await asyncio.wait_for(child.wait(), 10) == 0
+    assert await asyncio.wait_for(child.wait(), 60) == 0
     assert "parent gone" in (tmp_path / "notes").read_text()
     os.close(read_end)
     os.close(lock)

@@ -42,9 +42,15 @@ NEEDS = @$(BIN)/python -m tests.support.install --look || $(MAKE) --no-print-dir
 # Tracing costs three fifths of what runs in the tests' own processes: half a minute to a minute.
 COVER := --cov=ingest --cov=promgres_client --cov-report=term:skip-covered
 
+# Processes, databases, senders and readers, three tests at a time on two processors that others may
+# share: now and then one finds something too late. What failed is run once more, one test after the
+# other, and must pass then; both runs are shown. What fails twice, or leaves a process, has failed.
+AGAIN := --last-failed --last-failed-no-failures=none --maxfail=1
+
 test: $(VENV)/.installed-test ## every test (COVERAGE=yes: and what they cover)
 	$(NEEDS)
-	@$(BIN)/python -m pytest $(SPREAD) $(if $(COVERAGE),$(COVER))
+	@$(BIN)/python -m pytest $(SPREAD) $(if $(COVERAGE),$(COVER)) || { test $$? = 1 \
+	  && echo "Once more, alone, what failed beside others:" && $(BIN)/python -m pytest $(AGAIN); }
 
 test-fast: $(VENV)/.installed-test ## the tests that need no database, with fewer examples: below a minute
 	@PROMGRES_EXAMPLES=$${PROMGRES_EXAMPLES:-25} $(BIN)/python -m pytest --quiet --numprocesses=$(TEST_WORKERS) --dist=worksteal \

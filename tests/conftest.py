@@ -64,6 +64,8 @@ SERVERS = {
 
 LOGS = pytest.StashKey[ServerLogs]()
 LEFT_BEHIND = pytest.StashKey[list[str]]()
+LEFT_A_PROCESS = 10
+"""How such a run ends: not as one whose failed tests `make test` may try once more."""
 _names = count(1)
 
 
@@ -94,7 +96,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     own; their parent hears of it in `pytest_testnodedown`."""
     if session.config.pluginmanager.hasplugin("dsession"):
         if session.config.stash.get(LEFT_BEHIND, []):
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            session.exitstatus = LEFT_A_PROCESS
         return
     left = psutil.Process().children(recursive=True)
     commands = [command(process) for process in left]
@@ -103,7 +105,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.workeroutput["left_behind"] = commands
     kill_all(left)
     if left:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = LEFT_A_PROCESS
 
 
 @pytest.hookimpl(optionalhook=True)

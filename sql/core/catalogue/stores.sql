@@ -12,3 +12,7 @@ SELECT * FROM (VALUES
 ) AS stores;
 COMMENT ON VIEW internal.store IS
     'Tables whose partitions or chunks come and go: name is the table, target its schema and whose retention it follows';
+
+CREATE OR REPLACE VIEW internal.sample_target (target) AS
+SELECT target FROM internal.store WHERE name = 'sample';
+COMMENT ON VIEW internal.sample_target IS 'Targets: what templates about samples are made for';

@@ -11,14 +11,15 @@ SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
+    v_to     timestamptz := p_to + interval '1 microsecond';
 BEGIN
     RETURN QUERY
     SELECT x.series_id, array_send(array_agg(x.time ORDER BY x.time)),
         array_send(array_agg(x.value ORDER BY x.time))
     FROM (
         SELECT y.series_id, y.time, y.value
-        FROM @target@.sample AS y
-        WHERE y.series_id = ANY (v_series) AND y.time >= p_from AND y.time <= p_to
+        FROM @target@.samples_between(p_from, v_to) AS y
+        WHERE y.series_id = ANY (v_series)
         LIMIT p_most
     ) AS x
     GROUP BY x.series_id;
@@ -39,6 +40,7 @@ SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
+    v_to     timestamptz := p_to + interval '1 microsecond';
 BEGIN
     RETURN QUERY
     SELECT array_send(array_agg(s.series_id)), array_send(array_agg(n.time)),
@@ -46,8 +48,8 @@ BEGIN
     FROM unnest(v_series) AS s (series_id)
     CROSS JOIN LATERAL (
         SELECT x.time, x.value
-        FROM @target@.sample AS x
-        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
+        FROM @target@.samples_between(p_from, v_to) AS x
+        WHERE x.series_id = s.series_id
         ORDER BY x.time DESC
         LIMIT 1
     ) AS n;
@@ -66,14 +68,15 @@ SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
+    v_to     timestamptz := p_to + interval '1 microsecond';
 BEGIN
     RETURN QUERY
     SELECT s.series_id
     FROM unnest(v_series) AS s (series_id)
     CROSS JOIN LATERAL (
         SELECT
-        FROM @target@.sample AS x
-        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
+        FROM @target@.samples_between(p_from, v_to) AS x
+        WHERE x.series_id = s.series_id
         ORDER BY x.time DESC
         LIMIT 1
     ) AS n;

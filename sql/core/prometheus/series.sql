@@ -31,10 +31,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION internal.own_series IS 'Those of these series that are the current tenant''s';
 
-CREATE OR REPLACE VIEW internal.sample_target (target) AS
-SELECT target FROM internal.store WHERE name = 'sample';
-COMMENT ON VIEW internal.sample_target IS 'Targets: what templates about samples are made for';
-
 CREATE OR REPLACE FUNCTION internal.exemplars_of_series(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_limit int
 )

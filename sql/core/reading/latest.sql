@@ -144,9 +144,8 @@ BEGIN
          FROM (
              SELECT s.bucket AS time, s.exact_last AS exact, s.last AS value, s.series_id,
                     NULL::uuid AS item_id
-             FROM %I.rollup_raw AS s
-             WHERE s.tenant_id = $1 AND s.schema = ANY ($3) AND s.name = $4
-               AND s.bucket >= $6 AND s.bucket < $6 + interval ''1 minute''
+             FROM %I.rollup_raw_between(
+                 $1, $3, ARRAY[$4], $6, $6 + interval ''1 minute'') AS s
              UNION ALL
              SELECT m.bucket, m.exact_last, m.last, NULL, m.item_id
              FROM app.measure_raw AS m

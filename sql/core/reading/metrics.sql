@@ -1,6 +1,6 @@
 -- Reading one period of some metrics, each part of it from the coarsest rollup that fits.
 
--- Measures in the shape of rollup_raw. The name of a metric is in lower case, an index has the one as sent.
+-- Measures in the shape of rollup_raw_between. The name of a metric is in lower case, an index has the one as sent.
 CREATE OR REPLACE VIEW app.measure_raw AS
 SELECT x.time AS bucket, x.tenant_id, x.target, x.schema, x.name AS sent_name,
     lower(x.name) AS name,
@@ -9,7 +9,7 @@ SELECT x.time AS bucket, x.tenant_id, x.target, x.schema, x.name AS sent_name,
 FROM app.measure AS x
 WHERE x.value <> 'NaN';
 COMMENT ON VIEW app.measure_raw IS
-    'Measures as buckets of their own, named as metrics: what internal.rollup_raw is of samples';
+    'Measures as buckets of their own, named as metrics: what internal.rollup_raw_between is of samples';
 
 -- Every metric of the current tenant: of series, and of measures, which count as samples do.
 CREATE OR REPLACE FUNCTION internal.metrics_of(p_target text)

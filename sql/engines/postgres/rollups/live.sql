@@ -12,17 +12,26 @@
 -- costs more than the query, and the function is planned for one day's partition at a time, which
 -- it reads once, for all buckets and metrics that are live there.
 
-CREATE OR REPLACE VIEW @target@.sample_parts AS
-SELECT time, series_id, value, exact,
-    coalesce(exact, CASE WHEN abs(value) < 'Infinity' THEN value::text::numeric END) AS decimal,
-    ARRAY[date_part('epoch', time - @origin@), series_id, value] AS last_key,
-    CASE WHEN exact IS NOT NULL THEN
-        ARRAY[extract(epoch FROM time - @origin@), series_id, exact]
-    END AS exact_last_key
-FROM @target@.sample
-WHERE value <> 'NaN';
-COMMENT ON VIEW @target@.sample_parts IS
-    'What a sample is to an aggregate, see migration 0002: NaN enters none, infinities no sum';
+CREATE OR REPLACE FUNCTION @target@.sample_parts(p_from timestamptz, p_to timestamptz)
+RETURNS TABLE (
+    "time" timestamptz, series_id bigint, value float8, exact numeric,
+    "decimal" numeric, last_key float8[], exact_last_key numeric[]
+)
+LANGUAGE sql
+STABLE
+AS $function$
+    SELECT x.time, x.series_id, x.value, x.exact,
+        coalesce(
+            x.exact, CASE WHEN abs(x.value) < 'Infinity' THEN x.value::text::numeric END),
+        ARRAY[date_part('epoch', x.time - @origin@), x.series_id, x.value],
+        CASE WHEN x.exact IS NOT NULL THEN
+            ARRAY[extract(epoch FROM x.time - @origin@), x.series_id, x.exact]
+        END
+    FROM @target@.samples_between(p_from, p_to) AS x
+    WHERE x.value <> 'NaN'
+$function$;
+COMMENT ON FUNCTION @target@.sample_parts IS
+    'What a sample with p_from <= time < p_to is to an aggregate, see migration 0002: NaN enters none, infinities no sum';
 
 CREATE OR REPLACE FUNCTION @target@.raw_parts(
     p_width interval, p_metrics int[], p_hours timestamptz[], p_minutes bigint[],
@@ -58,16 +67,15 @@ BEGIN
     SELECT s.metric_id, date_bin(p_width, x.time, @origin@), count(*),
         sum(x.decimal), min(x.value), max(x.value), max(x.last_key), max(x.exact),
         max(x.exact_last_key)
-    FROM @target@.sample_parts AS x
+    FROM @target@.sample_parts(v_lo, v_hi) AS x
     JOIN internal.series AS s USING (series_id)
     JOIN unnest(p_metrics, p_hours, p_minutes) AS k (metric_id, hour, minutes)
         ON k.hour = date_bin('1 hour', x.time, @origin@)
         AND (p_metrics IS NULL OR k.metric_id = s.metric_id)
         AND k.minutes & internal.minute_bit(
             date_bin('1 minute', x.time, @origin@)) <> 0
-    WHERE x.time >= v_lo AND x.time < v_hi
-        AND (p_metrics IS NULL
-            OR x.series_id = ANY (v_series) AND s.series_id = ANY (v_series))
+    WHERE p_metrics IS NULL
+        OR x.series_id = ANY (v_series) AND s.series_id = ANY (v_series)
     GROUP BY 1, 2;
 END
 $function$;

@@ -71,8 +71,7 @@ DECLARE
     v_marked int;
 BEGIN
     INSERT INTO @target@.rollup_mark (hour)
-    SELECT date_bin('1 hour', time, @origin@) FROM @target@.sample
-    WHERE time >= p_from AND time < p_to
+    SELECT date_bin('1 hour', time, @origin@) FROM @target@.samples_between(p_from, p_to)
     UNION
     SELECT date_bin('1 hour', bucket, @origin@) FROM @target@.stored_1m
     WHERE bucket >= p_from AND bucket < p_to

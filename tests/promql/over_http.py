@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlencode
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 
@@ -40,14 +39,18 @@ HEADERS = {
     "Content-Encoding": "snappy",
     "X-Prometheus-Remote-Write-Version": "2.0.0",
 }
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 TABLES = "internal.sample, cumsum.sample, geo.sample, internal.histogram, internal.exemplar"
 
 
 class HttpRunner:
     """Both ports of a Promgres, and its database, of which each `clear` takes all samples."""
 
+    is_slow = True
+
     def __init__(self, write_url: str, read_url: str, database: Database) -> None:
-        self._write_url, self._read_url, self._database = write_url, read_url, database
+        self._write_url, self._database = write_url, database
+        self.reading = HTTPConnection(urlsplit(read_url).netloc, timeout=600)
 
     def load(self, load: Load) -> None:
         """Send the series by remote write 2.0."""
@@ -92,14 +95,12 @@ class HttpRunner:
             form = {"query": query, "start": start_ms / 1000, "end": end_ms / 1000,
                     "step": step_ms / 1000}  # fmt: skip
         path = "query" if end_ms is None else "query_range"
-        body = urlencode(form, errors="surrogateescape").encode()
-        try:
-            with urlopen(Request(f"{self._read_url}/api/v1/{path}", body)) as answer:
-                document = json.load(answer)
-        except HTTPError as error:
-            said = json.loads(error.read())
-            assert said["errorType"] in ("bad_data", "execution"), said
-            raise PromqlError(said["error"].removeprefix('invalid parameter "query": ')) from None
+        body = urlencode(form, errors="surrogateescape")
+        self.reading.request("POST", f"/api/v1/{path}", body, FORM)
+        document = json.load(self.reading.getresponse())
+        if document["status"] == "error":
+            assert document["errorType"] in ("bad_data", "execution"), document
+            raise PromqlError(document["error"].removeprefix('invalid parameter "query": '))
         return answer_of(document)
 
 
@@ -193,4 +194,6 @@ def running(database: Database) -> Iterator[HttpRunner]:
     for_ever = RetentionSettings(internal_days=None)
     blocking(migrate(database.url, database.settings(retention=for_ever)))
     with write_side(database, **OLD) as writing, read_side(database, **OLD) as reading:
-        yield HttpRunner(writing.url, reading.url, database)
+        runner = HttpRunner(writing.url, reading.url, database)
+        with closing(runner.reading):
+            yield runner

@@ -331,7 +331,13 @@ def _signed_ms(text: str) -> int:
 
 
 class Runner(Protocol):
-    """Something that holds samples and answers queries."""
+    """Something that holds samples and answers queries.
+
+    Attributes:
+        is_slow: a question costs it milliseconds: many times are asked for in one range.
+    """
+
+    is_slow: bool
 
     def load(self, load: Load) -> None: ...
 
@@ -401,6 +407,8 @@ def _custom(parts: dict[str, Any]) -> dict[str, Any]:
 class MemoryRunner:
     """The engine over samples in memory."""
 
+    is_slow = False
+
     def __init__(self, features: Features = FEATURES) -> None:
         self.storage = MemoryStorage()
         self.options = Options(features=features, max_samples=100_000_000)
@@ -442,8 +450,8 @@ def run(commands: Iterable[Command], runner: Runner) -> Iterator[tuple[Eval, str
 
 
 def evaluate(command: Eval, runner: Runner) -> None:
-    """Ask as the test says; an instant query also as the middle of a range, and with @ at other
-    times.
+    """Ask as the test says; an instant query also as the middle of a range, and with every selector
+    fixed to its time by @, at other times.
 
     Raises:
         Mismatch: it is not as expected.
@@ -452,33 +460,59 @@ def evaluate(command: Eval, runner: Runner) -> None:
         _once(command, runner, command.query, command.start_ms, command.end_ms, command.step_ms)
         return
     at = command.matrix[1] if command.matrix else command.start_ms
-    for query, time in [(command.query, at), *_at_other_times(command.query, at)]:
-        answer = _once(command, runner, query, time, None, 0)
-        special = command.matrix is not None or command.string is not None
-        if answer is None or special or _OF_QUERY.search(query):
-            continue
-        ranged = runner.ask(query, time - _MINUTE, time + _MINUTE, _MINUTE)
-        if not command.is_ordered:
-            _compare_middle(command, ranged, time)
+    _instant(command, runner, command.query, at, _around(at), [at])
+    fixed = _fixed(command.query, at)
+    if fixed is None:
+        return
+    far, near = (10 * at, at // 5) if at else (1000, 0)
+    if runner.is_slow:
+        times = range(-far, far + 1, at or far)
+        _instant(command, runner, fixed, near, times, times)
+        return
+    for time in sorted({-far, 0, near, at, far}):
+        _instant(command, runner, fixed, time, _around(time), _around(time))
 
 
-def _at_other_times(query: str, at: int) -> list[tuple[str, int]]:
-    """The query with every selector fixed to its time, at times when that should not matter."""
+def _around(time: int) -> range:
+    return range(time - _MINUTE, time + _MINUTE + 1, _MINUTE)
+
+
+def _instant(
+    command: Eval, runner: Runner, query: str, time: int, grid: range, same: Iterable[int]
+) -> None:
+    """Ask for one time, and for a range.
+
+    Args:
+        grid: the times of the range.
+        same: of these, when the answer is that of the instant query.
+    """
+    answer = _once(command, runner, query, time, None, 0)
+    special = command.matrix is not None or command.string is not None
+    if answer is None or special or _OF_QUERY.search(query):
+        return
+    ranged = runner.ask(query, grid[0], grid[-1], grid.step)
+    if not command.is_ordered:
+        for each in same:
+            _compare_step(command, ranged, each)
+
+
+def _fixed(query: str, at: int) -> str | None:
+    """The query with every selector fixed to its time; None if its answer depends on when it is
+    asked all the same."""
     try:
         root = parse(query, FEATURES)
     except PromqlError:
-        return []
+        return None
     unsafe = {"days_in_month", "day_of_month", "day_of_week", "day_of_year", "end", "hour"}
     unsafe |= {"minute", "month", "year", "predict_linear", "range", "start", "step", "time"}
     unsafe |= {"timestamp"}
     for node, path in tree.walk(root):
         if isinstance(node, tree.Call) and node.function.name in unsafe:
-            return []
+            return None
         fixed = any(isinstance(above, tree.Subquery) and above.at_ms is not None for above in path)
         if isinstance(node, tree.Moved) and not fixed and node.at_ms is None:
             node.at_ms, node.at_edge = at, None
-    times = [-1000, 0, 1000] if at == 0 else [-10 * at, 0, at // 5, at, 10 * at]
-    return [(printed(root), time) for time in times]
+    return printed(root)
 
 
 def _once(
@@ -598,13 +632,13 @@ def _compare_series(query: str, found: Found, wanted: Found) -> None:
                 raise Mismatch(f"{query}: {key} at {time}: {problem}")
 
 
-def _compare_middle(command: Eval, answer: Answer, time: int) -> None:
-    """The step in the middle of a range against what the instant query should give."""
+def _compare_step(command: Eval, answer: Answer, time: int) -> None:
+    """One step of a range against what the instant query should give."""
     found: Found = []
     for labels, points in found_samples(answer):
         if time in points:
             found.append((labels, {0: points[time]}))
-    query = f"{command.query} (as a range)"
+    query = f"{command.query} (in a range, at {time})"
     _compare_series(query, found, expected_samples(command, 0, 0, True))
 
 

@@ -9,11 +9,14 @@ remote write 1.0. A sample of it is nearly always of one of two shapes, which nu
 
 (A varint of 6 bytes is a timestamp from 1971 to 2109.) We write the longer one always: to a reader
 a value that is there and zero is the same as one that is left out.
+
+A streamed answer is a row of frames, each a ChunkedReadResponse: its length as a varint, its
+CRC-32C in four bytes, and itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +24,8 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from ingest.errors import BadRequest
-from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
+from ingest.wire.chunks import spans
+from ingest.wire.encoding.snappy import compress_snappy, crc32c, decompress_snappy
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb.remote_read_pb2 import ReadRequest, ReadResponseEnvelope
 from ingest.wire.pb.remote_write_v1_pb2 import SeriesFields, WriteRequestEnvelope
@@ -32,6 +36,9 @@ Histogram = v1.Histogram
 SAMPLES, STREAMED = 0, 1
 _SIX_BYTES_FROM, _SIX_BYTES_BELOW = 1 << 35, 1 << 42
 _SAMPLE_BYTES = 18
+FRAME_BYTES = 60_000
+"""Of a frame without its labels: so many have a quick checksum. Prometheus' frames are of a MiB;
+readers take any."""
 
 
 class Matcher(NamedTuple):
@@ -118,13 +125,13 @@ def read_request(payload: bytes) -> tuple[list[Asked], list[int]]:
     return queries, list(message.accepted_response_types)
 
 
-def response(results: Iterable[Iterable[bytes]]) -> bytes:
-    """A ReadResponse.
+def result(series: Iterable[bytes]) -> bytes:
+    """What one query found, as a field of a ReadResponse.
 
     Args:
-        results: of each query its series, as `series_bytes` makes them.
+        series: as `series_bytes` makes them.
     """
-    return b"".join([_field(1, b"".join([_field(1, one) for one in each])) for each in results])
+    return _field(1, b"".join([_field(1, one) for one in series]))
 
 
 def series_bytes(
@@ -134,11 +141,7 @@ def series_bytes(
     histograms: Iterable[v1.Histogram] = (),
 ) -> bytes:
     """A TimeSeries."""
-    parts = [
-        _field(1, _field(1, name.encode()) + _field(2, text.encode()))
-        for name, text in labels.items()
-    ]
-    parts.append(samples_bytes(timestamp_ms, value))
+    parts = [_labels(labels), samples_bytes(timestamp_ms, value)]
     parts += [_field(4, histogram.SerializeToString()) for histogram in histograms]
     return b"".join(parts)
 
@@ -199,15 +202,52 @@ def histogram_message(
 
 
 def _spans(indexes: Sequence[int]) -> list[v1.BucketSpan]:
-    """Runs of neighbours: how far each begins from the end of the one before, and its length."""
-    spans: list[v1.BucketSpan] = []
-    expected = 0
-    for index in indexes:
-        if not spans or index != expected:
-            spans.append(v1.BucketSpan(offset=index - expected, length=0))
-        spans[-1].length += 1
-        expected = index + 1
-    return spans
+    return [v1.BucketSpan(offset=offset, length=length) for offset, length in spans(indexes)]
+
+
+class Chunk(NamedTuple):
+    """Samples of a series as `chunks` encodes them.
+
+    Attributes:
+        from_ms, to_ms: of its first and its last sample.
+        kind: `chunks.XOR` or `chunks.FLOAT_HISTOGRAM`.
+    """
+
+    from_ms: int
+    to_ms: int
+    kind: int
+    data: bytes
+
+
+def frames(query_index: int, labels: Mapping[str, str], chunks: Iterable[Chunk]) -> Iterator[bytes]:
+    """A series of the answer to the query of that number, in one frame or in several."""
+    head = _labels(labels)
+    parts: list[bytes] = []
+    for chunk in chunks:
+        times = b"".join(
+            [_varint(number << 3) + _varint(at & (1 << 64) - 1)
+             for number, at in ((1, chunk.from_ms), (2, chunk.to_ms), (3, chunk.kind))]
+        )  # fmt: skip
+        parts.append(_field(2, times + _field(4, chunk.data)))
+        if sum(map(len, parts)) > FRAME_BYTES:
+            yield _frame(query_index, head, parts)
+            parts = []
+    if parts:
+        yield _frame(query_index, head, parts)
+
+
+def _frame(query_index: int, head: bytes, parts: Iterable[bytes]) -> bytes:
+    content = _field(1, head + b"".join(parts)) + b"\x10" + _varint(query_index)
+    return _varint(len(content)) + crc32c(content).to_bytes(4, "big") + content
+
+
+def _labels(labels: Mapping[str, str]) -> bytes:
+    return b"".join(
+        [
+            _field(1, _field(1, name.encode()) + _field(2, text.encode()))
+            for name, text in labels.items()
+        ]
+    )
 
 
 def _field(number: int, content: bytes) -> bytes:

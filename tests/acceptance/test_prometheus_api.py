@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import signal
+import struct
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,11 @@ import psutil
 import pytest
 
 from ingest.config import AuthSettings, QuerySettings
-from ingest.wire import remote_read as wire
 from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
 from ingest.wire.pb import remote_read_pb2 as pb
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from tests.engines.sql_api import Api, Sample
+from tests.support import chunks
 from tests.support.answer import Answer
 from tests.support.databases import Database, blocking, connect
 from tests.support.keys import bearer, create_key, create_tenant
@@ -243,20 +244,25 @@ async def test_remote_read(api: Client) -> None:
         ],
     )
     empty = pb.Query(matchers=[pb.LabelMatcher(type=0, name="x", value="y")])
-    body = pb.ReadRequest(queries=[query, empty], accepted_response_types=[1, 0])
-    answer = await api.request(
-        "POST",
-        "/api/v1/read",
-        data=compress_snappy(body.SerializeToString()),
-        headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
-    )
+
+    async def read(*forms: int) -> Answer:
+        body = pb.ReadRequest(queries=[empty, query], accepted_response_types=forms)
+        return await api.request(
+            "POST",
+            "/api/v1/read",
+            data=compress_snappy(body.SerializeToString()),
+            headers={"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"},
+        )
+
+    answer = await read(0, 1)
     assert answer.status == 200, answer.text
     assert answer.headers["Content-Encoding"] == "snappy"
     assert answer.headers["Content-Type"] == "application/x-protobuf"
     raw = decompress_snappy(answer.body, 10**6)
-    first, second = _fields(raw)
-    assert second == b""
-    series = [v1.TimeSeries.FromString(each) for each in _fields(first)]
+    first, second = (content for _, content in chunks.fields(raw))
+    assert first == b""
+    assert isinstance(second, bytes)
+    series = [v1.TimeSeries.FromString(each) for _, each in chunks.fields(second)]
     assert [{label.name: label.value for label in one.labels} for one in series] == [
         {"__name__": "m", "job": "a", "n": "2"},
         {"__name__": "m", "job": "b", "n": "1"},
@@ -264,29 +270,27 @@ async def test_remote_read(api: Client) -> None:
     points = [(sample.timestamp, sample.value) for sample in series[1].samples]
     assert points == [(int(AT * 1000), 0.0), (int(AT * 1000) + 15_000, 2.0)]
     for sent, words in ((b"x", "snappy"), (compress_snappy(b"\xff"), "protobuf")):
-        answer = await api.request("POST", "/api/v1/read", data=sent)
-        assert answer.status == 400
-        assert words in answer.json["error"]
-    only_chunks = pb.ReadRequest(queries=[query], accepted_response_types=[1])
-    sent = compress_snappy(only_chunks.SerializeToString())
-    assert (await api.request("POST", "/api/v1/read", data=sent)).status == 400
-    assert wire.SAMPLES == 0
-
-
-def _fields(raw: bytes) -> list[bytes]:
-    """Contents of the fields of a message that has only bytes."""
-    found = []
-    while raw:
-        size = shift = 0
-        at = 1
-        while True:
-            size |= (raw[at] & 0x7F) << shift
-            shift, at = shift + 7, at + 1
-            if raw[at - 1] < 0x80:
-                break
-        found.append(raw[at : at + size])
-        raw = raw[at + size :]
-    return found
+        refused = await api.request("POST", "/api/v1/read", data=sent)
+        assert refused.status == 400
+        assert words in refused.json["error"]
+    unknown = await read(7)
+    assert (unknown.status, unknown.json["errorType"]) == (400, "bad_data")
+    assert (await read()).body == answer.body, "who names no form gets samples"
+    for forms in ((1, 0), (7, 1)):
+        streamed = await read(*forms)
+        assert streamed.headers["Content-Type"] == (
+            "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+        )
+        assert "Content-Encoding" not in streamed.headers
+        found = chunks.streamed(streamed.body)
+        assert [labels for _, labels in found] == [
+            (("__name__", "m"), ("job", "a"), ("n", "2")),
+            (("__name__", "m"), ("job", "b"), ("n", "1")),
+        ]
+        [chunk] = found[1, (("__name__", "m"), ("job", "b"), ("n", "1"))]
+        assert (chunk.from_ms, chunk.to_ms, chunk.kind) == (points[0][0], points[1][0], 1)
+        two = int.from_bytes(struct.pack(">d", 2.0), "big")
+        assert chunks.floats(chunk.data) == [(points[0][0], 0), (points[1][0], two)]
 
 
 def workers() -> list[psutil.Process]:

@@ -4,6 +4,7 @@ what Grafana asks."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,12 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import numpy as np
 import pytest
 import yaml
 
+from ingest.wire import chunks as wire
+from ingest.wire.pb import remote_read_pb2 as pb
+from ingest.wire.pb import remote_write_v1_pb2 as v1
+from tests.support import chunks
 from tests.support.databases import Database
 from tests.support.messages import payload, series
 from tests.support.processes import Program, free_port, get, wait_until
+from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.read_side import read_side
 from tests.support.remote_write import HEADERS, send, snappy, write_side
 from tests.support.senders import require, vmalert
@@ -60,9 +67,28 @@ def served(shared_postgres_db: Database) -> Iterator[Served]:
             for job in JOBS
             for le, share in (("0.1", 1), ("0.5", 3), ("+Inf", 4))
         ]
-        answer = send(writing.url, snappy(payload(*counters, *buckets)), HEADERS)
+        sent = payload(*counters, *buckets, latency(times))
+        answer = send(writing.url, snappy(sent), HEADERS)
         assert answer.status == 204, answer.text
         yield Served(reading.url, writing.url, last_ms / 1000)
+
+
+def latency(times: list[int]) -> v1.TimeSeries:
+    """A native histogram that is reset once, and finds new buckets."""
+    histograms = []
+    for i, at in enumerate(times):
+        count = 1.0 + i % 150  # an old Prometheus takes a histogram of nothing for one of integers
+        message = v1.Histogram(
+            schema=3, count_float=2 * count, sum=count / 3, timestamp=at, zero_threshold=1e-128,
+            positive_counts=[count, count / 2, count / 2] if i % 150 > 20 else [2 * count],
+        )  # fmt: skip
+        message.positive_spans.add(offset=-2, length=1)
+        if i % 150 > 20:
+            message.positive_spans.add(offset=3, length=2)
+        histograms.append(message)
+    labels = [v1.Label(name=name, value=value)
+              for name, value in (("__name__", "latency"), ("job", "a"))]  # fmt: skip
+    return v1.TimeSeries(labels=labels, histograms=histograms)
 
 
 def asked(url: str, path: str, **query: object) -> Any:
@@ -108,9 +134,28 @@ QUESTIONS = (
     "avg_over_time(sum(http_requests_total)[30m:1m])",
     "quantile(0.5, http_requests_total) and on () vector(1)",
 )
+OF_HISTOGRAMS = (
+    "histogram_quantile(0.9, rate(latency[5m]))",
+    "histogram_count(increase(latency[40m]))",
+    "histogram_sum(latency)",
+)
 
 
-def test_a_prometheus_that_reads_through_us_agrees_with_us(served: Served, tmp_path: Path) -> None:
+READERS = [
+    "prometheus",
+    pytest.param(
+        NEWER := os.environ.get("PROMGRES_TEST_PROMETHEUS", ""),
+        marks=pytest.mark.skipif(not NEWER, reason="PROMGRES_TEST_PROMETHEUS names no program"),
+        id="newer",
+    ),
+]
+"""Debian's reads samples, and no histograms; one of version 3 reads streamed chunks."""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_prometheus_that_reads_through_us_agrees_with_us(
+    served: Served, tmp_path: Path, reader: str
+) -> None:
     """Its own engine over our samples. Windows of an old one are closed at their left end: times of
     samples are not asked for."""
     require("prometheus")
@@ -121,9 +166,9 @@ def test_a_prometheus_that_reads_through_us_agrees_with_us(served: Served, tmp_p
     address = f"127.0.0.1:{free_port()}"
     options = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}",
                f"--web.listen-address={address}"]  # fmt: skip
-    with Program("prometheus", *options) as program:
+    with Program(reader, *options) as program:
         wait_until(lambda: get(f"http://{address}/-/ready")[0] == 200, what=program.output)
-        for query in QUESTIONS:
+        for query in QUESTIONS + (OF_HISTOGRAMS if reader == NEWER else ()):
             both = [
                 asked(url, "query_range", query=query, start=served.last - 3000 + 7,
                       end=served.last + 7, step=60)["result"]
@@ -134,6 +179,71 @@ def test_a_prometheus_that_reads_through_us_agrees_with_us(served: Served, tmp_p
                 assert [at for at, _ in theirs["values"]] == [at for at, _ in ours["values"]], query
                 values = [[float(value) for _, value in each["values"]] for each in (theirs, ours)]
                 assert values[0] == pytest.approx(values[1], rel=1e-9, nan_ok=True), query
+
+
+def test_chunks_are_written_as_a_prometheus_writes_them(served: Served) -> None:
+    """Of chunks that it streams itself, our encoder makes the same bytes; of what it was sent, we
+    stream the same samples."""
+    require("prometheus")
+    times = [int(served.last * 1000) - (SAMPLES - 1 - i) * STEP_MS for i in range(SAMPLES)]
+    values = (0.0, 1.0, 0.1, -3.5, 1e300, float("nan"), float("inf"), 7.25)
+    wave = [(at + i % 3, values[i * i % 7] * (i % 5 + 1)) for i, at in enumerate(times)]
+    sent = snappy(payload(series({"name": "wave", "of": "all"}, *wave), latency(times)))
+    with prometheus_receiver() as theirs:
+        assert send(theirs, sent, HEADERS).status == 204
+        assert send(served.write, sent, HEADERS).status == 204
+        found = [
+            streamed_from(url, times) for url in (theirs.replace("write", "read"),
+                                                  f"{served.read}/api/v1/read")
+        ]  # fmt: skip
+    assert len(found[0]) == 2
+    assert found[0].keys() == found[1].keys()
+    for key, theirs_chunks in found[0].items():
+        assert samples_of(theirs_chunks) == samples_of(found[1][key])
+        assert [rewritten(chunk) for chunk in theirs_chunks] == [one.data for one in theirs_chunks]
+
+
+def streamed_from(url: str, times: list[int]) -> chunks.Streamed:
+    query = pb.Query(
+        start_timestamp_ms=times[0],
+        end_timestamp_ms=times[-1] + 10,
+        matchers=[pb.LabelMatcher(type=2, name="__name__", value="wave|latency")],
+    )
+    request = pb.ReadRequest(queries=[query], accepted_response_types=[1])
+    answer = send(url, snappy(request.SerializeToString()), HEADERS)
+    assert answer.status == 200, answer.text
+    return chunks.streamed(answer.body)
+
+
+def samples_of(found: list[chunks.Chunk]) -> list[object]:
+    """Every sample, however it was cut into chunks; of histograms what is not empty."""
+    samples: list[object] = []
+    for chunk in found:
+        if chunk.kind == wire.XOR:
+            samples += chunks.floats(chunk.data)
+            continue
+        block = chunks.histograms(chunk.data)
+        for one in block.samples:
+            buckets = zip(block.positive, one.fields[3:], strict=True)
+            kept = [(index, count) for index, count in buckets if count]
+            samples.append((one.time_ms, block.schema, block.zero_threshold, one.fields[:3], kept))
+    return samples
+
+
+def rewritten(chunk: chunks.Chunk) -> bytes:
+    """A chunk as our encoder writes its samples."""
+    if chunk.kind == wire.XOR:
+        found = chunks.floats(chunk.data)
+        times = np.array([at for at, _ in found])
+        values = np.array([bits for _, bits in found], np.uint64).view(np.float64)
+        return wire.float_chunks(times, values, np.array([0]), np.array([len(times)]))[0]
+    block = chunks.histograms(chunk.data)
+    hint = wire.RESET_HEADER.index(block.header)
+    layout = wire.Layout(
+        hint, block.schema, block.zero_threshold, block.positive, block.negative, block.bounds
+    )
+    fields = np.array([one.fields for one in block.samples], np.uint64).view(np.float64)
+    return wire.histogram_chunk(np.array([one.time_ms for one in block.samples]), fields, layout)
 
 
 def test_vmalert_evaluates_over_us_and_writes_to_us(served: Served, tmp_path: Path) -> None:

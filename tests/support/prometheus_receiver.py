@@ -20,6 +20,7 @@ def prometheus_receiver() -> Iterator[str]:
             f"--storage.tsdb.path={directory}/data",
             f"--web.listen-address=127.0.0.1:{port}",
             "--web.enable-remote-write-receiver",
+            "--enable-feature=native-histograms",
         )
         with Program(*command) as program:
             wait_until(lambda: get(f"http://127.0.0.1:{port}/-/ready")[0] == 200)

@@ -69,5 +69,5 @@ def test_a_request() -> None:
 
 
 def test_a_response_has_a_result_for_each_query() -> None:
-    raw = wire.response([[b"\x0a\x00"], []])
+    raw = wire.result([b"\x0a\x00"]) + wire.result([])
     assert raw == b"\x0a\x04\x0a\x02\x0a\x00\x0a\x00"

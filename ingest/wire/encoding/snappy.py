@@ -1,7 +1,11 @@
-"""snappy's block format, with every length checked before memory is taken."""
+"""snappy's block format, with every length checked before memory is taken; and the checksum of its
+framed format, which others use, too."""
 
 from __future__ import annotations
 
+from functools import cache
+
+import cramjam
 import snappy
 
 from ingest.errors import BadRequest
@@ -11,6 +15,9 @@ _MOST_EXPANSION = 32
 
 _FRAMED = b"\xff\x06\x00\x00sNaPpY"
 """How a snappy stream of the framed format begins; no valid block does."""
+
+_FRAME_BYTES = 65_536
+"""What one frame of that format holds at most."""
 
 
 def compress_snappy(content: bytes) -> bytes:
@@ -35,6 +42,36 @@ def decompress_snappy(body: bytes, max_bytes: int) -> bytes:
     except snappy.UncompressError as error:
         raise _corrupt(str(error.__cause__ or error)) from None
     return content
+
+
+def crc32c(data: bytes) -> int:
+    """Castagnoli's checksum.
+
+    The framed format has it for each 64 KiB, computed by the library: after its ten bytes of start
+    comes a kind, three bytes of length, and the checksum, rotated and shifted by a constant
+    (framing_format.txt, section 3). No other library is needed for it, but what is longer takes a
+    tenth of a microsecond a byte.
+    """
+    head, rest = data[:_FRAME_BYTES], data[_FRAME_BYTES:]
+    checksum = 0
+    if head:
+        framed = bytes(cramjam.snappy.compress(head))
+        masked = int.from_bytes(framed[14:18], "little") - 0xA282_EAD8 & 0xFFFF_FFFF
+        checksum = (masked >> 17 | masked << 15) & 0xFFFF_FFFF
+    if rest:
+        table, state = _crc_table(), checksum ^ 0xFFFF_FFFF
+        for byte in rest:
+            state = state >> 8 ^ table[(state ^ byte) & 0xFF]
+        checksum = state ^ 0xFFFF_FFFF
+    return checksum
+
+
+@cache
+def _crc_table() -> list[int]:
+    table = list(range(256))
+    for _ in range(8):
+        table = [rest >> 1 ^ (0x82F6_3B78 if rest & 1 else 0) for rest in table]
+    return table
 
 
 def snappy_bytes(body: bytes, max_bytes: int) -> int:

@@ -79,7 +79,7 @@ DECLARE
     wanted text;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY[
-        'internal', 'cumsum', 'geo', 'app', 'api',
+        'internal', 'cumsum', 'geo', 'app', 'api', 'metric',
         'staging_internal', 'staging_cumsum', 'staging_geo', 'staging_app'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = wanted) THEN

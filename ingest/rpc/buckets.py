@@ -1,5 +1,5 @@
-"""How many buckets a question asks for, before it is asked: a function that takes `p_interval`,
-`p_from` and `p_to` makes a row for each, and a slip of the pen may ask for billions."""
+"""How many buckets a question asks for, before it is asked: a function that takes `p_interval` (or
+`p_step`), `p_from` and `p_to` makes a row for each, and a slip of the pen may ask for billions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ingest.sqlfiles import filled_query
 if TYPE_CHECKING:
     import asyncpg
 
-WIDTH, SINCE, UNTIL, LIMIT = "p_interval", "p_from", "p_to", "p_limit"
+WIDTHS_CALLED = ("p_interval", "p_step")
+SINCE, UNTIL, LIMIT = "p_from", "p_to", "p_limit"
 COUNTS = frozenset({"smallint", "integer", "bigint", "numeric"})
 TIMES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 WIDTHS = {
@@ -34,6 +35,7 @@ class BucketCheck:
     sql: str
     parameters: tuple[object, ...]
     most: int
+    width: str
 
     async def refuse(self, connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
         """Nothing, if there are no more buckets than `most`.
@@ -55,7 +57,7 @@ class BucketCheck:
             "PGRSTX02",
             f"{count} buckets are asked for; {self.most:,} at most are answered (api.max_buckets)",
             f"From {SINCE} to {UNTIL} are {span:,.0f} seconds",
-            f"A {WIDTH} of {_wide_enough(span / self.most)} would do, or a shorter period",
+            f"A {self.width} of {_wide_enough(span / self.most)} would do, or a shorter period",
         )
 
 
@@ -66,9 +68,13 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
     which samples may be. A function that takes `p_limit` makes a page of rows, however many buckets
     the period has.
     """
-    names = (WIDTH, SINCE, UNTIL, LIMIT)
+    names = (*WIDTHS_CALLED, SINCE, UNTIL, LIMIT)
     asked = {each.name: each for each in function.arguments if each.name in names}
-    if not asked.keys() >= {WIDTH, SINCE, UNTIL} or asked[WIDTH].sql_type != "interval":
+    widths = [name for name in WIDTHS_CALLED if name in asked]
+    if len(widths) != 1 or not asked.keys() >= {SINCE, UNTIL}:
+        return None
+    [width] = widths
+    if asked[width].sql_type != "interval":
         return None
     if asked[SINCE].sql_type not in TIMES or asked[UNTIL].sql_type not in TIMES:
         return None
@@ -87,13 +93,13 @@ def bucket_check(function: Function, arguments: Arguments, most: int) -> BucketC
         values |= {each.name: f"a.{each.name}" for each in given}
     sql = filled_query(  # names, types and defaults are the catalogue's
         "rpc/bucket_check",
-        width=values[WIDTH],
+        width=values[width],
         since=values[SINCE],
         until=values[UNTIL],
         page=values.get(LIMIT, "NULL"),
         source=source,
     )
-    return BucketCheck(sql, parameters, most)
+    return BucketCheck(sql, parameters, most, width)
 
 
 def _text(number: int, argument: Argument) -> str:

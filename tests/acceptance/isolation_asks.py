@@ -79,6 +79,20 @@ FUNCTIONS: dict[str, Arguments] = {
     **{f"get_latest_{name}": TIER for name in TOKENS},
     **{f"get_agg_{name}": _over(p_schema="mainnet") for name in TOKENS},
     "get_excluded_addresses": [{}],
+    "list_metrics": [{}, {"p_like": "u%"}],
+    "list_labels": [{}, {"p_metric": "up"}],
+    "list_label_values": [{}, {"p_label": "whose"}, {"p_metric": "up", "p_label": "whose"}],
+    "list_series": [{}, {"p_metric": "up", "p_match": "{}", "p_limit": "1"}],
+    "query_metric": [
+        PERIOD,
+        *({"p_metric": "up", "p_step": width, **PERIOD} for width in WIDTHS),
+        {"p_metric": "up", "p_by": "{*}", "p_aggregate": "rate", "p_fill": "null", **PERIOD},
+        {"p_by": "{__name__,whose}", "p_aggregate": "p50", **PERIOD},
+        {"p_metric": "web_requests", "p_aggregate": "increase", **PERIOD},
+    ],
+    "top_series": [PERIOD, {"p_metric": "up", "p_aggregate": "count", **PERIOD}],
+    "newest": [{}, {"p_metric": "up"}],
+    "cardinality": [{}, {"p_limit": "1"}],
 }
 """Arguments of every function that reads; the first ones are answered with something."""
 

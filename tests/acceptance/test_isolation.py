@@ -38,8 +38,8 @@ from tests.support.readapi import token
 
 Readings = dict[str, tuple[object, ...]]
 
-ALIKE = {"histogram_quantile"}
-"""Whose answer is the same, however much is in one bucket of a histogram."""
+ALIKE = {"histogram_quantile", "list_labels"}
+"""Whose answer is the same: of one bucket of a histogram, and of labels that all tenants have."""
 EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "0")) or 250
 
 

@@ -24,7 +24,7 @@ VIEWS = (
     "cumsum.rollup_1m", "cumsum.rollup_1h", "cumsum.rollup_1d",
     "cumsum.all_metrics_minute", "internal.cagg_calculated_metric",
     "internal.prometheus_mainnet_1m", "internal.prometheus_testnet_1m",
-    "internal.prometheus_common_1m", "geo.latest_coords",
+    "internal.prometheus_common_1m", "geo.latest_coords", "internal.newest",
 )  # fmt: skip
 RELATIONS = """
     SELECT oid::regclass::text FROM pg_class

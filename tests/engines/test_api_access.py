@@ -44,6 +44,19 @@ READS = {
     "get_all_latest_token_metrics": "p_schema text",
     "get_excluded_addresses": "",
 }
+TIMES = "p_from timestamp with time zone, p_to timestamp with time zone"
+READS |= {
+    "list_metrics": "p_like text",
+    "list_labels": "p_metric text",
+    "list_label_values": "p_metric text, p_label text, p_limit integer",
+    "list_series": "p_metric text, p_match jsonb, p_limit integer",
+    "query_metric": "p_metric text, p_match jsonb, p_by text[], p_aggregate text,"
+    f" p_step interval, {TIMES}, p_fill text, p_timezone text",
+    "top_series": "p_metric text, p_match jsonb, p_by text[], p_aggregate text,"
+    f" {TIMES}, p_limit integer",
+    "newest": "p_metric text, p_match jsonb",
+    "cardinality": "p_limit integer",
+}
 READS |= {f"get_all_latest_{tier}_metrics": "" for tier in TIERS}
 READS |= {f"get_latest_{token}": "p_schema text" for token in TOKENS}
 READS |= {f"get_agg_{token}": f"p_schema text, {PERIOD}" for token in TOKENS}
@@ -66,6 +79,15 @@ CALLS = [
     "get_latest_geo_coordinates()",
     "get_all_latest_token_metrics('mainnet')",
     "get_excluded_addresses()",
+    "list_metrics()",
+    "list_labels()",
+    "list_label_values()",
+    "list_series()",
+    "query_metric()",
+    "query_metric('up', p_by => '{*}', p_aggregate => 'p50')",
+    "query_metric('web_requests', p_aggregate => 'rate', p_fill => 'null')",
+    "top_series()",
+    "newest()",
     *(f"get_all_latest_{tier}_metrics()" for tier in TIERS),
     *(f"get_latest_{token}('mainnet')" for token in TOKENS),
     *(f"get_agg_{token}('mainnet', '1 h', '-infinity', 'infinity')" for token in TOKENS),

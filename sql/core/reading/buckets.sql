@@ -22,8 +22,11 @@ AS $$
         OR extract(epoch FROM p_interval) % extract(epoch FROM p_unit) = 0
 $$;
 
--- Raises 22023 unless p_interval can be the width of a bucket.
-CREATE OR REPLACE FUNCTION internal.check_interval(p_interval interval) RETURNS void
+-- Raises 22023 unless p_interval, an argument called p_name, can be the width of a bucket.
+DROP FUNCTION IF EXISTS internal.check_interval(interval);  -- that of earlier versions
+CREATE OR REPLACE FUNCTION internal.check_interval(
+    p_interval interval, p_name text DEFAULT 'p_interval'
+) RETURNS void
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 AS $$
 DECLARE
@@ -31,19 +34,19 @@ DECLARE
     v_rest interval;
 BEGIN
     IF NOT isfinite(p_interval) THEN
-        RAISE EXCEPTION 'p_interval must be finite, not "%"', p_interval
+        RAISE EXCEPTION '% must be finite, not "%"', p_name, p_interval
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     v_months := internal.interval_months(p_interval);
     v_rest := p_interval - make_interval(months => v_months);
     IF v_months <> 0 AND v_rest <> interval '0' THEN
-        RAISE EXCEPTION 'p_interval mixes months with smaller units: "%"', p_interval
+        RAISE EXCEPTION '% mixes months with smaller units: "%"', p_name, p_interval
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Use months and years alone, such as "1 month", or days and smaller '
                       'units alone, such as "30 days".';
     END IF;
     IF v_months <= 0 AND v_rest <= interval '0' THEN
-        RAISE EXCEPTION 'p_interval must be positive, not "%"', p_interval
+        RAISE EXCEPTION '% must be positive, not "%"', p_name, p_interval
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 END

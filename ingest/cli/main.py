@@ -30,6 +30,7 @@ COMMANDS = {
     "import": "take over history: Telegraf's tables, a Prometheus, a dump, the push API's tables",
     "pipe": "send measures and events from a file or standard input",
     "query": "print stored measures or events",
+    "export": "raw samples of a metric as CSV, lines of JSON or Parquet",
     "agent": "report facts about this machine as measures and events",
     "config": "check the settings, or print all of them",
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Literal
 
 from ingest.config import Settings
 from ingest.config.addresses import split_address
+from ingest.errors import NotAcceptable
+from ingest.export.formats import load_parquet
 from ingest.lifeline import ENVIRONMENT as LIFELINE
 from ingest.logs import get_logger
 from ingest.migrate.known import schema_digest
@@ -37,6 +40,7 @@ ROOMS = {
         "ingest.promql",
         "ingest.rpc",
         "ingest.records",
+        "ingest.export",
         "ingest.storage",
     ],
 }
@@ -64,6 +68,9 @@ def step_down(settings: Settings, side: Literal["ingest", "api"], address: str) 
         if (reason := not_separated(users, side)) and LIFELINE not in os.environ:
             log.warning("not separated", reason=reason)  # as a child, `up` has said it
         load_all(ROOMS[side])
+        if side == "api":
+            with suppress(NotAcceptable):  # without the extra
+                load_parquet()
         read_ahead()
         for engine in ENGINES:
             schema_digest(engine)

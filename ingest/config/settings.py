@@ -458,7 +458,7 @@ class ApiSettings(Section):
         ge=1,
         le=100,
         description="connections for questions, besides one for each two processors for dear ones,"
-        " two for measures and events, two for keys and one for the catalogue",
+        " two for measures and events, two for keys, one for exports and one for the catalogue",
     )
     quick_seconds: float = Field(
         0.25,
@@ -481,6 +481,14 @@ class ApiSettings(Section):
     )
     max_answer_bytes: int = Field(
         256 * MIB, ge=1, description="a longer answer, before compression: 400"
+    )
+    max_exports: int = Field(
+        4,
+        ge=1,
+        description="exports under way at once, more: 503; each takes some 30 MiB of memory",
+    )
+    export_timeout_seconds: float = Field(
+        3600, gt=0, description="how long an export may take, until its client has read it"
     )
     slow_seconds: float = Field(1, gt=0, description="a question that takes longer is logged")
     max_body_bytes: int = Field(MIB, ge=1, description="body of a POST to /rpc, else 413")

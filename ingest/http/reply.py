@@ -137,12 +137,16 @@ class Sending:
 
     @classmethod
     async def begin(
-        cls, request: web.BaseRequest, reply: Reply, length: int, encoding: AnswerEncoding | None
+        cls,
+        request: web.BaseRequest,
+        reply: Reply,
+        length: int | None,
+        encoding: AnswerEncoding | None,
     ) -> Sending:
         """Send the head of an answer, whatever of a body the reply has.
 
         Args:
-            length: bytes of the body that is to come.
+            length: bytes of the body that is to come; None if nobody knows.
             encoding: how it is to be compressed, part by part.
 
         Raises:
@@ -151,7 +155,7 @@ class Sending:
         headers = response_headers(reply, request.headers)
         if encoding:
             headers["Content-Encoding"] = encoding
-        else:
+        elif length is not None:
             headers["Content-Length"] = str(length)
         response = web.StreamResponse(status=reply.status, headers=headers)
         with _client_may_go():

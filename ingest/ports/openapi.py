@@ -1,4 +1,4 @@
-"""The OpenAPI (Swagger 2.0) document of the read port: functions, measures and events."""
+"""The OpenAPI (Swagger 2.0) document of the read port: functions, measures, events, exports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
+from ingest.export.openapi import export_paths
 from ingest.records.openapi import SECURITY, record_paths
 from ingest.rpc.functions import Function
 from ingest.rpc.openapi import PRODUCES, function_paths
@@ -37,5 +38,5 @@ def openapi_document(functions: Iterable[Function], host: str) -> dict[str, Any]
             },
             **SECURITY,
         },
-        "paths": {**function_paths(functions), **record_paths()},
+        "paths": {**function_paths(functions), **record_paths(), **export_paths()},
     }

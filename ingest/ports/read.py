@@ -12,6 +12,7 @@ from ingest import tasks
 from ingest.auth.access import READ
 from ingest.auth.callers import Callers
 from ingest.errors import NotFound, PromgresError, QueryRefused
+from ingest.export.handler import EXPORT, Export
 from ingest.http.context import Context
 from ingest.http.health import health_routes, read_only
 from ingest.http.negotiation import OPENAPI_MEDIA, choose_media
@@ -46,6 +47,7 @@ def read_routes(
     rpc: Rpc,
     read: ReadRecords,
     forward: Forwarder,
+    export: Export,
     prometheus: Prometheus,
 ) -> Routes:
     """The table of the read port."""
@@ -105,6 +107,7 @@ def read_routes(
         "/rest/": {ANY: Route(supabase, refuse_page)},
         **prometheus.routes(),
         **dict.fromkeys(RECORD_PATHS, records),
+        EXPORT: read_only(Route(export, refuse_page)),
         "/": read_only(Route(openapi, refuse_page)),
         **health_routes(ready, callers.sees, refuse_page),
     }

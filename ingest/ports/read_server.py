@@ -14,6 +14,7 @@ from ingest.auth.tokens import Tokens, parse_path
 from ingest.config import Settings
 from ingest.config.addresses import is_loopback
 from ingest.errors import OperatorError
+from ingest.export.handler import Export
 from ingest.http.connections import Connections
 from ingest.http.read_metrics import PoolCollector
 from ingest.http.server import HttpServer
@@ -71,10 +72,11 @@ class ReadServer:
         read = ReadRecords(
             callers.caller_of, self._database, self._database.records, under_way, most_bytes
         )
+        export = Export(self._database, callers, under_way, settings)
         self._workers = query_workers(settings, database_url, nursery)
         prometheus = Prometheus(self._workers, callers, under_way, settings)
         routes = read_routes(
-            self._database, schema_cache, callers, rpc, read, self._forwarder, prometheus
+            self._database, schema_cache, callers, rpc, read, self._forwarder, export, prometheus
         )
         self._collector = PoolCollector(lambda: self._database.connections)
         pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS

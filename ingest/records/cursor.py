@@ -15,7 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ingest.errors import BadRequest
-from ingest.records.times import from_microseconds, microseconds_of
+from ingest.http.times import from_microseconds, microseconds_of
 
 _POSITION = Struct(">Bq16s")
 _VERSION = 1

@@ -11,10 +11,10 @@ from typing import Literal
 
 from ingest.errors import BadRequest
 from ingest.http.strict import parse_json, query_pairs
+from ingest.http.times import microseconds_of, parse_time
 from ingest.model import RecordKind
 from ingest.records.bucket import parse_bucket
 from ingest.records.cursor import Position, read_cursor
-from ingest.records.times import microseconds_of, parse_time
 
 Shape = Literal["older", "flat"]
 

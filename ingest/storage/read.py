@@ -32,6 +32,8 @@ OWN_CONNECTIONS = 1
 """For the schema cache and tenants' ids."""
 RECORD_CONNECTIONS = 2
 """For reading measures and events."""
+EXPORT_CONNECTIONS = 1
+"""For exports, which take turns at it with every slice."""
 
 NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
 """No schema, no function, or no grant on it."""
@@ -231,6 +233,7 @@ class ReadDatabase(ReadTransactions):
         quick, dear: for functions; the same where there is only one connection.
         writes: turns of functions that write, in the quick lane.
         records: for measures and events.
+        exports: for raw samples.
     """
 
     def __init__(self, url: str, settings: Settings) -> None:
@@ -247,9 +250,11 @@ class ReadDatabase(ReadTransactions):
         self.writes = Turns(max(1, size // 2))
         self.records = self._lane(RECORD_CONNECTIONS)
         self._own = self._lane(OWN_CONNECTIONS)
-        self._pools = {lane.pool for lane in (self.quick, self.dear, self.records, self._own)}
+        self.exports = self._lane(EXPORT_CONNECTIONS, DEAR_NAME, clean=False)
+        lanes = (self.quick, self.dear, self.records, self.exports, self._own)
+        self._pools = {lane.pool for lane in lanes}
 
-    def _lane(self, most: int, name: str = NAME) -> Lane:
+    def _lane(self, most: int, name: str = NAME, *, clean: bool = True) -> Lane:
         async def greet(connection: Any) -> None:
             if self._notices is None:
                 self._notices = await _notices(connection)
@@ -264,7 +269,7 @@ class ReadDatabase(ReadTransactions):
             init=greet,
             server_settings={"application_name": name},
         )
-        return Lane(pool, Turns(most))
+        return Lane(pool, Turns(most), clean)
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
@@ -385,4 +390,5 @@ def dear_connections(pool_size: int) -> int:
 def all_connections(pool_size: int) -> int:
     """How many connections a read side with a pool of this size has at most, besides those that
     watch the keys."""
-    return pool_size + dear_connections(pool_size) + RECORD_CONNECTIONS + OWN_CONNECTIONS
+    others = RECORD_CONNECTIONS + EXPORT_CONNECTIONS + OWN_CONNECTIONS
+    return pool_size + dear_connections(pool_size) + others

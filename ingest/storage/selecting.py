@@ -111,15 +111,8 @@ async def find_series(
     Raises:
         PromqlLimit: they are too many.
     """
-    names: list[str] | None = None
-    labels: dict[str, str] = {}
-    for matcher in matchers:
-        if matcher.name == NAME and matcher.values is not None and "" not in matcher.values:
-            lowered = {value.lower() for value in matcher.values}
-            names = sorted(lowered if names is None else lowered.intersection(names))
-        if matcher.op == "=" and matcher.value:
-            labels[matcher.name] = matcher.value
-    rows = await connection.fetch(FIND, names, json.dumps(labels), budget.most_series + 1)
+    names, labels = what_indexes_know(matchers)
+    rows = await connection.fetch(FIND, names, labels, budget.most_series + 1)
     budget.check_series(len(rows))
     asked = list(matchers)
     found = []
@@ -129,6 +122,20 @@ async def find_series(
             found.append(Found(row["series_id"], row["target"], named, key))
     found.sort(key=lambda one: (one.key, one.series_id))
     return found
+
+
+def what_indexes_know(matchers: Sequence[Matcher]) -> tuple[list[str] | None, str]:
+    """What matchers ask for that the database can look up: names in lower case (None: any), and
+    labels as the text of a JSON object. What meets them may still fail a matcher."""
+    names: list[str] | None = None
+    labels: dict[str, str] = {}
+    for matcher in matchers:
+        if matcher.name == NAME and matcher.values is not None and "" not in matcher.values:
+            lowered = {value.lower() for value in matcher.values}
+            names = sorted(lowered if names is None else lowered.intersection(names))
+        if matcher.op == "=" and matcher.value:
+            labels[matcher.name] = matcher.value
+    return names, json.dumps(labels)
 
 
 async def select(
@@ -241,10 +248,10 @@ async def _newest(
         )
         if row is None or row["times"] is None:
             continue
-        series = _elements([row["series_ids"]], ">i8")
+        series = elements([row["series_ids"]], ">i8")
         rank = np.fromiter(map(ranks.__getitem__, series.tolist()), np.int64, len(series))
         budget.take(len(rank))
-        parts.append(_Part(rank, _times([row["times"]]), _elements([row["values"]], ">f8")))
+        parts.append(_Part(rank, _times([row["times"]]), elements([row["values"]], ">f8")))
     return parts
 
 
@@ -281,7 +288,7 @@ async def _batches(
             size = max(1, min(MOST_SERIES_AT_ONCE, BATCH_SAMPLES * len(series) // total))
             rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
             times = _times([row["times"] for row in rows])
-            values = _elements([row["values"] for row in rows], ">f8")
+            values = elements([row["values"] for row in rows], ">f8")
             parts.append(_Part(np.repeat(rank, counts), times, values))
         else:
             size = min(MOST_SERIES_AT_ONCE, 4 * size)
@@ -323,7 +330,7 @@ def _histogram_part(rows: Sequence[asyncpg.Record], ranks: dict[int, int], budge
     """Histograms of several series as one block of N rows; a stale marker is a float."""
 
     def column(name: str, kind: str) -> npt.NDArray[Any]:
-        return _elements([row[name] for row in rows], kind)
+        return elements([row[name] for row in rows], kind)
 
     counts = [(len(row["times"]) - _HEADER) // _LONG for row in rows]
     total = sum(counts)
@@ -449,9 +456,9 @@ _LONG = 12
 """Bytes of an element of eight: its length comes first."""
 
 
-def _elements(arrays: Sequence[bytes], kind: str) -> npt.NDArray[Any]:
-    """Elements of arrays that are not empty, one array after the other, in the machine's order of
-    bytes."""
+def elements(arrays: Sequence[bytes], kind: str) -> npt.NDArray[Any]:
+    """Elements of arrays that are not empty, as array_send makes them, one array after the other,
+    in the machine's order of bytes."""
     joined = b"".join([memoryview(raw)[_HEADER:] for raw in arrays])
     found = np.frombuffer(joined, [("length", ">i4"), ("element", kind)])["element"]
     return found.astype(np.dtype(kind).newbyteorder("=").str.replace("i4", "i8"))
@@ -459,7 +466,7 @@ def _elements(arrays: Sequence[bytes], kind: str) -> npt.NDArray[Any]:
 
 def _times(arrays: Sequence[bytes]) -> Ints:
     """Timestamps in milliseconds since 1970."""
-    times: Ints = _elements(arrays, ">i8") // 1000 + POSTGRES_EPOCH_MS
+    times: Ints = elements(arrays, ">i8") // 1000 + POSTGRES_EPOCH_MS
     return times
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from unittest.mock import Mock
 from urllib.parse import urlencode
 
+from ingest.export.handler import EXPORT
 from ingest.ports.read import read_routes
 from ingest.ports.write import write_routes
 from ingest.prometheus.handler import Prometheus
@@ -184,6 +185,15 @@ def _prometheus() -> list[Ask]:
     ]
 
 
+def _exports() -> list[Ask]:
+    """Every series there is, in the formats that are texts."""
+    asks: list[dict[str, str]] = [
+        {"match": ANYTHING, "from": at(NOW_MS - 3 * HOUR), "to": at(NOW_MS + HOUR), "format": form}
+        for form in ("csv", "ndjson")
+    ]
+    return [Ask("read", EXPORT, query) for query in (*asks, {"metric": "up"}, {})]
+
+
 NOT_ALLOWED = [
     Ask("read", "/rest/"),
     Ask("read", "/rest/v1/rpc/get_measures"),
@@ -207,6 +217,7 @@ STEADY = [
     *_calls(),
     *_pages(),
     *_prometheus(),
+    *_exports(),
     *NOT_ALLOWED,
     Ask("read", "/"),
     *(Ask("write", path) for path in ("/", "/write", "/api/v1/write", "/api/v1/push")),

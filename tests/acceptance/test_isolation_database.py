@@ -67,8 +67,10 @@ OF_THE_READ_SIDE = {
     "internal.cardinality", "internal.exemplars_of_series", "internal.find_series",
     "internal.label_names", "internal.label_values", "internal.live_histograms",
     "internal.metadata_of", "internal.packed_histograms",
+    # of exports
+    "internal.page_of_series",
     *(f"{target}.{name}" for target in TARGETS
-      for name in ("live_series", "newest_samples", "packed_samples")),
+      for name in ("exported_samples", "live_series", "newest_samples", "packed_samples")),
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
     try:
         end = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         start = end - timedelta(days=DAYS)
-        await _fill(connection, start, end)
+        await fill(connection, start, end)
         await _rolled_up(connection)
         await connection.execute("VACUUM ANALYZE")
         whole = await _median_ms(connection, start, end)
@@ -91,19 +91,21 @@ async def _rolled_up(connection: asyncpg.Connection) -> None:
         await connection.execute("SELECT pg_sleep(0.5)")
 
 
-async def _fill(connection: asyncpg.Connection, start: datetime, end: datetime) -> None:
+async def fill(
+    connection: asyncpg.Connection, start: datetime, end: datetime, metrics: int = METRICS
+) -> None:
     """A sample a minute of each metric."""
-    identities = [number.to_bytes(16, "big") for number in range(METRICS)]
-    names = [f"year_{number}" for number in range(METRICS)]
-    rows = await connection.fetch(RESOLVE, identities, METRICS, names)
+    identities = [number.to_bytes(16, "big") for number in range(metrics)]
+    names = [f"year_{number}" for number in range(metrics)]
+    rows = await connection.fetch(RESOLVE, identities, metrics, names)
     ids = np.sort(np.array([row["series_id"] for row in rows], np.int64))
     await connection.execute(ENSURE, start, end)
-    for day in range(DAYS):
+    for day in range((end - start).days):
         first_ms = int(start.timestamp() * 1000) + day * DAY_MS
         times = first_ms + np.arange(SAMPLES_A_DAY) * (DAY_MS // SAMPLES_A_DAY)
         series_id = np.repeat(ids, SAMPLES_A_DAY)
         values = np.arange(len(series_id), dtype=np.float64) / 7
-        payload = encode_samples(Rows(series_id, np.tile(times, METRICS), values))
+        payload = encode_samples(Rows(series_id, np.tile(times, metrics), values))
         await copy_payload(connection, payload, "staging_internal", "sample")
 
 

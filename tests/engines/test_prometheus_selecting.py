@@ -237,10 +237,11 @@ async def test_readers_have_no_right_to_any_of_it(
     functions = await api.connection.fetch(
         "SELECT oid::regprocedure::text AS name FROM pg_proc WHERE proname IN ('packed_samples',"
         " 'newest_samples', 'packed_histograms', 'find_series', 'live_series', 'label_names',"
-        " 'label_values', 'cardinality', 'metadata_of', 'exemplars_of_series', 'live_histograms')"
+        " 'label_values', 'cardinality', 'metadata_of', 'exemplars_of_series', 'live_histograms',"
+        " 'page_of_series', 'exported_samples')"
         " AND pronamespace::regnamespace::text IN ('internal', 'cumsum', 'geo')"
     )
-    assert len(functions) == 17
+    assert len(functions) == 21
     for function in functions:
         may = "SELECT has_function_privilege($1, $2::regprocedure, 'EXECUTE')"
         assert not await api.connection.fetchval(may, login, function["name"]), function["name"]

@@ -21,6 +21,29 @@ $function$;
 COMMENT ON FUNCTION internal.find_series IS
     'Series of the current tenant whose name in lower case is one of p_names (null: any) and that have these labels: up to p_limit';
 
+CREATE OR REPLACE FUNCTION internal.page_of_series(
+    p_names text[], p_labels jsonb, p_after bigint, p_limit int
+)
+RETURNS TABLE (series_id bigint, target text, schema text, labels text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+BEGIN
+    RETURN QUERY
+    SELECT s.series_id, s.target::text, s.schema::text, s.labels::text
+    FROM internal.series AS s
+    WHERE s.tenant_id = internal.current_tenant_id()
+        AND (p_names IS NULL OR s.name = ANY (p_names))
+        AND s.labels @> p_labels
+        AND s.series_id > p_after
+    ORDER BY s.series_id
+    LIMIT p_limit;
+END
+$function$;
+COMMENT ON FUNCTION internal.page_of_series IS
+    'As find_series, by their ids: the next p_limit after p_after';
+
 CREATE OR REPLACE FUNCTION internal.own_series(p_series bigint[])
 RETURNS bigint[]
 LANGUAGE sql STABLE STRICT
@@ -119,6 +142,7 @@ COMMENT ON FUNCTION internal.cardinality IS
 
 REVOKE ALL ON FUNCTION
     internal.find_series(text[], jsonb, int),
+    internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
     internal.metadata_of(text),
     internal.label_names(),
@@ -128,6 +152,7 @@ FROM PUBLIC;
 GRANT USAGE ON SCHEMA internal TO authenticator, promgres_api;
 GRANT EXECUTE ON FUNCTION
     internal.find_series(text[], jsonb, int),
+    internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
     internal.metadata_of(text),
     internal.label_names(),

@@ -1,0 +1,1 @@
+"""Raw samples as files: `GET /export`."""

@@ -59,8 +59,10 @@ test-fast: $(VENV)/.installed-test ## the tests that need no database, with fewe
 test-deps: $(VENV)/.installed-test ## install what tests need beside Python: PGlite; as root also Debian packages
 	@$(BIN)/python -m tests.support.install
 
-conformance: $(VENV)/.installed-test ## PromQL against Prometheus' own tests (PROMGRES_PROMQLTEST: their folder), and ours
-	@$(BIN)/python -m pytest $(SPREAD) tests/promql
+conformance: $(VENV)/.installed-test ## PromQL against Prometheus' own tests (PROMGRES_PROMQLTEST: their folder), ours, and 2,000 random queries
+	$(NEEDS)
+	@PROMGRES_EXAMPLES=$${PROMGRES_EXAMPLES:-2000} $(BIN)/python -m pytest $(SPREAD) \
+	  tests/promql tests/acceptance/test_prometheus_differential.py
 
 faults: $(VENV)/.installed-test ## the fault tests at length: 100 rounds of kills, an outage of 2 minutes
 	$(NEEDS)

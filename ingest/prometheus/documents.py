@@ -117,8 +117,10 @@ def vector(samples: Samples) -> bytes:
 
 
 def scalar(at_ms: int, value: float) -> bytes:
-    """The data of a query that is a number."""
-    point = f'[{time_text(at_ms)},"{number_text(value)}"]'
+    """The data of a query that is a number; here without an exponent, whatever its size."""
+    text = number_text(value)
+    text = format(Decimal(text), "f") if "e" in text else text
+    point = f'[{time_text(at_ms)},"{text}"]'
     return b'{"resultType":"scalar","result":' + point.encode() + b"}"
 
 

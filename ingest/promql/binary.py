@@ -325,17 +325,20 @@ def vectors(
 def _refuse_duplicates(
     one: Vector, groups: Ints, count: int, active: Bools, matching: Matching
 ) -> None:
-    """The one side must have one sample a group and step."""
+    """The one side must have one sample a group and step. Of several groups that have more, the
+    error names the one whose second sample comes first, and the two."""
     if len(np.unique(groups)) == len(groups):
         return
     seen = np.zeros((count, len(active)), np.int64)
     np.add.at(seen, groups, one.present & active)
     if (seen <= 1).all():
         return
-    group, step = np.argwhere(seen > 1)[np.argmin(np.argwhere(seen > 1)[:, 1])]
-    twice = [s for s in np.flatnonzero(groups == group) if one.present[s, step]][:2]
-    names = sorted(labels_text(one.labels[series]) for series in twice)
-    shared = one.labels[twice[0]]
+    step = int(np.argmax((seen > 1).any(axis=0)))
+    here = np.flatnonzero(one.present[:, step])
+    second = next(s for at, s in enumerate(here) if groups[s] in groups[here[:at]])
+    first = next(s for s in here if groups[s] == groups[second])
+    names = sorted(labels_text(one.labels[series]) for series in (first, second))
+    shared = one.labels[first]
     if matching.on:
         shared = only(shared, frozenset(matching.labels))
     else:

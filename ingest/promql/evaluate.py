@@ -103,6 +103,7 @@ class Query:
             raise PromqlInvalid(
                 f"invalid expression type {kind} for range query, must be Scalar or instant Vector"
             )
+        self._unwrap()
         self._settle_durations()
         self._places: dict[int, int] = {}  # of a selector's node in `selections`
         self._invariant: dict[int, bool] = {}
@@ -115,6 +116,15 @@ class Query:
         return np.arange(self.start_ms, self.end_ms + 1, max(self.step_ms, 1), dtype=np.int64)
 
     # What is known before anything is fetched -----------------------------------------------------
+
+    def _unwrap(self) -> None:
+        """Arguments without parentheses: that is where notes about them point at."""
+        for node, _ in tree.walk(self.tree):
+            if isinstance(node, tree.Call):
+                node.arguments = [tree.bare(argument) for argument in node.arguments]
+            elif isinstance(node, tree.Aggregate):
+                node.body = tree.bare(node.body)
+                node.parameter = tree.bare(node.parameter) if node.parameter is not None else None
 
     def _settle_durations(self) -> None:
         for node, _ in tree.walk(self.tree):
@@ -290,7 +300,7 @@ class Query:
                     return True
                 alike = all(self.is_invariant(argument) for argument in node.arguments)
                 if name == "timestamp":
-                    return alike and isinstance(tree.bare(node.arguments[0]), tree.Selector)
+                    return alike and isinstance(node.arguments[0], tree.Selector)
                 return alike and name not in _OF_TIME and bool(node.arguments or name == "pi")
             case _:
                 return all(self.is_invariant(child) for child in node.children())

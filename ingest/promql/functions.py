@@ -21,6 +21,7 @@ from ingest.promql.histograms import Histograms
 from ingest.promql.matchers import BadPattern, compiled
 from ingest.promql.parser import valid_label
 from ingest.promql.values import (
+    METADATA,
     NAME,
     Bools,
     Floats,
@@ -31,6 +32,7 @@ from ingest.promql.values import (
     key_of,
     stacked,
     with_label,
+    without,
 )
 
 
@@ -50,7 +52,7 @@ class Call:
         return self.vectors[0]
 
     def text(self, argument: int) -> str:
-        node = tree.bare(self.node.arguments[argument])
+        node = self.node.arguments[argument]
         assert isinstance(node, tree.Text)
         return node.value
 
@@ -71,13 +73,14 @@ def _floats(calculate: Callable[[Floats], Floats]) -> Callable[[Call], Vector]:
 
 
 def largest(one: Floats, two: Floats) -> Floats:
-    """Go's math.Max: NaN if either is one, but for infinity."""
-    return np.where(np.isposinf(one) | np.isposinf(two), np.inf, np.maximum(one, two))
+    """Go's math.Max: NaN if either is one, but for infinity; 0 is larger than -0."""
+    found = np.where((one == 0) & (two == 0), one + two, np.maximum(one, two))
+    return np.where(np.isposinf(one) | np.isposinf(two), np.inf, found)
 
 
 def smallest(one: Floats, two: Floats) -> Floats:
     """Go's math.Min, likewise."""
-    return np.where(np.isneginf(one) | np.isneginf(two), -np.inf, np.minimum(one, two))
+    return -largest(-one, -two)
 
 
 def _round(call: Call) -> Vector:
@@ -275,8 +278,10 @@ def _quantile_of(
 
 
 def _histogram_quantiles(call: Call) -> Vector:
-    """Several quantiles at once, each under a label that says which."""
+    """Several quantiles at once, each under a label that says which; that may be the name, when the
+    metric's own is gone."""
     label = call.text(1)
+    dropped = frozenset() if call.is_delayed else METADATA
     split, found = _split(call), []
     for place, quantile in enumerate(call.scalars, 2):
         vector = _quantile_of(call, split, quantile, call.node.arguments[place])
@@ -284,8 +289,11 @@ def _histogram_quantiles(call: Call) -> Vector:
         for text in dict.fromkeys(texts):
             at = np.array([other == text for other in texts])
             part = vector.filtered(np.broadcast_to(at, vector.present.shape))
-            found.append(part.renamed([with_label(of, label, text) for of in part.labels]))
-    return stacked(found)
+            labels = [with_label(without(of, dropped), label, text) for of in part.labels]
+            found.append(part.renamed(labels))
+    result = stacked(found)
+    result.drops[:] = call.is_delayed
+    return result
 
 
 def _histogram_fraction(call: Call) -> Vector:
@@ -468,9 +476,9 @@ def scalar_of(vector: Vector) -> Scalar:
 
 KEEP_NAMES = frozenset(
     {"sort", "sort_desc", "sort_by_label", "sort_by_label_desc", "label_replace", "label_join"}
-    | {"absent"}
+    | {"absent", "histogram_quantiles"}
 )
-"""Functions that leave a metric what it is."""
+"""Functions that leave a metric what it is, or see to it themselves."""
 
 FUNCTIONS: dict[str, Callable[[Call], Vector]] = {
     "abs": _floats(np.abs),

@@ -316,15 +316,16 @@ class Histograms:
         upper = np.where((upper < 0) & (upper > -threshold), -threshold, upper)
         return counts, lower, upper
 
-    def buckets(self, row: int) -> list[tuple[int, float, float, float]]:
-        """Buckets with observations, as the HTTP API lists them: (boundary rule, lower, upper,
-        count); 0 open at the left, 1 open at the right, 3 closed."""
+    def buckets(self, row: int, *, as_text: bool = False) -> list[tuple[int, float, float, float]]:
+        """Buckets that are not empty, as the HTTP API lists them: (boundary rule, lower, upper,
+        count); 0 open at the left, 1 open at the right, 3 closed. The API leaves out a zero bucket
+        whose count is negative or NaN, the text of a histogram does not."""
         found = []
         low, high = self.edges(row, "negative")
         for at in reversed(np.flatnonzero(self.negative.counts[row])):
             found.append((1, float(low[at]), float(high[at]), float(self.negative.counts[row, at])))
         threshold = float(self.zero_threshold[row])
-        if self.zero_count[row]:
+        if self.zero_count[row] > 0 or (as_text and self.zero_count[row]):
             found.append((3, -threshold, threshold, float(self.zero_count[row])))
         low, high = self.edges(row, "positive")
         for at in np.flatnonzero(self.positive.counts[row]):
@@ -340,7 +341,7 @@ class Histograms:
         left, right = {0: "(", 1: "[", 3: "["}, {0: "]", 1: ")", 3: "]"}
         shown = "".join(
             f", {left[rule]}{go_g(low)},{go_g(high)}{right[rule]}:{go_g(count)}"
-            for rule, low, high, count in self.buckets(row)
+            for rule, low, high, count in self.buckets(row, as_text=True)
         )
         head = f"{{count:{go_g(float(self.count[row]))}, sum:{go_g(float(self.sum[row]))}"
         return head + shown + "}"

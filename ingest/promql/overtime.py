@@ -550,13 +550,13 @@ def predict_linear(request: Request) -> Vector:
 
 
 def double_exponential_smoothing(request: Request) -> Vector:
-    """Raises: PromqlFailure: a factor outside (0, 1)."""
+    """Raises: PromqlFailure: a factor outside (0, 1); NaN makes NaN."""
     floats = request.ignore_histograms()
     present = floats.counts >= 2
     if (request.windows.counts > 0).any():
         for factor, name in zip(request.scalars, ("smoothing", "trend"), strict=True):
             for value in factor:
-                if not 0 < value < 1:
+                if value <= 0 or value >= 1:
                     sign = "sf" if name == "smoothing" else "tf"
                     shown = f"{value:f}" if np.isfinite(value) else go_g(float(value))
                     wish = f"Expected: 0 < {sign} < 1, got: {shown}"

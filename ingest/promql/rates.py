@@ -475,9 +475,10 @@ def interpolated_histograms(
     """Row by row between two histograms; over a reset a counter starts at nothing."""
     fraction = (at - time_one) / (time_two - time_one)
     is_reset = np.broadcast_to(is_counter, len(one)) & detect_resets(two, one)
-    fraction = np.where(at == time_two, 1.0, fraction)
-    change = books.took(which, combine(two, one, -1.0), "subtraction").times(fraction)
-    between = books.took(which, combine(change, one), "addition")
+    # What is no sum of the two is not to be complained of as one: two by itself agrees.
+    base = one.put(is_reset | (at == time_one) | (at == time_two), two)
+    change = books.took(which, combine(two, base, -1.0), "subtraction").times(fraction)
+    between = books.took(which, combine(change, base), "addition")
     between = between.put(is_reset, two.times(fraction))
     return between.put(at == time_two, two).put(at == time_one, one)
 

@@ -391,9 +391,7 @@ class Evaluation:
         if not len(self.times):
             return empty(0)
         if node.op == "count_values":
-            text = tree.bare(node.parameter) if node.parameter is not None else None
-            plain = replace(node, parameter=text)
-            return self.settled(aggregations.count_values(plain, self.vector(node.body), self.hold))
+            return self.settled(aggregations.count_values(node, self.vector(node.body), self.hold))
         parameter = self.scalar(node.parameter) if node.parameter is not None else None
         vector = self.vector(node.body)
         return aggregations.aggregate(node, vector, parameter, self.notes, self.is_one)
@@ -436,17 +434,17 @@ class Evaluation:
     def _over_vector(self, node: tree.Call) -> Vector:
         name = node.function.name
         call = functions.Call(node, [], [], self.times, self.notes, self.is_delayed)
-        if name.startswith("sort") and not self.is_one:
-            self.notes.warn(
-                "sort is ineffective for range queries since results are always ordered by labels",
-                node,
-            )
         for argument in node.arguments:
             value = self.value(argument)
             if isinstance(value, Vector):
                 call.vectors.append(value)
             elif isinstance(value, Scalar):
                 call.scalars.append(value.values)
+        if name.startswith("sort") and not self.is_one:
+            self.notes.warn(
+                "sort is ineffective for range queries since results are always ordered by labels",
+                node,
+            )
         if not len(self.times):
             return empty(0)
         found = functions.FUNCTIONS[name](call)
@@ -462,7 +460,7 @@ class Evaluation:
 
     def _timestamp(self, node: tree.Call) -> Vector:
         """When samples are: of a selector those of the storage, of anything else the step."""
-        argument = tree.bare(node.arguments[0])
+        argument = node.arguments[0]
         is_start = node.function.name == "start_timestamp"
         if not isinstance(argument, tree.Selector):
             vector = self.vector(argument)
@@ -502,7 +500,7 @@ class Evaluation:
         """A function of range vectors, whose argument is a range selector or a subquery."""
         name = node.function.name
         place = next(at for at, kind in enumerate(node.function.takes) if kind == "matrix")
-        argument = tree.bare(node.arguments[place])
+        argument = node.arguments[place]
         assert isinstance(argument, tree.Range | tree.Subquery)
         extension = argument.selector.extension if isinstance(argument, tree.Range) else None
         allowed = _ANCHORED if extension == "anchored" else _SMOOTHED

@@ -49,7 +49,7 @@ class HttpRunner:
     is_slow = True
 
     def __init__(self, write_url: str, read_url: str, database: Database) -> None:
-        self._write_url, self._database = write_url, database
+        self.write_url, self.read_url, self._database = write_url, read_url, database
         self.reading = HTTPConnection(urlsplit(read_url).netloc, timeout=600)
 
     def load(self, load: Load) -> None:
@@ -72,7 +72,7 @@ class HttpRunner:
                 else:
                     one.histograms.append(histogram_message(sample.histogram, time_ms, start_ms))
         if request.timeseries:
-            answer = send(self._write_url, snappy(request.SerializeToString()), HEADERS)
+            answer = send(self.write_url, snappy(request.SerializeToString()), HEADERS)
             assert answer.status == 204, answer
 
     def clear(self) -> None:
@@ -189,11 +189,15 @@ class ShownHistograms:
 
 
 @contextmanager
-def running(database: Database) -> Iterator[HttpRunner]:
+def running(database: Database, **environment: str) -> Iterator[HttpRunner]:
     """Both sides of a Promgres on a migrated database, which is told to keep samples for ever."""
+    environment = OLD | environment
     for_ever = RetentionSettings(internal_days=None)
     blocking(migrate(database.url, database.settings(retention=for_ever)))
-    with write_side(database, **OLD) as writing, read_side(database, **OLD) as reading:
+    with (
+        write_side(database, **environment) as writing,
+        read_side(database, **environment) as reading,
+    ):
         runner = HttpRunner(writing.url, reading.url, database)
         with closing(runner.reading):
             yield runner

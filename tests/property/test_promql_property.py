@@ -15,7 +15,7 @@ from ingest.promql.evaluate import Answer
 from ingest.promql.parser import ALL_FEATURES, parse
 from ingest.promql.printer import pretty, text
 from tests.support.promqltest import Load, MemoryRunner, read
-from tests.support.promqltrees import DATA, scalars, vectors
+from tests.support.promqltrees import DATA, ORDINARY, scalars, vectors
 
 expressions = st.one_of(vectors(), scalars(3))
 
@@ -23,7 +23,7 @@ expressions = st.one_of(vectors(), scalars(3))
 @pytest.fixture(scope="module")
 def runner() -> MemoryRunner:
     found = MemoryRunner()
-    for command in read(DATA):
+    for command in read(DATA + ORDINARY):
         assert isinstance(command, Load)
         found.load(command)
     return found

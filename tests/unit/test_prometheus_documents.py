@@ -97,6 +97,24 @@ def test_a_matrix_of_floats_and_histograms() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.5, "1.5"), (1e22, "1" + 22 * "0"), (-2.5e-7, "-0.00000025"), (math.inf, "+Inf")],
+)
+def test_a_scalar_has_no_exponent(value: float, text: str) -> None:
+    assert json.loads(documents.scalar(1500, value))["result"] == [1.5, text]
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(2, True), (0, False), (-2, False), (math.nan, False)]
+)
+def test_a_zero_bucket_is_shown_above_zero(count: float, shown: bool) -> None:
+    block = Histograms.build([{"count": 1, "sum": 1, "zero_threshold": 0.5, "zero_count": count}])
+    samples = Samples([{}], np.array([0, 1]), np.array([0]), np.zeros(1), block, np.array([0]))
+    (series,) = json.loads(documents.vector(samples))["result"]
+    assert ("buckets" in series["histogram"][1]) is shown
+
+
+@pytest.mark.parametrize(
     ("error", "words"),
     [
         (PromqlSyntax("what", "ab\nc", 3), (400, "bad_data", "2:1: parse error: what")),

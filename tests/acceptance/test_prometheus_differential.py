@@ -155,9 +155,10 @@ def message_of(
 def test_prometheus_2_42_says_the_same(servers: Servers, query: str, moment: Moment) -> None:
     """And so does one that reads what we have, but for native histograms, which it cannot."""
     note(query)
-    theirs = asked(servers.older, query, moment)
+    ours, theirs = (asked(url, query, moment) for url in (servers.promgres, servers.older))
+    assume(STRICTER not in ours.get("error", ""))
     tolerance = 1e-5 if LOOSE.search(query) else 1e-9
-    assert differences(asked(servers.promgres, query, moment), theirs, tolerance, query) == []
+    assert differences(ours, theirs, tolerance, query) == []
     if not any(name in query for name in OLDER.histograms):
         assert differences(asked(servers.through, query, moment), theirs, tolerance, query) == []
 
@@ -194,6 +195,8 @@ PAIR = re.compile(r"(?<=side of the operation: )\[.*\](?=;many-to-many)")
 FIXED_TWICE = re.compile(r"@.*\)\[[^]]*:[^]]*\] @")
 """A selector with @ in a subquery with @: Prometheus looks at another time where the subquery's
 first step is the query's own."""
+STRICTER = "multiple matches for labels"
+"""2.42 refuses them only if a comparison lets several through."""
 LOOSE = re.compile(r"deriv|predict_linear|stddev|stdvar|quantile|histogram")
 ROUNDED = re.compile(
     r"\^|a?(sin|cos|tan)h?\b|atan2|exp|ln|log|_quantile|_fraction|stddev|stdvar|deriv|predict"

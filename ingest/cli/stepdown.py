@@ -42,6 +42,7 @@ ROOMS = {
         "ingest.records",
         "ingest.export",
         "ingest.storage",
+        "ingest.ui",
     ],
 }
 """Packages of ours that a side may load after it has begun."""

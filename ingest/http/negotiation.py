@@ -48,6 +48,7 @@ OPENAPI_MEDIA = {
     "application/*": Media.OPENAPI,
     "application/json": Media.JSON,
 }
+HTML = "text/html"
 ENCODINGS: tuple[AnswerEncoding, ...] = ("zstd", "gzip")
 """The best first, among those that a client wants alike."""
 
@@ -78,6 +79,12 @@ def choose_media(accept: str | None, offered: dict[str, Media]) -> Media:
             return offered[name]
     shown = (accept or "")[:SHOWN_CHARACTERS]
     raise NotAcceptable(f"None of these media types are available: {shown}")
+
+
+def wants_html(accept: str | None) -> bool:
+    """Whether a client names HTML, and nothing before it that the OpenAPI document comes in."""
+    offered = (name for name, _ in _by_weight(accept or "") if name in {*OPENAPI_MEDIA, HTML})
+    return next(offered, None) == HTML
 
 
 def choose_encoding(accept_encoding: str | None) -> AnswerEncoding | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from ingest.errors import Busy
+from ingest.model import TenantId
+
+MOST_SLOW = 500
+MOST_SLOW_CHARACTERS = 500
 
 
 class UnderWay:
@@ -37,6 +43,30 @@ class UnderWay:
             self._questions[who] -= 1
             if not self._questions[who]:
                 del self._questions[who]
+
+
+class Slow:
+    """The last slow questions of all APIs of a process, for who may see them."""
+
+    def __init__(self) -> None:
+        self._questions: deque[tuple[TenantId, str, float, float]] = deque(maxlen=MOST_SLOW)
+
+    def note(self, tenant_id: TenantId, question: str, seconds: float) -> None:
+        """One more: a function's name, or the text of a query."""
+        shown = question[:MOST_SLOW_CHARACTERS]
+        self._questions.append((tenant_id, shown, seconds, time.time()))
+
+    def of(self, tenant_id: TenantId) -> list[dict[str, object]]:
+        """Those of a tenant, the newest first: `question`, `seconds`, `when`."""
+        return [
+            {
+                "question": question,
+                "seconds": round(seconds, 2),
+                "when": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"),
+            }
+            for asked_by, question, seconds, at in reversed(self._questions)
+            if asked_by == tenant_id
+        ]
 
 
 class Memory:

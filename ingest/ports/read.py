@@ -21,6 +21,7 @@ from ingest.http.problems import Problem, problem_of
 from ingest.http.read_metrics import ANSWERED_BYTES, REQUESTS, SECONDS
 from ingest.http.reply import READ_PORT, Reply, problem_reply, response_headers
 from ingest.http.server import LONGEST_LINE_BYTES, Ending, HeadRefused
+from ingest.http.shares import Slow
 from ingest.logs import get_logger
 from ingest.ports.openapi import openapi_document
 from ingest.prometheus.handler import Prometheus
@@ -32,6 +33,8 @@ from ingest.rpc.handler import RPC, Rpc
 from ingest.rpc.request import asked_schema
 from ingest.rpc.schema_cache import SchemaCache
 from ingest.storage.read import ReadDatabase
+from ingest.ui.pages import BELOW, UI, serve_page, to_the_page
+from ingest.ui.status import STATUS, status_page
 
 SUPABASE = "/rest/v1"
 RECORD_METHODS = "OPTIONS,GET,HEAD,POST"
@@ -48,12 +51,15 @@ def read_routes(
     read: ReadRecords,
     forward: Forwarder,
     export: Export,
+    slow: Slow,
     prometheus: Prometheus,
 ) -> Routes:
     """The table of the read port."""
 
     async def openapi(context: Context) -> Reply:
         """Always a new look: this page is how people see what they have just added."""
+        if context.path == "/" and (page := to_the_page(context)) is not None:
+            return page
         request = context.request
         media = choose_media(context.header("Accept"), OPENAPI_MEDIA)
         caller = await callers.caller_of(request.headers, request.remote, READ)
@@ -102,6 +108,7 @@ def read_routes(
             return await openapi(context)
         raise NotFound("Invalid path specified in request URL")
 
+    status = status_page(callers, database, ready, forward.ask, slow)
     return {
         RPC: {ANY: Route(rpc, refuse_page)},
         "/rest/": {ANY: Route(supabase, refuse_page)},
@@ -109,6 +116,9 @@ def read_routes(
         **dict.fromkeys(RECORD_PATHS, records),
         EXPORT: read_only(Route(export, refuse_page)),
         "/": read_only(Route(openapi, refuse_page)),
+        UI: read_only(Route(serve_page, refuse_page)),
+        STATUS: read_only(Route(status, refuse_page)),
+        BELOW: read_only(Route(serve_page, refuse_page)),
         **health_routes(ready, callers.sees, refuse_page),
     }
 

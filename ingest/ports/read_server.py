@@ -18,7 +18,7 @@ from ingest.export.handler import Export
 from ingest.http.connections import Connections
 from ingest.http.read_metrics import PoolCollector
 from ingest.http.server import HttpServer
-from ingest.http.shares import UnderWay
+from ingest.http.shares import Slow, UnderWay
 from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
@@ -67,16 +67,25 @@ class ReadServer:
             UnderWay(settings.api.questions_per_caller),
             settings.api.max_answer_bytes,
         )
-        rpc = Rpc(self._database, schema_cache, callers, under_way, settings)
+        slow = Slow()
+        rpc = Rpc(self._database, schema_cache, callers, under_way, slow, settings)
         self._forwarder = Forwarder(callers, settings)
         read = ReadRecords(
             callers.caller_of, self._database, self._database.records, under_way, most_bytes
         )
         export = Export(self._database, callers, under_way, settings)
         self._workers = query_workers(settings, database_url, nursery)
-        prometheus = Prometheus(self._workers, callers, under_way, settings)
+        prometheus = Prometheus(self._workers, callers, under_way, slow, settings)
         routes = read_routes(
-            self._database, schema_cache, callers, rpc, read, self._forwarder, export, prometheus
+            self._database,
+            schema_cache,
+            callers,
+            rpc,
+            read,
+            self._forwarder,
+            export,
+            slow,
+            prometheus,
         )
         self._collector = PoolCollector(lambda: self._database.connections)
         pools = all_connections(settings.api.pool_size) + KEY_CONNECTIONS + MOST_CONNECTIONS

@@ -14,7 +14,7 @@ from ingest.http.bodies import read_as_sent, read_body
 from ingest.http.context import Context
 from ingest.http.port import ANY, Route, Routes
 from ingest.http.reply import ClientGone, Reply, Sending, compress
-from ingest.http.shares import Memory, UnderWay
+from ingest.http.shares import Memory, Slow, UnderWay
 from ingest.logs import get_logger
 from ingest.prometheus.answers import refuse
 from ingest.prometheus.documents import JSON, dump, success
@@ -59,14 +59,21 @@ class Prometheus:
     Args:
         callers: find out who asks; scope `read`.
         under_way: what each may have under way.
+        slow: told of slow ones.
     """
 
     def __init__(
-        self, workers: Workers, callers: Callers, under_way: UnderWay, settings: Settings
+        self,
+        workers: Workers,
+        callers: Callers,
+        under_way: UnderWay,
+        slow: Slow,
+        settings: Settings,
     ) -> None:
         self._workers = workers
         self._callers = callers
         self._under_way = under_way
+        self._slow = slow
         self._timeout_seconds = settings.query.timeout_seconds
         self._slow_seconds = settings.api.slow_seconds
         self._most_body_bytes = settings.api.max_body_bytes
@@ -156,6 +163,7 @@ class Prometheus:
         for stage, taken in about.items():
             STAGES.labels(stage).observe(taken)
         if seconds >= self._slow_seconds:
+            self._slow.note(caller.tenant_id, form.text("query") or kind, seconds)
             log.warning(
                 "a slow query" if answered is not None else "a query was abandoned",
                 kind=kind,

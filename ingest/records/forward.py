@@ -109,6 +109,21 @@ class Forwarder:
             log.info("the write side is back")
         return reply
 
+    async def ask(self, context: Context, path: str) -> tuple[int, str]:
+        """The write side's answer to a GET with the credentials of a request: status and text.
+
+        Raises:
+            Problem: 503, there is no write side, or it is away.
+        """
+        if not self._url or self._session is None:
+            raise _unavailable("No write side is known (api.write_url)")
+        try:
+            headers = _headers(context.request.headers)
+            async with self._session.get(self._url + path, headers=headers) as answer:
+                return answer.status, await answer.text(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise _unavailable("The write side does not answer") from None
+
     async def _send(
         self,
         session: aiohttp.ClientSession,

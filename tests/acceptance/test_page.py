@@ -5,7 +5,6 @@ One browser and one stack for all; each test is a visit of its own, and leaves n
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import PHONE, SECONDS, WIDE, Visit, browser, need_browser, visit
-from tests.support.messages import Sent, SentMetadata, as_v1, sent_series
+from tests.support.browser import SECONDS, WIDE, Visit, browser, need_browser, visit
+from tests.support.messages import Sent, SentMetadata, as_v1
 from tests.support.processes import PROMGRES, run
 from tests.support.remote_write import HEADERS, send, snappy
 from tests.support.stack import Stack, running_stack

@@ -23,6 +23,10 @@ export const allMetrics = () => remember("metrics", async () => {
   return names.map((name) => ({ ...told.get(asciiLower(name)), name }));
 });
 
+const later = (one, other) => (one > other ? one : other) ?? one ?? other;
+/** As routing lower-cases names. */
+const asciiLower = (text) => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+
 /** A query that shows a metric well: counters by their rate, histograms by a quantile. */
 export function usualQuery({ name, type, series }) {
   const parts = { ...emptyParts(), metric: name };

@@ -188,6 +188,14 @@ ROW = np.dtype(
 """A row of `SAMPLE_COLUMNS` whose `exact` is NULL."""
 
 
+def joined(streams: Sequence[bytes]) -> bytes:
+    """One stream with the rows of all of them."""
+    if len(streams) == 1:
+        return streams[0]
+    rows = [stream[len(HEADER) : -len(TRAILER)] for stream in streams]
+    return b"".join([HEADER, *rows, TRAILER])
+
+
 def encode_samples(rows: Rows) -> bytes:
     """A complete stream of `SAMPLE_COLUMNS`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from math import isnan
 from operator import attrgetter
@@ -102,6 +103,20 @@ class Store:
     def staging_schema(self) -> str:
         """Schema of the staging table."""
         return f"staging_{self.schema}"
+
+    @cached_property
+    def copy_staging(self) -> str:
+        """The statement that copies into the staging table."""
+        return self._copy(self.staging_schema)
+
+    @cached_property
+    def copy_direct(self) -> str:
+        """The statement that copies past it, into the table itself."""
+        return self._copy(self.schema)
+
+    def _copy(self, schema: str) -> str:
+        columns = ", ".join(f'"{name}"' for name in self.column_names)
+        return f'COPY "{schema}"."{self.table}" ({columns}) FROM STDIN (FORMAT binary)'
 
     @property
     def staging(self) -> str:

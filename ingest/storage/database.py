@@ -6,18 +6,26 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
+from ingest.copy_format import joined
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series, SeriesId, TenantId
 from ingest.sqlfiles import query
-from ingest.storage.engine import to_datetime
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
-from ingest.storage.pool import AnyConnection, Pool, borrow, writing
-from ingest.stores import STORES, Store
+from ingest.storage.pool import (
+    AnyConnection,
+    Pool,
+    begin_writing,
+    borrow,
+    copy_within,
+    rolled_back,
+    writing,
+)
+from ingest.stores import STORES
 
 log = get_logger("storage")
 
@@ -40,7 +48,10 @@ NEEDS_STAGING = (
 )
 """Refusals of rows that go straight into the sample table, which the trigger knows to handle."""
 
-NEW_ROWS = "nullif(current_setting('promgres.new_rows', true), '')::bigint"
+DURABLE = "set_config('synchronous_commit', 'on', true)"
+"""Said once more after a COPY: a trigger may have turned it off. The commit waits for the disk."""
+END = f"SELECT {DURABLE}; COMMIT"
+NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
 """NULL where no trigger said so: a setting of an earlier transaction is the empty text."""
 
 DATABASE_ERRORS = (asyncpg.PostgresError, *CONNECTION_ERRORS)
@@ -167,18 +178,21 @@ class Database:
         """
         into = STORES[store]
         counts = []
-        async with self._transaction() as connection:
+        async with self._connection() as connection, rolled_back(connection):
+            before = begin_writing(connection) + "; "
             if expect_duplicates:
-                await connection.execute("SET LOCAL promgres.duplicates = 'likely'")
+                before += "SET LOCAL promgres.duplicates = 'likely'; "
             for payload in payloads:
-                last = sent if payload is payloads[-1] else None
-                await self._copy(connection, into, into.staging_schema, payload, last)
-                new_rows: int | None = await self._finish(connection, NEW_ROWS)
-                if new_rows is None:
+                source = _source(payload, sent if payload is payloads[-1] else None)
+                await copy_within(connection, before + into.copy_staging, source, self._timeout)
+                before = ""
+                row = await connection.fetchrow(NEW_ROWS, timeout=self._timeout)
+                if row is None or row[0] is None:
                     raise asyncpg.ObjectNotInPrerequisiteStateError(
                         f"{into.staging} moves no rows: is its trigger disabled?"
                     )
-                counts.append(new_rows)
+                counts.append(row[0])
+            await connection.execute("COMMIT", timeout=self._timeout)
         return counts
 
     async def append_samples(
@@ -203,28 +217,33 @@ class Database:
         """
         marks = [(touched.minutes_ms, touched.series_ids), (touched.recent_minutes_ms, None)]
         into = STORES[target]
+        # One message: the server has the rows, the marks and the commit before it answers.
+        statements = [into.copy_direct, *[_mark(target, *each) for each in marks if each[0]], END]
         try:
-            async with self._transaction() as connection:
-                for payload in payloads:
-                    last = sent if payload is payloads[-1] else None
-                    await self._copy(connection, into, into.schema, payload, last)
-                for minutes_ms, series_ids in marks:
-                    if minutes_ms:
-                        minutes = [to_datetime(minute_ms) for minute_ms in minutes_ms]
-                        mark = "internal.mark_samples($1, $2, $3)"
-                        await self._finish(connection, mark, target, minutes, series_ids)
+            async with self._connection() as connection, rolled_back(connection):
+                await copy_within(
+                    connection,
+                    "; ".join([begin_writing(connection), *statements]),
+                    _source(joined(payloads), sent),
+                    self._timeout,
+                )
         except NEEDS_STAGING:
             return False
         return True
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AnyConnection]:
+        async with self._connection() as connection, writing(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AnyConnection]:
+        """One to write with: if it is lost, its backend is remembered, to be ended."""
         async with borrow(self.pool, self._most_seconds) as connection:
             await self._end_lost_backends(connection)
             backend = connection.get_server_pid()
             try:
-                async with writing(connection):
-                    yield connection
+                yield connection
             finally:
                 if _is_lost(connection):
                     self._lost_backends.add(backend)
@@ -239,33 +258,6 @@ class Database:
             )
             self._lost_backends.difference_update(pids)
             log.info("lost backends ended", ended=ended)
-
-    async def _copy(
-        self,
-        connection: AnyConnection,
-        store: Store,
-        schema: str,
-        payload: bytes,
-        sent: Callable[[], None] | None,
-    ) -> None:
-        await connection.copy_to_table(
-            store.table,
-            schema_name=schema,
-            columns=store.column_names,
-            source=_chunks(payload, sent),
-            format="binary",
-            timeout=self._timeout,
-        )
-
-    async def _finish(self, connection: AnyConnection, expression: str, *arguments: object) -> Any:
-        """Evaluate what has to be said after a COPY, and have the commit wait for the disk."""
-        row = await connection.fetchrow(
-            f"SELECT {expression}, set_config('synchronous_commit', 'on', true)",
-            *arguments,
-            timeout=self._timeout,
-        )
-        assert row is not None
-        return row[0]
 
     async def staging_bytes(self, store: str) -> int:
         """Size of the store's staging table."""
@@ -339,6 +331,23 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
         held_bytes += len(text)
     if few:
         yield few, labels
+
+
+def _mark(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int] | None) -> str:
+    """The statement that tells rollups of samples. All of it is numbers of ours: nothing needs to
+    be quoted."""
+    minutes = ", ".join([f"to_timestamp({ms // 1000})" for ms in minutes_ms])
+    ids = "NULL" if series_ids is None else "'{" + ",".join(map(str, series_ids)) + "}'"
+    return f"SELECT internal.mark_samples('{target}', ARRAY[{minutes}], {ids})"
+
+
+def _source(payload: bytes, sent: Callable[[], None] | None) -> memoryview | AsyncIterator[bytes]:
+    """A payload as it is sent: a long one in chunks, between which others have their turn."""
+    if len(payload) > CHUNK_BYTES:
+        return _chunks(payload, sent)
+    if sent is not None:
+        sent()
+    return memoryview(payload)
 
 
 async def _chunks(payload: bytes, sent: Callable[[], None] | None) -> AsyncIterator[bytes]:

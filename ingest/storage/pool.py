@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
@@ -126,13 +126,12 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
 
 
 @asynccontextmanager
-async def transaction(connection: AnyConnection, beginning: str) -> AsyncIterator[None]:
-    """A transaction that begins so: COMMIT at the end, ROLLBACK after an error.
+async def rolled_back(connection: AnyConnection) -> AsyncIterator[None]:
+    """What begins a transaction and ends it: ROLLBACK after an error.
 
     A connection that cannot even roll back is of no use to anybody: it is cut.
     """
     try:
-        await connection.execute(beginning)
         yield
     except BaseException:
         try:
@@ -142,15 +141,42 @@ async def transaction(connection: AnyConnection, beginning: str) -> AsyncIterato
                 connection.terminate()
             raise
         raise
+
+
+@asynccontextmanager
+async def transaction(connection: AnyConnection, beginning: str) -> AsyncIterator[None]:
+    """A transaction that begins so: COMMIT at the end, ROLLBACK after an error."""
+    async with rolled_back(connection):
+        await connection.execute(beginning)
+        yield
     await connection.execute("COMMIT")
 
 
-begin_writing = cache(partial(begin, READ_COMMITTED, WRITING))
+_begin_writing = cache(partial(begin, READ_COMMITTED, WRITING))
+
+
+def begin_writing(connection: AnyConnection) -> str:
+    """How a transaction begins that has the settings of `WRITING`."""
+    return _begin_writing(connection.get_server_version().major)
 
 
 def writing(connection: AnyConnection) -> AbstractAsyncContextManager[None]:
-    """A transaction with the settings of `WRITING`."""
-    return transaction(connection, begin_writing(connection.get_server_version().major))
+    """Such a transaction."""
+    return transaction(connection, begin_writing(connection))
+
+
+async def copy_within(
+    connection: AnyConnection,
+    statements: str,
+    source: memoryview | AsyncIterator[bytes],
+    timeout_seconds: float,
+) -> None:
+    """Statements of which one is `COPY … FROM STDIN`, all in one round trip: the server reads the
+    rows when it comes to that one, and goes on with the next. What they return is not seen.
+
+    asyncpg's own `copy_to_table` makes one statement and hands it to this method.
+    """
+    await cast(Any, connection)._copy_in(statements, source, timeout_seconds)
 
 
 def forget_lost_answers(loop: asyncio.AbstractEventLoop) -> None:

@@ -51,7 +51,7 @@ async def silence(postgres_db: Database, monkeypatch: pytest.MonkeyPatch) -> Asy
         pool.terminate()
 
 
-@pytest.mark.parametrize("message", [b"COMMIT", b"PGCOPY", b"mark_samples"])
+@pytest.mark.parametrize("message", [b"mark_samples", b"PGCOPY"])
 async def test_a_silent_connection_is_given_up(silence: Silence, message: bytes) -> None:
     silence.server.silent_at = message
     async with asyncio.timeout(60):

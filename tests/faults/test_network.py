@@ -28,6 +28,8 @@ from tests.support.rig import Rig, running_rig
 NOW_MS = time.time_ns() // 1_000_000
 CUTS = 3 * int(os.environ.get("PROMGRES_FAULT_ROUNDS", "3"))
 SEED = int(os.environ.get("PROMGRES_FAULT_SEED", "20260131"))
+END_OF_ROWS = b"\xff\xffc\0\0\0\4"
+"""How a COPY ends (the trailer of its rows, CopyDone); the answer to it is that of the commit."""
 PATIENCE = {
     "PROMGRES_SPOOL__AFTER": "1",
     "PROMGRES_DATABASE__CONNECT_TIMEOUT_SECONDS": "2",
@@ -84,7 +86,7 @@ def cut_an_upload(proxy: Proxy, random: Random) -> None:
 
 def cut_an_answer(proxy: Proxy, random: Random) -> None:
     goal = proxy.cuts + 1
-    proxy.cut_answer_to(b"COMMIT")
+    proxy.cut_answer_to(END_OF_ROWS)
     wait_until(lambda: proxy.cuts >= goal, what="a COMMIT is cut off")
 
 

@@ -22,7 +22,7 @@ const SSL_REQUEST = 80877103
 const GSS_REQUEST = 80877104
 const CANCEL_REQUEST = 80877102
 const COMPLETES = new Set(['Q', 'S', 'H', 'c', 'f']) // Query Sync Flush CopyDone CopyFail
-const COPY_FROM_STDIN = /^\s*copy\b[^;]*\bfrom\s+stdin\b/i
+const COPY_FROM_STDIN = /(^|;)\s*copy\b[^;]*\bfrom\s+stdin\b/i
 
 // PGlite is started with command line switches to which RESET ALL returns.
 const RESETS_ALL = /^Q[^]{4}[^]*\b(reset|discard)\s+all\b/i

@@ -162,7 +162,7 @@ class Ledger:
 
 
 class PendingRequest:
-    """One attempt to store a request: done when all of its rows are stored, rejected, or failed.
+    """One attempt to store a request: decided when all of its rows are stored, rejected, or failed.
 
     A caller that stops waiting changes nothing for the batches. Made by a `Ledger`.
 
@@ -173,25 +173,30 @@ class PendingRequest:
         rejections: what the database refuses for ever.
     """
 
+    __slots__ = (
+        "_counted_before",
+        "_extra_rows",
+        "_failure",
+        "_ledger",
+        "_open_rows",
+        "_turn",
+        "is_detached",
+        "rejections",
+        "tenant_id",
+        "undecided",
+    )
+
     def __init__(self, ledger: Ledger, tenant_id: TenantId, samples: int, extra_rows: int) -> None:
         self.tenant_id = tenant_id
+        self.undecided = samples
+        self.is_detached = False
         self.rejections: list[Rejection] = []
         self._ledger = ledger
-        self._undecided = samples
         self._extra_rows = extra_rows
         self._counted_before = 0
-        self._is_detached = False
         self._open_rows = 0
-        self._failure: Unavailable | None = None
-        self._done = asyncio.Event()
-
-    @property
-    def undecided(self) -> int:
-        return self._undecided
-
-    @property
-    def is_detached(self) -> bool:
-        return self._is_detached
+        self._failure: Exception | None = None
+        self._turn: asyncio.Future[None] | None = None
 
     def count_before(self, samples: int) -> None:
         """So many of the samples to come have their result from an earlier attempt, or another
@@ -215,40 +220,65 @@ class PendingRequest:
         samples = sum(rejection.accounted for rejection in rejections)
         exemplars = sum(rejection.exemplars for rejection in rejections)
         samples -= self._take_counted(samples)
-        if not self._is_detached:
+        if not self.is_detached:
             self._ledger._settle(self.tenant_id, "rejected", samples)
             self._ledger._settle_exemplars(self.tenant_id, exemplars, 0, exemplars)
-            self._undecided -= samples
+            self.undecided -= samples
         self.rejections += rejections
 
-    async def wait(self) -> list[Rejection]:
-        """What the database rejected, once all rows are decided.
+    def open(self) -> None:
+        """There are rows to come, which `close_rows` has to be told of as of those claimed."""
+        self._open_rows += 1
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether no row is open."""
+        return not self._open_rows
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why some rows could not be stored: `Unavailable`, or a defect."""
+        return self._failure
+
+    async def wait(self) -> None:
+        """Return once all rows are decided, or `stop_waiting` was called. For one caller."""
+        if self._open_rows:
+            self._turn = asyncio.get_running_loop().create_future()
+            await self._turn
+
+    def stop_waiting(self) -> None:
+        """Have `wait` return."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    def outcome(self) -> list[Rejection]:
+        """What the database rejected.
 
         Raises:
             Unavailable: some rows could not be stored now.
         """
-        if self._open_rows:
-            await self._done.wait()
-        if self._failure is not None:
-            failure = self._failure
+        failure = self._failure
+        if isinstance(failure, Unavailable):
             raise Unavailable(str(failure), failure.retry_after_seconds, failure.blames_request)
+        if failure is not None:
+            raise failure
         return self.rejections
 
     def detach(self) -> int:
         """Someone else answers for the undecided samples from now on (the spool): a batch that
         still carries them counts them no more. How many they are."""
-        self._is_detached = True
-        return self._undecided
+        self.is_detached = True
+        return self.undecided
 
     def settle_rest(self, result: str) -> None:
         """What is undecided has this result, all of it."""
         self._ledger._settle(self.tenant_id, result, self.detach())
-        self._undecided = 0
+        self.undecided = 0
 
     def spool_rest(self) -> None:
         """What is undecided is in the spool."""
         self._ledger._spool(self.tenant_id, self.detach())
-        self._undecided = 0
+        self.undecided = 0
 
     def end(self) -> None:
         """The request has its answer."""
@@ -259,15 +289,15 @@ class PendingRequest:
         self,
         counted: int,
         rejections: Sequence[Rejection] = (),
-        failure: Unavailable | None = None,
+        failure: Exception | None = None,
     ) -> None:
         """One claim is decided, or failed."""
-        self._undecided -= counted
+        self.undecided -= counted
         self.rejections += rejections
         self._failure = failure or self._failure
         self._open_rows -= 1
         if not self._open_rows:
-            self._done.set()
+            self.stop_waiting()
 
     def _take_counted(self, samples: int) -> int:
         """How many of these samples were counted before; the next ones are told of the rest."""

@@ -97,11 +97,31 @@ class Pipeline:
         Raises:
             Unavailable: not all of it is known to be stored; some may be, a retry is harmless.
         """
-        ids: dict[bytes, SeriesId] = {}
         if intake.new:
-            resolved = await self._series_ids.resolve(intake.new, is_replay)
-            request.reject(resolved.rejections)
-            ids = resolved.ids
+            await self.put_new(intake, request, is_replay)
+        else:
+            self.put(intake, request, {})
+        await request.wait()
+        return request.outcome()
+
+    async def put_new(
+        self, intake: Intake, request: PendingRequest, is_replay: bool = False
+    ) -> None:
+        """As `put`, once the series of the request that have no id yet have got one.
+
+        Raises:
+            Unavailable: they have not.
+        """
+        resolved = await self._series_ids.resolve(intake.new, is_replay)
+        request.reject(resolved.rejections)
+        self.put(intake, request, resolved.ids)
+
+    def put(self, intake: Intake, request: PendingRequest, ids: dict[bytes, SeriesId]) -> None:
+        """Queue a request's rows, of which the request hears when they are decided.
+
+        Args:
+            ids: of new series by identity; what belongs to the others is left out.
+        """
         claims = [
             (number, request.claim(piece, intake.generation))
             for rows in batches_of(intake, ids)
@@ -110,4 +130,3 @@ class Pipeline:
         ]
         for number, pending in claims:
             self.shards[number].put(pending)
-        return await request.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
@@ -15,6 +15,8 @@ from ingest.writer.spool.file import Entry
 from ingest.writer.spool.queue import Spool
 
 log = get_logger("writer")
+
+T = TypeVar("T")
 
 
 class StoreOrSpool:
@@ -37,7 +39,10 @@ class StoreOrSpool:
         self._spool = spool
         self._spool_after_seconds = spool_after_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._patience: set[asyncio.Future[None]] = set()
+        # Requests that the database was given and has not confirmed, the oldest first, and until
+        # when it may; one timer is for all of them.
+        self._unconfirmed: dict[PendingRequest, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def wait_for_room(self, tenant_id: TenantId) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
@@ -62,25 +67,92 @@ class StoreOrSpool:
             Unavailable: it is not known to be safe; a retry is harmless.
         """
         request = self._ledger.begin(intake)
-        return await asyncio.shield(self._run(self._keep(intake, request, entry)))
+        is_given = self._spool is None or not self._spool.is_away
+        try:
+            if is_given:
+                self._give(intake, request)
+                await self._confirmed(request)
+        except asyncio.CancelledError:
+            self._run(self._finish(intake, request, entry, is_given))
+            raise
+        except BaseException:
+            request.settle_rest("unavailable")
+            request.end()
+            raise
+        if is_given and request.is_decided and request.failure is None:
+            request.end()
+            return request.rejections
+        return await asyncio.shield(self._run(self._finish(intake, request, entry, is_given)))
 
     def hurry(self, seconds: float) -> None:
         """The process ends: from now on the database has so long to confirm what it was given, then
         that is spooled."""
+        loop = asyncio.get_running_loop()
         self._spool_after_seconds = min(self._spool_after_seconds, seconds)
-        for over in self._patience:
-            asyncio.get_running_loop().call_later(seconds, _end, over)
+        until = loop.time() + self._spool_after_seconds
+        self._unconfirmed = {one: min(at, until) for one, at in self._unconfirmed.items()}
+        if self._timer is not None:
+            self._timer.cancel()
+            self._lose_patience()
 
     async def stop(self, seconds: float) -> None:
         """Finish what was begun, as far as that takes no longer."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    async def _keep(self, intake: Intake, request: PendingRequest, entry: Entry) -> list[Rejection]:
+    def _give(self, intake: Intake, request: PendingRequest) -> None:
+        """Hand a request to the database; it hears itself what comes of it."""
+        loop = asyncio.get_running_loop()
+        if self._spool is not None:
+            until = self._unconfirmed[request] = loop.time() + self._spool_after_seconds
+            if self._timer is None:
+                self._timer = loop.call_at(until, self._lose_patience)
+        if intake.new:
+            request.open()
+            self._run(self._give_new(intake, request))
+        else:
+            self._pipeline.put(intake, request, {})
+
+    async def _give_new(self, intake: Intake, request: PendingRequest) -> None:
+        failure: Exception | None = None
         try:
+            await self._pipeline.put_new(intake, request)
+        except Exception as error:  # whoever waits for the request raises it
+            failure = error
+        finally:
+            request.close_rows(0, failure=failure)
+
+    async def _confirmed(self, request: PendingRequest) -> None:
+        """Return when all of it is decided, or patience with the database is at its end."""
+        while not request.is_decided and (self._spool is None or request in self._unconfirmed):
+            await request.wait()
+        self._unconfirmed.pop(request, None)
+
+    def _lose_patience(self) -> None:
+        """Let go of requests that have waited long enough: they go to the spool."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        for request, until in list(self._unconfirmed.items()):
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._lose_patience)
+                return
+            del self._unconfirmed[request]
+            request.stop_waiting()
+
+    async def _finish(
+        self, intake: Intake, request: PendingRequest, entry: Entry, is_given: bool
+    ) -> list[Rejection]:
+        """What is to be done where the database does not simply store all of it, or its sender
+        waits no more.
+
+        Args:
+            is_given: whether the database was given the request.
+        """
+        try:
+            if is_given:
+                await self._confirmed(request)
             if self._spool is None:
-                return await self._pipeline.write(intake, request)
-            return await self._store_or_spool(self._spool, intake, request, entry)
+                return request.outcome()
+            return await self._store_or_spool(self._spool, intake, request, entry, is_given)
         except BaseException:
             request.settle_rest("unavailable")
             raise
@@ -88,17 +160,21 @@ class StoreOrSpool:
             request.end()
 
     async def _store_or_spool(
-        self, spool: Spool, intake: Intake, request: PendingRequest, entry: Entry
+        self,
+        spool: Spool,
+        intake: Intake,
+        request: PendingRequest,
+        entry: Entry,
+        is_given: bool,
     ) -> list[Rejection]:
         is_away = True
-        if not spool.is_away:
-            attempt = self._run(self._pipeline.write(intake, request))
-            await self._wait_for(attempt)
-            if not attempt.done() and not spool.has_room(len(entry.payload), intake.tenant_id):
-                await asyncio.wait([attempt])
-            failure = attempt.exception() if attempt.done() else None
-            if attempt.done() and not isinstance(failure, Unavailable):
-                return attempt.result()
+        if is_given:
+            if not spool.has_room(len(entry.payload), intake.tenant_id):
+                while not request.is_decided:
+                    await request.wait()
+            failure = request.failure if request.is_decided else None
+            if request.is_decided and not isinstance(failure, Unavailable):
+                return request.outcome()
             is_away = not await self._is_of_the_request(failure)
 
         # From here on the spool answers for what has no result yet: a batch that is still under way
@@ -110,20 +186,7 @@ class StoreOrSpool:
             log.warning("the database is away: spooling")
         return request.rejections
 
-    async def _wait_for(self, attempt: asyncio.Task[list[Rejection]]) -> None:
-        """Return when it is done, or patience with the database is at its end."""
-        loop = asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
-        self._patience.add(over)
-        timer = loop.call_later(self._spool_after_seconds, _end, over)
-        try:
-            both: list[asyncio.Future[Any]] = [attempt, over]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            self._patience.discard(over)
-
-    async def _is_of_the_request(self, failure: BaseException | None) -> bool:
+    async def _is_of_the_request(self, failure: Exception | None) -> bool:
         """Whether the database fails at this request alone: the others need not go to the spool."""
         if not (isinstance(failure, Unavailable) and failure.blames_request):
             return False
@@ -132,7 +195,7 @@ class StoreOrSpool:
         log.warning("the database fails at a request: spooled", reason=str(failure))
         return True
 
-    def _run(self, work: Coroutine[Any, Any, list[Rejection]]) -> asyncio.Task[list[Rejection]]:
+    def _run(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
@@ -143,8 +206,3 @@ class StoreOrSpool:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()
-
-
-def _end(over: asyncio.Future[None]) -> None:
-    if not over.done():
-        over.set_result(None)

@@ -45,6 +45,7 @@ class Bench:
         request = self.ledger.begin(intake)
         self.shard.put(request.claim(SampleBatch(STORES["internal"], rows)))
         await request.wait()
+        request.outcome()
 
     async def settle(self) -> None:
         """Let everything happen that needs no answer of the database."""

@@ -32,12 +32,15 @@ def rows_by_target(fast: KnownColumns, ordinary: KnownSamples) -> dict[str, Rows
     if ordinary.place:
         columns, exact = _joined(fast, ordinary)
     targets = target_numbers(columns.place)
-    rows = {}
+    if len(targets) and (targets == targets[0]).all() and not exact:
+        rows = Rows(series_ids(columns.place), columns.timestamp_ms, columns.value)
+        return {TARGETS[targets[0]]: rows}
+    by_target = {}
     for number, target in enumerate(TARGETS):
         chosen = np.flatnonzero(targets == number)
         if len(chosen):
-            rows[target] = _rows(columns, exact, chosen)
-    return rows
+            by_target[target] = _rows(columns, exact, chosen)
+    return by_target
 
 
 def joined(parts: Sequence[KnownColumns]) -> KnownColumns:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ def over_limit(setting: str, times: int = 1) -> None:
     LIMIT_REFUSALS.labels(setting).inc(times)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimeLimits:
     """The rule for timestamps.
 
@@ -46,11 +47,16 @@ class TimeLimits:
     oldest_ms: Callable[[str, int], int]
     max_future_ms: int
     ahead_ms: Callable[[], int] = lambda: 0
+    _second: int = field(default=-1, init=False)
+    _oldest: Int64s = field(default_factory=lambda: np.empty(0, np.int64), init=False)
 
     def window(self, now_ms: int) -> TimeWindow:
-        """The rule at one moment, by this clock."""
-        oldest = np.array([self.oldest_ms(target, now_ms) for target in TARGETS], np.int64)
-        return TimeWindow(oldest, *self.newest_ms(now_ms))
+        """The rule at one moment, by this clock; what is oldest is asked once a second."""
+        second = now_ms // 1000
+        if second != self._second:
+            oldest = [self.oldest_ms(target, second * 1000) for target in TARGETS]
+            self._second, self._oldest = second, np.array(oldest, np.int64)
+        return TimeWindow(self._oldest, *self.newest_ms(now_ms))
 
     def newest_ms(self, now_ms: int) -> tuple[int, int]:
         """The newest timestamp that is taken, and the newest that is not refused for good: by the
@@ -72,8 +78,7 @@ def between_clocks(timestamp_ms: int) -> Unavailable:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TimeWindow:
+class TimeWindow(NamedTuple):
     """Timestamps taken now: `oldest_ms[target number] <= timestamp_ms <= newest_ms`; up to
     `doubtful_ms` it is the clocks' fault."""
 

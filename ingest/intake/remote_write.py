@@ -23,6 +23,7 @@ SCANNED_BYTES = 2 * 1024 * 1024
 """A shorter message is taken apart at once: it has a million elements at most."""
 READ_BYTES = 3
 """Memory of a message, for each of its bytes, until its series are decoded."""
+_NONE = np.empty(0, np.int64)
 
 
 class Decoder:
@@ -127,7 +128,12 @@ class Decoder:
         """Samples of known series, and where the other series are in the part."""
         tails = part.tails
         places = self._places(part, intake.tenant_id)
-        known = np.flatnonzero(places >= 0)
+        is_known = places >= 0
+        if is_known.all() and window.holds(target_numbers(places), tails.timestamp_ms).all():
+            intake.sent.samples += len(places)
+            positions = np.arange(part.first, part.first + len(places))
+            return KnownColumns(positions, places, tails.timestamp_ms, tails.value), _NONE
+        known = np.flatnonzero(is_known)
         in_time = window.holds(target_numbers(places[known]), tails.timestamp_ms[known])
         # A timestamp that is rejected takes the slow path too: it finds the words.
         taken = known[in_time]
@@ -145,6 +151,8 @@ class Decoder:
         """The place of each series, UNKNOWN where the fast path cannot tell."""
         has_tail = np.flatnonzero(request.tails.length)
         keys = label_keys(tenant_id, request.keys(has_tail.tolist()))
+        if len(keys) == len(request.series):
+            return self._cache.places_by_key(keys)
         places = np.full(len(request.series), UNKNOWN, np.int64)
         places[has_tail] = self._cache.places_by_key(keys)
         return places

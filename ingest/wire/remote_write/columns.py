@@ -20,7 +20,13 @@ import numpy.typing as npt
 
 from ingest.model import Float64s, Int64s
 from ingest.wire.remote_write.tails import Tails
-from ingest.wire.remote_write.varints import TOO_LONG, Bytes, Varints, read_varints
+from ingest.wire.remote_write.varints import (
+    TOO_LONG,
+    Bytes,
+    Varints,
+    read_varints,
+    six_bytes,
+)
 
 Bools = npt.NDArray[np.bool_]
 
@@ -194,10 +200,7 @@ def _length_at(raw: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
 def _six_byte_varints(raw: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
     """Numbers, and where they are varints of exactly six bytes."""
     word = _at_every_byte(raw, "<i8")[at].astype(np.int64)
-    number = word & 0x7F
-    for place in range(1, _TIMESTAMP_BYTES):
-        number |= word >> place & 0x7F << 7 * place
-    return number, word & _SIX_MARKS == _SIX_MARKS >> 8
+    return six_bytes(word), word & _SIX_MARKS == _SIX_MARKS >> 8
 
 
 def _at_every_byte(raw: Bytes, dtype: str) -> npt.NDArray[Any]:

@@ -14,21 +14,24 @@ then are the last bytes a field of their own and not the inside of another one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.model import Float64s, Int64s
+from ingest.wire.remote_write.varints import six_bytes
 
 LONG_TAIL = 18
 SHORT_TAIL = 9
 
-_TIMESTAMP = 12
-"""Where the varint of the timestamp begins; in both patterns it ends the series."""
-_VALUE = slice(3, 11)
-
-Bytes = npt.NDArray[np.uint8]
+_HEAD, _VALUE, _SHORT_HEAD, _TAGGED = 0, 3, 9, 10
+"""Where, in the last 18 bytes, a word begins of which the low bytes are the head of the long shape,
+which is the value, of which the low bytes are the head of the short shape, and whose bytes are one
+more, the tag 10 and the timestamp."""
+_TAG_AND_MARKS, _WANTED = 0x8080_8080_8080FF, 0x0080_8080_8080_10
+"""Of the tag 10 and the six bytes behind it: all bits of the tag, and those that say that a varint
+goes on, which all bytes of it have but the last."""
 
 
 class Tails(NamedTuple):
@@ -47,35 +50,19 @@ class Tails(NamedTuple):
 
 
 def read_tails(series: Sequence[bytes]) -> Tails:
-    """Read the tails of `series`, parallel to it."""
-    tails = _last_bytes(series)
-    is_varint = (tails[:, _TIMESTAMP:-1] >= 0x80).all(axis=1) & (tails[:, -1] < 0x80)
-    is_timed = is_varint & (tails[:, 11] == 0x10)
-    is_long = is_timed & _equal(tails, 0, b"\x12\x10\x09")
-    is_short = is_timed & _equal(tails, 9, b"\x12\x07") & ~is_long
-    value = np.ascontiguousarray(tails[:, _VALUE]).view("<f8").reshape(-1).astype(np.float64)
-    value[is_short] = 0.0
-    length = np.where(is_long, LONG_TAIL, np.where(is_short, SHORT_TAIL, 0))
-    return Tails(length, _timestamps(tails), value)
-
-
-def _last_bytes(series: Sequence[bytes]) -> Bytes:
-    """The last 18 bytes of each series, shape (series, 18); zeros before a shorter one."""
+    """Read the tails of `series`, at least one, parallel to it."""
     joined = b"".join([raw[-LONG_TAIL:] for raw in series])
-    if len(joined) != LONG_TAIL * len(series):
+    if len(joined) != LONG_TAIL * len(series):  # some are shorter: zeros before them
         joined = b"".join([raw[-LONG_TAIL:].rjust(LONG_TAIL, b"\0") for raw in series])
-    return np.frombuffer(joined, np.uint8).reshape(len(series), LONG_TAIL)
 
+    def column(dtype: str, start: int) -> npt.NDArray[Any]:
+        return np.ndarray((len(series),), dtype, joined, start, (LONG_TAIL,))
 
-def _equal(tails: Bytes, start: int, expected: bytes) -> npt.NDArray[np.bool_]:
-    wanted = np.frombuffer(expected, np.uint8)
-    result: npt.NDArray[np.bool_] = (tails[:, start : start + len(expected)] == wanted).all(axis=1)
-    return result
-
-
-def _timestamps(tails: Bytes) -> Int64s:
-    """The varints at the end, 7 bits a byte, the lowest first."""
-    total = np.zeros(len(tails), np.int64)
-    for place in range(6):
-        total |= (tails[:, _TIMESTAMP + place] & 0x7F).astype(np.int64) << (7 * place)
-    return total
+    tagged = column("<i8", _TAGGED) >> 8
+    is_timed = tagged & _TAG_AND_MARKS == _WANTED
+    is_long = is_timed & (column("<u4", _HEAD) & 0xFFFFFF == 0x091012)
+    is_short = is_timed & (column("<u2", _SHORT_HEAD) == 0x0712) & ~is_long
+    value = column("<f8", _VALUE).astype(np.float64)
+    value[is_short] = 0.0
+    length = LONG_TAIL * is_long + SHORT_TAIL * is_short
+    return Tails(length, six_bytes(tagged >> 8), value)

@@ -48,6 +48,14 @@ class Varints(NamedTuple):
         return found
 
 
+def six_bytes(words: Int64s) -> Int64s:
+    """The varints of exactly six bytes that are the lowest six of these words: groups of 7 bits are
+    moved together, two by two (14 bits each), then these three."""
+    pairs = words & 0x007F_007F_007F | words >> 1 & 0x3F80_3F80_3F80
+    number: Int64s = pairs & 0x3FFF | pairs >> 2 & 0x0FFF_C000 | pairs >> 4 & 0x3FF_F000_0000
+    return number
+
+
 def read_varints(raw: Bytes, start: Int64s, length: Int64s) -> Varints:
     """Decode slices, none of which is empty or ends within a varint.
 

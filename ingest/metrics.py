@@ -12,7 +12,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -26,6 +26,39 @@ REGISTRY = CollectorRegistry(auto_describe=True)
 
 # Memory, CPU, file descriptors; nothing where there is no /proc.
 ProcessCollector(registry=REGISTRY)
+
+
+class Tally(Collector):
+    """A counter or a gauge that one event loop changes with every request: a dict of numbers by the
+    values of its labels, where those of prometheus_client look for a child, check it and lock it.
+
+    Attributes:
+        values: what `/metrics` shows, once it is asked.
+    """
+
+    def __init__(
+        self,
+        family: type[CounterMetricFamily | GaugeMetricFamily],
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+    ) -> None:
+        self.values: dict[tuple[str, ...], float] = {}
+        self._family = family
+        self._about = (name, documentation)
+        self._labelnames = labels
+        REGISTRY.register(self)
+
+    def add(self, amount: float, *labels: str) -> None:
+        """So many more, or less."""
+        self.values[labels] = self.values.get(labels, 0) + amount
+
+    def collect(self) -> Iterator[Family]:
+        """One family."""
+        family = self._family(*self._about, labels=self._labelnames)
+        for labels, value in list(self.values.items()):
+            family.add_metric(labels, value)
+        yield family
 
 
 class _Logs(Collector):

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from aiohttp import web
-from prometheus_client import Counter
 
 from ingest.errors import MethodNotAllowed, NotFound, PromgresError
 from ingest.http.context import Context
 from ingest.http.cors import is_preflight, preflight_headers
 from ingest.http.reply import ClientGone, Manners, Reply, http_response
 from ingest.logs import get_logger
+from ingest.metrics import Tally
 
 ANY = "*"
 
@@ -27,7 +27,7 @@ class Route(NamedTuple):
 
     handler: Callable[[Context], Awaitable[Reply]]
     refuse: Refuse
-    requests: Counter | None = None
+    requests: Tally | None = None
 
 
 Routes = Mapping[str, Mapping[str, Route]]
@@ -95,5 +95,5 @@ async def answer(route: Route, context: Context) -> Reply:
             log.exception("a request failed", path=context.path, sender=context.request.remote)
         reply = route.refuse(context, error)
     if route.requests is not None:
-        route.requests.labels(str(reply.status)).inc()
+        route.requests.add(1, str(reply.status))
     return reply

@@ -6,7 +6,7 @@ safe in the spool.
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client.metrics_core import CounterMetricFamily
 
 from ingest.admission import Admission
 from ingest.auth.credentials import is_legacy
@@ -16,7 +16,7 @@ from ingest.http.reply import Reply
 from ingest.intake.records import RecordDecoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
-from ingest.metrics import REGISTRY, TenantNames
+from ingest.metrics import Tally, TenantNames
 from ingest.model import Intake, TenantId
 from ingest.records import answers
 from ingest.records.paths import RECORD_PATHS
@@ -28,18 +28,18 @@ from ingest.wire.records.spooled import write_spooled
 from ingest.writer.spool.file import Entry, SpoolFormat
 from ingest.writer.store_or_spool import StoreOrSpool
 
-REQUESTS = Counter(
+REQUESTS = Tally(
+    CounterMetricFamily,
     "promgres_push_requests",
     "Requests with measures and events by status.",
-    ["status"],
-    registry=REGISTRY,
+    ("status",),
 )
-COUNTED = Counter(
+COUNTED = Tally(
+    CounterMetricFamily,
     "promgres_pushed",
     "Measures and events: received (what became of them is counted with samples), or rejected with"
     " their request.",
-    ["tenant", "kind", "result"],
-    registry=REGISTRY,
+    ("tenant", "kind", "result"),
 )
 
 log = get_logger("receiver")
@@ -87,7 +87,7 @@ class WriteRecords:
             try:
                 return (yield from steps)
             except RecordsRefused as error:
-                COUNTED.labels(self._names(tenant_id), kind, "rejected").inc(error.items)
+                COUNTED.add(error.items, self._names(tenant_id), kind, "rejected")
                 raise
 
         async with self._admission.admit(request, encoding, decode) as (intake, now_us):
@@ -107,4 +107,4 @@ class WriteRecords:
         for kind in RECORDS:
             dropped = intake.dropped if kind == "measure" else 0
             if items := len(intake.records(kind)) + dropped:
-                COUNTED.labels(self._names(intake.tenant_id), kind, "received").inc(items)
+                COUNTED.add(items, self._names(intake.tenant_id), kind, "received")

@@ -6,7 +6,7 @@ commit that holds the samples, or after they are safe in the spool.
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client.metrics_core import CounterMetricFamily
 
 from ingest.admission import Admission
 from ingest.errors import MethodNotAllowed
@@ -15,7 +15,7 @@ from ingest.http.reply import Reply, text_reply
 from ingest.intake.remote_write import Decoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
-from ingest.metrics import REGISTRY
+from ingest.metrics import Tally
 from ingest.model import TenantId
 from ingest.remote_write import answers
 from ingest.wire.encoding.body import Encoding
@@ -24,8 +24,8 @@ from ingest.wire.remote_write.negotiate import Message, negotiate
 from ingest.writer.spool.file import Entry, SpoolFormat
 from ingest.writer.store_or_spool import StoreOrSpool
 
-REQUESTS = Counter(
-    "promgres_write_requests", "Write requests by status.", ["status"], registry=REGISTRY
+REQUESTS = Tally(
+    CounterMetricFamily, "promgres_write_requests", "Write requests by status.", ("status",)
 )
 
 log = get_logger("receiver")

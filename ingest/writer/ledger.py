@@ -9,38 +9,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from ingest.errors import Unavailable
-from ingest.metrics import REGISTRY, TenantNames
+from ingest.metrics import REGISTRY, Tally, TenantNames
 from ingest.model import DEFAULT_TENANT_ID, Intake, Rejection, TenantId
 from ingest.stores import STORES
 from ingest.writer.batch import Batch
 
-SAMPLES = Counter(
+SAMPLES = Tally(
+    CounterMetricFamily,
     "promgres_samples",
     "Samples by what became of them: received = written + duplicate + rejected + dropped"
     " + unavailable + in flight + spooled.",
-    ["tenant", "result"],
-    registry=REGISTRY,
+    ("tenant", "result"),
 )
-IN_FLIGHT = Gauge(
+IN_FLIGHT = Tally(
+    GaugeMetricFamily,
     "promgres_samples_in_flight",
     "Samples received and not yet decided.",
-    ["tenant"],
-    registry=REGISTRY,
+    ("tenant",),
 )
-SPOOLED = Gauge(
+SPOOLED = Tally(
+    GaugeMetricFamily,
     "promgres_samples_spooled",
     "Samples acknowledged and kept on disk until the database is back.",
-    ["tenant"],
-    registry=REGISTRY,
+    ("tenant",),
 )
-EXEMPLARS = Counter(
+EXEMPLARS = Tally(
+    CounterMetricFamily,
     "promgres_exemplars",
     "Exemplars by what became of them; one that is sent again after a 503 is received again.",
-    ["tenant", "result"],
-    registry=REGISTRY,
+    ("tenant", "result"),
 )
 NOT_DECIMAL = Counter(
     "promgres_value_labels_not_decimal",
@@ -66,10 +67,10 @@ class Ledger:
         self._in_flight_of: dict[TenantId, int] = {}
         self._beside_samples = 0
         default = names(DEFAULT_TENANT_ID)
-        IN_FLIGHT.labels(default)
-        SPOOLED.labels(default)
+        IN_FLIGHT.add(0, default)
+        SPOOLED.add(0, default)
         for result in RESULTS:
-            SAMPLES.labels(default, result)
+            SAMPLES.add(0, default, result)
 
     def rows_in_flight(self) -> int:
         """Rows without a result yet: samples, and what else requests under way are to store."""
@@ -81,17 +82,20 @@ class Ledger:
 
     def receive(self, intake: Intake) -> None:
         """Count a decoded request; what may still be stored is in flight from here on."""
-        self._count(intake.tenant_id, "received", intake.received)
-        self._count(intake.tenant_id, "rejected", intake.rejected)
-        self._count(intake.tenant_id, "dropped", intake.dropped)
-        self._fly(intake.tenant_id, intake.storable)
-        name = self._name(intake.tenant_id)
-        rejected = sum(rejection.exemplars for rejection in intake.rejections)
-        EXEMPLARS.labels(name, "received").inc(intake.sent.exemplars)
-        EXEMPLARS.labels(name, "rejected").inc(rejected)
-        EXEMPLARS.labels(name, "dropped").inc(intake.exemplars_dropped)
+        tenant_id, received = intake.tenant_id, intake.received
+        rejected = intake.rejected if intake.rejections else 0
+        self._count(tenant_id, "received", received)
+        self._count(tenant_id, "rejected", rejected)
+        self._count(tenant_id, "dropped", intake.dropped)
+        self._fly(tenant_id, received - rejected - intake.dropped)
+        if intake.sent.exemplars:
+            name = self._name(tenant_id)
+            refused = sum(rejection.exemplars for rejection in intake.rejections)
+            EXEMPLARS.add(intake.sent.exemplars, name, "received")
+            EXEMPLARS.add(refused, name, "rejected")
+            EXEMPLARS.add(intake.exemplars_dropped, name, "dropped")
         if intake.undecimal_value_labels:
-            NOT_DECIMAL.labels(name).inc(intake.undecimal_value_labels)
+            NOT_DECIMAL.labels(self._name(tenant_id)).inc(intake.undecimal_value_labels)
 
     def begin(self, intake: Intake) -> PendingRequest:
         """Follow a received request until it has its answer, which `PendingRequest.end` says."""
@@ -102,7 +106,7 @@ class Ledger:
     def find(self, tenant_id: TenantId, samples: int) -> None:
         """Samples of an earlier process are in the spool: they count as received by this one."""
         self._count(tenant_id, "received", samples)
-        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+        SPOOLED.add(samples, self._name(tenant_id))
 
     def replay(self, tenant_id: TenantId, samples: int) -> PendingRequest:
         """Spooled samples are in flight again: all of a request that no earlier attempt counted."""
@@ -122,9 +126,10 @@ class Ledger:
         counted = sum(pending.counted for pending in batch)
         rejected = min(len(rejections), counted)
         written = min(new_rows, counted - rejected)
-        self._settle(tenant_id, "rejected", rejected)
-        self._settle(tenant_id, "written", written)
-        self._settle(tenant_id, "duplicate", counted - rejected - written)
+        self._count(tenant_id, "rejected", rejected)
+        self._count(tenant_id, "written", written)
+        self._count(tenant_id, "duplicate", counted - rejected - written)
+        self._fly(tenant_id, -counted)
         if store.counted_as == "exemplars":
             total = sum(len(pending.rows) for pending in batch)
             self._settle_exemplars(tenant_id, total, new_rows, len(rejections))
@@ -140,25 +145,25 @@ class Ledger:
         self, tenant_id: TenantId, total: int, written: int, rejected: int
     ) -> None:
         name = self._name(tenant_id)
-        EXEMPLARS.labels(name, "written").inc(written)
-        EXEMPLARS.labels(name, "rejected").inc(rejected)
-        EXEMPLARS.labels(name, "duplicate").inc(total - written - rejected)
+        EXEMPLARS.add(written, name, "written")
+        EXEMPLARS.add(rejected, name, "rejected")
+        EXEMPLARS.add(total - written - rejected, name, "duplicate")
 
     def _spool(self, tenant_id: TenantId, samples: int) -> None:
         """Samples in flight went into the spool, or, less than none, came back."""
-        SPOOLED.labels(self._name(tenant_id)).inc(samples)
+        SPOOLED.add(samples, self._name(tenant_id))
         self._fly(tenant_id, -samples)
 
     def _count(self, tenant_id: TenantId, result: str, samples: int) -> None:
         if samples:
-            SAMPLES.labels(self._name(tenant_id), result).inc(samples)
+            SAMPLES.add(samples, self._name(tenant_id), result)
 
     def _fly(self, tenant_id: TenantId, samples: int) -> None:
         self._in_flight += samples
         mine = self._in_flight_of.pop(tenant_id, 0) + samples
         if mine:
             self._in_flight_of[tenant_id] = mine
-        IN_FLIGHT.labels(self._name(tenant_id)).inc(samples)
+        IN_FLIGHT.add(samples, self._name(tenant_id))
 
 
 class PendingRequest:
@@ -217,6 +222,8 @@ class PendingRequest:
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """The database refuses series of the request, or there are too many: what was sent of them
         becomes no rows at all."""
+        if not rejections:
+            return
         samples = sum(rejection.accounted for rejection in rejections)
         exemplars = sum(rejection.exemplars for rejection in rejections)
         samples -= self._take_counted(samples)

@@ -29,7 +29,6 @@ from ingest.writer.spool.replay import Replay
 from ingest.writer.store_or_spool import StoreOrSpool
 from tests.support.fake_database import FakeDatabase, FakeEngine
 from tests.support.keys import open_gate
-from tests.support.metrics import gauge
 from tests.support.remote_write import HEADERS
 from tests.support.spool_disk import Disk
 from tests.support.virtual_loop import VirtualLoop
@@ -76,8 +75,8 @@ class MemorySide:
     ) -> None:
         self.loop = loop
         self.receiver = receiver
-        self._before = _counts()
         self.ledger = Ledger(TenantNames(lambda _: TENANT))
+        self._before = _counts()
         cache = SeriesCache(1000)
         self._pipeline = Pipeline(
             database, FakeEngine(), cache, self.ledger, writer, receiver, UNLIMITED
@@ -147,7 +146,7 @@ class MemorySide:
 
 
 def _counts() -> dict[str, int]:
-    counts = {result: int(gauge(SAMPLES.labels(TENANT, result))) for result in RESULTS}
-    counts["in flight"] = int(gauge(IN_FLIGHT.labels(TENANT)))
-    counts["spooled"] = int(gauge(SPOOLED.labels(TENANT)))
+    counts = {result: int(SAMPLES.values[TENANT, result]) for result in RESULTS}
+    counts["in flight"] = int(IN_FLIGHT.values[TENANT,])
+    counts["spooled"] = int(SPOOLED.values[TENANT,])
     return counts

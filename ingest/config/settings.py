@@ -524,6 +524,7 @@ Feature = Literal[
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     "type-and-unit-labels",
+    "use-start-timestamps",
 ]
 """Feature flags of Prometheus that a query may need."""
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from ingest.prometheus.documents import dump, success
+from ingest.prometheus.documents import dump, number_text, success
+from ingest.prometheus.query import TRUNCATED, features_of
 from ingest.prometheus.question import Question
 from ingest.prometheus.request import BadParameter, label_name
 from ingest.promql import tree
@@ -17,7 +18,6 @@ from ingest.promql.values import Labels
 from ingest.storage.engine import to_datetime
 from ingest.storage.selecting import NEWEST_MS, OLDEST_MS, Found, find_series, live_series
 
-TRUNCATED = "results truncated due to limit"
 TSDB_ROWS = 10
 MOST_TSDB_ROWS = 10_000
 MOST_EXEMPLARS = 100_000
@@ -65,16 +65,16 @@ async def label_values(question: Question) -> bytes:
 async def metadata(question: Question) -> bytes:
     """Type, unit and help of metrics, by name: the newest first."""
     form = question.form
-    limit, each = form.limit(), form.text("limit_per_metric")
+    limit, each = form.number("limit", -1), form.number("limit_per_metric", -1)
     metric = form.text("metric") or None
     async with question.reading() as connection:
         rows = await connection.fetch("SELECT * FROM internal.metadata_of($1)", metric)
     found: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        if row["name"] not in found and limit and len(found) >= limit:
+        if row["name"] not in found and 0 <= limit <= len(found):
             break
         mine = found.setdefault(row["name"], [])
-        if not each or int(each) <= 0 or len(mine) < int(each):
+        if each <= 0 or len(mine) < each:
             mine.append({"type": row["type"], "unit": row["unit"], "help": row["help"]})
     return success(dump(found))
 
@@ -84,8 +84,8 @@ async def exemplars(question: Question) -> bytes:
     form = question.form
     start_ms, end_ms = form.time_ms("start", OLDEST_MS), form.time_ms("end", NEWEST_MS)
     if end_ms < start_ms:
-        raise BadParameter('invalid parameter "end": end timestamp must not be before start time')
-    expression = parse(form.text("query"))
+        raise BadParameter("end timestamp must not be before start timestamp")
+    expression = parse(form.text("query"), features_of(question.settings.query))
     matchers = [
         list(node.matchers) for node, _ in tree.walk(expression) if isinstance(node, tree.Selector)
     ]
@@ -106,8 +106,8 @@ async def exemplars(question: Question) -> bytes:
         by_series.setdefault(row["series_id"], []).append(
             {
                 "labels": json.loads(row["labels"]),
-                "value": repr(row["value"]).removesuffix(".0"),
-                "timestamp": row["time"].timestamp(),
+                "value": number_text(row["value"]),
+                "timestamp": round(row["time"].timestamp(), 3),
             }
         )
     data = [
@@ -119,7 +119,9 @@ async def exemplars(question: Question) -> bytes:
 
 async def cardinality(question: Question) -> bytes:
     """What there is most of: series by metric, values by label."""
-    limit = question.form.limit() or TSDB_ROWS
+    limit = question.form.number("limit", TSDB_ROWS)
+    if limit < 1:
+        raise BadParameter("limit must be a positive number")
     if limit > MOST_TSDB_ROWS:
         raise BadParameter(f"limit must not exceed {MOST_TSDB_ROWS}")
     async with question.reading() as connection:

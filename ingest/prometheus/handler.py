@@ -102,7 +102,9 @@ class Prometheus:
             body = await read(request, self._most_body_bytes)
         query = request.rel_url.raw_query_string
         form = Form([]) if kind == "read" else read_form(query, body)
-        seconds = form.duration_seconds("timeout", self._timeout_seconds)
+        seconds = form.duration_seconds("timeout", 0)
+        if seconds <= 0:
+            seconds = self._timeout_seconds
         question = {"kind": kind, "name": name, "query": query, "tenant_id": caller.tenant_id}
         with self._under_way.one_more(caller.counted_as):
             started = time.monotonic()

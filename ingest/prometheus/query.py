@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
 
 from ingest.config import QuerySettings
 from ingest.errors import PromqlError
@@ -15,9 +15,12 @@ from ingest.promql.evaluate import Answer, Options, Query
 from ingest.promql.parser import Features, parse
 from ingest.promql.printer import pretty
 from ingest.promql.tree import Node
-from ingest.storage.selecting import select
 
 TRUNCATED = "results truncated due to limit"
+STATS_DEPRECATED = (
+    'value {} for parameter "stats" is deprecated and will be rejected in the next major release,'
+    ' use "true" or "all"'
+)
 DEFAULT_STEP_MS = 60_000
 """Of subqueries that say none: Prometheus' default evaluation interval."""
 FEATURES = {
@@ -27,6 +30,7 @@ FEATURES = {
     "promql-binop-fill-modifiers": "fill_modifiers",
     "promql-delayed-name-removal": "delayed_name_removal",
     "type-and-unit-labels": "type_and_unit_labels",
+    "use-start-timestamps": "start_timestamps",
 }
 """Of the engine, by the flags of Prometheus."""
 
@@ -37,7 +41,7 @@ async def instant(question: Question) -> bytes:
     at_ms = form.time_ms("time", question.now_ms)
     answer = await _evaluated(question, form, at_ms, None, 0)
     with question.stage("render"):
-        return _document(answer, form.limit(), at_ms)
+        return _document(question, answer, at_ms)
 
 
 async def over_range(question: Question) -> bytes:
@@ -46,7 +50,7 @@ async def over_range(question: Question) -> bytes:
     steps = steps_of(form)
     answer = await _evaluated(question, form, *steps)
     with question.stage("render"):
-        return _document(answer, form.limit(), steps.end_ms)
+        return _document(question, answer, steps.end_ms)
 
 
 async def formatted(question: Question) -> bytes:
@@ -79,9 +83,9 @@ async def _evaluated(
     """Parse, fetch what every selector needs, from one moment of the data, and evaluate: in a
     thread, so that the worker hears when the query is not wanted any more."""
     settings = question.settings.query
-    lookback_ms = round(form.duration_seconds("lookback_delta", settings.lookback_seconds) * 1000)
+    lookback_ms = round(form.duration_seconds("lookback_delta", 0) * 1000)
     if lookback_ms <= 0:
-        raise BadParameter('invalid parameter "lookback_delta": must be positive')
+        lookback_ms = round(settings.lookback_seconds * 1000)
     form.limit()
     options = Options(lookback_ms, DEFAULT_STEP_MS, settings.max_samples, features_of(settings))
     with question.stage("parse"):
@@ -93,9 +97,8 @@ async def _evaluated(
     if query.selections:
         async with question.reading() as connection:
             for selection in query.selections:
-                with question.stage("fetch"):
-                    found = await select(connection, selection, question.budget, question.labels)
-                samples.append(found)
+                with_starts = options.features.start_timestamps
+                samples.append(await question.select(connection, selection, with_starts))
     with question.stage("evaluate"):
         work = asyncio.ensure_future(asyncio.to_thread(query.evaluate, samples, question.check))
         try:
@@ -105,12 +108,12 @@ async def _evaluated(
             raise
 
 
-def _document(answer: Answer, limit: int, at_ms: int) -> bytes:
-    warnings: Sequence[str] = answer.warnings
-    samples = answer.samples
+def _document(question: Question, answer: Answer, at_ms: int) -> bytes:
+    form, warnings, samples = question.form, list(answer.warnings), answer.samples
+    limit, stats = form.limit(), form.text("stats")
     if 0 < limit < len(samples.labels):
         samples = samples.take(range(limit))
-        warnings = [*warnings, TRUNCATED]
+        warnings.append(TRUNCATED)
     match answer.type:
         case "matrix":
             data = matrix(samples)
@@ -120,4 +123,32 @@ def _document(answer: Answer, limit: int, at_ms: int) -> bytes:
             data = scalar(at_ms, answer.scalar)
         case "string":
             data = string(at_ms, answer.string)
+    if stats:
+        if stats not in ("true", "all"):
+            warnings.append(STATS_DEPRECATED.format(json.dumps(stats)))
+        data = data[:-1] + b',"stats":' + dump(_stats(question, answer)) + b"}"
     return success(data, warnings, answer.infos)
+
+
+def _stats(question: Question, answer: Answer) -> dict[str, dict[str, float]]:
+    """What Prometheus tells of a query, as far as it is known here: nothing by step, and no queue,
+    which a query has left before its process hears of it."""
+    seconds = question.stages
+    preparing = sum(seconds.get(stage, 0.0) for stage in ("parse", "select", "fetch"))
+    evaluating = seconds.get("evaluate", 0.0)
+    return {
+        "timings": {
+            "evalTotalTime": preparing + evaluating,
+            "resultSortTime": 0,
+            "queryPreparationTime": preparing,
+            "innerEvalTime": evaluating,
+            "execQueueTime": 0,
+            "execTotalTime": preparing + evaluating,
+        },
+        "samples": {
+            "totalQueryableSamples": answer.effort.looked_at,
+            "samplesRead": question.budget.most_samples - question.budget.left,
+            "seriesTouched": question.series,
+            "peakSamples": answer.effort.peak,
+        },
+    }

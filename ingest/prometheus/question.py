@@ -12,9 +12,10 @@ from typing import Any
 from ingest.config import Settings
 from ingest.prometheus.documents import JSON
 from ingest.prometheus.request import Form, read_form
+from ingest.promql.storage import Samples, Selection
 from ingest.storage.pool import AnyConnection
 from ingest.storage.read import Lane, ReadTransactions
-from ingest.storage.selecting import Budget, LabelCache
+from ingest.storage.selecting import Budget, LabelCache, find_series, select
 
 
 class Interrupted(Exception):
@@ -31,6 +32,8 @@ class Question:
     Attributes:
         media, headers: of the answer.
         budget: samples and series that may still be read.
+        series: that were read, of all selectors.
+        stages: seconds that each of parse, select, fetch, evaluate, render has taken.
     """
 
     def __init__(
@@ -55,7 +58,8 @@ class Question:
         self._lane = lane
         self._cancelled = cancelled
         self._ends = time.monotonic() + about["seconds"]
-        self._stages: dict[str, float] = {}
+        self.series = 0
+        self.stages: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -78,7 +82,7 @@ class Question:
         try:
             yield
         finally:
-            self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AnyConnection]:
@@ -89,6 +93,21 @@ class Question:
             self._lane, settings, seconds=left, more_seconds=left
         ) as connection:
             yield connection
+
+    async def select(
+        self, connection: AnyConnection, selection: Selection, with_starts: bool = False
+    ) -> Samples:
+        """What a selector needs.
+
+        Raises:
+            PromqlLimit: of series, or of samples.
+        """
+        with self.stage("select"):
+            found = await find_series(connection, selection.matchers, self.budget, self.labels)
+        with self.stage("fetch"):
+            samples = await select(connection, found, selection, self.budget, with_starts)
+        self.series += len(samples.labels)
+        return samples
 
     def check(self) -> None:
         """Go on, if the question is still wanted; asked between the steps of an evaluation.
@@ -102,4 +121,4 @@ class Question:
     def about(self) -> dict[str, Any]:
         """What is counted of it."""
         samples = self.budget.most_samples - self.budget.left
-        return {"stages": self._stages, "samples": samples, "headers": self.headers}
+        return {"stages": self.stages, "samples": samples, "headers": self.headers}

@@ -14,7 +14,6 @@ from ingest.promql.histograms import GAUGE, NOT_RESET, Histograms, Side
 from ingest.promql.matchers import BadPattern, Matcher
 from ingest.promql.storage import Samples, Selection
 from ingest.promql.values import Ints
-from ingest.storage.selecting import select
 from ingest.wire import chunks
 from ingest.wire import remote_read as wire
 from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
@@ -46,8 +45,7 @@ async def read(question: Question) -> bytes:
     async with question.reading() as connection:
         for number, query in enumerate(asked):
             selection = Selection(_matchers(query), query.from_ms, query.to_ms)
-            with question.stage("fetch"):
-                found = await select(connection, selection, question.budget, question.labels)
+            found = await question.select(connection, selection)
             with question.stage("render"):
                 if known[0] == wire.STREAMED:
                     parts += _frames(number, found)

@@ -21,6 +21,7 @@ MOST_PARAMETERS = 10_000
 MOST_STEPS = 11_000
 """Of a range query: a day at ten seconds, a week at a minute, a year at an hour."""
 FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 ESCAPED = re.compile(r"_(?:_|[0-9a-fA-F]{1,6}_)")
 
@@ -88,12 +89,25 @@ class Form:
         text = self.text("limit")
         if not text:
             return 0
-        if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
+        if not INTEGER.fullmatch(text):
             raise BadParameter(
                 f'invalid parameter "limit": strconv.Atoi: parsing "{text}": invalid syntax'
             )
         if int(text) < 0:
             raise BadParameter('invalid parameter "limit": limit must be non-negative')
+        return int(text)
+
+    def number(self, name: str, default: int) -> int:
+        """A whole number, of any sign.
+
+        Raises:
+            BadParameter: it is none.
+        """
+        text = self.text(name)
+        if not text:
+            return default
+        if not INTEGER.fullmatch(text):
+            raise BadParameter(f"{name} must be a number")
         return int(text)
 
     def selectors(self, required: bool = False) -> list[list[Matcher]]:

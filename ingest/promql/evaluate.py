@@ -23,7 +23,7 @@ from ingest.promql.matchers import Matcher
 from ingest.promql.parser import Features, parse
 from ingest.promql.storage import Samples, Selection, Storage
 from ingest.promql.values import Ints, Scalar, String, Vector, Windows, key_of
-from ingest.promql.walk import COUNTS_ONLY, OF_QUERY, Evaluation, as_samples
+from ingest.promql.walk import COUNTS_ONLY, OF_QUERY, Effort, Evaluation, as_samples
 
 _OF_TIME = frozenset(
     [
@@ -75,6 +75,7 @@ class Answer:
     string: str = ""
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
+    effort: Effort = field(default_factory=Effort)
 
 
 class Query:
@@ -325,6 +326,7 @@ class Query:
         with np.errstate(all="ignore"):  # infinities and NaN are values here
             answer = self._answer(work)
         answer.warnings, answer.infos = work.notes.texts(self.text)
+        answer.effort = work.effort
         return answer
 
     def run(self, storage: Storage) -> Answer:

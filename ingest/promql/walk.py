@@ -7,7 +7,7 @@ their own. A subquery is walked over its own grid, what is the same at every ste
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -61,6 +61,19 @@ COUNTS_ONLY = frozenset({"histogram_count", "histogram_sum", "histogram_avg"})
 
 
 @dataclass(slots=True)
+class Effort:
+    """What a query cost.
+
+    Attributes:
+        looked_at: samples that selectors gave to a step, over all steps.
+        peak: the most cells that were alive.
+    """
+
+    looked_at: int = 0
+    peak: int = 0
+
+
+@dataclass(slots=True)
 class Evaluation:
     """The walk of a tree over some steps; a subquery has one of its own over its grid."""
 
@@ -70,6 +83,7 @@ class Evaluation:
     notes: Annotations
     check: Callable[[], None]
     held: int = 0  # cells that are alive
+    effort: Effort = field(default_factory=Effort)
 
     @property
     def is_delayed(self) -> bool:
@@ -86,12 +100,15 @@ class Evaluation:
             PromqlLimit: it is too much.
         """
         self.held += cells
+        self.effort.peak = max(self.effort.peak, self.held)
         if self.held > self.query.options.max_samples:
             raise PromqlLimit(_TOO_MANY)
 
     def over(self, times: Ints) -> Evaluation:
         """The same query over other steps."""
-        return Evaluation(self.query, self.samples, times, self.notes, self.check, self.held)
+        return Evaluation(
+            self.query, self.samples, times, self.notes, self.check, self.held, self.effort
+        )
 
     def value(self, node: tree.Node) -> Value:
         """What an expression is at every step."""
@@ -210,6 +227,7 @@ class Evaluation:
         if node.extension == "smoothed":
             return self._smoothed(node, samples)
         at, present = self.newest(samples, self._moments(node))
+        self.effort.looked_at += int(np.count_nonzero(present))
         found = _gathered(samples, at, present)
         return _repeated(found, len(self.times)).without_empty()
 
@@ -323,14 +341,16 @@ class Evaluation:
         shape = (len(samples.labels), len(self.times))
         offsets = samples.offsets[:-1, None]
         starts = samples.starts if self.query.options.features.start_timestamps else None
+        low, high = _counted(samples, first) + offsets, _counted(samples, last) + offsets
+        self.effort.looked_at += int((high - low).sum())
         return Windows(
             samples.labels,
             drops,
             samples.offsets,
             samples.times,
             samples.values,
-            np.broadcast_to(_counted(samples, first) + offsets, shape),
-            np.broadcast_to(_counted(samples, last) + offsets, shape),
+            np.broadcast_to(low, shape),
+            np.broadcast_to(high, shape),
             np.broadcast_to(begin, shape[1:]),
             np.broadcast_to(end, shape[1:]),
             range_ms,

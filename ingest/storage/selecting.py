@@ -65,8 +65,16 @@ class Budget:
         Raises:
             PromqlLimit: that is more than the query may.
         """
+        self.check(cells)
         self.left -= cells
-        if self.left < 0:
+
+    def check(self, cells: int) -> None:
+        """Say whether so many may be read.
+
+        Raises:
+            PromqlLimit: they may not.
+        """
+        if cells > self.left:
             raise PromqlLimit(
                 "query processing would load too many samples into memory in query execution"
                 f" (query.max_samples: {self.most_samples})"
@@ -139,17 +147,23 @@ def what_indexes_know(matchers: Sequence[Matcher]) -> tuple[list[str] | None, st
 
 
 async def select(
-    connection: AnyConnection, selection: Selection, budget: Budget, cache: LabelCache
+    connection: AnyConnection,
+    found: Sequence[Found],
+    selection: Selection,
+    budget: Budget,
+    with_starts: bool = False,
 ) -> Samples:
-    """What a selector needs, in a transaction that reads for one tenant.
+    """What a selector needs of the series that it meets, in a transaction that reads for a tenant.
 
     Series of equal labels, in several targets or schemas of routing, are one; of equal times the
-    sample of the older series stays.
+    sample of the older series stays. Start timestamps are found only `with_starts`.
+
+    Args:
+        found: as `find_series` orders them.
 
     Raises:
-        PromqlLimit: of series, or of samples.
+        PromqlLimit: they have too many samples.
     """
-    found = await find_series(connection, selection.matchers, budget, cache)
     if not found:
         return Samples.none()
     ranks, labels = _ranks(found)
@@ -162,6 +176,8 @@ async def select(
         *await _histograms(connection, found, ranks, period, budget),
     ]
     samples = _joined(parts, labels)
+    if with_starts:
+        samples.starts = await _starts(connection, found, samples, period)
     if samples.histograms is not None:  # those before the span were there for the hints' sake
         samples = samples.with_hints(selection.counts_only)
         samples = _only(samples, samples.times >= selection.from_ms)
@@ -264,9 +280,10 @@ async def _batches(
     budget: Budget,
 ) -> list[_Part]:
     """All samples, some series at a time. A batch that turns out too large is asked again in
-    halves: of the series, or, if it is one series, of the period."""
+    halves: of the series, or, if it is one series, of the period. If the first one looks as if all
+    were too many, they are counted before any more is read."""
     statement = f"SELECT * FROM {target}.packed_samples($1, $2, $3, $4)"  # noqa: S608
-    parts, size = [], FIRST_SERIES
+    parts, size, counted = [], FIRST_SERIES, False
     waiting = [(list(ids), period)]
     while waiting:
         series, (start, end) = waiting.pop()
@@ -277,8 +294,11 @@ async def _batches(
         rows = await connection.fetch(statement, series, start, end, most)
         counts = np.array([(len(row["times"]) - _HEADER) // _LONG for row in rows], np.int64)
         total = int(counts.sum())
-        if total > budget.left:
-            budget.take(total)
+        budget.check(total)
+        if not counted and total * len(ids) > budget.left * len(series):
+            counting = f"SELECT {target}.count_samples($1, $2, $3, $4)"
+            budget.check(await connection.fetchval(counting, ids, *period, budget.left + 1))
+        counted = True
         if total == most:
             waiting += _halves(series, start, end)
             size = max(1, len(series) // 2)
@@ -394,6 +414,42 @@ def _bounds(lengths: Ints, raw: bytes, schema: Ints) -> tuple[Ints, tuple[tuple[
     return of, tuple(known)
 
 
+async def _starts(
+    connection: AnyConnection,
+    found: Sequence[Found],
+    samples: Samples,
+    period: tuple[datetime, datetime],
+) -> Ints:
+    """When counting began, for each sample [N], 0 where nobody said it.
+
+    A histogram has its own. Of floats each start of a series is kept once: a sample's is the last
+    one before it, which is what a sender said with it, unless it says the time of the sample itself
+    or one from before the sample before.
+    """
+    ids = [one.series_id for one in found]
+    of_floats: dict[Key, list[Ints]] = {}
+    of_histograms: dict[Key, dict[int, int]] = {}
+    key_of_id = {one.series_id: one.key for one in found}
+    statement = "SELECT * FROM internal.packed_starts($1, $2)"
+    for row in await connection.fetch(statement, ids, period[1]):
+        of_floats.setdefault(key_of_id[row["series_id"]], []).append(_times([row["starts"]]))
+    statement = "SELECT * FROM internal.packed_histogram_starts($1, $2, $3)"
+    for row in await connection.fetch(statement, ids, *period):
+        pairs = zip(_times([row["times"]]).tolist(), _times([row["starts"]]).tolist(), strict=True)
+        of_histograms.setdefault(key_of_id[row["series_id"]], {}).update(pairs)
+    starts = np.zeros(len(samples.times), np.int64)
+    for series, labels in enumerate(samples.labels):
+        mine = slice(int(samples.offsets[series]), int(samples.offsets[series + 1]))
+        times, key = samples.times[mine], key_of(labels)
+        known = np.sort(np.concatenate([np.zeros(1, np.int64), *of_floats.get(key, [])]))
+        starts[mine] = known[np.maximum(np.searchsorted(known, times) - 1, 0)]
+        if samples.rows is not None:
+            said = of_histograms.get(key, {})
+            exact = np.array([said.get(at, 0) for at in times.tolist()], np.int64)
+            starts[mine] = np.where(samples.rows[mine] >= 0, exact, starts[mine])
+    return starts
+
+
 def _joined(parts: Sequence[_Part], labels: list[Labels]) -> Samples:
     """One series for each rank that has samples: in order of time, each time once."""
     parts = [part for part in parts if len(part.rank)]
@@ -436,6 +492,7 @@ def _only(samples: Samples, kept: npt.NDArray[np.bool_]) -> Samples:
         samples.values[kept],
         samples.histograms,
         None if samples.rows is None else samples.rows[kept],
+        None if samples.starts is None else samples.starts[kept],
     )
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import os
 import signal
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import psutil
 import pytest
+import structlog
 
 from ingest.config import AuthSettings, QuerySettings
 from ingest.wire.encoding.snappy import compress_snappy, decompress_snappy
 from ingest.wire.pb import remote_read_pb2 as pb
 from ingest.wire.pb import remote_write_v1_pb2 as v1
+from tests.attacks.siege import peak_bytes
+from tests.engines.native import copy
 from tests.engines.sql_api import Api, Sample
 from tests.support import chunks
 from tests.support.answer import Answer
@@ -63,6 +67,11 @@ async def _store(database: Database) -> None:
             "INSERT INTO staging_internal.metadata VALUES"
             " (now(), 1, 'm', 'counter', 'seconds', 'What m counts')"
         )
+        series = await connection.fetchval(
+            'SELECT series_id FROM internal.series WHERE labels @> \'{"n": "0"}\''
+        )
+        exemplar = (START + timedelta(milliseconds=1), series, math.inf, '{"trace_id": "a"}')
+        await copy(Api(database, connection), "exemplar", [exemplar])
 
 
 @pytest.fixture
@@ -162,6 +171,14 @@ async def test_what_there_is(api: Client) -> None:
     assert counted["headStats"]["numSeries"] == 4
     assert counted["seriesCountByMetricName"] == [{"name": "m", "value": 4}]
     assert await data(api, "query_exemplars", query="m", start=AT, end=AT) == []
+    assert await data(api, "query_exemplars", query='rate(m{job="a"}[5m]) + m', start=AT) == [
+        {
+            "seriesLabels": {"__name__": "m", "job": "a", "n": "0"},
+            "exemplars": [{"labels": {"trace_id": "a"}, "value": "+Inf", "timestamp": AT + 0.001}],
+        }
+    ]
+    assert await data(api, "metadata", limit=0) == {}
+    assert await data(api, "metadata", limit=-1, limit_per_metric=1) == {"m": help_text}
     assert await data(api, "format_query", query="sum(m)by(job)") == "sum by (job) (m)"
     assert (await data(api, "parse_query", query="sum(m)"))["type"] == "aggregation"
 
@@ -184,6 +201,25 @@ async def test_what_there_is(api: Client) -> None:
         ("series", {}, 400, "bad_data", "no match[] parameter provided"),
         ("series", {"match__": "{"}, 400, "bad_data", 'invalid parameter "match[]"'),
         ("labels", {"limit": "x"}, 400, "bad_data", "strconv.Atoi"),
+        ("labels", {"limit": -1}, 400, "bad_data", "limit must be non-negative"),
+        ("label/__bad/values", {"start": "x"}, 400, "bad_data", 'invalid parameter "start"'),
+        ("metadata", {"limit": "x"}, 400, "bad_data", "limit must be a number"),
+        ("metadata", {"limit_per_metric": "x"}, 400, "bad_data",
+         "limit_per_metric must be a number"),
+        ("status/tsdb", {"limit": 0}, 400, "bad_data", "limit must be a positive number"),
+        ("status/tsdb", {"limit": 10**5}, 400, "bad_data", "limit must not exceed 10000"),
+        ("query_exemplars", {"query": "m", "start": 2, "end": 1}, 400, "bad_data",
+         "end timestamp must not be before start timestamp"),
+        ("query_exemplars", {"query": "m{"}, 400, "bad_data", "parse error"),
+        ("format_query", {"query": "m{"}, 400, "bad_data",
+         'invalid parameter "query": 1:3: parse error'),
+        ("parse_query", {}, 400, "bad_data", "no expression found in input"),
+        ("query", {"query": "m", "lookback_delta": "x"}, 400, "bad_data",
+         'invalid parameter "lookback_delta"'),
+        ("query_range", {"query": "m", "start": 2, "end": 1, "step": 1}, 400, "bad_data",
+         'invalid parameter "end": end timestamp must not be before start time'),
+        ("query_range", {"query": "m", "start": 0, "end": 1, "step": 0}, 400, "bad_data",
+         "zero or negative query resolution step widths are not accepted"),
         ("nothing", {}, 404, "not_found", "404 page not found"),
         ("status/flags", {}, 404, "not_found", "404 page not found"),
     ],
@@ -199,6 +235,29 @@ async def test_refusals_are_prometheus_documents(
     )
     assert words in answer.json["error"]
     assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_stats_tell_what_a_query_cost(api: Client) -> None:
+    question = {"query": "sum(max_over_time(m[1m]))", "start": AT + 60, "end": AT + 120, "step": 15}
+    assert "stats" not in await data(api, "query_range", **question)
+    answer = await ask(api, "query_range", stats="all", **question)
+    stats = answer.json["data"]["stats"]
+    assert stats["samples"]["totalQueryableSamples"] == 4 * 4 * 5  # of series, in a window, steps
+    assert stats["samples"]["samplesRead"] == 4 * 8
+    assert stats["samples"]["seriesTouched"] == 4
+    assert stats["samples"]["peakSamples"] >= 4 * 8
+    timings = stats["timings"]
+    assert 0 < timings["innerEvalTime"] < timings["execTotalTime"] == timings["evalTotalTime"]
+    assert "warnings" not in answer.json
+    odd = await ask(api, "query", query="m", time=AT, stats="1")
+    assert odd.json["data"]["stats"]["samples"]["totalQueryableSamples"] == 4
+    assert odd.json["warnings"][0].startswith('value "1" for parameter "stats" is deprecated')
+
+
+async def test_no_timeout_and_no_lookback_are_the_usual_ones(api: Client) -> None:
+    for given in ("0", "-5"):
+        found = await data(api, "query", query="m", time=AT, timeout=given, lookback_delta=given)
+        assert len(found["result"]) == 4
 
 
 async def test_methods(api: Client) -> None:
@@ -430,5 +489,97 @@ async def test_it_is_counted(api: Client) -> None:
     await data(api, "query", query="m", time=AT)
     metrics = (await api.request("GET", "/metrics")).text
     assert 'promgres_api_requests_total{function="/api/v1/query",status="200"}' in metrics
-    for stage in ("parse", "fetch", "evaluate", "render"):
+    for stage in ("parse", "select", "fetch", "evaluate", "render"):
         assert f'promgres_query_stage_seconds_count{{stage="{stage}"}}' in metrics
+
+
+async def test_a_slow_query_is_logged_and_counted(db: Database) -> None:
+    async with running_api(db, slow_seconds=1e-6) as client:
+        with structlog.testing.capture_logs() as logs:
+            await data(client, "query", query="sum(m)", time=AT)
+            gone = asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+            await working()
+            gone.cancel()
+            await asyncio.to_thread(
+                wait_until, lambda: len(slow(logs)) == 2, 30, "the abandoned one is logged, too"
+            )
+        first, second = slow(logs)
+    assert first["event"] == "a slow query"
+    assert (first["query"], first["tenant"], first["status"]) == ("sum(m)", "default", 200)
+    assert first["seconds"] >= 0
+    assert {"parse", "select", "fetch", "evaluate", "render"} <= first.keys()
+    assert (second["event"], second["status"]) == ("a query was abandoned", None)
+    assert second["query"] == ENDLESS[:2000]
+
+
+def slow(logs: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    return [line for line in logs if line["event"] in ("a slow query", "a query was abandoned")]
+
+
+async def test_a_client_that_leaves_ends_its_statement(db: Database) -> None:
+    """Down to the database: a statement that would wait for a lock for ever is cancelled."""
+    asks = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'promgres api query'"
+    async with (
+        running_api(db, query=QuerySettings(timeout_seconds=100)) as client,
+        connect(db) as watching,
+        connect(db) as other,
+        other.transaction(),
+    ):
+        await other.execute("LOCK TABLE internal.series IN ACCESS EXCLUSIVE MODE")
+
+        async def waiting(count: int) -> None:
+            async with asyncio.timeout(60):
+                while await watching.fetchval(f"{asks} AND wait_event_type = 'Lock'") != count:
+                    await watching.execute("SELECT pg_sleep(0.05)")
+
+        gone = asyncio.create_task(ask(client, "query", query="m", time=AT))
+        await waiting(1)
+        gone.cancel()
+        await waiting(0)
+
+
+async def test_a_worker_that_does_not_let_go_is_killed(db: Database) -> None:
+    """Stopped, it hears nothing: its query gets a 503 in time, and others go on."""
+    async with running_api(db, query=QuerySettings(timeout_seconds=1, workers=1)) as client:
+        assert await data(client, "query", query="1", time=4)
+        dear = asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
+        for each in await working():
+            each.suspend()
+        answer = await dear
+        assert (answer.status, answer.json["errorType"]) == (503, "unavailable")
+        assert "killed" in answer.json["error"]
+        assert await data(client, "query", query="1", time=4)
+        metrics = (await client.request("GET", "/metrics")).text
+        assert 'promgres_query_workers_ended_total{reason="killed"}' in metrics
+
+
+MOST = 300_000
+
+
+async def test_a_worker_has_no_more_memory_than_its_samples_may_take(db: Database) -> None:
+    """24 bytes for each, and 200 MiB: whatever is asked, whether it is answered or refused."""
+    settings = QuerySettings(max_samples=MOST, timeout_seconds=60, workers=1)
+    async with running_api(db, query=settings) as client:
+        assert await data(client, "query", query="1", time=4)
+        [worker] = workers()
+        before = worker.memory_info().rss
+        statuses = set()
+        for query in (
+            "m[1h]",
+            "quantile_over_time(0.5, m[1h])",
+            "sum by (n) (m[1h:1s] @ end())",
+            "max_over_time(rate(m[5m])[1h:1s])",
+            "m + on(n) group_left() m * on (n) m - on (n) m",
+            "sort_desc(label_replace(m, 'x', '$1', 'n', '(.*)'))",
+            "count_values('v', m) or quantile(0.1, m) or topk(3, m)",
+            "max_over_time(sum_over_time(m[1h:1s])[1h:5s])",
+        ):
+            answer = await ask(
+                client, "query_range", query=query, start=AT, end=AT + 10_000, step=1
+            )
+            statuses.add(answer.status)
+            answer = await ask(client, "query", query=query, time=AT + 3600)
+            statuses.add(answer.status)
+        assert max(peak_bytes(each.pid) for each in workers()) < before + 24 * MOST + 200 * 2**20
+        assert statuses <= {200, 400, 422, 503}
+        assert {200, 422} <= statuses

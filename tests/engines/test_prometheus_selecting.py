@@ -15,7 +15,7 @@ from ingest.promql.storage import Samples, Selection
 from ingest.promql.values import STALE, Labels, key_of
 from ingest.storage import selecting
 from ingest.storage.selecting import Budget, LabelCache, find_series, live_series, select
-from tests.engines.native import Native, store
+from tests.engines.native import Native, copy, store
 from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database
 
@@ -30,9 +30,18 @@ def budget(samples: int = 10**6, series: int = 10**5) -> Budget:
     return Budget(samples, series)
 
 
-async def selected(api: Api, selection: Selection, allowed: Budget | None = None) -> Samples:
+async def selected(
+    api: Api, selection: Selection, allowed: Budget | None = None, with_starts: bool = False
+) -> Samples:
     async with api.connection.transaction():
-        return await select(api.connection, selection, allowed or budget(), LabelCache())
+        return await _select(api, selection, allowed or budget(), with_starts)
+
+
+async def _select(
+    api: Api, selection: Selection, allowed: Budget, with_starts: bool = False
+) -> Samples:
+    found = await find_series(api.connection, selection.matchers, allowed, LabelCache())
+    return await select(api.connection, found, selection, allowed, with_starts)
 
 
 def shown(value: float) -> float | str:
@@ -200,14 +209,49 @@ async def test_too_much_is_refused(api: Api) -> None:
         await selected(api, asked, budget(40, 3))
 
 
+async def test_what_would_be_too_much_is_counted_before_it_is_read(api: Api) -> None:
+    """The first batch says how many there may be; where that was wrong, all is read."""
+    width = selecting.FIRST_SERIES
+    many = [Sample(START + i * STEP, "m", labels={"n": f"{n:03}"})
+            for n in range(2 * width) for i in range(4 if n < width else 1)]  # fmt: skip
+    await api.store(*many)
+    asked = Selection((NAME,), START_MS, START_MS + 10**6)
+    allowed = budget(5 * width)
+    assert len((await selected(api, asked, allowed)).times) == 5 * width
+    allowed = budget(5 * width - 1)
+    with pytest.raises(PromqlLimit, match="too many samples"):
+        await selected(api, asked, allowed)
+    assert allowed.left == 5 * width - 1, "nothing was read"
+
+
+async def test_start_timestamps_of_floats_and_histograms(api: Api) -> None:
+    """Of floats the last start before the sample, of histograms their own."""
+    await api.store(*[Sample(START + i * STEP, "m", float(i)) for i in range(4)])
+    series = await api.connection.fetchval("SELECT series_id FROM internal.series")
+    begins = [START - STEP, START + STEP + STEP / 3]
+    await copy(api, "series_start", [(begin, series) for begin in begins])
+    first, second = (int(begin.timestamp() * 1000) for begin in begins)
+    asked = Selection((NAME,), START_MS, START_MS + 10**6)
+    found = await selected(api, asked, with_starts=True)
+    assert found.starts is not None
+    assert found.starts.tolist() == [first, first, second, second]
+    assert (await selected(api, asked)).starts is None
+    await store(api, [Native(START, {1: 1}), Native(START + STEP, {1: 2})], name="h")
+    await api.connection.execute(
+        "UPDATE internal.histogram SET start_time = time - interval '7 s' WHERE time > $1", START
+    )
+    named = Selection((Matcher("=", "__name__", "h"),), START_MS, START_MS + 10**6)
+    found = await selected(api, named, with_starts=True)
+    assert found.starts is not None
+    assert found.starts.tolist() == [0, START_MS + STEP_MS - 7000]
+
+
 async def test_a_tenant_sees_its_own(api: Api) -> None:
     await api.store(Sample(START, "m"), Sample(START, "m", 2.0, tenant_id=2, labels={"of": "2"}))
     for tenant_id, value in ((1, 1.0), (2, 2.0)):
         async with api.connection.transaction():
             await api.connection.execute(f"SET LOCAL promgres.tenant_id = {tenant_id}")
-            samples = await select(
-                api.connection, Selection((NAME,), START_MS, START_MS), budget(), LabelCache()
-            )
+            samples = await _select(api, Selection((NAME,), START_MS, START_MS), budget())
             every = [each["series_id"] for each in await api.connection.fetch(
                 "SELECT series_id FROM internal.series WHERE name = 'm'")]  # fmt: skip
             packed = "SELECT count(*) FROM internal.packed_samples($1, $2, $2, 100)"

@@ -25,7 +25,7 @@ from tests.support.remote_write import send, snappy, write_side
 
 FEATURES = (
     "promql-experimental-functions,promql-duration-expr,promql-extended-range-selectors,"
-    "promql-binop-fill-modifiers,promql-delayed-name-removal"
+    "promql-binop-fill-modifiers,promql-delayed-name-removal,use-start-timestamps"
 )
 OLD = {
     "PROMGRES_RECEIVER__OLDEST_TIMESTAMP": "1970-01-01T00:00:00Z",
@@ -40,7 +40,10 @@ HEADERS = {
     "X-Prometheus-Remote-Write-Version": "2.0.0",
 }
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-TABLES = "internal.sample, cumsum.sample, geo.sample, internal.histogram, internal.exemplar"
+TABLES = (
+    "internal.sample, cumsum.sample, geo.sample, internal.histogram, internal.exemplar,"
+    " internal.series_start"
+)
 
 
 class HttpRunner:

@@ -28,6 +28,30 @@ $function$;
 COMMENT ON FUNCTION @target@.packed_samples IS
     'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, oldest first. Some p_most of them, if there are more';
 
+CREATE OR REPLACE FUNCTION @target@.count_samples(
+    p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint
+)
+RETURNS bigint
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+AS $function$
+DECLARE
+    v_series bigint[] := internal.own_series(p_series);
+    v_to     timestamptz := p_to + interval '1 microsecond';
+BEGIN
+    RETURN (
+        SELECT count(*) FROM (
+            SELECT FROM @target@.samples_between(p_from, v_to) AS y
+            WHERE y.series_id = ANY (v_series)
+            LIMIT p_most
+        ) AS x
+    );
+END
+$function$;
+COMMENT ON FUNCTION @target@.count_samples IS
+    'How many samples series of the current tenant have with p_from <= time <= p_to; p_most, if there are more';
+
 -- Of each series by itself, from the newest partition back: four times as fast as reading five
 -- minutes of all.
 CREATE OR REPLACE FUNCTION @target@.newest_samples(
@@ -87,12 +111,14 @@ COMMENT ON FUNCTION @target@.live_series IS
 
 REVOKE ALL ON FUNCTION
     @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint),
+    @target@.count_samples(bigint[], timestamptz, timestamptz, bigint),
     @target@.newest_samples(bigint[], timestamptz, timestamptz),
     @target@.live_series(bigint[], timestamptz, timestamptz)
 FROM PUBLIC;
 GRANT USAGE ON SCHEMA @target@ TO authenticator, promgres_api;
 GRANT EXECUTE ON FUNCTION
     @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint),
+    @target@.count_samples(bigint[], timestamptz, timestamptz, bigint),
     @target@.newest_samples(bigint[], timestamptz, timestamptz),
     @target@.live_series(bigint[], timestamptz, timestamptz)
 TO authenticator, promgres_api;

@@ -71,6 +71,36 @@ $$;
 COMMENT ON FUNCTION internal.exemplars_of_series IS
     'Exemplars of series of the current tenant with p_from <= time <= p_to';
 
+CREATE OR REPLACE FUNCTION internal.packed_starts(p_series bigint[], p_to timestamptz)
+RETURNS TABLE (series_id bigint, starts bytea)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.series_id, array_send(array_agg(s.start_time ORDER BY s.start_time))
+    FROM internal.series_start AS s
+    WHERE s.series_id = ANY (internal.own_series(p_series)) AND s.start_time < p_to
+    GROUP BY s.series_id
+$$;
+COMMENT ON FUNCTION internal.packed_starts IS
+    'When counting of series of the current tenant began, each time before p_to, the earliest first: arrays as array_send makes them';
+
+CREATE OR REPLACE FUNCTION internal.packed_histogram_starts(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS TABLE (series_id bigint, times bytea, starts bytea)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT h.series_id, array_send(array_agg(h.time ORDER BY h.time)),
+        array_send(array_agg(h.start_time ORDER BY h.time))
+    FROM internal.histogram AS h
+    WHERE h.series_id = ANY (internal.own_series(p_series))
+        AND h.time >= p_from AND h.time <= p_to AND h.start_time IS NOT NULL
+    GROUP BY h.series_id
+$$;
+COMMENT ON FUNCTION internal.packed_histogram_starts IS
+    'Native histograms of series of the current tenant with p_from <= time <= p_to that said when counting began: their times, the earliest first, and that; parallel arrays as array_send makes them';
+
 CREATE OR REPLACE FUNCTION internal.metadata_of(p_name text)
 RETURNS TABLE (name text, type text, unit text, help text)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -144,6 +174,8 @@ REVOKE ALL ON FUNCTION
     internal.find_series(text[], jsonb, int),
     internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
+    internal.packed_starts(bigint[], timestamptz),
+    internal.packed_histogram_starts(bigint[], timestamptz, timestamptz),
     internal.metadata_of(text),
     internal.label_names(),
     internal.label_values(text),
@@ -154,6 +186,8 @@ GRANT EXECUTE ON FUNCTION
     internal.find_series(text[], jsonb, int),
     internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
+    internal.packed_starts(bigint[], timestamptz),
+    internal.packed_histogram_starts(bigint[], timestamptz, timestamptz),
     internal.metadata_of(text),
     internal.label_names(),
     internal.label_values(text),

@@ -16,7 +16,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "readers", "export", "scripts", "baseline",
+    "disk", "push", "keys", "readers", "export", "scripts", "questions", "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -45,6 +45,14 @@ TARGETS = {
     "push_client_cpu_us_per_event": "<= 15",
     "scripts_known_ratio": ">= 0.95",
 }
+TARGETS |= {
+    f"{engine}_{question}_ms": "<= 20"
+    for engine in ("postgres", "timescaledb")
+    for question in (
+        "year_by_day_of_100", "month_by_hour", "day_by_minute", "latest_of_all",
+        "cumsum_year_by_day", "fdv_year_by_day", "wide_day_by_minute",
+    )
+}  # fmt: skip
 
 
 def main() -> None:

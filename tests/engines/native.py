@@ -64,7 +64,7 @@ async def store(
         Sample(one[0].time, name, schema=schema, tenant_id=tenant_id, labels={"n": str(n)})
         for n, one in enumerate(series)
     ]
-    ids = await api._resolve({sample.identity: sample for sample in named})
+    ids = await api.resolve({sample.identity: sample for sample in named})
     rows = [
         histogram.row(ids[sample.identity])
         for sample, histograms in zip(named, series, strict=True)

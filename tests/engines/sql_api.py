@@ -89,7 +89,7 @@ class Api:
             times = [sample.time for sample in samples]
             ensure = "SELECT internal.ensure_partitions($1, $2, $3)"
             await self.connection.execute(ensure, target, min(times), max(times))
-        ids = await self._resolve({sample.identity: sample for sample in samples})
+        ids = await self.resolve({sample.identity: sample for sample in samples})
         await self.connection.copy_records_to_table(
             "sample",
             schema_name=f"staging_{target}",
@@ -99,7 +99,7 @@ class Api:
             ],
         )
 
-    async def _resolve(self, series: Mapping[bytes, Sample]) -> dict[bytes, int]:
+    async def resolve(self, series: Mapping[bytes, Sample]) -> dict[bytes, int]:
         rows = await self.connection.fetch(
             "SELECT * FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
             list(series),

@@ -120,7 +120,7 @@ async def test_exemplars_are_read_newest_first(api: Api) -> None:
         Sample(NOW, "H_bucket", labels={"le": "1"}),
         Sample(NOW, "h_bucket", labels={"le": "1"}, schema="mainnet"),
     ]
-    ids = await api._resolve({sample.identity: sample for sample in samples})
+    ids = await api.resolve({sample.identity: sample for sample in samples})
     ours, other = (ids[sample.identity] for sample in samples)
     rows = [exemplar(NOW + n * SECOND, ours, n / 2, trace_id=str(n)) for n in range(4)]
     await copy(api, "exemplar", [*rows, exemplar(NOW, other, 9.0), exemplar(NOW, 10**9, 9.0)])

@@ -1,0 +1,188 @@
+"""What a dashboard asks of a year, in the database: settled rollups, beside the same of raw rows.
+
+A year of minutes of BENCH_QUESTION_METRICS gauges, of what token metrics are made of, and of a
+cumulative one; a day of minutes of a metric of 1,000 series. On PostgreSQL, and on the TimescaleDB
+of PROMGRES_TEST_TIMESCALEDB_URL if that is set. No daemon runs: samples go into the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from ingest.copy_format import encode_samples
+from ingest.logs import configure_logs
+from ingest.migrate import migrate
+from ingest.model import Rows
+from tests.bench.raw import copy_payload
+from tests.engines.sql_api import Api, Sample
+from tests.support.databases import Database
+from tests.support.native_timescaledb import NATIVE_URL, NativeServer
+from tests.support.postgres import start_cluster
+
+DAYS = int(os.environ.get("BENCH_QUESTION_DAYS", "366"))
+METRICS = int(os.environ.get("BENCH_QUESTION_METRICS", "100"))
+REPETITIONS = 20
+RAW_REPETITIONS = 3
+WIDE_SERIES = 1000
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+AGG = "SELECT * FROM api.get_agg_metric($1, 'common', $2::text::interval, $3, $4)"
+ANY = "SELECT * FROM api.query_metric($1, NULL, '{}', 'avg', $2::text::interval, $3, $4)"
+RATE = "SELECT * FROM api.query_metric($1, NULL, '{pod}', 'rate', $2::text::interval, $3, $4)"
+CUMSUM = "SELECT * FROM api.get_agg_cumsum_metric($1, 'cumsum', $2::text::interval, $3, $4)"
+FDV = "SELECT * FROM api.get_agg_fdv($1, $2::text::interval, $3, $4)"
+LATEST = "SELECT * FROM api.get_all_latest_common_metrics()"
+
+RAW_MAX = """
+SELECT date_bin($2::text::interval, x.time, '2000-01-03Z') AS bucket, max(x.value)
+FROM internal.samples_between($3, $4) AS x JOIN internal.series AS s USING (series_id)
+WHERE s.name = $1 GROUP BY 1
+"""
+RAW_SUM = """
+SELECT date_bin($2::text::interval, x.time, '2000-01-03Z') AS bucket,
+    sum(sum(x.value)) OVER (ORDER BY date_bin($2::text::interval, x.time, '2000-01-03Z'))
+FROM cumsum.samples_between($3, $4) AS x JOIN internal.series AS s USING (series_id)
+WHERE s.name = $1 GROUP BY 1
+"""
+RAW_FDV = """
+SELECT bucket, max(value) FILTER (WHERE name LIKE 'manifest%')
+    * max(value) FILTER (WHERE name LIKE 'talib%')
+FROM (
+    SELECT date_bin($2::text::interval, x.time, '2000-01-03Z') AS bucket, s.name, x.value
+    FROM internal.samples_between($3, $4) AS x JOIN internal.series AS s USING (series_id)
+    WHERE s.name IN ('manifest_tokenomics_total_supply', 'talib_mfx_power_conversion')
+        AND s.schema IN ($1, 'common')
+) AS v GROUP BY 1
+"""
+RAW_LATEST = """
+SELECT DISTINCT ON (s.name) s.name, x.time, x.value
+FROM internal.samples_between(now() - interval '1 hour', 'infinity') AS x
+JOIN internal.series AS s USING (series_id) ORDER BY s.name, x.time DESC
+"""
+
+
+def run() -> dict[str, float]:
+    """Medians in milliseconds, as function calls."""
+    configure_logs("warning", "text")
+    cluster = start_cluster()
+    try:
+        figures = asyncio.run(_measure(Database(cluster.url("postgres"), "postgres")))
+    finally:
+        cluster.stop()
+    if url := os.environ.get(NATIVE_URL):
+        with NativeServer(url) as server, server.lend(migrated=True, workers=False) as lent:
+            figures |= asyncio.run(_measure(Database(lent, "timescaledb")))
+    else:
+        print(f"questions: not asked of TimescaleDB, {NATIVE_URL} is not set")
+    return figures
+
+
+async def _measure(database: Database) -> dict[str, float]:
+    if database.engine == "postgres":
+        await migrate(database.url, database.settings())
+    connection = await asyncpg.connect(database.url)
+    try:
+        api = Api(database, connection)
+        end = datetime.now(UTC).replace(second=0, microsecond=0)
+        await fill(api, end - DAYS * DAY, end)
+        await _settle(api)
+        await connection.execute("VACUUM ANALYZE")
+        figures = {}
+        for name, query, raw, arguments in _questions(end):
+            figures[f"{database.engine}_{name}_ms"] = await _median_ms(
+                connection, query, arguments, REPETITIONS
+            )
+            if raw:
+                figures[f"{database.engine}_{name}_of_raw_rows_ms"] = await _median_ms(
+                    connection, raw, arguments, RAW_REPETITIONS
+                )
+        return figures
+    finally:
+        await connection.close()
+
+
+def _questions(end: datetime) -> list[tuple[str, str, str | None, tuple[Any, ...]]]:
+    """Name, how it is asked, how raw rows are asked the same, arguments."""
+    day, month, year = end - DAY, end - 30 * DAY, end - (DAYS - 1) * DAY
+    return [
+        ("year_by_day_of_100", AGG, RAW_MAX, ("gauge_0", "1 day", year, end)),
+        ("month_by_hour", AGG, RAW_MAX, ("gauge_0", "1 hour", month, end)),
+        ("day_by_minute", AGG, RAW_MAX, ("gauge_0", "1 minute", day, end)),
+        ("latest_of_all", LATEST, RAW_LATEST, ()),
+        ("cumsum_year_by_day", CUMSUM, RAW_SUM, ("web_requests", "1 day", year, end)),
+        ("fdv_year_by_day", FDV, RAW_FDV, ("mainnet", "1 day", year, end)),
+        ("wide_day_by_minute", AGG, RAW_MAX, ("wide", "1 minute", day, end)),
+        ("query_metric_year_by_day", ANY, None, ("gauge_0", "1 day", year, end)),
+        ("query_metric_month_by_hour", ANY, None, ("gauge_0", "1 hour", month, end)),
+        ("query_metric_day_by_minute", ANY, None, ("gauge_0", "1 minute", day, end)),
+        ("query_metric_wide_day_by_minute", ANY, None, ("wide", "1 minute", day, end)),
+        ("query_metric_wide_rate_by_pod_hour", RATE, None, ("wide", "1 minute", end - HOUR, end)),
+    ]
+
+
+async def fill(api: Api, start: datetime, end: datetime) -> None:
+    """A sample a minute of each series, day by day, through staging."""
+    names = [f"gauge_{number}" for number in range(METRICS)]
+    gauges = [Sample(start, name) for name in [*names, "talib_mfx_power_conversion"]]
+    tokens = [
+        Sample(start, name, schema="mainnet")
+        for name in ("manifest_tokenomics_total_supply", "locked_tokens", "total_mfx_burned")
+    ]
+    ids = sorted((await api.resolve({each.identity: each for each in gauges + tokens})).values())
+    counted = Sample(start, "web_requests", schema="cumsum", target="cumsum")
+    sums = list((await api.resolve({counted.identity: counted})).values())
+    wide = [Sample(start, "wide", labels={"pod": f"{n}"}) for n in range(WIDE_SERIES)]
+    wides = sorted((await api.resolve({each.identity: each for each in wide})).values())
+    if api.database.engine == "postgres":
+        for target in ("internal", "cumsum"):
+            ensure = "SELECT internal.ensure_partitions($1, $2, $3)"
+            await api.connection.execute(ensure, target, start, end)
+    for day in range(DAYS):
+        since = start + day * DAY
+        await _store(api, "internal", ids, since, DAY)
+        await _store(api, "cumsum", sums, since, DAY)
+        if day % 30 == 29:
+            await _settle(api)  # as the year goes by, so that marks do not pile up
+    for hour in range(24):
+        await _store(api, "internal", wides, end - DAY + hour * HOUR, HOUR)
+
+
+async def _store(api: Api, target: str, ids: list[int], since: datetime, length: timedelta) -> None:
+    points = length // MINUTE
+    times = int(since.timestamp() * 1000) + np.arange(points) * 60_000
+    rows = Rows(
+        np.repeat(np.array(ids, np.int64), points),
+        np.tile(times, len(ids)),
+        np.arange(len(ids) * points, dtype=np.float64) / 8,
+    )
+    await copy_payload(api.connection, encode_samples(rows), f"staging_{target}", "sample")
+
+
+async def _settle(api: Api) -> None:
+    """Store all rollups: days at a time, where a worker would do."""
+    if api.database.engine == "timescaledb":
+        await api.roll_up()
+        return
+    for target in ("internal", "cumsum"):
+        while await api.connection.fetchval(f"SELECT {target}.rollup_work('1 day', 'infinity')"):
+            pass
+
+
+async def _median_ms(
+    connection: asyncpg.Connection, query: str, arguments: tuple[Any, ...], repetitions: int
+) -> float:
+    times = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        rows = await connection.fetch(query, *arguments)
+        times.append((time.perf_counter() - began) * 1000)
+        assert rows
+    return statistics.median(times)

@@ -30,7 +30,7 @@ def watch_parent(loop: asyncio.AbstractEventLoop, on_gone: Callable[[], object])
     Returns:
         Whether there is such a parent.
     """
-    descriptor = _take()
+    descriptor = inherited_lifeline()
     if descriptor is None:
         return False
 
@@ -66,8 +66,9 @@ async def unless_ended(ended: asyncio.Event, work: Coroutine[Any, Any, None]) ->
         await asyncio.wait([working])
 
 
-def _take() -> int | None:
-    """The inherited descriptor, which our own children must not take for theirs."""
+def inherited_lifeline() -> int | None:
+    """The inherited descriptor, which our own children must not take for theirs; None if there is
+    none. Once taken it is not given again."""
     text = os.environ.pop(ENVIRONMENT, "")
     if not text.isdecimal():
         return None

@@ -80,22 +80,26 @@ class _Logs(Collector):
 REGISTRY.register(_Logs())
 
 
-def exposition(sees: Callable[[str], bool] = lambda _: True) -> tuple[bytes, str]:
+def exposition(
+    sees: Callable[[str], bool] = lambda _: True, families: Iterable[Family] | None = None
+) -> tuple[bytes, str]:
     """The body of `/metrics` and its Content-Type.
 
     Args:
         sees: whether series with this value of the label `tenant` are shown; all others are.
+        families: of several processes; None: of this one.
     """
     shown = CollectorRegistry()
-    shown.register(_Shown(sees))
+    shown.register(_Shown(sees, REGISTRY.collect() if families is None else families))
     return generate_latest(shown), CONTENT_TYPE_LATEST
 
 
 class _Shown(Collector):
-    """What our registry holds, without series of tenants that are not to be seen."""
+    """Families without series of tenants that are not to be seen."""
 
-    def __init__(self, sees: Callable[[str], bool]) -> None:
+    def __init__(self, sees: Callable[[str], bool], families: Iterable[Family]) -> None:
         self._sees = sees
+        self._families = families
 
     def describe(self) -> Iterable[Family]:
         """Nothing: or it would all be collected once more, for its names."""
@@ -103,7 +107,7 @@ class _Shown(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Families; one that loses all its series keeps its description."""
-        for family in REGISTRY.collect():
+        for family in self._families:
             shown = Family(family.name, family.documentation, family.type, family.unit)
             shown.samples = [one for one in family.samples if self._is_shown(one.labels)]
             yield shown

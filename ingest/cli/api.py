@@ -11,6 +11,7 @@ from ingest.cli.stepdown import step_down
 from ingest.config import Settings
 from ingest.descriptors import raise_descriptor_limit
 from ingest.ports.read_server import serve
+from ingest.ports.read_workers import ALONE, fork_workers
 from ingest.prometheus.nursery import Nursery
 from ingest.storage.urls import api_database_url
 
@@ -25,4 +26,10 @@ def command(settings: Settings) -> None:
     raise_descriptor_limit()
     url = api_database_url(settings)
     settings = step_down(settings, "api", settings.api_listen)
-    asyncio.run(serve(settings, url, Nursery()))
+    place = ALONE
+    if (workers := settings.api.workers) > 1:
+        place = fork_workers(settings)  # from here on there are so many of us
+        share = {"workers": max(1, settings.query.workers // workers)}
+        query = settings.query.model_copy(update=share)
+        settings = settings.model_copy(update={"query": query})
+    asyncio.run(serve(settings, url, Nursery(), place.is_ready, place))

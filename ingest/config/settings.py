@@ -453,6 +453,12 @@ class ApiSettings(Section):
     acquire_timeout_seconds: float = Field(
         10, gt=0, description="wait for a free connection, else 504"
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that serve; each has its own connections and limits",
+    )
     pool_size: int = Field(
         4,
         ge=1,

@@ -68,7 +68,10 @@ async def check_connections(case: Case) -> list[Finding]:
         return ok(CONNECTIONS, what)
     complain = problem if used >= case.thresholds.connections_problem * usable else warning
     settings = case.settings
-    sizes = (settings.database.pool_size, all_connections(settings.api.pool_size))
+    sizes = (
+        settings.database.pool_size,
+        settings.api.workers * all_connections(settings.api.pool_size),
+    )
     needed = "ours need {} and {}".format(*(size + FOR_KEYS for size in sizes))
     raise_it = case.prescribe.sql(f"ALTER SYSTEM SET max_connections = {2 * usable}")
     todo = f"find who takes them in pg_stat_activity; or {raise_it}; then restart the server"

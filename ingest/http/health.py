@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+from prometheus_client.metrics_core import Metric as Family
 
 from ingest.auth.authenticator import SeesTenant
 from ingest.http.context import Context
@@ -14,13 +16,22 @@ Ready = Callable[[], Awaitable[str | None]]
 """Why a request would not be taken now; None if it would."""
 Sees = Callable[[Mapping[str, str], str | None], Awaitable[SeesTenant]]
 """From headers and address, whose metrics a request is shown."""
+Families = Callable[[], Awaitable[Iterable[Family] | None]]
+"""The metrics of several processes; None: of this one alone."""
 
 
-def health_routes(ready: Ready, sees: Sees, refuse: Refuse) -> dict[str, dict[str, Route]]:
+async def _own_families() -> None:
+    """Those of this process."""
+
+
+def health_routes(
+    ready: Ready, sees: Sees, refuse: Refuse, families: Families = _own_families
+) -> dict[str, dict[str, Route]]:
     """Routes of `/-/healthy`, `/healthz`, `/-/ready` and `/metrics`.
 
     Args:
         refuse: the words of the port.
+        families: what `/metrics` shows.
     """
 
     async def healthy(_: Context) -> Reply:
@@ -39,7 +50,7 @@ def health_routes(ready: Ready, sees: Sees, refuse: Refuse) -> dict[str, dict[st
 
     async def metrics(context: Context) -> Reply:
         shown = await sees(context.request.headers, context.request.remote)
-        body, content_type = exposition(shown)
+        body, content_type = exposition(shown, await families())
         return Reply(200, body, {"Content-Type": content_type})
 
     pages = {

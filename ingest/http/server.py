@@ -320,15 +320,8 @@ class HttpServer:
         Raises:
             OperatorError: the port is in use, or the address is not of this machine.
         """
-        host, port = split_address(address)
         loop = asyncio.get_running_loop()
-        try:
-            self._listeners = [*listeners] or await _listen(host, port)
-        except OSError as error:
-            why = f"cannot listen on {address}: {error.strerror or error}"
-            if error.errno == errno.EADDRINUSE:
-                why = f"{address} is in use: stop the other program, or choose another {self._flag}"
-            raise OperatorError(why) from None
+        self._listeners = [*listeners] or await listen(address, self._flag)
         self._server = _WebServer(
             self._handler,
             self._connections,
@@ -447,8 +440,27 @@ class HttpServer:
         self._watching = loop.call_later(WATCH_EVERY_SECONDS, self._watch)
 
 
-async def _listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen, one for each address that `host` is; port 0 is the same for all."""
+async def listen(address: str, flag: str, *, shared: bool = False) -> list[socket.socket]:
+    """Sockets that listen on `HOST:PORT`, one for each address that the host is; port 0 is the same
+    for all.
+
+    Args:
+        flag: how the address is set, for an error.
+        shared: other sockets of this user may listen there, too, and each gets its part.
+
+    Raises:
+        OperatorError: the port is in use, or the address is not of this machine.
+    """
+    try:
+        return await _listen(*split_address(address), shared)
+    except OSError as error:
+        why = f"cannot listen on {address}: {error.strerror or error}"
+        if error.errno == errno.EADDRINUSE:
+            why = f"{address} is in use: stop the other program, or choose another {flag}"
+        raise OperatorError(why) from None
+
+
+async def _listen(host: str, port: int, shared: bool) -> list[socket.socket]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []
@@ -461,6 +473,8 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
             listeners.append(listener)
             listener.setblocking(False)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind((where[0], port, *where[2:]))

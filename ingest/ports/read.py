@@ -14,7 +14,7 @@ from ingest.auth.callers import Callers
 from ingest.errors import NotFound, PromgresError, QueryRefused
 from ingest.export.handler import EXPORT, Export
 from ingest.http.context import Context
-from ingest.http.health import health_routes, read_only
+from ingest.http.health import Families, health_routes, read_only
 from ingest.http.negotiation import OPENAPI_MEDIA, choose_media
 from ingest.http.port import ANY, Port, Route, Routes
 from ingest.http.problems import Problem, problem_of
@@ -52,9 +52,14 @@ def read_routes(
     forward: Forwarder,
     export: Export,
     slow: Slow,
+    families: Families,
     prometheus: Prometheus,
 ) -> Routes:
-    """The table of the read port."""
+    """The table of the read port.
+
+    Args:
+        families: what `/metrics` shows.
+    """
 
     async def openapi(context: Context) -> Reply:
         """Always a new look: this page is how people see what they have just added."""
@@ -119,7 +124,7 @@ def read_routes(
         UI: read_only(Route(serve_page, refuse_page)),
         STATUS: read_only(Route(status, refuse_page)),
         BELOW: read_only(Route(serve_page, refuse_page)),
-        **health_routes(ready, callers.sees, refuse_page),
+        **health_routes(ready, callers.sees, refuse_page, families),
     }
 
 

@@ -23,6 +23,7 @@ from ingest.lifeline import unless_ended, watch_parent
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
 from ingest.ports.read import read_port, read_routes, refuse
+from ingest.ports.read_workers import ALONE, Place
 from ingest.prometheus.handler import Prometheus
 from ingest.prometheus.nursery import Nursery
 from ingest.prometheus.workers import query_workers
@@ -54,10 +55,14 @@ class ReadServer:
         settings: of `promgres api`.
         database_url: of the login `promgres_api`, or another member of `authenticator`.
         nursery: makes processes for queries.
+        place: among several workers.
     """
 
-    def __init__(self, settings: Settings, database_url: str, nursery: Nursery) -> None:
+    def __init__(
+        self, settings: Settings, database_url: str, nursery: Nursery, place: Place = ALONE
+    ) -> None:
         self._settings = settings
+        self._place = place
         self._database = ReadDatabase(database_url, settings)
         self._tenants = TenantDatabase(database_url, settings.database, "promgres api")
         self._tenancy = Tenancy(self._tenants, settings.auth)
@@ -85,6 +90,7 @@ class ReadServer:
             self._forwarder,
             export,
             slow,
+            place.families,
             prometheus,
         )
         self._collector = PoolCollector(lambda: self._database.connections)
@@ -112,7 +118,8 @@ class ReadServer:
         await self._database.open()
         await self._tenants.open()
         await self._forwarder.open()
-        self.address = await self._http.start(self._settings.api_listen)
+        await self._place.open()
+        self.address = await self._http.start(self._settings.api_listen, self._place.listeners)
         REGISTRY.register(self._collector)
         await self._database.wait()
         if self._settings.packs is not None:  # else whatever it has will do
@@ -129,6 +136,7 @@ class ReadServer:
         await self._tenancy.stop()
         await self._tenants.close()
         await self._database.close()
+        await self._place.close()
         if self.address:
             REGISTRY.unregister(self._collector)
 
@@ -138,12 +146,14 @@ async def serve(
     database_url: str,
     nursery: Nursery,
     on_start: Callable[[str], None] | None = None,
+    place: Place = ALONE,
 ) -> None:
     """Serve until SIGINT, SIGTERM, or the end of the parent that started us.
 
     Args:
         nursery: begun before there was a loop.
         on_start: called with the address that was bound.
+        place: among several workers.
 
     Raises:
         OperatorError: it cannot start; one line says why.
@@ -159,7 +169,7 @@ async def serve(
         ended.set()
 
     watch_parent(loop, be_orphaned)
-    server = ReadServer(settings, database_url, nursery)
+    server = ReadServer(settings, database_url, nursery, place)
     try:
         if not await unless_ended(ended, server.start()):
             return

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from urllib.parse import unquote
 
 from ingest.auth.access import READ
@@ -46,10 +47,10 @@ from ingest.rpc.schema_cache import SchemaCache
 from ingest.rpc.shape import WHOLE, unsatisfiable
 from ingest.rpc.statement import call_statement
 from ingest.storage.read import ReadDatabase
-from ingest.storage.session import set_config
 
 RPC = "/rpc/"
 CSV_SUFFIX = ".csv"
+SET_TIME_ZONE = "SELECT pg_catalog.set_config('TimeZone', $1, true)"
 SEARCH_PATH = "public, pg_temp"
 """Behind the schema that is asked."""
 CREDENTIALS = frozenset({"authorization", "x-api-key", "apikey", "x-pmetrics-api-key"})
@@ -197,18 +198,23 @@ class Rpc:
         self, context: Context, schema: str, caller: Caller, role_settings: RoleSettings
     ) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
-        lowered = {name.lower(): value for name, value in context.request.headers.items()}
-        visible = {name: value for name, value in lowered.items() if name not in CREDENTIALS}
+        request = context.request
         return {
             **role_settings.values,
             **self._app_settings,
             "search_path": f"{quote_identifier(schema)}, {SEARCH_PATH}",
             "promgres.tenant_id": str(caller.tenant_id),
-            "request.jwt.claims": json.dumps({**caller.claims.values, "role": caller.role}),
+            "request.jwt.claims": _claims_json(caller),
             "request.method": context.method,
             "request.path": context.path,
-            "request.headers": json.dumps(visible),
-            "request.cookies": json.dumps(dict(context.request.cookies)),
+            "request.headers": _headers_json(
+                tuple(
+                    (name.lower(), value)
+                    for name, value in request.headers.items()
+                    if name.lower() not in CREDENTIALS
+                )
+            ),
+            "request.cookies": json.dumps(dict(request.cookies)) if request.cookies else "{}",
             "role": caller.role,
         }
 
@@ -358,7 +364,7 @@ class Rpc:
         """What is to be executed before the function is called."""
         before: list[tuple[str, list[str]]] = []
         if ask.preferences.timezone is not None:
-            before.append((set_config("TimeZone"), [ask.preferences.timezone]))
+            before.append((SET_TIME_ZONE, [ask.preferences.timezone]))
         if self._pre_request is not None:
             before.append((self._pre_request, []))
         return before
@@ -404,6 +410,18 @@ class Rpc:
                 await sending.write(part)
         except TimeoutError:
             raise ClientGone("its client took too long to read it") from None
+
+
+@lru_cache(maxsize=1000)
+def _headers_json(headers: tuple[tuple[str, str], ...]) -> str:
+    """Headers that functions may see: a client sends the same ones again and again."""
+    return json.dumps(dict(headers))
+
+
+def _claims_json(caller: Caller) -> str:
+    if caller.claims.values:
+        return json.dumps({**caller.claims.values, "role": caller.role})
+    return f'{{"role": {json.dumps(caller.role)}}}'
 
 
 def _check_columns(function: Function, query: Query, known: Function | None) -> None:

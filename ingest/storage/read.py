@@ -103,8 +103,8 @@ class ReadTransactions:
     ) -> AsyncIterator[Proxy]:
         """A connection in a transaction: COMMIT after the block, ROLLBACK after an error in it.
 
-        Three round trips besides those of the block: BEGIN, `settings`, COMMIT. The connection is
-        given back however the block ends, and its silence is bounded.
+        Two round trips besides those of the block: BEGIN with `settings`, and COMMIT. The
+        connection is given back however the block ends, and its silence is bounded.
 
         Args:
             settings: set for this transaction only; `role` comes last.
@@ -125,11 +125,11 @@ class ReadTransactions:
         leaves = False
         try:
             async with asyncio.timeout(longest_seconds):
-                await connection.execute(
-                    self._beginning(connection, seconds or self.statement_seconds, read_only)
+                beginning = self._beginning(
+                    connection, seconds or self.statement_seconds, read_only
                 )
                 try:
-                    await _set(connection, settings)
+                    await _begin(connection, beginning, settings)
                     yield connection
                     await connection.execute(lane.end("COMMIT", unlock=not read_only))
                 except Exception:  # of a COMMIT, too: what is deferred until then may be refused
@@ -176,7 +176,8 @@ class ReadTransactions:
     async def _acquire(self, lane: Lane, caller: Hashable) -> Proxy:
         await self.take(lane.turns, caller)
         try:
-            connection = await lane.pool.acquire(timeout=self._acquire_seconds)
+            async with asyncio.timeout(self._acquire_seconds):  # the pool's own makes a task
+                connection = await lane.pool.acquire()
         # ValueError: the URL means nothing to the driver; the process is about to say so and end.
         except (*CONNECTION_ERRORS, asyncpg.PostgresError, ValueError) as error:
             lane.turns.give()
@@ -347,11 +348,9 @@ class ReadDatabase(ReadTransactions):
         return {row["f"] for row in rows}
 
 
-async def _set(connection: Proxy, settings: Mapping[str, str]) -> None:
-    if not settings:
-        return
+async def _begin(connection: Proxy, beginning: str, settings: Mapping[str, str]) -> None:
     try:
-        await connection.execute(set_config(*settings), *settings.values())
+        await connection.execute(f"{beginning}; {set_config(settings)}" if settings else beginning)
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise RoleRefused(settings.get("role")) from error
 

@@ -14,7 +14,6 @@ A server, a database and a role may have settings of their own (`ALTER DATABASE 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 
 SESSION: Mapping[str, str] = {
     # how values are written as text, and read
@@ -44,6 +43,8 @@ READING: Mapping[str, str] = {**SESSION, "lock_timeout": "0", "transaction_timeo
 
 WRITING: Mapping[str, str] = {**SESSION, "promgres.duplicates": "", "promgres.new_rows": ""}
 """For those in which staging triggers run: what they are told, and what they tell."""
+
+BACKSLASH = "\\"
 
 SINCE = {"transaction_timeout": 17}
 """An older PostgreSQL refuses a setting that it does not know."""
@@ -78,13 +79,23 @@ def begin(how: str, settings: Mapping[str, str], version: int) -> str:
     )
 
 
-@cache
-def set_config(*names: str) -> str:
-    """The statement that sets what is not the same for every question, for a transaction. Its
-    parameters are the values, in this order; `role` comes last.
+def set_config(settings: Mapping[str, str]) -> str:
+    """The statement that sets what is not the same for every question, for a transaction; `role`
+    comes last. Without parameters it goes to the server with BEGIN, and a round trip costs more
+    than its plan.
 
-    With literals in place of parameters each question would be a statement of its own in
-    `pg_stat_statements`.
+    Args:
+        settings: names of ours or of administrators; values of anybody.
     """
-    each = [f"pg_catalog.set_config('{name}', ${n}, true)" for n, name in enumerate(names, 1)]
+    each = [
+        f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, true)"
+        for name, value in settings.items()
+    ]
     return f"SELECT {', '.join(each)}"
+
+
+def _literal(text: str) -> str:
+    """A text as SQL, which means the same whatever `standard_conforming_strings` is: it is read
+    before the statement that would set it."""
+    quoted = text.replace("'", "''")
+    return f" E'{quoted.replace(BACKSLASH, 2 * BACKSLASH)}'" if BACKSLASH in text else f"'{quoted}'"

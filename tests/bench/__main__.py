@@ -16,7 +16,7 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "readers", "export", "scripts", "questions", "baseline",
+    "disk", "push", "keys", "readers", "calls", "export", "scripts", "questions", "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -34,6 +34,8 @@ TARGETS = {
     "late_to_current_ingest_ratio": ">= 0.9",
     "worker_samples_per_second": ">= 330,000",
     "ingest_beside_heavy_readers_ratio": ">= 0.8",
+    "rpc_to_bare_ratio": ">= 0.6",
+    "rpc_2_workers_to_1_ratio": ">= 1.5",
     "export_year_of_minutes_csv_cpu_seconds": "< 3",
     "export_year_of_minutes_csv_memory_mib": "< 100",
     "timescaledb_bytes_per_sample": "<= 4",

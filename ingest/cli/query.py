@@ -1,23 +1,30 @@
-"""`promgres query measures|events`: what is stored, as a table or as JSON."""
+"""`promgres query measures|events`: what is stored, as a table or as JSON; and with `--promql` what
+an expression comes to, as a table, CSV, JSON or a plot."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from urllib.parse import urlencode
 
 import click
+from click.core import ParameterSource
 
 from ingest.cli.administration import cell, print_table
+from ingest.cli.curves import FORMATS, Curve, show, warn
 from ingest.cli.pipetext import elements_of
-from ingest.cli.remote import TIMEOUT_SECONDS, with_server
+from ingest.cli.remote import READ_URL, READ_URL_VARIABLE, TIMEOUT_SECONDS, with_server
 from ingest.errors import OperatorError
 from promgres_client import PromgresError
-from promgres_client.exchange import Endpoint
+from promgres_client.exchange import Endpoint, Exchange
 from promgres_client.items import EVENT, MEASURE
 from promgres_client.reading import Query, Reader
 
+PROMQL_SECONDS = 150.0
+"""Longer than a query may take (`query.timeout_seconds`)."""
 KINDS = {"measures": MEASURE, "events": EVENT}
 ATTRIBUTES = ',"attributes":'
 """No text within JSON looks like this: there, quotation marks are escaped."""
@@ -53,22 +60,48 @@ def _refuse(param: click.Parameter, text: str, why: str) -> NoReturn:
 
 
 @click.command("query")
-@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.argument("kind", required=False, metavar="[measures|events]")
+@click.option("--promql", metavar="EXPRESSION", help="what it comes to, now or over a period")
 @click.option("--name", help="of one name only")
 @click.option("--from", "since", callback=_moment, help="at or after; UTC unless it says more")
-@click.option("--to", "until", callback=_moment, help="before")
+@click.option("--to", "until", callback=_moment, help="before; of PromQL the time, or the last one")
+@click.option("--step", help="of PromQL over a period, such as 5m; unset: a 200th of it")
 @click.option("--attributes", callback=_attributes, help="JSON that they have to contain")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True,
-              help="so many at most; 0: all")  # fmt: skip
+              help="so many at most, of PromQL so many series; 0: all")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(FORMATS), help="of PromQL; unset: table")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line, every digit")
 @with_server
 def command(
-    url: str, key: str | None, kind: str, as_json: bool, limit: int, **filters: Any
+    url: str,
+    key: str | None,
+    kind: str | None,
+    promql: str | None,
+    step: str | None,
+    form: str | None,
+    as_json: bool,
+    limit: int,
+    **filters: Any,
 ) -> None:
-    """Print stored measures or events, newest first.
+    """Print stored measures or events, newest first, or what a PromQL expression comes to.
 
-    With --json, what is printed is what `promgres pipe` reads.
+    With --json, what is printed of measures and events is what `promgres pipe` reads. PromQL is
+    asked over a period if --from, --step or --format plot is given: of the last hour unless --from
+    says more. The read side answers it (--url, PROMGRES_READ_URL, http://127.0.0.1:3000).
     """
+    if promql is not None:
+        _check_unused(kind=kind, name=filters["name"], attributes=filters["attributes"])
+        if as_json and form is not None:
+            raise OperatorError("--json and --format: choose one")
+        source = click.get_current_context().get_parameter_source("url")
+        if source is ParameterSource.DEFAULT:
+            url = os.environ.get(READ_URL_VARIABLE) or READ_URL
+        _promql(url, key, promql, _period(filters, step, form), limit, form or FORMATS[0], as_json)
+        return
+    if kind not in KINDS:
+        what = "" if kind is None else f"{kind!a} is neither measures nor events; "
+        raise OperatorError(f"{what}say what to print: measures, events or --promql EXPRESSION")
+    _check_unused(promql=False, step=step, format=form)
     endpoint = Endpoint(url, key, TIMEOUT_SECONDS)
     query = Query(KINDS[kind], limit=limit or None, **filters)
     try:
@@ -79,6 +112,78 @@ def command(
             _print(query.kind, [json.loads(row, parse_float=str) for row in _rows(endpoint, query)])
     except PromgresError as error:
         raise OperatorError(f"{endpoint.url}: {error}") from None
+
+
+def _check_unused(promql: bool = True, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            what = f"{value!a}" if name == "kind" else f"--{name}"
+            raise OperatorError(f"{what}: {'not with' if promql else 'only with'} --promql")
+
+
+def _period(filters: Mapping[str, Any], step: str | None, form: str | None) -> dict[str, str]:
+    """When an expression is asked for, as parameters of the API."""
+    until: datetime = filters["until"] or datetime.now(UTC)
+    since: datetime | None = filters["since"]
+    if since is None and step is None and form != "plot":
+        return {"time": f"{until.timestamp():.3f}"}
+    since = since or until - timedelta(hours=1)
+    if since > until:
+        raise OperatorError(f"--from: {since:%Y-%m-%dT%H:%M:%SZ} is after --to")
+    seconds = max(1, round((until - since).total_seconds() / 200))
+    return {"start": f"{since.timestamp():.3f}", "end": f"{until.timestamp():.3f}",
+            "step": step or str(seconds)}  # fmt: skip
+
+
+def _promql(
+    url: str, key: str | None, promql: str, period: Mapping[str, str], limit: int, form: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Ask the read side, and print its answer.
+
+    Raises:
+        OperatorError: it refuses, or there is none.
+    """
+    path = "/api/v1/query_range" if "step" in period else "/api/v1/query"
+    body = urlencode({"query": promql, "limit": str(limit), **period}, errors="surrogateescape")
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    endpoint = Endpoint(url, key, PROMQL_SECONDS)
+    exchange = Exchange(endpoint)
+    try:
+        answer = exchange.request("POST", path, body.encode(), headers)
+    except PromgresError as error:
+        raise OperatorError(f"{endpoint.url}: {error}") from None
+    finally:
+        exchange.close()
+    document = answer.document()
+    if not isinstance(document, dict) or document.get("status") != "success":
+        said = document.get("error") if isinstance(document, dict) else None
+        raise OperatorError(f"{endpoint.url}: {cell(said or answer.reason)}")
+    warn([*document.get("warnings", []), *document.get("infos", [])])
+    data = document["data"]
+    if as_json:
+        series = data["result"] if data["resultType"] in ("vector", "matrix") else [data["result"]]
+        for each in series:
+            click.echo(json.dumps(each, ensure_ascii=False))
+        return
+    show([_curve(each) for each in _series(data)], form)
+
+
+def _series(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if data["resultType"] in ("vector", "matrix"):
+        found: list[dict[str, Any]] = data["result"]
+        return found
+    return [{"metric": {}, "value": data["result"]}]
+
+
+def _curve(series: Mapping[str, Any]) -> Curve:
+    """A series of an answer; of a native histogram count and sum."""
+    points = [*series.get("values", []), *([series["value"]] if "value" in series else [])]
+    for at, one in [*series.get("histograms", []),
+                    *([series["histogram"]] if "histogram" in series else [])]:  # fmt: skip
+        points.append([at, f"{{count:{one['count']}, sum:{one['sum']}}}"])
+    points.sort(key=lambda point: point[0])
+    return Curve(series["metric"], [at for at, _ in points], [value for _, value in points])
 
 
 def _rows(endpoint: Endpoint, query: Query) -> Iterator[str]:

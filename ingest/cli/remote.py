@@ -13,6 +13,7 @@ from promgres_client.exchange import Endpoint
 
 DEFAULT_URL = "http://127.0.0.1:9273"
 READ_URL = "http://127.0.0.1:3000"
+READ_URL_VARIABLE = "PROMGRES_READ_URL"
 KEY_VARIABLE = "PROMGRES_KEY"
 TIMEOUT_SECONDS = 30.0
 
@@ -25,10 +26,10 @@ _URL = click.option(
 )
 _READ_URL = click.option(
     "--url",
-    envvar="PROMGRES_READ_URL",
+    envvar=READ_URL_VARIABLE,
     default=READ_URL,
     show_default=True,
-    help="of the read side (environment: PROMGRES_READ_URL)",
+    help=f"of the read side (environment: {READ_URL_VARIABLE})",
 )
 _KEY = click.option(
     "--key", envvar=KEY_VARIABLE, help=f"API key (environment: {KEY_VARIABLE}, hidden from `ps`)"

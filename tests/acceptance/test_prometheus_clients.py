@@ -3,11 +3,13 @@ what Grafana asks."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -16,13 +18,14 @@ import numpy as np
 import pytest
 import yaml
 
+from ingest.cli.main import main as cli_main
 from ingest.wire import chunks as wire
 from ingest.wire.pb import remote_read_pb2 as pb
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from tests.support import chunks
 from tests.support.databases import Database
 from tests.support.messages import payload, series
-from tests.support.processes import Program, free_port, get, wait_until
+from tests.support.processes import PROMGRES, Program, free_port, get, wait_until
 from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.read_side import read_side
 from tests.support.remote_write import HEADERS, send, snappy, write_side
@@ -297,3 +300,107 @@ def test_what_grafana_asks_is_answered(served: Served) -> None:
     ):
         status, text = get(f"{served.read}/api/v1/{path}")
         assert (status, json.loads(text)["status"]) == (200, "success"), path
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Ask = Callable[..., Ended]
+
+
+@pytest.fixture
+def promgres_query(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Ask:
+    """`promgres query` in this process: as one of its own it would take a second to start."""
+    monkeypatch.setenv("PROMGRES_READ_URL", served.read)
+
+    def ask(*arguments: str) -> Ended:
+        monkeypatch.setattr("sys.argv", ["promgres", "query", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli_main()
+        return Ended(int(ended.value.code or 0), *capsys.readouterr())
+
+    return ask
+
+
+def test_promgres_query_asks_promql(served: Served, promgres_query: Ask) -> None:
+    """As a table, CSV, JSON and a plot; notes beside it."""
+    last = f"{served.last:.0f}"
+    at = datetime.fromtimestamp(served.last, UTC)
+    to = ("--to", at.isoformat())
+    found = promgres_query("--promql", "sum by (job) (http_requests_total)", *to)
+    assert (found.returncode, found.stderr) == (0, "")
+    shown = f"{at:%Y-%m-%d %H:%M:%S}"
+    assert found.stdout.splitlines() == [
+        "time (UTC)           series     value",
+        f'{shown}  {{job="a"}}  585',
+        f'{shown}  {{job="b"}}  585',
+    ]
+    period = (*to, "--from", (at - timedelta(minutes=2)).isoformat(), "--step", "1m")
+    found = promgres_query(
+        "--promql", "http_requests_total", *period, "--format", "csv", "--limit", "2"
+    )
+    assert found.stderr == "results truncated due to limit\n"
+    rows = list(csv.reader(found.stdout.splitlines()))
+    assert rows[0] == ["time", "value", "__name__", "job", "path"]
+    assert [row[2:] for row in rows[1:]] == [
+        ["http_requests_total", "a", f"/{path}"] for path in range(2) for _ in range(3)
+    ]
+    found = promgres_query("--promql", "latency", *to, "--json")
+    [one] = [json.loads(line) for line in found.stdout.splitlines()]
+    assert one["histogram"][1]["count"] == "180"
+    found = promgres_query("--promql", "histogram_count(latency)", "--format", "plot")
+    assert found.returncode == 0, found.stderr
+    assert 'job="a"' in found.stdout
+    assert any(0x2800 < ord(each) < 0x2900 for each in found.stdout)
+    done = subprocess.run(
+        [PROMGRES, "query", "--promql", "rate(latency[5m])", "--url", served.read, *to],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[1].split("  ")[2].startswith("{count:")
+    found = promgres_query("--promql", "rate(latency[5m])", *to)
+    assert found.stdout.splitlines()[1].split("  ")[2].startswith("{count:")
+    assert promgres_query("--promql", "1+1").stdout.split()[-1] == "2"
+    assert promgres_query("--promql", "absent(http_requests_total)").stdout == ("nothing found\n")
+    found = promgres_query("--promql", "rate(http_requests_total[5m]) * 0 + 2", *to, "--json")
+    assert len(found.stdout.splitlines()) == 10
+    assert json.loads(found.stdout.splitlines()[0])["value"] == [int(last), "2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say what to print: measures, events or --promql EXPRESSION"),
+        (("rows",), "'rows' is neither measures nor events"),
+        (("--promql", "sum("), "1:5: parse error: unclosed left parenthesis"),
+        (("--promql", ""), "no expression found in input"),
+        (("--promql", "rate(http_requests_total)"), "expected type range vector"),
+        (("--promql", "1", "--step", "x"), 'invalid parameter "step": cannot parse "x"'),
+        (("--promql", "1", "--step", "0"), "zero or negative query resolution step"),
+        (("--promql", "1", "--from", "tomorrow"), "--from: 'tomorrow' is no time such as"),
+        (("--promql", "1", "--from", "2030-01-02", "--to", "2030-01-01"), "is after --to"),
+        (("--promql", "1", "--from", "2020-01-01", "--step", "1s"), "11,000 points"),
+        (("--promql", "1", "--name", "x"), "--name: not with --promql"),
+        (("events", "--promql", "1"), "'events': not with --promql"),
+        (("events", "--step", "1m"), "--step: only with --promql"),
+        (("measures", "--format", "csv"), "--format: only with --promql"),
+        (("--promql", "1", "--json", "--format", "csv"), "--json and --format: choose one"),
+        (("--promql", "1", "--url", "http://127.0.0.1:1"), "http://127.0.0.1:1: "),
+        (("--promql", "1", "--key", "pmk_no"), "key"),
+    ],
+)  # fmt: skip
+def test_promgres_query_says_what_is_wrong(
+    promgres_query: Ask, arguments: tuple[str, ...], said: str
+) -> None:
+    found = promgres_query(*arguments)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    [line] = found.stderr.splitlines()
+    assert line.startswith("promgres: ")
+    assert said in line

@@ -124,12 +124,26 @@ def test_each_side_is_scraped_once_and_known_to_the_alerts(name: str, tmp_path: 
 
 @each_kept
 def test_the_settings_are_those_of_the_values(name: str, tmp_path: Path) -> None:
-    configs = [each["data"] for each in of_kind(name, "ConfigMap")]
+    maps = [each["data"] for each in of_kind(name, "ConfigMap")]
+    configs = [data for data in maps if "promgres.toml" in data]
     assert len(configs) == 2, "one is there before the migration"
     assert configs[0] == configs[1]
     file = tmp_path / "promgres.toml"
     file.write_text(configs[0]["promgres.toml"])
     assert load_settings(config_file=file) == Settings(**VALUES[name].get("config", {}))
+
+
+def test_grafana_finds_its_data_source() -> None:
+    """A key in it is a variable of Grafana's, never a key; the address is the service's."""
+    [found] = [each for each in of_kind("managed-postgresql", "ConfigMap")
+               if "promgres.toml" not in each["data"]]  # fmt: skip
+    assert found["metadata"]["labels"]["grafana_datasource"] == "1"
+    [source] = yaml.safe_load(found["data"]["promgres.yaml"])["datasources"]
+    assert (source["type"], source["jsonData"]["httpMethod"]) == ("prometheus", "POST")
+    assert source["secureJsonData"] == {"httpHeaderValue1": "Bearer $PROMGRES_READ_KEY"}
+    services = {each["metadata"]["name"]: each["spec"]["ports"][0]["port"]
+                for each in of_kind("managed-postgresql", "Service")}  # fmt: skip
+    assert source["url"] == f"http://promgres-api.promgres:{services['promgres-api']}"
 
 
 @each_kept

@@ -101,6 +101,7 @@ def test_ports_are_published_on_loopback() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert sorted(published) == [
         "127.0.0.1:3000:3000",
+        "127.0.0.1:3001:3000",
         "127.0.0.1:9090:9090",
         "127.0.0.1:9273:9273",
     ]
@@ -121,7 +122,9 @@ def test_what_stays_up_is_restarted_and_watched(name: str) -> None:
     service = SERVICES[name]
     if name == "migrate":
         assert service["restart"] == "no"
-    elif "profiles" in service:  # it ends by itself, and goes on where it was killed
+    elif service.get("profiles") == [
+        "backfill"
+    ]:  # it ends by itself, and goes on where it was killed
         assert service["restart"] == "on-failure"
     else:
         assert service["restart"] == "unless-stopped"
@@ -131,7 +134,7 @@ def test_what_stays_up_is_restarted_and_watched(name: str) -> None:
 def test_stopping_leaves_time_for_the_drain() -> None:
     drain = Settings().receiver.answer_timeout_seconds + 5
     assert seconds(SERVICES["ingest"]["stop_grace_period"]) >= drain + 10
-    for sender in ("prometheus", "vmalert", "caddy"):
+    for sender in ("prometheus", "vmalert", "vmalert-promgres", "caddy"):
         assert seconds(SERVICES[sender]["stop_grace_period"]) >= drain
 
 
@@ -155,6 +158,27 @@ def test_only_who_needs_the_database_reaches_it() -> None:
     assert "POSTGRES_PASSWORD" not in str(RAW["api"]["environment"]), (
         "the owner's is not for readers"
     )
+
+
+def test_a_vmalert_reads_promgres_in_its_profile() -> None:
+    """With the same rules, and nothing else otherwise; it needs no Prometheus."""
+    usual, other = SERVICES["vmalert"], SERVICES["vmalert-promgres"]
+    assert "profiles" not in usual
+    assert other["profiles"] == ["forget"]
+    same = {key: value for key, value in usual.items() if key not in ("command", "depends_on")}
+    assert same.items() <= other.items()
+    changed = set(other["command"]) - set(usual["command"])
+    assert changed == {"-datasource.url=http://api:3000", "-remoteRead.url=http://api:3000"}
+    assert "prometheus" not in other["depends_on"]
+
+
+def test_grafana_knows_promgres() -> None:
+    """Its data source is where the read side is, in the network that both are in."""
+    mounts = [mount.split(":")[0] for mount in SERVICES["grafana"]["volumes"]]
+    [source] = yaml.safe_load((ROOT / mounts[0]).read_text())["datasources"]
+    assert (source["type"], source["url"]) == ("prometheus", "http://api:3000")
+    assert "api" in SERVICES["grafana"]["depends_on"]
+    assert "default" in SERVICES["api"]["networks"]
 
 
 def test_the_env_file_is_not_for_git() -> None:

@@ -107,16 +107,15 @@ class Store:
     @cached_property
     def copy_staging(self) -> str:
         """The statement that copies into the staging table."""
-        return self._copy(self.staging_schema)
+        return self._copy(self.staging_schema, self.table)
 
-    @cached_property
-    def copy_direct(self) -> str:
-        """The statement that copies past it, into the table itself."""
-        return self._copy(self.schema)
+    def copy_direct(self, table: str) -> str:
+        """The statement that copies past it, into the table that takes the rows."""
+        return self._copy(self.schema, table)
 
-    def _copy(self, schema: str) -> str:
+    def _copy(self, schema: str, table: str) -> str:
         columns = ", ".join(f'"{name}"' for name in self.column_names)
-        return f'COPY "{schema}"."{self.table}" ({columns}) FROM STDIN (FORMAT binary)'
+        return f'COPY "{schema}"."{table}" ({columns}) FROM STDIN (FORMAT binary)'
 
     @property
     def staging(self) -> str:

@@ -13,6 +13,7 @@ from ingest.config.settings import (
     RouteRule,
     Settings,
     StarlarkScript,
+    StorageSettings,
     ValueLabel,
     WriterSettings,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "RouteRule",
     "Settings",
     "StarlarkScript",
+    "StorageSettings",
     "ValueLabel",
     "WriterSettings",
     "load_settings",

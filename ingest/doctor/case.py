@@ -34,6 +34,8 @@ class Thresholds:
     """Our own writers hold a staging table for less."""
     partition_grace: float = 2 * DAY
     """Dropping and compressing run once a day or so."""
+    packing: float = 6 * HOUR
+    """A partition is closed an hour after its end, and packed and dropped within minutes."""
     spool_age: float = 5 * MINUTE
     spool_share_warning: float = 0.5
     spool_share_problem: float = 0.8

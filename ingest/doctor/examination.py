@@ -58,10 +58,12 @@ from ingest.doctor.sides import (
     get,
 )
 from ingest.doctor.tables import (
+    BLOCKS,
     INDEXES,
     PARTITIONS,
     RETENTION,
     STAGING,
+    check_blocks,
     check_indexes,
     check_partitions,
     check_retention,
@@ -86,7 +88,11 @@ FOUNDATIONS: dict[str, Check] = {
     DURABILITY: check_durability,
 }
 OF_ENGINE: dict[str, dict[str, Check]] = {
-    "postgres": {ROLLUPS: check_rollups, PARTITIONS: check_partitions},
+    "postgres": {
+        ROLLUPS: check_rollups,
+        PARTITIONS: check_partitions,
+        BLOCKS: check_blocks,
+    },
     "timescaledb": {JOBS: check_jobs, ROLLUPS: check_refresh, COMPRESSION: check_compression},
 }
 TABLES_AND_LOAD: dict[str, Check] = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 from ingest.doctor.case import Case
 from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.jobs import run_jobs
-from ingest.doctor.words import size, span
+from ingest.doctor.words import count, size, span
 from ingest.storage.inspection import Row
 from ingest.writer.truncate_staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
 
 STAGING, PARTITIONS, RETENTION, INDEXES = "staging", "partitions", "retention", "indexes"
+BLOCKS = "blocks"
 
 BRIN = "CREATE INDEX {} ON {} USING brin (time) WITH (autosummarize = on)"
 
@@ -69,6 +70,37 @@ async def check_partitions(case: Case) -> list[Finding]:
         )
         for row in idle
     ]
+
+
+async def check_blocks(case: Case) -> list[Finding]:
+    """Engine postgres: whether samples get into blocks, and who holds that up."""
+    rows = await case.rows("blocks", case.thresholds.packing)
+    if not any(row["is_on"] for row in rows):
+        return ok(BLOCKS, "off (storage.pack): samples stay rows")
+    held = [row for row in rows if row["is_late"] and row["holders"]]
+    if held:
+        return [_held_up(case, row) for row in held]
+    waiting = [row for row in rows if row["waiting"]]
+    if not waiting:
+        return ok(BLOCKS, "samples are packed up to the last hours")
+    what = ", ".join(
+        f"{count(row['waiting'], 'partition')} of {row['target']}, the oldest ended"
+        f" {span(row['behind_seconds'])} ago"
+        for row in waiting
+    )
+    return ok(BLOCKS, f"a write side packs, the oldest first: {what}")
+
+
+def _held_up(case: Case, row: Row) -> Finding:
+    part, what = row["held"], "is packed and cannot be dropped"
+    if not part or row["behind_seconds"] > row["held_seconds"]:
+        part, what = row["oldest"], "is over and cannot be packed"
+    end = [f"SELECT pg_terminate_backend({pid})" for pid in row["holders"]]
+    return warning(
+        BLOCKS,
+        f"{row['target']}.{part} {what}: {row['who']} may still need its rows",
+        f"wait for it, or {case.prescribe.sql(*end)}",
+    )
 
 
 async def check_retention(case: Case) -> list[Finding]:

@@ -310,12 +310,13 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
 async def _apply_policies(connection: AnyConnection, settings: Settings) -> None:
     wanted = {f"retention.{target}_days": settings.retention.days(target) for target in RETAINED}
     wanted["compress_after_days"] = settings.retention.compress_after_days
+    values = ["" if days is None else str(days) for days in wanted.values()]
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
         await connection.execute(
             "SELECT internal.apply_policies($1, $2)",
-            list(wanted),
-            ["" if days is None else str(days) for days in wanted.values()],
+            [*wanted, "storage.pack"],
+            [*values, "on" if settings.storage.pack else "off"],
         )
 
 

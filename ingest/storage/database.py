@@ -15,7 +15,7 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series, SeriesId, TenantId
 from ingest.sqlfiles import query
-from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request
+from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request, is_missing_partition
 from ingest.storage.pool import (
     AnyConnection,
     Pool,
@@ -45,6 +45,7 @@ NEEDS_STAGING = (
     asyncpg.ConfigurationLimitExceededError,  # compressed chunks; the trigger lifts the limit
     asyncpg.FeatureNotSupportedError,  # compressed chunks, otherwise
     asyncpg.InsufficientPrivilegeError,  # a login that may write into staging only
+    asyncpg.SerializationError,  # a partition that is closed, see engines/postgres/blocks/close.sql
 )
 """Refusals of rows that go straight into the sample table, which the trigger knows to handle."""
 
@@ -198,6 +199,7 @@ class Database:
     async def append_samples(
         self,
         target: str,
+        table: str,
         payloads: Sequence[bytes],
         touched: Touched,
         sent: Callable[[], None] | None,
@@ -205,6 +207,7 @@ class Database:
         """COPY rows that are probably all new straight into the target's sample table.
 
         Args:
+            table: the engine's, see `Engine.samples_table`.
             touched: what of it rollups have to know.
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
@@ -218,7 +221,8 @@ class Database:
         marks = [(touched.minutes_ms, touched.series_ids), (touched.recent_minutes_ms, None)]
         into = STORES[target]
         # One message: the server has the rows, the marks and the commit before it answers.
-        statements = [into.copy_direct, *[_mark(target, *each) for each in marks if each[0]], END]
+        said = [_mark(target, *each) for each in marks if each[0]]
+        statements = [into.copy_direct(table), *said, END]
         try:
             async with self._connection() as connection, rolled_back(connection):
                 await copy_within(
@@ -229,6 +233,10 @@ class Database:
                 )
         except NEEDS_STAGING:
             return False
+        except asyncpg.CheckViolationError as error:
+            if is_missing_partition(error):  # it may be packed and gone
+                return False
+            raise
         return True
 
     @asynccontextmanager

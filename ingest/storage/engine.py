@@ -121,6 +121,8 @@ class Engine(Protocol):
 
     name: str
     horizons: Horizons
+    samples_table: str
+    """Where rows of samples are copied straight into, in the schema of a target."""
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Make room for rows of this period, in transactions of their own.
@@ -133,6 +135,10 @@ class Engine(Protocol):
         Raises:
             asyncpg.PostgresError, OSError: the database refuses, or is away.
         """
+
+    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+        """Whether samples this old may go straight into the sample table; else they go through
+        staging. A wrong answer costs an attempt."""
 
     def forget(self, store: str) -> None:
         """Prepare everything again: rows met no place, so somebody else took it away."""

@@ -177,10 +177,14 @@ class Committer:
         else:
             touched = touched_by(batches, time.time_ns() // 1_000_000)
             expects_duplicates = touched is not None
-            if touched is not None and self._staged_left[store]:
+            oldest_ms = min(int(batch.timestamp_ms.min()) for batch in batches)
+            if not self._engine.takes_straight(store, oldest_ms):
+                expects_duplicates = False
+            elif touched is not None and self._staged_left[store]:
                 self._staged_left[store] -= 1
             elif touched is not None:
-                if await self._database.append_samples(store, payloads, touched, sent):
+                table = self._engine.samples_table
+                if await self._database.append_samples(store, table, payloads, touched, sent):
                     self._backoff[store] = 1
                     BATCHES.labels(store, "direct").inc()
                     return [len(batch) for batch in batches]

@@ -166,7 +166,7 @@ class TestWhatIsTried:
             "SELECT * FROM pg_authid",
             "SELECT api.add_excluded_address('x')",
             "DELETE FROM internal.prometheus_remote_write_tag",
-            "TRUNCATE internal.sample",
+            "TRUNCATE internal.series",
         ],
     )
     async def test_nothing_else_is_allowed(self, world: World, statement: str) -> None:
@@ -339,11 +339,11 @@ async def test_the_plan_reads_the_partitions_of_the_period(world: World) -> None
         await owner.execute(
             "SELECT internal.ensure_partitions('internal', now() - interval '20 days', now())"
         )
-        days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'internal.sample'::regclass"
+        days = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'internal.hot'::regclass"
         partitions = await owner.fetchval(days)
     query = (
         "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) SELECT time, value"
         f" FROM internal.prometheus_remote_write WHERE time >= {since} AND name LIKE 'u%'"
     )
     plan = "\n".join(row[0] for row in await ask(world, query))
-    assert "Subplans Removed" in plan or plan.count("sample_") < partitions, plan
+    assert "Subplans Removed" in plan or plan.count("hot_p") < partitions, plan

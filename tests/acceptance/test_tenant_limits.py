@@ -25,7 +25,7 @@ CREATE FUNCTION internal.breaks() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'nobody has judged this error' USING ERRCODE = 'XX001';
 END $$;
-CREATE TRIGGER breaks BEFORE INSERT ON internal.sample
+CREATE TRIGGER breaks BEFORE INSERT ON internal.hot
 FOR EACH ROW EXECUTE FUNCTION internal.breaks();
 """
 
@@ -179,7 +179,7 @@ async def test_a_share_of_the_spool(shared_postgres_db: Database, open_path: Pat
     with write_side(shared_postgres_db, **spool) as side:
         assert assert_shares(side, open_path, small, large) == before
         assert small.write(side, *range(10), at_ms=9).status == 503
-        await execute(shared_postgres_db.url, "DROP TRIGGER breaks ON internal.sample")
+        await execute(shared_postgres_db.url, "DROP TRIGGER breaks ON internal.hot")
         wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")
         assert small.write(side, *range(10), at_ms=9).status == 204
         for tenant in (small, large):

@@ -9,22 +9,32 @@ point of it.
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from ingest.config import RetentionSettings
+from ingest.config import RetentionSettings, StorageSettings
+from ingest.errors import MigrationError
 from ingest.migrate import migrate, status
 from ingest.migrate.plan import read_plan
+from tests.support.blocks import pack
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.keys import bearer
 from tests.support.messages import payload, series
+from tests.support.metrics import Metrics
+from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, send, snappy, write_side
 
+BLOCKS = (
+    Path(__file__).parents[2] / "sql" / "engines" / "postgres" / "migrations" / "0015_blocks.sql"
+)
 DUMP = Path(__file__).parent / "upgrade" / "f917639.sql.gz"
 KEY_OF_SHOP = "pmk_dc63d0378594_UeSVi6W7SPO7PQQ7S-t3ttUOJChp3UOQhaAWPtvQPng"
 """Of tenant `shop`, with the scopes write and read."""
@@ -165,3 +175,126 @@ async def test_in_place_and_without_its_pack(old_db: Database) -> None:
     assert before <= await rows(old_db, *TABLES)
     assert left < offered
     assert not any("supply" in each or "geo" in each or "excluded" in each for each in left)
+
+
+OF_OTHERS = """
+CREATE ROLE {bi} NOLOGIN; CREATE ROLE {analyst} NOLOGIN;
+CREATE SCHEMA {bi} AUTHORIZATION {bi};
+GRANT USAGE ON SCHEMA internal TO {bi}, {analyst};
+GRANT SELECT ON internal.sample, internal.series TO {bi} WITH GRANT OPTION;
+GRANT SELECT (time, value) ON internal.sample TO {analyst};
+SET ROLE {bi};
+CREATE VIEW {bi}.values (at, of, "The Value") WITH (security_barrier, security_invoker=false) AS
+    SELECT time, series_id, value FROM internal.sample WHERE value <> 'NaN';
+COMMENT ON VIEW {bi}.values IS 'what bi shows';
+ALTER VIEW {bi}.values ALTER COLUMN of SET DEFAULT 7;
+CREATE VIEW {bi}.total AS SELECT count(*), sum("The Value") FROM {bi}.values;
+GRANT USAGE ON SCHEMA {bi} TO {analyst};
+GRANT SELECT ON {bi}.values, {bi}.total TO {analyst};
+RESET ROLE
+"""
+OBSTACLES = {
+    "CREATE MATERIALIZED VIEW public.kept AS SELECT * FROM internal.sample":
+        "DROP MATERIALIZED VIEW public.kept;",
+    "CREATE FUNCTION public.counted() RETURNS bigint BEGIN ATOMIC"
+    " SELECT count(*) FROM internal.sample; END": "function public.counted()",
+    "CREATE FUNCTION public.one() RETURNS internal.sample LANGUAGE sql"
+    " AS 'SELECT * FROM internal.sample LIMIT 1'": "function public.one()",
+    "CREATE PUBLICATION samples FOR TABLE cumsum.sample":
+        "ALTER PUBLICATION samples DROP TABLE cumsum.sample;",
+    "CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+    "CREATE TRIGGER mine BEFORE INSERT ON internal.sample FOR EACH ROW EXECUTE FUNCTION public.f()":
+        "DROP TRIGGER mine ON internal.sample;",
+    "CREATE RULE mine AS ON DELETE TO internal.sample DO ALSO NOTHING":
+        "DROP RULE mine ON internal.sample;",
+    "CREATE POLICY mine ON internal.sample USING (true)": "DROP POLICY mine ON internal.sample;",
+    "CREATE VIEW public.physical AS SELECT ctid FROM internal.sample":
+        "DROP VIEW public.physical;",
+    "CREATE VIEW public.checked AS SELECT * FROM geo.sample WITH CHECK OPTION":
+        "ALTER VIEW public.checked RESET (check_option);",
+}  # fmt: skip
+
+
+async def test_views_of_others_follow(old_db: Database) -> None:
+    """Over the new name: with owner, grants, options, columns, comment, and what is on them."""
+    bi, analyst = f"bi_{os.getpid()}", f"analyst_{os.getpid()}"
+    settings = old_db.settings(
+        retention=RetentionSettings(internal_days=None), storage=StorageSettings(pack=True)
+    )
+    about = (
+        "SELECT c.relname, c.relkind::text, pg_get_userbyid(c.relowner), c.relacl::text,"
+        " c.reloptions::text, obj_description(c.oid), (SELECT array_agg((attname, atttypid,"
+        " pg_get_expr(adbin, adrelid))::text) FROM pg_attribute LEFT JOIN pg_attrdef"
+        " ON adrelid = attrelid AND adnum = attnum WHERE attrelid = c.oid)"
+        f" FROM pg_class c WHERE relnamespace = '{bi}'::regnamespace ORDER BY 1"
+    )
+    try:
+        await execute(old_db.url, OF_OTHERS.format(bi=bi, analyst=analyst))
+        async with connect(old_db) as connection:
+            before = await connection.fetch(about)
+            total = await connection.fetchrow(f"SELECT * FROM {bi}.total")
+            await migrate(old_db.url, settings)
+            await connection.execute("UPDATE internal.setting SET value = 'on' WHERE key ~ 'pack$'")
+            await pack(connection, datetime.now(UTC) + timedelta(days=9))
+            assert await connection.fetchval("SELECT count(*) FROM internal.block") > 0
+            assert await connection.fetchval("SELECT count(*) FROM internal.hot") == 0
+            assert await connection.fetch(about) == before
+            for role in (bi, analyst):
+                await connection.execute(f"SET ROLE {role}")
+                assert await connection.fetchrow(f"SELECT * FROM {bi}.total") == total
+                assert await connection.fetchval("SELECT count(time) FROM internal.sample") > 0
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch("SELECT series_id FROM internal.sample")
+    finally:
+        await execute(old_db.url, f"DROP OWNED BY {bi}, {analyst} CASCADE",
+                      f"DROP ROLE {bi}, {analyst}")  # fmt: skip
+
+
+async def test_what_cannot_follow_stops_the_upgrade(old_db: Database) -> None:
+    """By name, with the statement to type, before anything is changed."""
+    for obstacle, todo in OBSTACLES.items():
+        async with connect(old_db) as connection:
+            trial = connection.transaction()
+            await trial.start()
+            await connection.execute(f"{obstacle}; SET LOCAL ROLE promgres_owner")
+            with pytest.raises(asyncpg.PostgresError, match="nothing is changed") as stopped:
+                await connection.execute(BLOCKS.read_text())
+            assert todo in str(stopped.value), str(stopped.value)
+            await trial.rollback()
+    both = list(OBSTACLES)[:2]
+    await execute(old_db.url, *both)
+    before = await rows(old_db, "internal.sample", "cumsum.sample", "geo.sample")
+    with pytest.raises(MigrationError, match=r"function public\.counted.* \| materialized view"):
+        await migrate(old_db.url, old_db.settings())
+    assert before == await rows(old_db, "internal.sample", "cumsum.sample", "geo.sample")
+    await execute(
+        old_db.url, "DROP MATERIALIZED VIEW public.kept", "DROP FUNCTION public.counted()"
+    )
+    await migrate(old_db.url, old_db.settings())
+
+
+async def test_it_is_packed_while_a_sender_writes(old_db: Database) -> None:
+    settings = old_db.settings(
+        retention=RetentionSettings(internal_days=None, app_days=None),
+        storage=StorageSettings(pack=True),
+    )
+    relations = "internal.sample", "cumsum.sample", "geo.sample"
+    before, read = await rows(old_db, *relations), await rows(old_db, *READ)
+    await migrate(old_db.url, settings)
+    with write_side(old_db) as side:
+        sender = Sender(side)
+        async with connect(old_db) as connection:
+            with sender.at_work():
+                for target in ("internal", "cumsum", "geo"):
+                    await pack(connection, datetime.now(UTC) - timedelta(hours=1), target)
+                assert before <= await rows(old_db, *relations)
+                await pack(connection, datetime.now(UTC) + timedelta(days=9))
+        assert set(sender.statuses) == {204}
+        wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")
+    after = await rows(old_db, *relations)
+    assert before <= after
+    assert len(after) == len(before) + len(sender.statuses)
+    assert read == await rows(old_db, *READ)
+    async with connect(old_db) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM internal.block") > 0
+        assert await connection.fetchval("SELECT count(*) FROM cumsum.block") > 0

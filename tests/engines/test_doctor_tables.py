@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,7 @@ from ingest.doctor import tables as doctor_tables
 from ingest.migrate import migrate
 from tests.engines.native import Native, copy, store
 from tests.engines.sql_api import Api
+from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import diagnose, heals, take, until_ok
 from tests.support.sql_samples import SETTINGS_ARE_KNOWN, samples_of
@@ -144,20 +145,50 @@ async def test_an_index_is_invalid(engine_db: Database) -> None:
     ("harm", "what"),
     [
         (
-            "ALTER TABLE cumsum.sample DROP CONSTRAINT sample_pkey",
-            "cumsum.sample has no primary key",
+            "ALTER TABLE cumsum.{samples} DROP CONSTRAINT {samples}_pkey",
+            "cumsum.{samples} has no primary key",
         ),
         (
             "ALTER TABLE internal.exemplar DROP CONSTRAINT exemplar_pkey",
             "internal.exemplar has no primary key",
         ),
-        ("DROP INDEX cumsum.sample_time", "cumsum.sample has no BRIN index"),
+        ("DROP INDEX cumsum.{samples}_time", "cumsum.{samples} has no BRIN index"),
         ("DROP INDEX internal.histogram_time", "internal.histogram has no BRIN index"),
     ],
 )
 async def test_an_index_of_raw_data_is_gone(engine_db: Database, harm: str, what: str) -> None:
-    await execute(engine_db.url, harm)
+    await execute(engine_db.url, harm.format(samples=engine_db.samples_in))
     found = (await diagnose(engine_db)).only("indexes")
     assert found.level == Level.PROBLEM
-    assert what in found.what
+    assert what.format(samples=engine_db.samples_in) in found.what
     await heals(engine_db, "indexes")
+
+
+async def test_a_session_holds_packing_up(postgres_db: Database) -> None:
+    """It may read what is packed, or it writes where nothing else is to be written any more."""
+    assert "off (storage.pack)" in (await diagnose(postgres_db)).only("blocks").what
+    old = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
+    async with samples_of(postgres_db) as samples, connect(postgres_db) as idle:
+        series = await samples.series("m")
+        await samples.copy([(old, series, 1.0, None)])
+        await switch_on(samples.connection)
+        found = (await diagnose(postgres_db)).only("blocks")
+        assert found.level == Level.OK
+        assert "1 partition of internal, the oldest ended 2 d" in found.what
+        await idle.execute("SET application_name = 'forgotten'")
+        async with idle.transaction(isolation="repeatable_read"):
+            await idle.execute("SELECT count(*) FROM internal.series")
+            await pack(samples.connection, old + timedelta(days=2))
+            found = (await diagnose(postgres_db, packing=0.0)).only("blocks")
+            assert found.level == Level.WARNING
+            assert "is packed and cannot be dropped: forgotten (pid " in found.what
+            assert (await diagnose(postgres_db)).level("blocks") == Level.OK, "not for long"
+        await pack(samples.connection, old + timedelta(days=2))
+        assert "up to the last hours" in (await diagnose(postgres_db)).only("blocks").what
+        await samples.copy([(old + timedelta(days=1), series, 1.0, None)])
+        async with idle.transaction():
+            await idle.execute(
+                "INSERT INTO internal.hot VALUES ($1, $2, 1)", old + timedelta(hours=25), series
+            )
+            found = (await diagnose(postgres_db, packing=0.0)).only("blocks")
+            assert "is over and cannot be packed: forgotten (pid " in found.what

@@ -26,7 +26,9 @@ async def test_rows_deleted_by_hand_leave_the_rollups(engine_db: Database) -> No
         await samples.copy([(time, series, 1.0, None) for time in times])
         await samples.settle()
         await samples.connection.execute(
-            "DELETE FROM internal.sample WHERE time >= $1 AND time < $2", times[5], times[40]
+            f"DELETE FROM internal.{engine_db.samples_in} WHERE time >= $1 AND time < $2",
+            times[5],
+            times[40],
         )
         seen: list[tuple[int, int]] = []
         await samples.engine.refresh(
@@ -44,7 +46,7 @@ async def test_the_command(engine_db: Database) -> None:
         series = await samples.series("m")
         await samples.copy([(TODAY - 2 * DAY, series, 1.0, None)])
         await samples.settle()
-        await samples.connection.execute("TRUNCATE internal.sample")
+        await samples.connection.execute(f"TRUNCATE internal.{engine_db.samples_in}")
     assert "refresh" in cli.list_commands(None)  # type: ignore[arg-type]
     done = run(
         PROMGRES, "refresh", "--from", f"{TODAY - 3 * DAY:%Y-%m-%d}",

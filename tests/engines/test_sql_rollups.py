@@ -250,11 +250,11 @@ async def test_a_year_at_a_days_step_reads_stored_days(postgres_db: Database) ->
 
 RAW_ROWS_READ = """
     SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int
-    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^sample_p'
+    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^(hot|late|block)_p'
 """
 RAW_SCANS = """
     SELECT sum(seq_scan + coalesce(idx_scan, 0))::int
-    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^sample_p'
+    FROM pg_stat_xact_all_tables WHERE schemaname = 'internal' AND relname ~ '^(hot|late|block)_p'
 """
 YEAR = "api.get_agg_metric($1, 'common', '24 hours', $2, $3)"
 
@@ -332,7 +332,7 @@ async def test_marks_of_an_earlier_version_are_about_all_metrics(postgres_db: Da
         await samples.copy([(at(3600 * n), one, 1.0, None) for one in both for n in range(3)])
         await samples.settle()
         await samples.connection.executemany(
-            "INSERT INTO internal.sample VALUES ($1, $2, 1, NULL)",  # as if nobody had marked it
+            "INSERT INTO internal.hot VALUES ($1, $2, 1, NULL)",  # as if nobody had marked it
             [(at(3600 * n + 60), one) for one in both for n in range(3)],
         )
         assert plain(await samples.rollup("1d", "two"), "samples") == [(3,)]

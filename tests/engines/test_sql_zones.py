@@ -102,7 +102,7 @@ async def test_days_that_were_stored_wrong_are_computed_anew(postgres_db: Databa
         series = await samples.series("m")
         await samples.copy([(day + n * HOUR, series, 1.0, None) for n in range(72)])
         await samples.settle()
-        await samples.connection.execute("TRUNCATE internal.sample, internal.stored_1m")
+        await samples.connection.execute("TRUNCATE internal.hot, internal.stored_1m")
         await samples.connection.execute(
             "UPDATE internal.stored_1d SET samples = 23, sum = 23 WHERE bucket = $1", day
         )

@@ -33,7 +33,9 @@ class Silence:
     async def append(self, series_id: int) -> bool:
         """One sample."""
         payload = encode_samples(rows_of((series_id, NOON_MS, 1.0)))
-        return await self.database.append_samples("internal", [payload], MINUTE, lambda: None)
+        return await self.database.append_samples(
+            "internal", "hot", [payload], MINUTE, lambda: None
+        )
 
 
 @pytest_asyncio.fixture

@@ -90,7 +90,7 @@ def slow_down(database: Database, rows_per_second: int) -> None:
         f"CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" PERFORM pg_sleep((SELECT count(*) FROM added) / {rows_per_second}.0);"
         " RETURN NULL; END $$",
-        "CREATE TRIGGER be_slow AFTER INSERT ON internal.sample REFERENCING NEW TABLE AS added"
+        "CREATE TRIGGER be_slow AFTER INSERT ON internal.hot REFERENCING NEW TABLE AS added"
         f" FOR EACH STATEMENT EXECUTE FUNCTION {function}",
     ]
     blocking(execute(database.url, *statements))

@@ -38,7 +38,7 @@ BEGIN
     FOR i IN 1..500 LOOP NULL; END LOOP;
     RETURN NEW;
 END $$;
-CREATE TRIGGER be_slow BEFORE INSERT ON internal.sample
+CREATE TRIGGER be_slow BEFORE INSERT ON internal.hot
     FOR EACH ROW EXECUTE FUNCTION public.be_slow();
 """
 

@@ -24,7 +24,7 @@ NOW_MS = time.time_ns() // 1_000_000
 GOOD = 10_000
 FORBIDDEN = 666.0
 TOO_WIDE = "9" * 101
-CONSTRAINT = "ALTER TABLE internal.sample ADD CONSTRAINT no_beast CHECK (value <> 666)"
+CONSTRAINT = "ALTER TABLE internal.hot ADD CONSTRAINT no_beast CHECK (value <> 666)"
 NO_EVIL = "ALTER TABLE internal.series ADD CONSTRAINT no_evil CHECK (NOT labels ? 'evil')"
 COUNT = "SELECT count(*) FROM internal.sample"
 

@@ -19,7 +19,7 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-CREATE TRIGGER breaks BEFORE INSERT ON internal.sample
+CREATE TRIGGER breaks BEFORE INSERT ON internal.hot
 FOR EACH ROW EXECUTE FUNCTION internal.breaks();
 """
 VALUES = "SELECT array_agg(value ORDER BY value) FROM internal.sample"
@@ -34,7 +34,7 @@ async def test_others_are_written_back_around_it(postgres_db: Database) -> None:
                 assert side.write(series({"name": "m"}, sample)).status == 204
             wait_until(lambda: requests_spooled(side) == 1)
             assert await connection.fetchval(VALUES) == [1.0, 2.0, 3.0]
-            await connection.execute("DROP TRIGGER breaks ON internal.sample")
+            await connection.execute("DROP TRIGGER breaks ON internal.hot")
             wait_until(lambda: requests_spooled(side) == 0)
             assert await connection.fetchval(VALUES) == [1.0, 2.0, 3.0, 13.0]
             Metrics(side.address).assert_balanced()

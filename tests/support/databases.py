@@ -37,6 +37,11 @@ class Database:
         return 0 if self.one_session else 100
 
     @property
+    def samples_in(self) -> str:
+        """The table of each target's schema that rows of samples stand in."""
+        return "hot" if self.engine == "postgres" else "sample"
+
+    @property
     def api_url(self) -> str:
         """The same for the read side's login role."""
         return self.url.replace("//postgres@", "//promgres_api@")

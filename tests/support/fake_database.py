@@ -94,12 +94,13 @@ class FakeDatabase(Database):
     async def append_samples(
         self,
         target: str,
+        table: str,
         payloads: Sequence[bytes],
         touched: Touched,
         sent: Callable[[], None] | None,
     ) -> bool:
         """All rows, if all of them are new."""
-        del touched
+        del table, touched
         if sent is not None:
             sent()
         fault = await self._meet()
@@ -188,6 +189,7 @@ class FakeEngine:
     """Takes samples of any time, at once."""
 
     name = "fake"
+    samples_table = "sample"
 
     def __init__(self) -> None:
         self.horizons = Horizons(0)
@@ -195,6 +197,10 @@ class FakeEngine:
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """See `Engine`."""
         await asyncio.sleep(0)
+
+    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+        """See `Engine`."""
+        return True
 
     def forget(self, store: str) -> None:
         """See `Engine`."""

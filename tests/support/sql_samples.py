@@ -62,6 +62,7 @@ class Samples:
     async def copy(self, rows: Sequence[Row], target: str = "internal") -> int:
         """COPY rows in as the daemon does; how many were new."""
         moments = [int(row[0].timestamp() * 1000) for row in rows]
+        self.engine.forget(target)  # as after the first attempt, where others packed meanwhile
         async with self.idle() as pool:
             await self.engine.prepare(pool, target, min(moments), max(moments))
         async with self.connection.transaction():

@@ -1,4 +1,5 @@
-"""Engine `postgres`: partitions made ahead of the batch, rollups by a worker in the daemon."""
+"""Engine `postgres`: partitions made ahead of the batch, rollups and blocks by a worker in the
+daemon."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import asyncpg
+from prometheus_client import Counter, Gauge
 
+from ingest.logs import get_logger
+from ingest.metrics import REGISTRY
 from ingest.storage.engine import (
     DAY_MS,
     EXPIRED_ROWS_AT_ONCE,
@@ -21,7 +25,9 @@ from ingest.storage.engine import (
     to_ms,
 )
 from ingest.storage.pool import AnyConnection, Pool, borrow
-from ingest.stores import GROWING, ROLLED_UP
+from ingest.stores import GROWING, ROLLED_UP, TARGETS
+
+log = get_logger("storage")
 
 PARTITION_DAYS_AT_ONCE = 31
 """Days of one transaction that makes partitions: none holds its locks for long."""
@@ -36,6 +42,38 @@ PASS_SECONDS = 10.0
 """No hour is taken again before so much time has passed: minutes that ended long ago and still fill
 (late data) are recomputed so often and not with every batch, while what is new is never far behind.
 Readers compute what waits."""
+
+PACK_STEPS = (
+    "internal.close_hot('{target}')",
+    "{target}.pack_hot()",
+    "{target}.pack_late()",
+    "{target}.join_blocks()",
+    "internal.drop_retired('{target}')",
+)
+"""Each a transaction of its own that does a bounded piece, and says how much that was."""
+
+PACK_IDLE_SECONDS = 20.0
+"""Between two looks for something to pack."""
+
+PACKED = Counter(
+    "promgres_packed_samples",
+    "Samples that were put into blocks, by target; more than once if late ones joined them.",
+    ["target"],
+    registry=REGISTRY,
+)
+BEHIND = Gauge(
+    "promgres_pack_behind_seconds",
+    "How long ago the oldest hours ended that should be in blocks and are not, by target; else 0.",
+    ["target"],
+    registry=REGISTRY,
+)
+HELD = Gauge(
+    "promgres_pack_held_seconds",
+    "For how long the oldest packed partition has been waiting for transactions of others that may"
+    " read it, by target; 0 if none waits.",
+    ["target"],
+    registry=REGISTRY,
+)
 
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
@@ -55,9 +93,10 @@ class RollupPass(NamedTuple):
 
 
 class PostgresEngine:
-    """Range partitions, marks and stored rollups; see `sql/engines/postgres`."""
+    """Range partitions, marks, stored rollups, and blocks; see `sql/engines/postgres`."""
 
     name = "postgres"
+    samples_table = "hot"
 
     def __init__(self, horizons: Horizons) -> None:
         self.horizons = horizons
@@ -65,6 +104,8 @@ class PostgresEngine:
         self._windows = dict.fromkeys(ROLLED_UP, timedelta(hours=1))
         self._passes: dict[str, RollupPass] = {}
         self._housekeeping_due = 0.0
+        self._packing_due = 0.0
+        self._closed_ms: dict[str, int] = {}
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """See `Engine`: partitions for every day from the oldest to the newest row."""
@@ -83,8 +124,12 @@ class PostgresEngine:
                 )
             prepared.update(chunk)
 
+    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+        """See `Engine`: what comes late may be in a block already."""
+        return oldest_ms >= self._closed_ms.get(store, oldest_ms)
+
     def forget(self, store: str) -> None:
-        """See `Engine`: another process dropped a partition."""
+        """See `Engine`: a partition was dropped, or closed, since."""
         self._prepared[store].clear()
 
     async def work(self, pool: Pool) -> int:
@@ -101,7 +146,37 @@ class PostgresEngine:
                 finished = await self._drop_expired(connection)
             if finished:
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
-        return marks
+        packed = 0
+        if time.monotonic() >= self._packing_due:
+            packed = await self._pack(pool)
+            if not packed:
+                self._packing_due = time.monotonic() + PACK_IDLE_SECONDS
+        return marks + packed
+
+    async def _pack(self, pool: Pool) -> int:
+        """A bounded piece of each kind of packing, of each target; how much that was."""
+        done = 0
+        for target in TARGETS:
+            async with borrow(pool, WORK_SECONDS) as connection:
+                for step in PACK_STEPS:
+                    try:
+                        steps = await connection.fetchval(f"SELECT {step.format(target=target)}")
+                    except asyncpg.LockNotAvailableError:
+                        log.debug("others are at it; later", step=step, target=target)
+                        continue
+                    done += steps
+                    if "pack_" in step:
+                        PACKED.labels(target).inc(steps)
+                found = await connection.fetchrow(
+                    "SELECT closed_before, behind_seconds, held_seconds"
+                    " FROM internal.packing_of($1)",
+                    target,
+                )
+            assert found is not None
+            self._closed_ms[target] = to_ms(found["closed_before"])
+            BEHIND.labels(target).set(found["behind_seconds"])
+            HELD.labels(target).set(found["held_seconds"])
+        return done
 
     async def _store_rollups(self, connection: AnyConnection, target: str) -> int:
         window = self._windows[target]

@@ -27,6 +27,7 @@ class TimescaleEngine:
     """Hypertables and continuous aggregates; see `sql/engines/timescaledb`."""
 
     name = "timescaledb"
+    samples_table = "sample"
 
     def __init__(self, horizons: Horizons) -> None:
         self.horizons = horizons
@@ -34,6 +35,10 @@ class TimescaleEngine:
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Nothing: an insert makes the chunk that it needs."""
+
+    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+        """See `Engine`: compressed chunks refuse by themselves."""
+        return True
 
     def forget(self, store: str) -> None:
         """Nothing is remembered."""

@@ -1,6 +1,6 @@
 -- For each row of internal.staging_way: the way from staging into a table, in the transaction of the
--- COPY. Engines differ in two pieces only (sql/engines/*/staging/): engine_settings, of the function,
--- and mark, by which rollups get to know of new samples.
+-- COPY. Engines differ in a few pieces only (sql/engines/*/staging/): engine_settings, of the function,
+-- mark, by which rollups get to know of new samples, and where rows of samples go.
 
 CREATE OR REPLACE FUNCTION staging_@target@.@move@()
 RETURNS trigger
@@ -16,7 +16,7 @@ BEGIN
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
         BEGIN
             -- Nearly every batch holds nothing but new rows, and costs half without ON CONFLICT.
-            INSERT INTO @target@.@name@ (@columns@)
+            INSERT INTO @target@.@rows_into@ (@columns@)
             SELECT @source@ FROM new_rows AS n
             @rows@;
             GET DIAGNOSTICS v_new = ROW_COUNT;
@@ -25,7 +25,7 @@ BEGIN
         END;
     END IF;
     IF v_new IS NULL THEN
-        INSERT INTO @target@.@name@ (@columns@)
+        INSERT INTO @target@.@rows_into@ (@columns@)
         SELECT @source@ FROM new_rows AS n
         @rows@
         ON CONFLICT DO NOTHING;

@@ -1,7 +1,7 @@
 -- Which tables rows are moved into from staging, and how: what move.sql is made for.
 
 CREATE OR REPLACE VIEW internal.staging_way
-    (target, name, move, columns, source, before, rows, after) AS
+    (target, name, move, columns, source, before, rows, after, rows_into) AS
 SELECT s.target, s.name, 'move_' || s.name || 's',
     string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
     string_agg(
@@ -10,12 +10,16 @@ SELECT s.target, s.name, 'move_' || s.name || 's',
             ELSE quote_ident(a.attname)
         END, ', ' ORDER BY a.attnum),
     CASE WHEN s.target = 'app' THEN '@idempotency@' ELSE '' END,
-    CASE WHEN s.target = 'app' THEN '@first_of_key@' ELSE '' END,
-    CASE WHEN s.name = 'sample' AND s.target = ANY (internal.rolled_up_targets())
-        THEN '@mark@' ELSE '' END
+    CASE WHEN s.target = 'app' THEN '@first_of_key@'
+        WHEN s.name = 'sample' THEN '@open_rows@' ELSE '' END,
+    concat(
+        CASE WHEN s.name = 'sample' THEN '@late_rows@' END,
+        CASE WHEN s.name = 'sample' AND s.target = ANY (internal.rolled_up_targets())
+            THEN '@mark@' END),
+    CASE WHEN s.name = 'sample' THEN '@sample_rows@' ELSE s.name END
 FROM internal.store AS s
 JOIN pg_attribute AS a ON a.attrelid = format('%I.%I', s.target, s.name)::regclass
 WHERE a.attnum > 0 AND NOT a.attisdropped
 GROUP BY s.target, s.name;
 COMMENT ON VIEW internal.staging_way IS
-    'Tables of internal.store: their columns, what of staging fills them, and the pieces of SQL that come before, among and after';
+    'Tables of internal.store: their columns, what of staging fills them, the pieces of SQL that come before, among and after, and the table that takes the rows';

@@ -1,8 +1,30 @@
 -- Partitions: made before the batch that needs them, dropped when all of them is past retention.
--- A partition's name tells its range: sample_p20260131 is a day, sample_p202601 a month, in UTC.
+-- A partition's name tells its range: hot_p2026013106 is six hours, exemplar_p20260131 a day,
+-- late_p202601 a month, in UTC.
 --
 -- p_target is a store of internal.store: a target, whose samples are meant, or exemplar, histogram,
--- measure, event.
+-- measure, event. Samples have three tables, see samples.sql.
+
+-- Those of earlier versions knew one table a store.
+DROP FUNCTION IF EXISTS internal.has_partition(text, text);
+DROP FUNCTION IF EXISTS internal.missing_partitions(text, timestamptz, timestamptz);
+DO $drop$
+BEGIN
+    IF (SELECT pronargs <> cardinality(proallargtypes) - 3 FROM pg_proc
+        WHERE oid = to_regprocedure('internal.partitions_of(text)'))
+    THEN
+        DROP FUNCTION internal.partitions_of(text);
+    END IF;
+END
+$drop$;
+
+CREATE OR REPLACE VIEW internal.partitioned (store, target, name) AS
+SELECT store, target, name FROM internal.store WHERE name <> 'sample'
+UNION ALL
+SELECT s.store, s.target, t.name
+FROM internal.store AS s, (VALUES ('hot'), ('late'), ('block')) AS t (name)
+WHERE s.name = 'sample';
+COMMENT ON VIEW internal.partitioned IS 'Tables of each store that have partitions';
 
 CREATE OR REPLACE FUNCTION internal.partition_bounds(p_name text)
 RETURNS tstzrange
@@ -11,43 +33,29 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $function$
-    SELECT CASE length(digits)
-        WHEN length('YYYYMM') THEN tstzrange(start, start + interval '1 month')
-        ELSE tstzrange(start, start + interval '1 day')
-    END
-    FROM substring(p_name FROM '_p([0-9]+)$') AS digits, to_timestamp(digits, 'YYYYMMDD') AS start
+    SELECT tstzrange(start, start + CASE length(digits)
+        WHEN length('YYYYMM') THEN interval '1 month'
+        WHEN length('YYYYMMDD') THEN interval '1 day'
+        ELSE interval '6 hours'
+    END)
+    FROM substring(p_name FROM '_p([0-9]+)$') AS digits, to_timestamp(digits, 'YYYYMMDDHH24') AS start
 $function$;
 COMMENT ON FUNCTION internal.partition_bounds IS 'The period of a partition, from its name';
 
 CREATE OR REPLACE FUNCTION internal.partitions_of(p_target text)
-RETURNS TABLE (name text, bounds tstzrange)
+RETURNS TABLE (name text, bounds tstzrange, "table" text)
 LANGUAGE sql
 STABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT relname::text, internal.partition_bounds(relname)
-    FROM internal.store AS s
+    SELECT relname::text, internal.partition_bounds(relname), s.name
+    FROM internal.partitioned AS s
     JOIN pg_inherits ON inhparent = format('%I.%I', s.target, s.name)::regclass
     JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE s.store = p_target AND relname ~ ('^' || s.name || '_p[0-9]{6}([0-9]{2})?$')
+    WHERE s.store = p_target AND relname ~ ('^' || s.name || '_p[0-9]{6}([0-9]{2}){0,2}$')
 $function$;
-COMMENT ON FUNCTION internal.partitions_of IS 'The attached partitions of a store that we made';
-
-CREATE OR REPLACE FUNCTION internal.has_partition(p_target text, p_suffix text)
-RETURNS boolean
-LANGUAGE sql
-STABLE
-SET search_path = pg_catalog, pg_temp
-AS $function$
-    SELECT EXISTS (
-        SELECT FROM internal.store AS s
-        JOIN pg_inherits ON inhparent = format('%I.%I', s.target, s.name)::regclass
-        JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE s.store = p_target AND relname LIKE s.name || '\_p' || p_suffix
-    )
-$function$;
-COMMENT ON FUNCTION internal.has_partition IS
-    'Whether a store has an attached partition whose name ends as the LIKE pattern says';
+COMMENT ON FUNCTION internal.partitions_of IS
+    'The attached partitions of a store that we made, and the table of each';
 
 CREATE OR REPLACE FUNCTION internal.store_days(p_target text)
 RETURNS int
@@ -60,7 +68,7 @@ $function$;
 COMMENT ON FUNCTION internal.store_days IS 'Days that the rows of a store stay; null is for ever';
 
 CREATE OR REPLACE FUNCTION internal.missing_partitions(
-    p_target text, p_from timestamptz, p_to timestamptz
+    p_target text, p_table text, p_from timestamptz, p_to timestamptz
 )
 RETURNS TABLE (suffix text, lower_bound timestamptz, upper_bound timestamptz)
 LANGUAGE sql
@@ -68,31 +76,60 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $function$
-    WITH month AS (
-        SELECT start, to_char(start, 'YYYYMM') AS name
-        FROM generate_series(date_trunc('month', p_from), p_to, interval '1 month') AS start
-        WHERE NOT internal.has_partition(p_target, to_char(start, 'YYYYMM'))
+    -- Months where rows stay for ever, days where they expire. What will be packed goes in pieces
+    -- of six hours, which are soon full; what comes from the past, with all that belongs to it.
+    WITH has AS MATERIALIZED (
+        SELECT bounds FROM internal.partitions_of(p_target) WHERE "table" = p_table
     ),
-    -- Days where raw data expires, so that it goes day by day; and in a month that has days already.
-    by_month AS (
-        SELECT *,
-            internal.store_days(p_target) IS NULL
-            AND NOT internal.has_partition(p_target, name || '__') AS whole
-        FROM month
+    kind AS (
+        SELECT internal.store_days(p_target) IS NULL AS by_month,
+            CASE WHEN p_table = 'hot' THEN (
+                SELECT closed_before FROM internal.packed WHERE target = p_target
+            ) ELSE '-infinity' END AS not_before,
+            CASE WHEN p_table = 'hot' AND internal.packs() THEN now() - interval '24 hours'
+                ELSE 'infinity' END AS whole_before
+    ),
+    month AS (
+        SELECT start, start + interval '1 month' AS stop
+        FROM kind, generate_series(date_trunc('month', p_from), p_to, interval '1 month') AS start
+    ),
+    month_kind AS (
+        SELECT month.start, month.stop, not_before, whole_before,
+            by_month AND stop <= whole_before AND month.start >= not_before
+                AND NOT EXISTS (SELECT FROM has WHERE bounds && tstzrange(month.start, stop)) AS whole
+        FROM month, kind
+    ),
+    day AS (
+        SELECT day.start, day.start + interval '1 day' AS stop, not_before, whole_before
+        FROM month_kind AS m,
+            generate_series(
+                greatest(m.start, date_trunc('day', p_from)),
+                least(m.stop - interval '1 day', p_to),
+                interval '1 day'
+            ) AS day (start)
+        WHERE NOT whole
+    ),
+    day_kind AS (
+        SELECT day.*,
+            stop <= whole_before AND day.start >= not_before
+                AND NOT EXISTS (SELECT FROM has WHERE bounds && tstzrange(day.start, stop)) AS whole
+        FROM day
     )
-    SELECT name, start, start + interval '1 month' FROM by_month WHERE whole
+    SELECT to_char(start, 'YYYYMM'), start, stop FROM month_kind WHERE whole
     UNION ALL
-    SELECT to_char(day, 'YYYYMMDD'), day, day + interval '1 day'
-    FROM by_month,
-        generate_series(
-            greatest(start, date_trunc('day', p_from)),
-            least(start + interval '1 month' - interval '1 day', p_to),
-            interval '1 day'
-        ) AS day
-    WHERE NOT whole AND NOT internal.has_partition(p_target, to_char(day, 'YYYYMMDD'))
+    SELECT to_char(start, 'YYYYMMDD'), start, stop FROM day_kind WHERE whole
+    UNION ALL
+    SELECT to_char(hours.start, 'YYYYMMDDHH24'), hours.start, hours.start + interval '6 hours'
+    FROM day_kind AS d,
+        generate_series(d.start, d.stop - interval '6 hours', interval '6 hours') AS hours (start)
+    WHERE NOT whole AND hours.start >= not_before
+        AND hours.start <= p_to AND hours.start + interval '6 hours' > p_from
+        AND NOT EXISTS (
+            SELECT FROM has
+            WHERE bounds && tstzrange(hours.start, hours.start + interval '6 hours'))
 $function$;
 COMMENT ON FUNCTION internal.missing_partitions IS
-    'Partitions that rows from p_from up to and including p_to need and that are not there';
+    'Partitions of a table that rows from p_from up to and including p_to need and that are not there';
 
 CREATE OR REPLACE FUNCTION internal.raw_start(p_target text)
 RETURNS timestamptz
@@ -105,6 +142,45 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION internal.raw_start IS 'No raw sample of the target is older; null if it has none';
 
+CREATE OR REPLACE FUNCTION internal.make_partitions(
+    p_target text, p_table text, p_from timestamptz, p_to timestamptz
+)
+RETURNS int
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $function$
+DECLARE
+    v_schema text;
+    v_new    record;
+    v_made   int := 0;
+BEGIN
+    IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, p_table, p_from, p_to)) THEN
+        RETURN 0;
+    END IF;
+    -- One maker at a time, and none while a partition is closed: nothing must open behind
+    -- closed_before. ATTACH of a table that was made first does not wait for readers, which
+    -- CREATE TABLE ... PARTITION OF does.
+    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.partitions.' || p_target, 0));
+    SELECT target INTO STRICT v_schema FROM internal.store WHERE store = p_target;
+    FOR v_new IN SELECT * FROM internal.missing_partitions(p_target, p_table, p_from, p_to) LOOP
+        EXECUTE format(
+            'CREATE TABLE %1$I.%3$I (LIKE %1$I.%2$I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
+            v_schema, p_table, p_table || '_p' || v_new.suffix
+        );
+        EXECUTE format(
+            'ALTER TABLE %1$I.%2$I ATTACH PARTITION %1$I.%3$I FOR VALUES FROM (%4$L) TO (%5$L)',
+            v_schema, p_table, p_table || '_p' || v_new.suffix,
+            v_new.lower_bound, v_new.upper_bound
+        );
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END
+$function$;
+COMMENT ON FUNCTION internal.make_partitions IS
+    'Makes the partitions of a table for rows from p_from up to and including p_to';
+
 CREATE OR REPLACE FUNCTION internal.ensure_partitions(
     p_target text, p_from timestamptz, p_to timestamptz
 )
@@ -112,12 +188,11 @@ RETURNS int
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET timezone = 'UTC'
 AS $function$
 DECLARE
-    v_store record;
-    v_new   record;
-    v_made  int := 0;
+    v_store  record;
+    v_closed timestamptz := (SELECT closed_before FROM internal.packed WHERE target = p_target);
+    v_made   int := 0;
 BEGIN
     -- A partition made again would give rollups a part of the samples they were computed from;
     -- what comes beside samples goes where they go.
@@ -128,24 +203,16 @@ BEGIN
             v_store.name, v_store.target, v_store.dropped_before
             USING ERRCODE = 'datetime_field_overflow';
     END IF;
-    IF NOT EXISTS (SELECT FROM internal.missing_partitions(p_target, p_from, p_to)) THEN
-        RETURN 0;
+    IF v_store.name <> 'sample' THEN
+        RETURN internal.make_partitions(p_target, v_store.name, p_from, p_to);
     END IF;
-    -- One maker at a time. ATTACH of a table that was made first does not wait for readers, which
-    -- CREATE TABLE ... PARTITION OF does.
-    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.partitions.' || p_target, 0));
-    FOR v_new IN SELECT * FROM internal.missing_partitions(p_target, p_from, p_to) LOOP
-        EXECUTE format(
-            'CREATE TABLE %1$I.%3$I (LIKE %1$I.%2$I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
-            v_store.target, v_store.name, v_store.name || '_p' || v_new.suffix
-        );
-        EXECUTE format(
-            'ALTER TABLE %1$I.%2$I ATTACH PARTITION %1$I.%3$I FOR VALUES FROM (%4$L) TO (%5$L)',
-            v_store.target, v_store.name, v_store.name || '_p' || v_new.suffix,
-            v_new.lower_bound, v_new.upper_bound
-        );
-        v_made := v_made + 1;
-    END LOOP;
+    IF p_to >= v_closed THEN
+        v_made := internal.make_partitions(p_target, 'hot', greatest(p_from, v_closed), p_to);
+    END IF;
+    IF p_from < v_closed THEN
+        v_made := v_made + internal.make_partitions(
+            p_target, 'late', p_from, least(p_to, v_closed - interval '1 microsecond'));
+    END IF;
     RETURN v_made;
 END
 $function$;
@@ -186,17 +253,22 @@ BEGIN
         RETURN 0;
     END IF;
     -- Only samples have a row there: of what is beside them nothing is computed that would
-    -- have to know what is gone.
+    -- have to know what is gone. While somebody packs, it waits for the next time.
+    PERFORM FROM internal.packed WHERE target = p_target FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM internal.packed WHERE target = p_target) THEN
+        RETURN 0;
+    END IF;
     PERFORM FROM internal.target WHERE target = p_target FOR NO KEY UPDATE;
     FOR v_expired IN
         SELECT s.target, p.name, upper(p.bounds) AS upper_bound
         FROM internal.store AS s, internal.partitions_of(p_target) AS p
-        WHERE s.store = p_target AND upper(p.bounds) <= v_horizon
-        ORDER BY upper_bound
+        WHERE s.store = p_target AND upper(p.bounds) <= date_trunc('day', v_horizon)
+        ORDER BY upper_bound, p.name
         LIMIT p_limit
     LOOP
         EXIT WHEN internal.has_marks_before(p_target, v_expired.upper_bound);
         EXECUTE format('DROP TABLE %I.%I', v_expired.target, v_expired.name);
+        DELETE FROM internal.retired WHERE (target, name) = (p_target, v_expired.name);
         UPDATE internal.target
         SET dropped_before = greatest(dropped_before, v_expired.upper_bound)
         WHERE target = p_target;

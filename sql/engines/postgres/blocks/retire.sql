@@ -1,0 +1,119 @@
+-- Partitions whose rows are in blocks are dropped, but not before the last transaction that may read
+-- them is over: DROP is no matter of snapshots, and a reader with an older one (pg_dump, REPEATABLE
+-- READ) would find neither rows nor blocks.
+--
+-- Snapshots of others are shown to superusers only; that a transaction is under way is shown to all. So
+-- it waits for those that were there at some moment after the rows were packed; and once more for those
+-- that are there then: a snapshot can be handed on, as parallel pg_dump does, while its owner lives.
+
+CREATE OR REPLACE FUNCTION internal.transactions_under_way()
+RETURNS TABLE (id text, pid int)
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT l.virtualxid, l.pid
+    FROM pg_locks AS l
+    LEFT JOIN pg_stat_activity AS a USING (pid)
+    WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted
+        AND l.pid <> pg_backend_pid()
+        AND coalesce(a.datid = (SELECT oid FROM pg_database WHERE datname = current_database()), true)
+$function$;
+COMMENT ON FUNCTION internal.transactions_under_way IS
+    'Transactions of this database but one''s own, by their virtual ids';
+
+CREATE OR REPLACE FUNCTION internal.partition_at(
+    p_target text, p_table text, p_time timestamptz, OUT name text, OUT bounds tstzrange
+)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT p.name, p.bounds FROM internal.partitions_of(p_target) AS p
+    WHERE p."table" = p_table AND p.bounds @> p_time
+$function$;
+COMMENT ON FUNCTION internal.partition_at IS 'The partition of a table that a moment belongs to';
+
+CREATE OR REPLACE FUNCTION internal.drop_retired(p_target text)
+RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $function$
+DECLARE
+    v_now  text[];
+    v_each record;
+    v_some boolean;
+BEGIN
+    PERFORM FROM internal.packed WHERE target = p_target FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    FOR v_each IN
+        SELECT * FROM internal.retired WHERE target = p_target ORDER BY retired_at, name
+    LOOP
+        -- After the statement above: what is to be seen in internal.retired is seen by all who
+        -- begin from now on.
+        v_now := ARRAY(SELECT id FROM internal.transactions_under_way());
+        CONTINUE WHEN v_each.waits_for && v_now;
+        IF v_each.waits_for IS NULL OR v_each.rounds < 2 THEN
+            UPDATE internal.retired SET waits_for = v_now, rounds = rounds + 1
+            WHERE (target, name) = (p_target, v_each.name);
+            RETURN 1;
+        END IF;
+        -- Late rows may have come again; who brings them holds a lock that this one waits for.
+        IF v_each.name LIKE 'late%' AND to_regclass(format('%I.%I', p_target, v_each.name)) IS NOT NULL
+        THEN
+            EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', p_target, v_each.name);
+            EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', p_target, v_each.name) INTO v_some;
+        END IF;
+        IF v_some IS NOT TRUE THEN
+            EXECUTE format('DROP TABLE IF EXISTS %I.%I', p_target, v_each.name);
+        END IF;
+        DELETE FROM internal.retired WHERE (target, name) = (p_target, v_each.name);
+        RETURN 1;
+    END LOOP;
+    RETURN 0;
+END
+$function$;
+COMMENT ON FUNCTION internal.drop_retired IS
+    'Drops one partition whose rows are in blocks and which nobody may read any more, or looks who may; 0 while it waits for them all. An error 55P03 says: somebody holds it, try later';
+
+CREATE OR REPLACE FUNCTION internal.packing_of(
+    p_target text, OUT closed_before timestamptz, OUT waiting int, OUT behind_seconds float8,
+    OUT oldest text, OUT held_seconds float8, OUT held text, OUT holders int[]
+)
+LANGUAGE sql STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT k.closed_before, coalesce(w.waiting, 0), coalesce(w.behind, 0), w.oldest,
+        coalesce(r.held_for, 0), r.name,
+        ARRAY(
+            SELECT t.pid FROM internal.transactions_under_way() AS t WHERE t.id = ANY (r.waits_for)
+            UNION
+            SELECT l.pid FROM pg_locks AS l
+            WHERE l.granted AND l.pid <> pg_backend_pid() AND (
+                l.relation = to_regclass(quote_ident(p_target) || '.' || quote_ident(w.oldest))
+                    AND l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
+                        'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+                OR l.relation = to_regclass(quote_ident(p_target) || '.' || quote_ident(r.name)))
+            ORDER BY 1
+        )
+    FROM internal.packed AS k
+    LEFT JOIN LATERAL (
+        SELECT count(*)::int AS waiting,
+            extract(epoch FROM now() - min(upper(p.bounds)))::float8 AS behind,
+            (array_agg(p.name ORDER BY p.bounds))[1] AS oldest
+        FROM internal.partitions_of(p_target) AS p
+        WHERE internal.packs() AND p."table" = 'hot' AND upper(p.bounds) > k.packed_before
+            AND upper(p.bounds) <= now() - interval '1 hour'
+    ) AS w ON true
+    LEFT JOIN LATERAL (
+        SELECT extract(epoch FROM now() - q.retired_at)::float8 AS held_for, q.name, q.waits_for
+        FROM internal.retired AS q WHERE q.target = p_target
+        ORDER BY q.retired_at, q.name LIMIT 1
+    ) AS r ON true
+    WHERE k.target = p_target
+$function$;
+COMMENT ON FUNCTION internal.packing_of IS
+    'How packing stands: partitions that are over and not in blocks yet, since when the oldest of them is over, since when the oldest packed one cannot be dropped, and the backends that hold either up';

@@ -1,0 +1,356 @@
+"""Blocks: what is packed reads as it did, to the bit; nothing is lost or doubled on the way."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from ingest.config import RetentionSettings, StorageSettings
+from ingest.migrate import migrate
+from tests.support.blocks import Stored, all_samples, pack, switch_on, take_step
+from tests.support.databases import Database, connect, execute
+from tests.support.sql_samples import Row, Samples, samples_of
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+START = TODAY - 3 * DAY
+ALL = TODAY + DAY
+"""So that everything is closed."""
+MS = timedelta(milliseconds=1)
+
+
+def number(bits: int) -> float:
+    value: float = struct.unpack(">d", bits.to_bytes(8, "big"))[0]
+    return value
+
+
+ODD_NUMBERS = [
+    number(0x7FF0000000000002), number(0x7FF8000000000001), number(0xFFF8000000000000),
+    -0.0, float("inf"), float("-inf"), 5e-324, 1.7976931348623157e308,
+]  # fmt: skip
+"""Stale, NaNs with payloads and signs, what has no digits."""
+
+
+def every(seconds: float, start: datetime, count: int, series: int, first: float = 0) -> list[Row]:
+    step = timedelta(seconds=seconds)
+    return [(start + n * step, series, first + n, None) for n in range(count)]
+
+
+@pytest_asyncio.fixture
+async def samples(postgres_db: Database) -> AsyncIterator[Samples]:
+    async with samples_of(postgres_db) as opened:
+        await switch_on(opened.connection)
+        yield opened
+
+
+async def a_bit_of_everything(samples: Samples) -> None:
+    regular, gap, jitter, odd, exact, micro, few = [
+        await samples.series(name)
+        for name in ("regular", "gap", "jitter", "odd", "exact", "micro", "few")
+    ]
+    rows: list[Row] = [
+        *every(60, START, 1500, regular),
+        *[row for n, row in enumerate(every(60, START + HOUR, 400, gap)) if n % 97 != 5],
+        *[(t + (n * n % 7) * MS, s, v, e) for n, (t, s, v, e) in
+          enumerate(every(60, START, 300, jitter))],
+        *[(START + n * HOUR, odd, value, Decimal("NaN") if n == 0 else None)
+          for n, value in enumerate(ODD_NUMBERS)],
+        *[(START + n * 60 * 1000 * MS, exact, float(n), Decimal(n) + Decimal("1e20"))
+          if n % 3 else (START + n * 60 * 1000 * MS, exact, 1.0, None) for n in range(100)],
+        *[(t + timedelta(microseconds=n % 3), s, v, e) for n, (t, s, v, e) in
+          enumerate(every(90, START, 200, micro))],
+        *every(6 * 3600 + 7, START, 8, few),
+    ]  # fmt: skip
+    await samples.copy(rows)
+
+
+async def between(samples: Samples, start: datetime, end: datetime) -> Stored:
+    call = f"internal.samples_between('{start.isoformat()}', '{end.isoformat()}')"
+    return await all_samples(samples.connection, call)
+
+
+async def blocks(samples: Samples, target: str = "internal") -> int:
+    count: int = await samples.connection.fetchval(f"SELECT count(*) FROM {target}.block")
+    return count
+
+
+async def test_what_is_packed_reads_as_it_did(samples: Samples) -> None:
+    await a_bit_of_everything(samples)
+    before = await all_samples(samples.connection)
+    edges = [START + n * timedelta(minutes=97, seconds=13, milliseconds=3) for n in range(0, 30, 3)]
+    periods = [*itertools.pairwise(edges), (START, START + 6 * HOUR), (START, ALL),
+               (START + 60 * 1000 * MS, START + 61 * 1000 * MS), (START, START)]  # fmt: skip
+    await pack(samples.connection, ALL)
+    assert await all_samples(samples.connection) == before
+    assert await samples.connection.fetchval("SELECT count(*) FROM internal.hot") == 0
+    rows = await samples.connection.fetch("SELECT count, value, steps, exact FROM internal.block")
+    assert any(row["steps"] for row in rows)
+    assert not all(row["steps"] for row in rows)
+    for row in rows:
+        assert len(row["value"]) == row["count"]
+    for start, end in periods:
+        expected = {key: value for key, value in before.items() if start <= key[1] < end}
+        assert await between(samples, start, end) == expected, (start, end)
+    infinite = await all_samples(
+        samples.connection, "internal.samples_between('-infinity', 'infinity')"
+    )
+    assert infinite == before
+
+
+async def test_every_step_leaves_everything_readable(samples: Samples) -> None:
+    """Pieces of one series: blocks that nobody reads yet stand beside rows."""
+    await a_bit_of_everything(samples)
+    before = await all_samples(samples.connection)
+    for round_ in range(200):
+        done = 0
+        for name in ("pack", "drop", "close", "join"):
+            argument = START + DAY if name == "close" else 20
+            done += await take_step(samples.connection, name, argument)
+            if round_ % 10 == 0:
+                assert await all_samples(samples.connection) == before, name
+        if not done:
+            break
+    assert await blocks(samples)
+    assert await all_samples(samples.connection) == before
+
+
+async def test_what_is_packed_is_not_stored_again(samples: Samples) -> None:
+    await a_bit_of_everything(samples)
+    before = await all_samples(samples.connection)
+    again: list[Row] = [(time, series, 7.0, None) for series, time in before]
+    new: list[Row] = [(time + 11 * MS, series, 7.0, None) for series, time in before]
+    await take_step(samples.connection, "close", ALL)
+    assert await samples.copy(again[::3]) == 0, "closed, and rows still"
+    await pack(samples.connection, ALL)
+    assert await samples.copy(again) == 0
+    assert await samples.copy([*new, *again]) == len(new)
+    assert await samples.copy(new) == 0
+    after = await all_samples(samples.connection)
+    assert {key: after[key] for key in before} == before
+    assert len(after) == len(before) + len(new)
+    await pack(samples.connection, ALL, most=700)
+    assert await all_samples(samples.connection) == after
+    assert await samples.connection.fetchval(
+        "SELECT count(*) FROM internal.late WHERE date_trunc('milliseconds', time) = time"
+    ) == 0  # fmt: skip
+    assert await samples.copy([*new, *again]) == 0
+
+
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_an_older_snapshot_reads_the_rows(samples: Samples, isolation: str) -> None:
+    await a_bit_of_everything(samples)
+    before = await all_samples(samples.connection)
+    partitions = "SELECT count(*) FROM internal.partitions_of('internal') WHERE \"table\" = 'hot'"
+    made = await samples.connection.fetchval(partitions)
+    async with connect(samples.database) as old, connect(samples.database) as heir:
+        async with old.transaction(isolation=isolation, readonly=True):
+            await old.fetchval("SELECT count(*) FROM internal.series")
+            shown = await old.fetchval("SELECT pg_export_snapshot()")
+            await pack(samples.connection, ALL)
+            assert await blocks(samples)
+            assert await samples.connection.fetchval(partitions) == made, "none is dropped"
+            await heir.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            await heir.execute(f"SET TRANSACTION SNAPSHOT '{shown}'")
+            assert await all_samples(old) == before
+        # The snapshot was handed on.
+        await take_step(samples.connection, "drop", 1)
+        await pack(samples.connection, ALL)
+        assert await all_samples(heir) == before
+        await heir.execute("COMMIT")
+    await pack(samples.connection, ALL)
+    assert await samples.connection.fetchval(partitions) == 0
+    assert await all_samples(samples.connection) == before
+
+
+async def test_closed_is_closed_for_every_transaction(samples: Samples) -> None:
+    """Also for one whose snapshot is older, and one that is under way."""
+    series = await samples.series("m")
+    await samples.copy(every(60, START, 5, series))
+    insert = "INSERT INTO internal.hot VALUES ($1, $2, 1)"
+    late = START + 5 * 1000 * MS
+    async with connect(samples.database) as writer, connect(samples.database) as old:
+        await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await old.fetchval("SELECT count(*) FROM internal.sample")
+        async with writer.transaction():
+            await writer.execute(insert, late, series)
+            assert await take_step(samples.connection, "close", ALL) == 0, "it waits for the writer"
+        assert await take_step(samples.connection, "close", ALL) == 1
+        with pytest.raises(asyncpg.SerializationError, match="is closed"):
+            await writer.execute(insert, late + MS, series)
+        for statement in ("UPDATE internal.hot SET value = 9", "DELETE FROM internal.hot"):
+            with pytest.raises(asyncpg.SerializationError, match="is closed"):
+                await writer.execute(statement)
+        with pytest.raises(asyncpg.SerializationError):
+            await old.execute(
+                "INSERT INTO staging_internal.sample VALUES ($1, $2, 1)", late + MS, series
+            )
+        await old.execute("ROLLBACK")
+        await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        with pytest.raises(asyncpg.FeatureNotSupportedError, match="READ COMMITTED"):
+            await old.execute(
+                "INSERT INTO staging_internal.sample VALUES ($1, $2, 1)", late + MS, series
+            )
+        await old.execute("ROLLBACK")
+    await pack(samples.connection, ALL)
+    assert len(await all_samples(samples.connection)) == 6
+
+
+@pytest.mark.parametrize("target", ["internal", "cumsum", "geo"])
+async def test_the_view_takes_nothing_and_says_where_to_go(samples: Samples, target: str) -> None:
+    series = await samples.series("m", target=target)
+    await samples.copy(every(60, START, 5, series), target)
+    await pack(samples.connection, ALL, target)
+    assert await blocks(samples, target) == 1
+    for statement in (
+        f"INSERT INTO {target}.sample VALUES (now(), {series}, 1, NULL)",
+        f"INSERT INTO {target}.sample (time, series_id, value) SELECT now(), {series}, 1",
+    ):
+        with pytest.raises(asyncpg.FeatureNotSupportedError, match=f"into staging_{target}.sample"):
+            await samples.connection.execute(statement)
+    with pytest.raises(asyncpg.FeatureNotSupportedError, match=f"into staging_{target}.sample"):
+        await samples.connection.copy_records_to_table(
+            "sample", schema_name=target, records=[(START, series, 1.0, None)]
+        )
+    for statement in (f"UPDATE {target}.sample SET value = 2", f"DELETE FROM {target}.sample"):
+        with pytest.raises(asyncpg.FeatureNotSupportedError, match=f"stand in {target}.hot"):
+            await samples.connection.execute(statement)
+
+
+async def test_series_with_few_samples_get_longer_blocks(samples: Samples) -> None:
+    """A day where partitions are days; a week, or what a month has of it, where they are months."""
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    for target, blocks_of_all in (("internal", 14), ("cumsum", 2)):
+        few = await samples.series("few", target=target)
+        await samples.copy(every(900, monday, 14 * 96, few), target)
+        many = await samples.series("many", target=target)
+        await samples.copy(every(40, monday, 2000, many), target)
+        before = await all_samples(samples.connection, f"{target}.sample")
+        await pack(samples.connection, ALL, target)
+        assert await all_samples(samples.connection, f"{target}.sample") == before
+        count = f"SELECT count(*) FROM {target}.block WHERE series_id = $1"
+        assert await samples.connection.fetchval(count, few) == blocks_of_all
+        assert await samples.connection.fetchval(count, many) == 4
+        noon = monday + 3 * DAY + 12 * HOUR
+        call = f"{target}.samples_between('{noon}', '{noon + HOUR}')"
+        read = await all_samples(samples.connection, call)
+        assert sorted(time for _, time in read) == [noon + n * 900_000 * MS for n in range(4)]
+        assert await samples.copy([(noon, few, 1.0, None)], target) == 0
+        assert await samples.copy([(noon + MS, few, 1.0, None)], target) == 1
+        await pack(samples.connection, ALL, target)
+        assert len(await all_samples(samples.connection, f"{target}.sample")) == len(before) + 1
+        assert await samples.connection.fetchval(count, few) == blocks_of_all
+
+
+async def test_rollups_of_packed_minutes_are_made_again(samples: Samples) -> None:
+    series = await samples.series("m")
+    await samples.copy(every(15, START, 960, series))
+    await samples.settle()
+    stored = await samples.rollup("1m", "m")
+    await pack(samples.connection, ALL)
+    assert await samples.copy([(START + 7 * 1000 * MS, series, -5.0, None)]) == 1
+    for _ in range(2):  # computed by the reader, then stored
+        first, *others = await samples.rollup("1m", "m")
+        assert (first["samples"], first["min"]) == (5, -5.0)
+        assert others == stored[1:]
+        await samples.settle()
+    await samples.connection.execute("TRUNCATE internal.stored_1m, internal.stored_1h")
+    await samples.engine.refresh(samples.connection, START, START + DAY, lambda done, all_: None)
+    first, *others = await samples.rollup("1m", "m")
+    assert (first["samples"], len(others)) == (5, 239)
+    assert others == stored[1:]
+
+
+async def test_blocks_go_with_their_retention(postgres_db: Database) -> None:
+    retention = RetentionSettings(internal_days=30)
+    storage = StorageSettings(pack=True)
+    async with samples_of(postgres_db) as samples:
+        series = await samples.series("m")
+        old, new = TODAY - 40 * DAY, TODAY - 20 * DAY
+        await samples.copy([*every(60, old, 10, series), *every(60, new, 10, series)])
+        await switch_on(samples.connection)
+        await pack(samples.connection, ALL)
+        await samples.copy([(old + MS, series, 1.0, None), (new + MS, series, 1.0, None)])
+        await migrate(postgres_db.url, postgres_db.settings(retention=retention, storage=storage))
+        await samples.settle()
+        while await samples.connection.fetchval(
+            "SELECT internal.drop_expired_partitions('internal')"
+        ):
+            pass
+        assert {time for _, time in await all_samples(samples.connection)} == {
+            new + MS, *(row[0] for row in every(60, new, 10, series))
+        }  # fmt: skip
+        with pytest.raises(asyncpg.DatetimeFieldOverflowError, match="are gone"):
+            await samples.copy([(old, series, 1.0, None)])
+
+
+async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
+    """By the setting, and no sooner than its time is over; writers go through staging then."""
+    async with samples_of(postgres_db) as samples:
+        series = await samples.series("m")
+        now = datetime.now(UTC).replace(microsecond=0)
+        await samples.copy([(TODAY - 2 * HOUR, series, 1.0, None), (now, series, 1.0, None)])
+        await samples.settle()
+        assert await blocks(samples) == 0, "it is off"
+        days = await samples.connection.fetchval(
+            "SELECT count(*) FROM internal.partitions_of('internal') WHERE length(name) > 14"
+        )
+        assert days == 0, "and partitions are days"
+    await migrate(postgres_db.url, postgres_db.settings(storage=StorageSettings(pack=True)))
+    async with samples_of(postgres_db) as samples:
+        tomorrow = TODAY + DAY + 2 * HOUR  # its partition is of six hours
+        await samples.engine.prepare(
+            samples.pool, "internal", int(tomorrow.timestamp() * 1000),
+            int(tomorrow.timestamp() * 1000),
+        )  # fmt: skip
+        names = await samples.connection.fetch(
+            "SELECT name FROM internal.partitions_of('internal') WHERE length(name) > 14"
+        )
+        assert len(names) == 4
+        # Yesterday's day is over if an hour of today is; nobody fills it.
+        closed = await samples.connection.fetchval(
+            "SELECT internal.close_hot('internal', $1, '0')", TODAY + HOUR
+        )
+        assert closed == 1
+        await samples.settle()
+        assert await blocks(samples) == 1
+        yesterday_ms = int((TODAY - DAY).timestamp() * 1000)
+        assert not samples.engine.takes_straight("internal", yesterday_ms)
+        assert samples.engine.takes_straight("internal", int(now.timestamp() * 1000))
+
+
+async def test_who_holds_a_partition_up_is_found(samples: Samples) -> None:
+    series = await samples.series("m")
+    await samples.copy(every(60, START, 5, series))
+    async with connect(samples.database) as idle:
+        await idle.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await idle.fetchval("SELECT 1")
+        pid = idle.get_server_pid()
+        await pack(samples.connection, ALL)
+        waits = await samples.connection.fetch(
+            "SELECT t.pid FROM internal.retired AS r"
+            " JOIN internal.transactions_under_way() AS t ON t.id = ANY (r.waits_for)"
+        )
+        assert {row["pid"] for row in waits} == {pid}
+        await idle.execute("ROLLBACK")
+    await pack(samples.connection, ALL)
+    assert await samples.connection.fetchval("SELECT count(*) FROM internal.retired") == 0
+
+
+async def test_a_trigger_that_is_gone_stops_packing(samples: Samples) -> None:
+    """A partition that takes rows again behind our back must not be packed and dropped."""
+    series = await samples.series("m")
+    await samples.copy(every(60, START, 5, series))
+    await take_step(samples.connection, "close", ALL)
+    [row] = await samples.connection.fetch(
+        "SELECT name FROM internal.partitions_of('internal') WHERE \"table\" = 'hot'"
+    )
+    await execute(samples.database.url, f"DROP TRIGGER closed ON internal.{row['name']}")
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="takes rows"):
+        await take_step(samples.connection, "pack", 100)

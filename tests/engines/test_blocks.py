@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from ingest.config import RetentionSettings, StorageSettings
 from ingest.migrate import migrate
-from tests.support.blocks import Stored, all_samples, pack, switch_on, take_step
+from tests.support.blocks import Stored, all_samples, close, pack, switch_on, take_step
 from tests.support.databases import Database, connect, execute
 from tests.support.sql_samples import Row, Samples, samples_of
 
@@ -110,7 +110,7 @@ async def test_every_step_leaves_everything_readable(samples: Samples) -> None:
     before = await all_samples(samples.connection)
     for round_ in range(200):
         done = 0
-        for name in ("pack", "drop", "close", "join"):
+        for name in ("pack", "drop", "close", "settle", "join"):
             argument = START + DAY if name == "close" else 20
             done += await take_step(samples.connection, name, argument)
             if round_ % 10 == 0:
@@ -149,6 +149,7 @@ async def test_an_older_snapshot_reads_the_rows(samples: Samples, isolation: str
     before = await all_samples(samples.connection)
     partitions = "SELECT count(*) FROM internal.partitions_of('internal') WHERE \"table\" = 'hot'"
     made = await samples.connection.fetchval(partitions)
+    await close(samples.connection, ALL)
     async with connect(samples.database) as old, connect(samples.database) as heir:
         async with old.transaction(isolation=isolation, readonly=True):
             await old.fetchval("SELECT count(*) FROM internal.series")
@@ -328,6 +329,7 @@ async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
 async def test_who_holds_a_partition_up_is_found(samples: Samples) -> None:
     series = await samples.series("m")
     await samples.copy(every(60, START, 5, series))
+    await close(samples.connection, ALL)
     async with connect(samples.database) as idle:
         await idle.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         await idle.fetchval("SELECT 1")
@@ -354,3 +356,25 @@ async def test_a_trigger_that_is_gone_stops_packing(samples: Samples) -> None:
     await execute(samples.database.url, f"DROP TRIGGER closed ON internal.{row['name']}")
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="takes rows"):
         await take_step(samples.connection, "pack", 100)
+
+
+async def test_a_statement_of_an_older_transaction_knows_the_blocks(samples: Samples) -> None:
+    """It began to read before their partition came: nothing is moved there before it is over."""
+    series = await samples.series("m")
+    await samples.copy(every(60, START, 5, series))
+    async with connect(samples.database) as reader:
+        async with reader.transaction():
+            before = await all_samples(reader)
+            await pack(samples.connection, ALL)
+            assert await all_samples(reader) == before
+            assert await blocks(samples) == 0
+        await pack(samples.connection, ALL)
+        assert await blocks(samples) == 1
+        assert await all_samples(reader) == before
+        # Those of the next day are there already.
+        await samples.copy(every(60, START + DAY, 5, series))
+        async with reader.transaction():
+            before = await all_samples(reader)
+            await samples.copy([(START + 100 * MS, series, 1.0, None)])
+            await pack(samples.connection, ALL)
+            assert before.keys() <= (await all_samples(reader)).keys()

@@ -12,7 +12,7 @@ from ingest.doctor import tables as doctor_tables
 from ingest.migrate import migrate
 from tests.engines.native import Native, copy, store
 from tests.engines.sql_api import Api
-from tests.support.blocks import pack, switch_on
+from tests.support.blocks import close, pack, switch_on
 from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import diagnose, heals, take, until_ok
 from tests.support.sql_samples import SETTINGS_ARE_KNOWN, samples_of
@@ -176,6 +176,7 @@ async def test_a_session_holds_packing_up(postgres_db: Database) -> None:
         assert found.level == Level.OK
         assert "1 partition of internal, the oldest ended 2 d" in found.what
         await idle.execute("SET application_name = 'forgotten'")
+        await close(samples.connection, old + timedelta(days=2))
         async with idle.transaction(isolation="repeatable_read"):
             await idle.execute("SELECT count(*) FROM internal.series")
             await pack(samples.connection, old + timedelta(days=2))

@@ -145,8 +145,7 @@ async def read(world: World, isolation: str) -> None:
                 first = await seen(world, connection, known)
                 for _ in range(world.chance.randrange(1, 4)):
                     await asyncio.sleep(world.chance.random() / 20)
-                    again = set(world.written) if isolation == "read_committed" else known
-                    second = await seen(world, connection, again)
+                    second = await seen(world, connection, known)
                     if isolation != "read_committed":
                         assert first == second
                     start = START + world.chance.randrange(200) * timedelta(minutes=13)
@@ -157,6 +156,13 @@ async def read(world: World, isolation: str) -> None:
                         assert part == {
                             key: value for key, value in first.items() if start <= key[1] < end
                         }
+
+
+async def read_once(world: World) -> None:
+    """Each statement by itself: there is all that was committed before it."""
+    async with connect(world.database) as connection:
+        while not world.is_over.is_set():
+            await seen(world, connection, set(world.written))
 
 
 async def seen(world: World, connection: asyncpg.Connection, known: set[Key]) -> Stored:
@@ -191,6 +197,7 @@ async def test_every_sample_is_seen_once_whatever_is_packed_meanwhile(
             asyncio.create_task(work)
             for work in (
                 pack_at_random(world),
+                read_once(world),
                 read(world, "read_committed"),
                 read(world, "repeatable_read"),
                 read(world, "serializable"),

@@ -28,6 +28,7 @@ async def switch_on(connection: asyncpg.Connection) -> None:
 def steps_of(target: str) -> dict[str, str]:
     """Statements by what they do; arguments are $1, and none wait for quiet."""
     return {
+        "settle": f"SELECT internal.settle_fresh('{target}') + ($1::int - $1::int)",
         "close": f"SELECT internal.close_hot('{target}', $1::timestamptz, '0')",
         "pack": f"SELECT {target}.pack_hot($1::int)",
         "late": f"SELECT {target}.pack_late($1::int, 1, '0')",
@@ -57,6 +58,14 @@ async def pack(
         for name in steps_of(target):
             while await take_step(connection, name, before if name == "close" else most, target):
                 busy = True
+
+
+async def close(connection: asyncpg.Connection, before: datetime, target: str = "internal") -> None:
+    """What has ended is closed, and all know where it goes."""
+    while await take_step(connection, "close", before, target) or await take_step(
+        connection, "settle", 1, target
+    ):
+        pass
 
 
 async def random_step(connection: asyncpg.Connection, chance: random.Random, at: datetime) -> str:

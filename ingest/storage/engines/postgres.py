@@ -44,6 +44,7 @@ PASS_SECONDS = 10.0
 Readers compute what waits."""
 
 PACK_STEPS = (
+    "internal.settle_fresh('{target}')",
     "internal.close_hot('{target}')",
     "{target}.pack_hot()",
     "{target}.pack_late()",

@@ -173,6 +173,11 @@ BEGIN
             v_schema, p_table, p_table || '_p' || v_new.suffix,
             v_new.lower_bound, v_new.upper_bound
         );
+        IF p_table IN ('late', 'block') THEN
+            INSERT INTO internal.fresh (target, name)
+            VALUES (p_target, p_table || '_p' || v_new.suffix)
+            ON CONFLICT (target, name) DO UPDATE SET waits_for = NULL;
+        END IF;
         v_made := v_made + 1;
     END LOOP;
     RETURN v_made;
@@ -269,6 +274,7 @@ BEGIN
         EXIT WHEN internal.has_marks_before(p_target, v_expired.upper_bound);
         EXECUTE format('DROP TABLE %I.%I', v_expired.target, v_expired.name);
         DELETE FROM internal.retired WHERE (target, name) = (p_target, v_expired.name);
+        DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_expired.name);
         UPDATE internal.target
         SET dropped_before = greatest(dropped_before, v_expired.upper_bound)
         WHERE target = p_target;

@@ -98,8 +98,8 @@ BEGIN
     SET closed_before = v_next.stop, old_rows = v_rows,
         old_waits_since = CASE WHEN v_next.stop <= v_past THEN old_waits_since END
     WHERE target = p_target;
-    PERFORM internal.make_partitions(
-        p_target, 'block', v_next.start, v_next.stop - interval '1 microsecond');
+    -- For a day more, so that by then all know of them.
+    PERFORM internal.make_partitions(p_target, 'block', v_next.start, v_next.stop + interval '18 hours');
     RETURN 1;
 END
 $function$;

@@ -1,6 +1,7 @@
 -- For each row of internal.sample_target: rows become blocks. Each function does one bounded step in its
 -- transaction, and returns how much that was, 0 when there is nothing to do or somebody else is at it.
 --
+--   settle_fresh new partitions are known to all transactions by now        (retire.sql)
 --   close_hot   a partition takes no rows any more                          (close.sql)
 --   pack_hot    six hours of it: blocks nobody reads yet, some series at a time; with the last ones
 --               packed_before moves, and from that commit on readers take these six hours from blocks
@@ -55,6 +56,9 @@ BEGIN
     IF internal.make_partitions('@target@', 'block', v_from, v_to - interval '1 microsecond') > 0 THEN
         RETURN 1;
     END IF;
+    IF NOT internal.is_settled('@target@', 'block', v_from, v_to) THEN
+        RETURN 0;
+    END IF;
     IF v_at.packing_from IS DISTINCT FROM v_from THEN
         DELETE FROM @target@.block WHERE first_time >= v_from AND first_time < v_to;
         v_at.packed_series := NULL;
@@ -94,6 +98,14 @@ BEGIN
             AND date_bin('1 millisecond', h.time, @origin@) <> h.time
     ) THEN
         PERFORM internal.make_partitions('@target@', 'late', v_from, v_to - interval '1 microsecond');
+        IF NOT internal.is_settled('@target@', 'late', v_from, v_to) THEN
+            -- All series are in blocks: the next call comes here again, and finds nothing else to do.
+            UPDATE internal.packed
+            SET packing_from = v_from, packed_series = (
+                SELECT max(h.series_id) FROM @target@.hot AS h WHERE h.time >= v_from AND h.time < v_to)
+            WHERE target = '@target@';
+            RETURN v_done;
+        END IF;
         INSERT INTO @target@.late (time, series_id, value, exact)
         SELECT h.time, h.series_id, h.value, h.exact
         FROM @target@.hot AS h
@@ -174,6 +186,9 @@ BEGIN
     v_part := internal.partition_at('@target@', 'late', v_from);
     IF internal.make_partitions('@target@', 'block', v_from, v_to - interval '1 microsecond') > 0 THEN
         RETURN 1;
+    END IF;
+    IF NOT internal.is_settled('@target@', 'block', v_from, v_to) THEN
+        RETURN 0;
     END IF;
 
     PERFORM pg_advisory_xact_lock(hashtextextended('promgres.late.@target@', 0));

@@ -21,6 +21,54 @@ $function$;
 COMMENT ON FUNCTION internal.transactions_under_way IS
     'Transactions of this database but one''s own, by their virtual ids';
 
+-- The same at the other end. A transaction may not know of a partition that was attached since it
+-- began to read (READ COMMITTED, a later statement: PostgreSQL looks for such news where a lock is taken
+-- for the first time, and when a transaction begins). So what is already read somewhere else is moved
+-- into a partition only when all are over that were there when it came.
+
+CREATE OR REPLACE FUNCTION internal.settle_fresh(p_target text)
+RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    v_done bigint;
+    v_new  text[];
+BEGIN
+    PERFORM FROM internal.packed WHERE target = p_target FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM internal.fresh WHERE target = p_target) THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM internal.fresh
+    WHERE target = p_target
+        AND NOT waits_for && ARRAY(SELECT id FROM internal.transactions_under_way());
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    -- A statement sees committed rows before it looks who is under way: who begins later knows.
+    v_new := ARRAY(SELECT name FROM internal.fresh WHERE target = p_target AND waits_for IS NULL);
+    UPDATE internal.fresh SET waits_for = ARRAY(SELECT id FROM internal.transactions_under_way())
+    WHERE target = p_target AND name = ANY (v_new);
+    RETURN v_done + cardinality(v_new);
+END
+$function$;
+COMMENT ON FUNCTION internal.settle_fresh IS
+    'Looks which new partitions are known to all by now, and who may not know of the others; returns how many of either, 0 while it waits for them all';
+
+CREATE OR REPLACE FUNCTION internal.is_settled(
+    p_target text, p_table text, p_from timestamptz, p_to timestamptz
+)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT NOT EXISTS (
+        SELECT FROM internal.fresh AS f
+        WHERE f.target = p_target AND starts_with(f.name, p_table || '_p')
+            AND internal.partition_bounds(f.name) && tstzrange(p_from, p_to))
+$function$;
+COMMENT ON FUNCTION internal.is_settled IS
+    'Whether all transactions know of the partitions of a table that there are for a period';
+
 CREATE OR REPLACE FUNCTION internal.partition_at(
     p_target text, p_table text, p_time timestamptz, OUT name text, OUT bounds tstzrange
 )
@@ -68,6 +116,7 @@ BEGIN
         END IF;
         IF v_some IS NOT TRUE THEN
             EXECUTE format('DROP TABLE IF EXISTS %I.%I', p_target, v_each.name);
+            DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_each.name);
         END IF;
         DELETE FROM internal.retired WHERE (target, name) = (p_target, v_each.name);
         RETURN 1;
@@ -89,7 +138,11 @@ AS $function$
     SELECT k.closed_before, coalesce(w.waiting, 0), coalesce(w.behind, 0), w.oldest,
         coalesce(r.held_for, 0), r.name,
         ARRAY(
-            SELECT t.pid FROM internal.transactions_under_way() AS t WHERE t.id = ANY (r.waits_for)
+            SELECT t.pid FROM internal.transactions_under_way() AS t
+            WHERE t.id = ANY (r.waits_for)
+                OR w.waiting > 0 AND EXISTS (
+                    SELECT FROM internal.fresh AS f
+                    WHERE f.target = p_target AND t.id = ANY (f.waits_for))
             UNION
             SELECT l.pid FROM pg_locks AS l
             WHERE l.granted AND l.pid <> pg_backend_pid() AND (

@@ -205,6 +205,13 @@ CREATE TABLE internal.retired (
     PRIMARY KEY (target, name)
 );
 
+CREATE TABLE internal.fresh (
+    target    text NOT NULL REFERENCES internal.target,
+    name      text NOT NULL,
+    waits_for text[],
+    PRIMARY KEY (target, name)
+);
+
 COMMENT ON TABLE internal.hot IS 'Newest samples of target internal as rows; internal.sample is all of them';
 COMMENT ON TABLE cumsum.hot IS 'Newest samples of target cumsum as rows; cumsum.sample is all of them';
 COMMENT ON TABLE geo.hot IS 'Newest samples of target geo as rows; geo.sample is all of them';
@@ -240,3 +247,6 @@ COMMENT ON TABLE internal.retired IS
     'Partitions whose rows are in blocks, and the transactions that may still read them there';
 COMMENT ON COLUMN internal.retired.waits_for IS
     'Virtual transaction ids that were there when it was looked; null: look';
+COMMENT ON TABLE internal.fresh IS
+    'Partitions that transactions which are under way may not know of: no rows are moved into them yet';
+COMMENT ON COLUMN internal.fresh.waits_for IS 'As in internal.retired';

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
+import uvloop
 
 from ingest.cli.options import with_settings
 from ingest.cli.stepdown import step_down
@@ -28,4 +27,4 @@ def command(settings: Settings) -> None:
     url = ingest_database_url(settings)
     settings = step_down(settings, "ingest", settings.listen)
     load_scripts(settings)  # what is wrong with one is said now, not when the database is there
-    asyncio.run(Daemon(settings, url).serve())
+    uvloop.run(Daemon(settings, url).serve())

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -110,8 +110,7 @@ class _Protocol(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        self._wire = cast(asyncio.Transport, transport)  # uvloop's derive from nothing of asyncio's
         self._head_since = self._moved_at = self._loop.time()
         self._connections.open.add(self)
         self._connections.wait(self)

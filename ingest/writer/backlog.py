@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from prometheus_client import Gauge
 
@@ -36,7 +35,10 @@ REFUSED_BODIES = "too many requests are waiting; try again"
 
 
 class Hold:
-    """Memory that one request is reckoned to take; see `Backlog.hold`."""
+    """Memory that one request is reckoned to take, and its place among those under way; see
+    `Backlog.hold`."""
+
+    __slots__ = ("_backlog", "_held_bytes", "_tenant_id")
 
     def __init__(self, backlog: Backlog, tenant_id: TenantId) -> None:
         self._backlog = backlog
@@ -50,10 +52,15 @@ class Hold:
             Unavailable: that is more than there is beside the others; it holds what it held.
         """
         more_bytes = memory_bytes - self._held_bytes
-        if more_bytes > 0:
-            self._backlog.check_memory(self._tenant_id, self._held_bytes, more_bytes)
-        self._backlog.add_memory(self._tenant_id, more_bytes)
+        self._backlog.reserve(self._tenant_id, self._held_bytes, more_bytes)
         self._held_bytes = memory_bytes
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.set(0)
+        self._backlog.leave(self._tenant_id)
 
 
 class Backlog:
@@ -84,58 +91,59 @@ class Backlog:
         self._rows_per_second = float(FIRST_GUESS_ROWS_PER_SECOND)
         self._waiting: RoundRobin[asyncio.Future[None]] = RoundRobin()
         self._memory_bytes: dict[TenantId, int] = {}
+        self._total_bytes = 0
         self._requests: dict[TenantId, int] = {}
+        self._under_way = 0
         self._asked: dict[TenantId, float] = {}
         LIMIT.set_function(lambda: self.limit_rows)
-        MEMORY.set_function(lambda: sum(self._memory_bytes.values()))
+        MEMORY.set_function(lambda: self._total_bytes)
 
     @property
     def limit_rows(self) -> int:
         """Rows in flight beyond which no request is let in."""
         return max(SMALLEST_LIMIT_ROWS, int(self._rows_per_second * self._seconds))
 
-    @contextmanager
-    def hold(self, tenant_id: TenantId) -> Iterator[Hold]:
-        """One more request is under way, and takes memory while it is read, decoded and stored.
+    def hold(self, tenant_id: TenantId) -> Hold:
+        """One more request is under way until the block ends, and takes memory while it is read,
+        decoded and stored.
 
         Raises:
             Unavailable: too many are, in all or of its tenant.
         """
         self._note(tenant_id)
         mine, most = self._requests.get(tenant_id, 0), self._most_requests
-        if 0 < most <= sum(self._requests.values()) or 0 < self._part(tenant_id, most) <= mine:
+        if 0 < most <= self._under_way or 0 < self._part(tenant_id, most) <= mine:
             over_limit("concurrent_requests")
             raise Unavailable("too many requests at once (limits.concurrent_requests)")
         self._requests[tenant_id] = mine + 1
-        held = Hold(self, tenant_id)
-        try:
-            yield held
-        finally:
-            held.set(0)
-            self._requests[tenant_id] -= 1
-            if not self._requests[tenant_id]:
-                del self._requests[tenant_id]
+        self._under_way += 1
+        return Hold(self, tenant_id)
 
-    def check_memory(self, tenant_id: TenantId, held_bytes: int, more_bytes: int) -> None:
-        """Whether a request that holds some memory may have more of it. One alone always may, and
+    def leave(self, tenant_id: TenantId) -> None:
+        """One of a tenant's requests is no longer under way."""
+        self._under_way -= 1
+        self._requests[tenant_id] -= 1
+        if not self._requests[tenant_id]:
+            del self._requests[tenant_id]
+
+    def reserve(self, tenant_id: TenantId, held_bytes: int, more_bytes: int) -> None:
+        """A request that holds some memory takes more of it, or less. One alone always may, and
         one alone of its tenant may have more than the tenant's share.
 
         Raises:
             Unavailable: it may not.
         """
-        total_bytes = sum(self._memory_bytes.values())
-        mine_bytes = self._memory_bytes.get(tenant_id, 0)
-        if total_bytes > held_bytes and total_bytes + more_bytes > MOST_MEMORY_BYTES:
-            raise Unavailable(REFUSED_BODIES)
-        most_bytes = self._part(tenant_id, MOST_MEMORY_BYTES)
-        if mine_bytes > held_bytes and mine_bytes + more_bytes > most_bytes:
-            raise Unavailable(REFUSED_BODIES)
-
-    def add_memory(self, tenant_id: TenantId, more_bytes: int) -> None:
-        """A tenant's requests take so much more, or less."""
-        held_bytes = self._memory_bytes.pop(tenant_id, 0) + more_bytes
-        if held_bytes:
-            self._memory_bytes[tenant_id] = held_bytes
+        total_bytes, mine_bytes = self._total_bytes, self._memory_bytes.get(tenant_id, 0)
+        if more_bytes > 0 and total_bytes + more_bytes > self._share * MOST_MEMORY_BYTES:
+            if total_bytes > held_bytes and total_bytes + more_bytes > MOST_MEMORY_BYTES:
+                raise Unavailable(REFUSED_BODIES)
+            most_bytes = self._part(tenant_id, MOST_MEMORY_BYTES)
+            if mine_bytes > held_bytes and mine_bytes + more_bytes > most_bytes:
+                raise Unavailable(REFUSED_BODIES)
+        self._total_bytes = total_bytes + more_bytes
+        self._memory_bytes[tenant_id] = mine_bytes + more_bytes
+        if not self._memory_bytes[tenant_id]:
+            del self._memory_bytes[tenant_id]
 
     async def wait_for_room(self, tenant_id: TenantId = DEFAULT_TENANT_ID) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.

@@ -3,7 +3,8 @@ backlog makes large batches.
 
 A shard has two workers, so that the database never waits for us: while it still works on what one
 of them has sent, and has the commit on disk, the other one makes and sends the next batch. They
-never send at the same time: batches would only get smaller.
+never send at the same time, and none begins before half as much waits as the other one has under
+way: batches would only get smaller.
 
 A worker that ends, or hangs, lets go of its batch, whose senders hear of it, and begins again.
 """
@@ -24,6 +25,7 @@ from ingest.writer.fairness import RoundRobin
 from ingest.writer.ledger import PendingRows
 
 WORKERS = 2
+ORDER = {store: number for number, store in enumerate(STORES)}
 LONGEST_SECONDS = 600.0
 """No batch takes so long, and nothing waits so long for a worker: each statement of one is given up
 after `database.command_timeout_seconds`, and it takes a handful of them."""
@@ -44,6 +46,8 @@ class Shard:
         self._max_batch_rows = max_batch_rows
         self._sending = asyncio.Lock()
         self._waiting: RoundRobin[PendingRows] = RoundRobin()
+        self._waiting_weight = 0
+        self._sent_weight = 0
         self._queue = Pulse(LONGEST_SECONDS)
         self._wake = asyncio.Event()
         self._closing = False
@@ -53,12 +57,21 @@ class Shard:
         if not self._waiting:
             self._queue.beat()
         self._waiting.put(pending.request.tenant_id, pending)
-        self._wake.set()
+        self._waiting_weight += pending.weight
+        self._tell()
 
     def close(self) -> None:
         """Let `run` return once the queue is empty."""
         self._closing = True
-        self._wake.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Let the worker whose turn it is begin, or have it wait for more."""
+        enough = self._waiting and 2 * self._waiting_weight >= self._sent_weight
+        if enough or self._closing:
+            self._wake.set()
+        else:
+            self._wake.clear()
 
     async def run(self) -> None:
         """Write whatever waits, until closed and empty."""
@@ -73,39 +86,42 @@ class Shard:
             async with SendSlot(self._sending) as slot:
                 await self._wake.wait()
                 async with pause:
-                    taken = self._take()
+                    taken, weight = self._take()
                     try:
                         with batch.busy():
                             await self._write(taken, slot)
                     finally:
+                        self._sent_weight -= weight
+                        self._tell()
                         for pending in taken:  # none is open but by a defect, or when it hung
                             pending.fail(Unavailable("internal error"))
 
-    def _take(self) -> list[PendingRows]:
-        """As much of what waits as one batch may have."""
+    def _take(self) -> tuple[list[PendingRows], int]:
+        """As much of what waits as one batch may have, and its weight."""
         taken: list[PendingRows] = []
         weight = 0
         while self._waiting:
             pending = self._waiting.peek()
-            weight += pending.weight
-            if taken and weight > self._max_batch_rows:
+            if taken and weight + pending.weight > self._max_batch_rows:
                 break
             self._waiting.pop()
             taken.append(pending)
+            weight += pending.weight
+        self._waiting_weight -= weight
+        self._sent_weight += weight
         if self._waiting:
             self._queue.beat()
         else:
             self._queue.rest()
-            if not self._closing:
-                self._wake.clear()
-        return taken
+        self._tell()
+        return taken, weight
 
     async def _write(self, taken: list[PendingRows], slot: SendSlot) -> None:
         """A transaction for each store, in the fixed order; the last one frees the slot."""
-        by_store: dict[str, list[PendingRows]] = {store: [] for store in STORES}
+        by_store: dict[str, list[PendingRows]] = {}
         for pending in taken:
-            by_store[pending.rows.store.name].append(pending)
-        stores = [store for store, mine in by_store.items() if mine]
+            by_store.setdefault(pending.rows.store.name, []).append(pending)
+        stores = sorted(by_store, key=ORDER.__getitem__)
         for store in stores:
             started = time.monotonic()
             sent = slot.free if store == stores[-1] else None

@@ -6,7 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_samples, numeric
+from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_samples, joined, numeric
 from ingest.model import STALE_MARKER_BITS, Rows
 from tests.support.rows import rows_of
 
@@ -60,6 +60,14 @@ def test_rows_are_one_block_between_header_and_trailer() -> None:
     assert len(encoded) == len(HEADER) + 2 * ROW.itemsize + len(TRAILER)
     first = encoded[len(HEADER) : len(HEADER) + ROW.itemsize]
     assert struct.unpack(">hiqiqidi", first) == (4, 8, 1000, 8, 7, 8, 1.5, -1)
+
+
+def test_streams_are_joined_to_one() -> None:
+    """The rows of several tenants, each encoded by itself."""
+    one, other = rows_of((1, 1000, 1.5), (2, 1000, 2.5)), rows_of((3, 2000, 3.5))
+    together = rows_of((1, 1000, 1.5), (2, 1000, 2.5), (3, 2000, 3.5))
+    assert joined([encode_samples(one), encode_samples(other)]) == encode_samples(together)
+    assert joined([encode_samples(one)]) == encode_samples(one)
 
 
 def test_exact_values_stand_in_their_rows() -> None:

@@ -37,10 +37,10 @@ class Bench:
         self.ledger = ledger
         self.shard = Shard(self.committer, self.backlog, 50_000)
 
-    async def write(self, first: float = 1.0, at_ms: int = NOW_MS) -> None:
+    async def write(self, first: float = 1.0, at_ms: int = NOW_MS, count: int = ROWS) -> None:
         """Put one request's rows in, the first of them of this value, and wait for their result."""
-        rows = rows_of((0, at_ms, first), *[(number, at_ms, 1.0) for number in range(1, ROWS)])
-        intake = Intake(sent=Counts(samples=ROWS))
+        rows = rows_of((0, at_ms, first), *[(number, at_ms, 1.0) for number in range(1, count)])
+        intake = Intake(sent=Counts(samples=count))
         self.ledger.receive(intake)
         request = self.ledger.begin(intake)
         self.shard.put(request.claim(SampleBatch(STORES["internal"], rows)))
@@ -96,6 +96,28 @@ async def test_the_next_batch_is_sent_while_the_database_works_on_the_one_before
     bench.database.release()
     await bench.settle()
     assert bench.database.calls_under_way == 1
+    bench.database.hanging = False
+    bench.database.release()
+    await asyncio.gather(*writes)
+    bench.shard.close()
+    await running
+
+
+async def test_small_requests_wait_for_each_other_while_a_batch_is_under_way() -> None:
+    """Until they are half of it: else there would be a batch for each of them."""
+    bench = Bench()
+    bench.database.hanging = True
+    running = asyncio.create_task(bench.shard.run())
+    writes = []
+    for number, (count, calls) in enumerate(((ROWS, 1), (100, 1), (100, 1), (ROWS // 2, 2))):
+        writes.append(asyncio.create_task(bench.write(at_ms=NOW_MS + number, count=count)))
+        await bench.settle()
+        assert bench.database.calls_under_way == calls
+    writes.append(asyncio.create_task(bench.write(at_ms=NOW_MS + 4, count=100)))
+    await bench.settle()
+    bench.database.release()
+    await bench.settle()
+    assert bench.database.calls_under_way == 1, "what is left waits for nothing"
     bench.database.hanging = False
     bench.database.release()
     await asyncio.gather(*writes)

@@ -23,7 +23,6 @@ from ingest.wire.remote_write.tails import Tails
 from ingest.wire.remote_write.varints import (
     TOO_LONG,
     Bytes,
-    Varints,
     read_varints,
     six_bytes,
 )
@@ -38,13 +37,19 @@ _PADDING = bytes(64)
 _TIMESTAMP_BYTES = 6
 _SIX_MARKS = 0x8080_8080_8080
 """The bits that are set in all bytes of a varint but the last one; here, in six bytes."""
-_KEPT = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)
-"""Masks for the first so many of 8 bytes."""
 _TYPES = 8
 SAID = 4
 """References of a series that says more than its labels: type, help, unit, start."""
+_SAID = np.dtype(f"V{SAID * DIGEST_BYTES}")
+"""Their digests as one value, which numpy gives back as bytes."""
 _SHORT_METADATA = 16
 """Bytes of what most series say of their metric: type, help and unit, each below 2**21."""
+_KEPT = np.array(
+    [[(1 << 8 * min(max(kept - first, 0), 8)) - 1 for kept in range(_SHORT_METADATA + 1)]
+     for first in (0, 8)],
+    np.uint64,
+)  # fmt: skip
+"""Masks of the first and of the second 8 bytes, where so many are kept."""
 _METADATA_FIELDS = np.full(256, -1)
 _METADATA_FIELDS[[0x08, 0x18, 0x20]] = 0, 1, 2
 """Column of a reference by its tag: type, help, unit."""
@@ -68,26 +73,29 @@ class Columns(NamedTuple):
 
     Attributes:
         tails: timestamps and values; its length is 0 where a series is not of the usual shape.
-        digests: of all that the usual series refer to, 8 bytes each, one series after the other:
-            label symbols, and, if one of them is said, type, help and unit of the metric and the
-            start timestamp.
+        digests: of all labels of the usual series, 8 bytes a symbol, one series after the other.
         ends: for every series, where its digests end.
+        said: for every series the digests of type, help and unit of the metric and of the start
+            timestamp, nothing where none of them is said; empty where no series says any.
     """
 
     tails: Tails
     digests: bytes
     ends: list[int]
+    said: list[bytes]
 
     def keys(self, positions: Sequence[int]) -> list[bytes]:
         """What identifies labels and metadata of these series."""
-        digests, ends = self.digests, self.ends
+        digests, ends, said = self.digests, self.ends, self.said
         starts = [0, *ends]
         if len(positions) < len(ends):
             starts = [starts[position] for position in positions]
             ends = [ends[position] for position in positions]
-        return [
-            digests[start:end] for start, end in zip(starts, ends, strict=False)
-        ]  # one start more
+            said = [said[position] for position in positions] if said else []
+        if said:
+            spans = zip(starts, ends, said, strict=False)  # one start more
+            return [digests[start:end] + more for start, end, more in spans]
+        return [digests[start:end] for start, end in zip(starts, ends, strict=False)]
 
 
 class _Layout(NamedTuple):
@@ -127,24 +135,32 @@ def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
     raw = np.frombuffer(b"".join([*series, _PADDING]), np.uint8)
     symbols = len(digests) // DIGEST_BYTES
     layout = _layout(raw, np.fromiter(map(len, series), np.int64, len(series)))
-    usual = np.flatnonzero(layout.is_usual)
+    usual = layout.is_usual.nonzero()[0]
     refs = read_varints(raw, layout.refs_start[usual], layout.refs_bytes[usual])
     metadata = _metadata(raw, layout.metadata_start[usual], layout.metadata_bytes[usual], symbols)
     metadata = _with_starts(metadata, layout.start_ms[usual], symbols)
     is_right = (refs.size % 2 == 0) & ~refs.have(refs.number >= symbols) & metadata.is_right
     kept = usual[is_right]
 
-    starts = layout.start_ms[usual].astype("<i8").tobytes()  # `start_digest` of each
-    all_digests = np.frombuffer(digests + _TYPE_DIGESTS + starts, np.int64)
-    referred = _referred(refs, metadata, is_right)
+    number = refs.number if is_right.all() else refs.number[is_right.repeat(refs.size)]
     sizes = np.zeros(len(series), np.int64)
-    sizes[kept] = referred.size[is_right] * DIGEST_BYTES
+    sizes[kept] = refs.size[is_right] * DIGEST_BYTES
     length = np.zeros(len(series), np.int64)
     length[kept] = 1
+    said: list[bytes] = []
+    if metadata.is_said.any():
+        said = [b""] * len(series)
+        starts = layout.start_ms[usual].astype("<i8").tobytes()  # `start_digest` of each
+        each = np.frombuffer(digests + _TYPE_DIGESTS + starts, np.int64).take(metadata.references)
+        saying = metadata.is_said.nonzero()[0]
+        whats = each[saying].view(_SAID).ravel().tolist()
+        for position, what in zip(usual[saying].tolist(), whats, strict=True):
+            said[position] = what
     return Columns(
         Tails(length, layout.timestamp_ms, layout.value),
-        all_digests.take(referred.number).tobytes(),
-        np.cumsum(sizes).tolist(),
+        np.frombuffer(digests, np.int64).take(number).tobytes(),
+        sizes.cumsum().tolist(),
+        said,
     )
 
 
@@ -221,7 +237,8 @@ def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metad
     if len(described):
         said = read_varints(raw, start[described], length[described])
         is_tag = said.place % 2 == 0
-        tag = np.where(is_tag, said.number, np.roll(said.number, 1))
+        tag = said.number.copy()  # a value's is the number before it; a slice begins with one
+        tag[1:][~is_tag[1:]] = said.number[:-1][~is_tag[1:]]
         field = _METADATA_FIELDS[np.minimum(tag, 255)]
         bound = np.where(field == 0, _TYPES, symbols)
         is_wrong = (field < 0) | (~is_tag & (said.number >= bound))
@@ -238,33 +255,18 @@ def _first_of_runs(raw: Bytes, start: Int64s, length: Int64s) -> tuple[Int64s, I
     """Positions of slices that are not empty and differ from the one before them; and, for every
     slice, the position of the one it is equal to: series of one metric say the same of it."""
     words = _at_every_byte(raw, "<u8")
-    is_first = length != np.roll(length, 1)
-    for offset in range(0, _SHORT_METADATA, 8):
-        word = words[start + offset] & _KEPT.take(np.clip(length - offset, 0, 8))
-        is_first |= word != np.roll(word, 1)
-    is_first |= length > _SHORT_METADATA
+    kept = np.minimum(length, _SHORT_METADATA)
+    is_first = length > _SHORT_METADATA
     is_first[:1] = True
-    first = np.flatnonzero(is_first)
-    return first[length[first] > 0], first[np.cumsum(is_first) - 1]
+    is_first[1:] |= length[1:] != length[:-1]
+    for masks, offset in zip(_KEPT, (0, 8), strict=True):
+        word = words[start + offset] & masks.take(kept)
+        is_first[1:] |= word[1:] != word[:-1]
+    first = is_first.nonzero()[0]
+    return first[length[first] > 0], first[is_first.cumsum() - 1]
 
 
 def _with_starts(metadata: _Metadata, start_ms: Int64s, symbols: int) -> _Metadata:
     """With start timestamps, whose digests come after those of symbols and types, in order."""
     metadata.references[:, -1] = symbols + _TYPES + np.arange(len(start_ms))
     return metadata._replace(is_said=metadata.is_said | (start_ms > 0))
-
-
-def _referred(refs: Varints, metadata: _Metadata, kept: Bools) -> Varints:
-    """What the series that are kept refer to: labels, then what is said of the metric."""
-    number = refs.number if kept.all() else refs.number[np.repeat(kept, refs.size)]
-    labels = np.where(kept, refs.size, 0)
-    size = np.where(kept, refs.size + SAID * metadata.is_said, 0)
-    said = np.flatnonzero(kept & metadata.is_said)
-    if not len(said):
-        return Varints(number, size)
-    end = np.cumsum(size)
-    referred = np.empty(int(end[-1]), np.int64)
-    shift = (end - size) - (np.cumsum(labels) - labels)
-    referred[np.arange(len(number)) + np.repeat(shift, labels)] = number
-    referred[end[said][:, None] + np.arange(-SAID, 0)] = metadata.references[said]
-    return Varints(referred, size)

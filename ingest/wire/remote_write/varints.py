@@ -62,14 +62,25 @@ def read_varints(raw: Bytes, start: Int64s, length: Int64s) -> Varints:
     Args:
         start, length: of each slice of `raw`.
     """
-    ends = np.cumsum(length)
-    content = raw.take(np.arange(int(length.sum())) + np.repeat(start - (ends - length), length))
-    last = np.flatnonzero(content < 0x80)
+    ends: Int64s = length.cumsum()
+    content = raw.take(np.arange(int(length.sum())) + (start - (ends - length)).repeat(length))
+    last = (content < 0x80).nonzero()[0]
     number = content.take(last).astype(np.int64)
-    longer = np.flatnonzero(np.diff(last, prepend=-1) > 1)
+    longer = (differences(last, -1) > 1).nonzero()[0]
     for back in range(1, LONGEST):
+        if not len(longer):
+            break
         number[longer] = number[longer] << 7 | content[last[longer] - back] & 0x7F
         # Before the first byte stands, so to say, the last one, which ends a varint.
         longer = longer[content[last[longer] - back - 1] >= 0x80]
     number[longer] = TOO_LONG
-    return Varints(number, np.diff(np.searchsorted(last, ends - 1, "right"), prepend=0))
+    return Varints(number, differences(last.searchsorted(ends - 1, "right"), 0))
+
+
+def differences(numbers: Int64s, before: int) -> Int64s:
+    """Each number less the one before it; before the first one is `before`. (`np.diff` with
+    `prepend`, which takes five times as long over a few.)"""
+    result = numbers.copy()
+    result[1:] -= numbers[:-1]
+    result[:1] -= before
+    return result

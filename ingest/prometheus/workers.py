@@ -12,12 +12,14 @@ dies costs its own query a 503.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter as CounterMetric
+from prometheus_client import Gauge, Histogram
 
 from ingest.config import Settings
 from ingest.errors import Busy, Unavailable
@@ -42,10 +44,10 @@ STAGES = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120),
     registry=REGISTRY,
 )
-SAMPLES = Counter(
+SAMPLES = CounterMetric(
     "promgres_query_samples", "Samples that Prometheus queries have read.", registry=REGISTRY
 )
-ENDED = Counter(
+ENDED = CounterMetric(
     "promgres_query_workers_ended",
     "Worker processes that ended: `died` by themselves, `killed` with a query that would not end.",
     ["reason"],
@@ -94,7 +96,8 @@ class Workers:
         nursery: makes them.
         start: the first message to each: settings and where the database is.
         most_dear: dear queries at once.
-        most_concurrent: queries at once, those that wait for a worker among them.
+        most_concurrent: queries at once, those that wait for a worker among them. However many one
+            caller has, each other one may have a quarter of that.
         wait_seconds: how long one may wait.
         timeout_seconds: how long one may take.
     """
@@ -114,7 +117,7 @@ class Workers:
         self._wait_seconds = wait_seconds
         self._timeout_seconds = timeout_seconds
         self._quick, self._dear = Turns(1), Turns(most_dear)
-        self._under_way = 0
+        self._under_way: Counter[Hashable] = Counter()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self._stopped = False
@@ -132,13 +135,17 @@ class Workers:
             Busy: too many wait, or for too long.
             Unavailable: its worker died, or had to be killed.
         """
-        if self._under_way >= self._most_concurrent:
+        most, total = self._most_concurrent, self._under_way.total()
+        is_spared = self._under_way[caller] < max(1, most // 4) and total < 2 * most
+        if total >= most and not is_spared:
             raise Busy("Too many queries are under way (query.max_concurrent)")
-        self._under_way += 1
+        self._under_way[caller] += 1
         try:
             return await self._in_turn(question, body, caller, min(seconds, self._timeout_seconds))
         finally:
-            self._under_way -= 1
+            self._under_way[caller] -= 1
+            if not self._under_way[caller]:
+                del self._under_way[caller]
 
     async def _in_turn(
         self, question: Mapping[str, Any], body: bytes, caller: Hashable, seconds: float

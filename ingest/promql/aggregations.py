@@ -60,23 +60,24 @@ class Groups:
 
 def grouped(labels: list[Labels], node: Aggregate) -> Groups:
     names = node.grouping
-    known: dict[object, int] = {}
-    found: list[Labels] = []
-    of = np.zeros(len(labels), np.int64)
-    dropped = frozenset((*names, NAME))
-    kept = frozenset(names)
-    for series, named in enumerate(labels):
-        if node.without:
-            key: object = tuple(pair for pair in named.items() if pair[0] not in dropped)
-        else:
-            key = tuple([named.get(name) for name in names])
-        group = known.setdefault(key, len(known))
-        if group == len(found):
-            found.append(without(named, dropped) if node.without else only(named, kept))
-        of[series] = group
+    dropped, kept = frozenset((*names, NAME)), frozenset(names)
+    keys: list[object]
+    if node.without:
+        keys = [
+            tuple([pair for pair in named.items() if pair[0] not in dropped]) for named in labels
+        ]
+    elif len(names) == 1:
+        keys = [named.get(names[0]) for named in labels]
+    else:
+        keys = [tuple([named.get(name) for name in names]) for named in labels]
+    number = {key: group for group, key in enumerate(dict.fromkeys(keys))}
+    of = np.fromiter(map(number.__getitem__, keys), np.int64, len(keys))
     order = np.argsort(of, kind="stable")
-    sizes = np.bincount(of, minlength=len(found))
-    return Groups(found, of, order, np.cumsum(sizes) - sizes, sizes)
+    sizes = np.bincount(of, minlength=len(number))
+    starts = np.cumsum(sizes) - sizes
+    firsts = [labels[series] for series in order[starts].tolist()]
+    found = [without(one, dropped) if node.without else only(one, kept) for one in firsts]
+    return Groups(found, of, order, starts, sizes)
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -21,7 +22,7 @@ from ingest.errors import PromqlLimit
 from ingest.promql.histograms import CUSTOM, Histograms, Side
 from ingest.promql.matchers import Matcher, matching
 from ingest.promql.storage import Samples, Selection
-from ingest.promql.values import NAME, STALE, Floats, Ints, Key, Labels, key_of
+from ingest.promql.values import NAME, STALE, Floats, Ints, Labels
 from ingest.storage.engine import to_datetime
 from ingest.storage.pool import AnyConnection
 
@@ -35,16 +36,22 @@ OLDEST_MS, NEWEST_MS = -62_135_596_800_000, 253_402_300_799_999
 MOST_REMEMBERED = 50_000
 """Series whose labels a process keeps."""
 
-FIND = "SELECT series_id, target, labels FROM internal.find_series($1, $2, $3)"
+FIND = "SELECT target, series_ids FROM internal.matching_series($1, $2, $3)"
+LABELS = "SELECT series_id, labels FROM internal.labels_of_series($1)"
 
 
 class Found(NamedTuple):
-    """A series that meets matchers."""
+    """A series that meets matchers.
+
+    Attributes:
+        labels: in the order of their names.
+        key: their texts, each with a NUL behind it: what tells label sets apart, and their order.
+    """
 
     series_id: int
     target: str
     labels: Labels
-    key: Key
+    key: str
 
 
 class Budget:
@@ -92,23 +99,36 @@ class Budget:
             )
 
 
+def _key_of(labels: Labels) -> str:
+    return "".join([f"{name}\0{value}\0" for name, value in labels.items()])
+
+
 class LabelCache:
-    """Labels of series, taken apart once: they never change, and their text is as large as the
-    samples of an instant query."""
+    """Series with their labels, taken apart once: they never change, and their text is as large as
+    the samples of an instant query."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Labels, Key]] = {}
+        self._known: dict[int, Found] = {}
 
-    def of(self, series_id: int, text: str) -> tuple[Labels, Key]:
-        """Labels in the order of their names, and the same as what tells them from others."""
-        known = self._known.get(series_id)
-        if known is None:
-            labels = dict(sorted(json.loads(text).items()))
-            known = labels, key_of(labels)
-            if len(self._known) >= MOST_REMEMBERED:
-                self._known.clear()
-            self._known[series_id] = known
-        return known
+    async def of(
+        self, connection: AnyConnection, ids_of_targets: Sequence[tuple[str, list[int]]]
+    ) -> list[Found]:
+        """Series by their ids, of each target: from the database what is not known yet."""
+        unknown = {
+            series_id: target
+            for target, ids in ids_of_targets
+            for series_id in ids
+            if series_id not in self._known
+        }
+        if len(self._known) + len(unknown) > MOST_REMEMBERED:
+            self._known.clear()
+            unknown = {series_id: target for target, ids in ids_of_targets for series_id in ids}
+        if unknown:
+            for series_id, text in await connection.fetch(LABELS, list(unknown)):
+                labels = dict(sorted(json.loads(text).items()))
+                known = Found(series_id, unknown[series_id], labels, _key_of(labels))
+                self._known[series_id] = known
+        return [self._known[series_id] for _, ids in ids_of_targets for series_id in ids]
 
 
 async def find_series(
@@ -121,14 +141,14 @@ async def find_series(
     """
     names, labels = what_indexes_know(matchers)
     rows = await connection.fetch(FIND, names, labels, budget.most_series + 1)
-    budget.check_series(len(rows))
-    asked = list(matchers)
-    found = []
-    for row in rows:
-        named, key = cache.of(row["series_id"], row["labels"])
-        if matching(asked, named):
-            found.append(Found(row["series_id"], row["target"], named, key))
-    found.sort(key=lambda one: (one.key, one.series_id))
+    ids_of = [(row["target"], elements([row["series_ids"]], ">i8").tolist()) for row in rows]
+    budget.check_series(sum(len(ids) for _, ids in ids_of))
+    found = await cache.of(connection, ids_of)
+    undecided = [matcher for matcher in matchers if not (matcher.op == "=" and matcher.value)]
+    if undecided:
+        found = [one for one in found if matching(undecided, one.labels)]
+    found.sort(key=itemgetter(0))
+    found.sort(key=itemgetter(3))
     return found
 
 
@@ -218,7 +238,7 @@ def _ranks(found: Sequence[Found]) -> tuple[dict[int, int], list[Labels]]:
     """The place of each series among distinct labels, by its id; and these."""
     ranks: dict[int, int] = {}
     labels: list[Labels] = []
-    before: Key | None = None
+    before: str | None = None
     for one in found:
         if one.key != before:
             labels.append(one.labels)
@@ -292,6 +312,7 @@ async def _batches(
             series = series[:size]
         most = min(4 * BATCH_SAMPLES, budget.left + 1)
         rows = await connection.fetch(statement, series, start, end, most)
+        rows.sort(key=lambda row: ranks[row["series_id"]])  # cheaper than of all samples, later
         counts = np.array([(len(row["times"]) - _HEADER) // _LONG for row in rows], np.int64)
         total = int(counts.sum())
         budget.check(total)
@@ -392,12 +413,22 @@ def _histogram_part(rows: Sequence[asyncpg.Record], ranks: dict[int, int], budge
 
 def _side(lengths: Ints, indexes: bytes, counts: bytes, budget: Budget) -> Side:
     """Ragged buckets of N histograms as a matrix [N, B], B being every index that occurs."""
-    index = _ragged(indexes, lengths, ">i4").astype(np.int64)
-    columns, places = np.unique(index, return_inverse=True)
+    columns, places = _distinct(_ragged(indexes, lengths, ">i4").astype(np.int64))
     budget.take(len(lengths) * len(columns))
     matrix = np.zeros((len(lengths), len(columns)))
     matrix[np.repeat(np.arange(len(lengths)), lengths), places] = _ragged(counts, lengths, ">f8")
     return Side(columns, matrix)
+
+
+def _distinct(values: Ints) -> tuple[Ints, Ints]:
+    """Distinct values in order, and the place of each value among them."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if high - low > 4 * len(values):
+        columns, places = np.unique(values, return_inverse=True)
+        return columns, places
+    is_there = np.zeros(high - low + 1, bool)  # of so few, no sorting
+    is_there[values - low] = True
+    return np.flatnonzero(is_there) + low, (np.cumsum(is_there) - 1)[values - low]
 
 
 def _bounds(lengths: Ints, raw: bytes, schema: Ints) -> tuple[Ints, tuple[tuple[float, ...], ...]]:
@@ -427,8 +458,8 @@ async def _starts(
     or one from before the sample before.
     """
     ids = [one.series_id for one in found]
-    of_floats: dict[Key, list[Ints]] = {}
-    of_histograms: dict[Key, dict[int, int]] = {}
+    of_floats: dict[str, list[Ints]] = {}
+    of_histograms: dict[str, dict[int, int]] = {}
     key_of_id = {one.series_id: one.key for one in found}
     statement = "SELECT * FROM internal.packed_starts($1, $2)"
     for row in await connection.fetch(statement, ids, period[1]):
@@ -440,7 +471,7 @@ async def _starts(
     starts = np.zeros(len(samples.times), np.int64)
     for series, labels in enumerate(samples.labels):
         mine = slice(int(samples.offsets[series]), int(samples.offsets[series + 1]))
-        times, key = samples.times[mine], key_of(labels)
+        times, key = samples.times[mine], _key_of(labels)
         known = np.sort(np.concatenate([np.zeros(1, np.int64), *of_floats.get(key, [])]))
         starts[mine] = known[np.maximum(np.searchsorted(known, times) - 1, 0)]
         if samples.rows is not None:
@@ -507,8 +538,9 @@ def _rows_of(parts: Sequence[_Part], number: int) -> Ints:
 
 
 _HEADER = 20
-"""Bytes of array_send before the first element: dimensions, flags, type, length, lower bound. An
-array without elements has no dimension, and 12."""
+"""Bytes of array_send before the first element: dimensions, flags, type, length, lower bound."""
+_EMPTY = 12
+"""Of an array without elements, which has no dimension."""
 _LONG = 12
 """Bytes of an element of eight: its length comes first."""
 
@@ -528,12 +560,13 @@ def _times(arrays: Sequence[bytes]) -> Ints:
 
 
 def _ragged(raw: bytes, lengths: Ints, kind: str) -> npt.NDArray[Any]:
-    """Elements of arrays that stand one after the other, headers and all, each of its length."""
-    size = np.dtype(kind).itemsize
-    sizes = np.where(lengths > 0, _HEADER + (4 + size) * lengths, 12)
-    begins = np.cumsum(sizes) - sizes
-    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    at = np.repeat(begins, lengths) + _HEADER + (4 + size) * within + 4
-    found = np.frombuffer(raw, np.uint8)[at[:, None] + np.arange(size)]
+    """Elements of arrays that stand one after the other, headers and all, each of its length. All
+    that is in them is of four or eight bytes: it is looked at as words of four."""
+    words = np.dtype(kind).itemsize // 4
+    header, element = _HEADER // 4, 1 + words
+    sizes = np.where(lengths > 0, header + element * lengths, _EMPTY // 4)
+    begins = np.cumsum(sizes) - sizes + header - element * (np.cumsum(lengths) - lengths)
+    at = np.repeat(begins, lengths) + element * np.arange(int(lengths.sum())) + 1
+    found = np.frombuffer(raw, "V4")[at[:, None] + np.arange(words)]
     elements: npt.NDArray[Any] = np.ascontiguousarray(found).view(kind)[:, 0]
     return elements.astype(np.dtype(kind).newbyteorder("="))

@@ -157,6 +157,7 @@ def test_prometheus_2_42_says_the_same(servers: Servers, query: str, moment: Mom
     note(query)
     ours, theirs = (asked(url, query, moment) for url in (servers.promgres, servers.older))
     assume(STRICTER not in ours.get("error", ""))
+    assume("-Inf overflows" not in theirs.get("error", ""))  # of topk: nobody, since
     tolerance = 1e-5 if LOOSE.search(query) else 1e-9
     assert differences(ours, theirs, tolerance, query) == []
     if not any(name in query for name in OLDER.histograms):
@@ -173,6 +174,7 @@ def test_prometheus_3_says_the_same(
     note(query)
     ours, theirs = (asked(url, query, moment) for url in (servers.promgres, modern))
     assert differences(ours, theirs, 1e-9 if ROUNDED.search(query) else 0, query) == []
+    assume(STRICTER not in theirs.get("error", ""))
     for part in ("error", "warnings", "infos"):
         assert said(ours, part) == said(theirs, part), part
 
@@ -192,11 +194,12 @@ def shortened(text: str) -> str:
 
 PAIR = re.compile(r"(?<=side of the operation: )\[.*\](?=;many-to-many)")
 """Which two series are one too many: until 3.14 in an order of its own."""
-FIXED_TWICE = re.compile(r"@.*\)\[[^]]*:[^]]*\] @")
-"""A selector with @ in a subquery with @: Prometheus looks at another time where the subquery's
-first step is the query's own."""
+FIXED_TWICE = re.compile(r"(@|predict_linear).*\)\[[^]]*:[^]]*\] @")
+"""A subquery with @: of a selector with @ in it Prometheus looks at another time where the first
+step is the query's own, and predict_linear finds nothing in one."""
 STRICTER = "multiple matches for labels"
-"""2.42 refuses them only if a comparison lets several through."""
+"""2.42 refuses them only if a comparison lets several through; and where a pair is one too many,
+too, 3 may name the other fault."""
 LOOSE = re.compile(r"deriv|predict_linear|stddev|stdvar|quantile|histogram")
 ROUNDED = re.compile(
     r"\^|a?(sin|cos|tan)h?\b|atan2|exp|ln|log|_quantile|_fraction|stddev|stdvar|deriv|predict"

@@ -16,7 +16,8 @@ from rich.table import Table
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "readers", "calls", "export", "scripts", "questions", "baseline",
+    "disk", "push", "keys", "readers", "calls", "export", "scripts", "questions", "promql",
+    "baseline",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -46,6 +47,12 @@ TARGETS = {
     "push_call_us": "<= 5",
     "push_client_cpu_us_per_event": "<= 15",
     "scripts_known_ratio": ">= 0.95",
+    **{
+        f"promql_{name}{part}_to_prometheus_ratio": target
+        for name in ("rate", "instant", "day")
+        for part, target in (("", "<= 4"), ("_evaluation", "<= 1.5"))
+    },
+    "promql_native_ms": "<= 1,000",
 }
 TARGETS |= {
     f"{engine}_{question}_ms": "<= 20"

@@ -280,7 +280,7 @@ async def test_readers_have_no_right_to_any_of_it(
 ) -> None:
     functions = await api.connection.fetch(
         "SELECT oid::regprocedure::text AS name FROM pg_proc WHERE proname IN ('packed_samples',"
-        " 'newest_samples', 'packed_histograms', 'find_series', 'live_series', 'label_names',"
+        " 'newest_samples', 'packed_histograms', 'matching_series', 'live_series', 'label_names',"
         " 'label_values', 'cardinality', 'metadata_of', 'exemplars_of_series', 'live_histograms',"
         " 'page_of_series', 'exported_samples')"
         " AND pronamespace::regnamespace::text IN ('internal', 'cumsum', 'geo')"

@@ -17,8 +17,16 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
-    v_series bigint[] := internal.own_series(p_series);
+    v_series bigint[];
 BEGIN
+    -- Most series have no histograms: one look into the index for each, and no more.
+    SELECT coalesce(array_agg(s.series_id), '{}') INTO v_series
+    FROM unnest(internal.own_series(p_series)) AS s (series_id)
+    WHERE EXISTS (
+        SELECT FROM internal.histogram AS x
+        WHERE x.series_id = s.series_id
+            AND x.time >= p_from - interval '1 hour' AND x.time <= p_to
+    );
     RETURN QUERY
     SELECT h.series_id,
         array_send(array_agg(h.time)),

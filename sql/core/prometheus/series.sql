@@ -1,25 +1,44 @@
 -- What Prometheus' API asks of series. Called by the read side's own login, with the request's tenant
 -- as a setting; readers have no right to any of it.
 
--- Regular expressions and inequalities are the caller's, on the labels: the dialect is RE2's.
-CREATE OR REPLACE FUNCTION internal.find_series(p_names text[], p_labels jsonb, p_limit int)
-RETURNS TABLE (series_id bigint, target text, labels text)
+DROP FUNCTION IF EXISTS internal.find_series(text[], jsonb, int);  -- that of earlier versions
+
+-- Regular expressions and inequalities are the caller's, on the labels: the dialect is RE2's. Labels
+-- are a question of their own: a caller knows most of them.
+CREATE OR REPLACE FUNCTION internal.matching_series(p_names text[], p_labels jsonb, p_limit int)
+RETURNS TABLE (target text, series_ids bytea)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 AS $function$
 BEGIN
     RETURN QUERY
-    SELECT s.series_id, s.target::text, s.labels::text
-    FROM internal.series AS s
-    WHERE s.tenant_id = internal.current_tenant_id()
-        AND (p_names IS NULL OR s.name = ANY (p_names))
-        AND s.labels @> p_labels
-    LIMIT p_limit;
+    SELECT x.target::text, array_send(array_agg(x.series_id))
+    FROM (
+        SELECT s.series_id, s.target
+        FROM internal.series AS s
+        WHERE s.tenant_id = internal.current_tenant_id()
+            AND (p_names IS NULL OR s.name = ANY (p_names))
+            AND s.labels @> p_labels
+        LIMIT p_limit
+    ) AS x
+    GROUP BY x.target;
 END
 $function$;
-COMMENT ON FUNCTION internal.find_series IS
-    'Series of the current tenant whose name in lower case is one of p_names (null: any) and that have these labels: up to p_limit';
+COMMENT ON FUNCTION internal.matching_series IS
+    'Series of the current tenant whose name in lower case is one of p_names (null: any) and that have these labels: up to p_limit, their ids by target as array_send makes them';
+
+CREATE OR REPLACE FUNCTION internal.labels_of_series(p_series bigint[])
+RETURNS TABLE (series_id bigint, labels text)
+LANGUAGE sql STABLE STRICT SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.series_id, s.labels::text
+    FROM internal.series AS s
+    WHERE s.series_id = ANY (p_series) AND s.tenant_id = internal.current_tenant_id()
+$$;
+COMMENT ON FUNCTION internal.labels_of_series IS
+    'Labels of those of these series that are the current tenant''s';
 
 CREATE OR REPLACE FUNCTION internal.page_of_series(
     p_names text[], p_labels jsonb, p_after bigint, p_limit int
@@ -42,7 +61,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION internal.page_of_series IS
-    'As find_series, by their ids: the next p_limit after p_after';
+    'As matching_series, by their ids: the next p_limit after p_after';
 
 CREATE OR REPLACE FUNCTION internal.own_series(p_series bigint[])
 RETURNS bigint[]
@@ -171,7 +190,8 @@ COMMENT ON FUNCTION internal.cardinality IS
     'What the current tenant has most of: series in all (head), series by metric, values and their bytes by label, series by pair of label and value; p_limit of each';
 
 REVOKE ALL ON FUNCTION
-    internal.find_series(text[], jsonb, int),
+    internal.matching_series(text[], jsonb, int),
+    internal.labels_of_series(bigint[]),
     internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
     internal.packed_starts(bigint[], timestamptz),
@@ -183,7 +203,8 @@ REVOKE ALL ON FUNCTION
 FROM PUBLIC;
 GRANT USAGE ON SCHEMA internal TO authenticator, promgres_api;
 GRANT EXECUTE ON FUNCTION
-    internal.find_series(text[], jsonb, int),
+    internal.matching_series(text[], jsonb, int),
+    internal.labels_of_series(bigint[]),
     internal.page_of_series(text[], jsonb, bigint, int),
     internal.exemplars_of_series(bigint[], timestamptz, timestamptz, int),
     internal.packed_starts(bigint[], timestamptz),

@@ -64,9 +64,9 @@ OF_THE_READ_SIDE = {
     "internal.pushed_page", "internal.record_refusals", "internal.recorded_packs",
     "internal.tenant_id_of",
     # of Prometheus' API
-    "internal.cardinality", "internal.exemplars_of_series", "internal.labels_of_series", "internal.matching_series",
+    "internal.cardinality", "internal.exemplars_of_series", "internal.labels_of_series",
     "internal.label_names", "internal.label_values", "internal.live_histograms",
-    "internal.metadata_of", "internal.packed_histograms",
+    "internal.matching_series", "internal.metadata_of", "internal.packed_histograms",
     # of exports
     "internal.page_of_series",
     *(f"{target}.{name}" for target in TARGETS

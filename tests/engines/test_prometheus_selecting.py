@@ -282,10 +282,10 @@ async def test_readers_have_no_right_to_any_of_it(
         "SELECT oid::regprocedure::text AS name FROM pg_proc WHERE proname IN ('packed_samples',"
         " 'newest_samples', 'packed_histograms', 'matching_series', 'live_series', 'label_names',"
         " 'label_values', 'cardinality', 'metadata_of', 'exemplars_of_series', 'live_histograms',"
-        " 'page_of_series', 'exported_samples')"
+        " 'page_of_series', 'exported_samples', 'labels_of_series')"
         " AND pronamespace::regnamespace::text IN ('internal', 'cumsum', 'geo')"
     )
-    assert len(functions) == 21
+    assert len(functions) == 22
     for function in functions:
         may = "SELECT has_function_privilege($1, $2::regprocedure, 'EXECUTE')"
         assert not await api.connection.fetchval(may, login, function["name"]), function["name"]

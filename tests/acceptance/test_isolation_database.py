@@ -66,11 +66,15 @@ OF_THE_READ_SIDE = {
     # of Prometheus' API
     "internal.cardinality", "internal.exemplars_of_series", "internal.labels_of_series",
     "internal.label_names", "internal.label_values", "internal.live_histograms",
-    "internal.matching_series", "internal.metadata_of", "internal.packed_histograms",
+    "internal.matching_series", "internal.metadata_of", "internal.packed_histogram_starts",
+    "internal.packed_histograms", "internal.packed_starts",
+    # of its page
+    "internal.health",
     # of exports
     "internal.page_of_series",
     *(f"{target}.{name}" for target in TARGETS
-      for name in ("exported_samples", "live_series", "newest_samples", "packed_samples")),
+      for name in ("count_samples", "exported_samples", "live_series", "newest_samples",
+                   "packed_samples")),
 }  # fmt: skip
 
 

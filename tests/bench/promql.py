@@ -1,7 +1,8 @@
 """PromQL beside Debian's Prometheus, the same samples in both, the same question of both in turns.
 
 Times are those of a whole request, the shortest of many; evaluation alone is what each says of
-itself (`stats`): ours has all samples in memory by then, Prometheus reads its chunks in it.
+itself (`stats`): ours has all samples in memory by then, Prometheus reads its chunks in it. CPU is
+that of all processes of each, which other work on the machine does not change as much.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import asyncpg
 import numpy as np
+import psutil
 
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
@@ -28,6 +30,14 @@ from tests.support.stack import running_stack
 ROUNDS = 15
 HOUR_MS = 3_600_000
 STEP_MS = 15_000
+
+
+class Best(NamedTuple):
+    """Of one server and question, in seconds: shortest request and evaluation, CPU on average."""
+
+    request: float
+    evaluation: float
+    cpu: float
 
 
 class Asked(NamedTuple):
@@ -70,7 +80,9 @@ def run() -> dict[str, float]:
         figures: dict[str, float] = {}
         for name, asked in QUESTIONS.items():
             sides = [ours_at, theirs_at] if asked.theirs else [ours_at]
-            figures |= _figures(name, _measure(asked, sides, ends.get(name, now_ms) // 1000))
+            roots = [stack.program.pid, None][: len(sides)]
+            best = _measure(asked, sides, roots, ends.get(name, now_ms) // 1000)
+            figures |= _figures(name, best)
         return figures
 
 
@@ -81,39 +93,61 @@ async def _settle(database_url: str) -> None:
     await connection.close()
 
 
-def _figures(name: str, best: Sequence[tuple[float, float]]) -> dict[str, float]:
+def _figures(name: str, best: Sequence[Best]) -> dict[str, float]:
+    ours = best[0]
     found = {
-        f"promql_{name}_ms": 1000 * best[0][0],
-        f"promql_{name}_evaluation_ms": 1000 * best[0][1],
+        f"promql_{name}_ms": 1000 * ours.request,
+        f"promql_{name}_evaluation_ms": 1000 * ours.evaluation,
+        f"promql_{name}_cpu_ms": 1000 * ours.cpu,
     }
-    if len(best) > 1:
-        found[f"promql_{name}_to_prometheus_ratio"] = best[0][0] / best[1][0]
-        found[f"promql_{name}_evaluation_to_prometheus_ratio"] = best[0][1] / best[1][1]
+    for theirs in best[1:]:
+        found[f"promql_{name}_to_prometheus_ratio"] = ours.request / theirs.request
+        found[f"promql_{name}_evaluation_to_prometheus_ratio"] = ours.evaluation / theirs.evaluation
+        found[f"promql_{name}_cpu_to_prometheus_ratio"] = ours.cpu / theirs.cpu
     return found
 
 
-def _measure(asked: Asked, urls: Sequence[str], end_s: int) -> list[tuple[float, float]]:
-    """Of each server the shortest time of a request, and of an evaluation, in seconds."""
+def _measure(
+    asked: Asked, urls: Sequence[str], roots: Sequence[int | None], end_s: int
+) -> list[Best]:
+    """Ask each server in turns.
+
+    Args:
+        roots: the process that is a server with all below it; None: the Prometheus that we started.
+    """
     form: dict[str, object] = {"query": asked.query, "stats": "all", "time": end_s}
     path = "/api/v1/query"
     if asked.range_s:
         path += "_range"
         form |= {"start": end_s - asked.range_s, "end": end_s, "step": asked.step_s}
     connections = [http.client.HTTPConnection(urlsplit(url).netloc) for url in urls]
-    best = [(float("inf"), float("inf"))] * len(urls)
+    best = [Best(float("inf"), float("inf"), 0.0)] * len(urls)
     answers: list[list[str]] = [[] for _ in urls]
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS + 1):
         for at, connection in enumerate(connections):
-            began = time.perf_counter()
+            before, began = _cpu_seconds(roots[at]), time.perf_counter()
             connection.request("GET", f"{path}?{urlencode(form)}")
             document = json.loads(connection.getresponse().read())
             seconds = time.perf_counter() - began
+            cpu = (_cpu_seconds(roots[at]) - before) / ROUNDS if turn else 0.0  # the first warms up
             evaluation = document["data"]["stats"]["timings"]["innerEvalTime"]
-            best[at] = min(best[at][0], seconds), min(best[at][1], evaluation)
-            answers[at] = sorted(map(str, (one["metric"] for one in document["data"]["result"])))
+            old = best[at]
+            best[at] = Best(
+                min(old.request, seconds), min(old.evaluation, evaluation), old.cpu + cpu
+            )
+            answers[at] = sorted(str(one["metric"]) for one in document["data"]["result"])
     assert answers[0], asked
     assert all(answer == answers[0] for answer in answers), asked
     return best
+
+
+def _cpu_seconds(root: int | None) -> float:
+    """What the processes of a server have used so far."""
+    if root is None:
+        processes = [one for one in psutil.Process().children() if one.name() == "prometheus"]
+    else:
+        processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
+    return sum(one.cpu_times().user + one.cpu_times().system for one in processes)
 
 
 def _samples(now_ms: int) -> Iterator[list[v1.TimeSeries]]:

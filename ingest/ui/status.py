@@ -28,14 +28,20 @@ Raises:
     PromgresError: it is not known, or does not answer.
 """
 Samples = Mapping[tuple[str, str], float]
-"""Of the write side's metrics, by name and tenant ("" for those of nobody)."""
+"""Of the write side's metrics, by name (with the result, where there is one: `name result`) and
+tenant ("" for those of nobody)."""
 Lines = list[dict[str, Any]]
 
 LIMITS = (
     ("series", "promgres_tenant_series", "promgres_tenant_series_limit", "count"),
     ("spool", "promgres_spool_tenant_bytes", "promgres_spool_limit_bytes", "bytes"),
+    *(
+        (f"samples {result}", f"promgres_samples_total {result}", "", "count")
+        for result in ("received", "written", "duplicate", "rejected", "dropped", "unavailable")
+    ),
 )
-"""What a tenant may have: in words, what it has, what it may have, in which unit."""
+"""What a tenant has and may have: in words, both metrics, the unit. Samples are counted from the
+write side's start."""
 SPOOL_PROBLEM_SHARE = 0.8
 SPOOL_WARNING_SECONDS = 300
 
@@ -46,7 +52,8 @@ def status_page(
     """The handler.
 
     Whoever may read is told `tenant`, `admin` (whether the rest is told, too), `ready` and `why`
-    not, and `limits`: of its tenant, `what`, `used`, `limit` (null: any), `unit`. A key with scope
+    not, `write_side` (how that is, or why it cannot be asked), and `limits`: of its tenant, `what`,
+    `used`, `limit` (null: any), `unit`. A key with scope
     `admin` or a token of its role: `checks` (`check`, `level`, `what`, `todo`, as `promgres doctor`
     has them; level `unknown` is what cannot be asked) and `slow` questions of its tenant.
     """
@@ -55,17 +62,18 @@ def status_page(
         request = context.request
         caller = await callers.caller_of(request.headers, request.remote, READ)
         why_not = await ready()
-        spool, samples = await _write_side(context, ask)
+        write_side, samples = await _write_side(context, ask)
         document: dict[str, Any] = {
             "tenant": caller.tenant,
             "admin": caller.role == ADMIN_ROLE,
             "ready": why_not is None,
             "why": why_not,
+            "write_side": write_side[-1]["what"],
             "limits": _limits(samples, caller.tenant),
         }
         if caller.role == ADMIN_ROLE:
             checks = await _database_checks(database, caller)
-            document["checks"] = [*checks, *spool, *_spool_checks(samples)]
+            document["checks"] = [*checks, *write_side, *_spool_checks(samples)]
             document["slow"] = slow.of(caller.tenant_id)
         body = json.dumps(document, ensure_ascii=False).encode()
         headers = {"Content-Type": Media.JSON.value, "Cache-Control": "no-store"}
@@ -110,8 +118,9 @@ def _samples(metrics: str) -> Samples:
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
-            if set(sample.labels) <= {"tenant"}:
-                found[sample.name, sample.labels.get("tenant", "")] = sample.value
+            if sample.labels.keys() <= {"tenant", "result"}:
+                name = f"{sample.name} {sample.labels.get('result', '')}".rstrip()
+                found[name, sample.labels.get("tenant", "")] = sample.value
     return found
 
 

@@ -16,6 +16,7 @@ export class Refused extends Error {
   }
 }
 
+const LANGUAGE = "ui/promql.json";
 const changed = new EventTarget();
 
 /** Be told when another key is in use, or when the server began or ceased to answer. */
@@ -71,7 +72,7 @@ export async function ask(path, parameters = {}, { form = false, json = null, si
   let document_ = null;
   try { document_ = JSON.parse(text); } catch { /* said below */ }
   if (answer.ok && document_ !== null) {
-    presence(false);
+    if (path !== LANGUAGE) presence(document_.ready === false);
     return document_;
   }
   throw refusalOf(answer.status, document_, text);
@@ -136,7 +137,7 @@ export const metricNames = () => labelValues("__name__", "");
 const selectorOf = (metric) => `{__name__=${JSON.stringify(metric)}}`;
 
 /** Functions and aggregations of PromQL. */
-export const language = () => remember("language", () => ask("ui/promql.json"));
+export const language = () => remember("language", () => ask(LANGUAGE));
 
 /** Whether the tenant of the key in use is known, and what the key may do. */
 export const status = (options) => ask("ui/status", {}, options);

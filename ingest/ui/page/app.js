@@ -140,7 +140,7 @@ on("presence", (away) => {
   fill(banner, h("p", { class: "notice bad" }, h("strong", {}, "The server or its database is away. "), "Asking again every few seconds; what is shown may be old."));
   awayTimer = setInterval(async () => {
     try {
-      await status();
+      if (!(await status()).ready) return;
       forget();
       view.again?.();
     } catch (error) { if (!(error instanceof Refused)) throw error; }

@@ -198,9 +198,8 @@ export class Chart {
       ...near.slice(0, 5).map((event) => h("div", { class: "tooltip-event" }, `◆ ${event.name} `, h("span", { class: "soft" }, event.text))));
     tooltip.hidden = !lines.shown.length && !near.length;
     const { clientWidth } = plot.over;
-    const isRight = left > clientWidth / 2;
-    tooltip.style.left = isRight ? "" : `${left + 14}px`;
-    tooltip.style.right = isRight ? `${clientWidth - left + 14}px` : "";
+    const beside = left > clientWidth / 2 ? left - 14 - tooltip.offsetWidth : left + 14;
+    tooltip.style.left = `${Math.max(0, Math.min(beside, clientWidth - tooltip.offsetWidth))}px`;
     tooltip.style.top = `${Math.max(0, Math.min(top, plot.over.clientHeight - tooltip.offsetHeight))}px`;
   }
 
@@ -226,6 +225,7 @@ export class Chart {
   #drawLegend() {
     const shown = this.showsAll ? this.rows : this.rows.slice(0, MOST_IN_LEGEND);
     const more = this.rows.length - shown.length;
+    const place = [...this.legend.children].indexOf(document.activeElement);
     this.legend.replaceChildren(
       ...shown.map((row, number) => h("button", {
         type: "button", class: "legend-item", title: `${row.name}\nClick: only this one. Ctrl or shift and click: this one, too`,
@@ -235,6 +235,8 @@ export class Chart {
       more > 0 ? h("button", { type: "button", class: "quiet", onclick: () => { this.showsAll = true; this.#drawLegend(); } }, `${count(more)} more`) : "",
       this.isolated.size ? h("button", { type: "button", class: "quiet", onclick: () => this.#isolate(null) }, "show all series") : "");
     this.legend.classList.toggle("is-isolating", this.isolated.size > 0);
+    // Whoever was on a name stays there, however often what is shown is asked anew.
+    if (place >= 0) (this.legend.children[place] ?? this.canvas).focus({ preventScroll: true });
   }
 
   #isolate(name, adds) {
@@ -249,9 +251,7 @@ export class Chart {
       const show = !this.isolated.size || this.isolated.has(row.name);
       if (plot.series[number + 1].show !== show) plot.setSeries(number + 1, { show });
     }));
-    const place = [...this.legend.querySelectorAll(".legend-item")].indexOf(document.activeElement);
     this.#drawLegend();
-    (this.legend.querySelectorAll(".legend-item")[place] ?? this.canvas).focus({ preventScroll: true });
     announce(this.isolated.size ? `Only ${[...this.isolated].join(", ")}` : "All series");
   }
 

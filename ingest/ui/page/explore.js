@@ -65,8 +65,9 @@ export function explore(page) {
     events = [];
     if (page.state.events) {
       const { start, end } = period();
+      const to = page.state.to ? end * 1000 + 1 : Date.now() + 1000;
       try {
-        const rows = await ask("api/v1/event", { shape: "flat", limit: MOST_EVENTS, from: new Date(start * 1000).toISOString(), to: new Date((end + 1) * 1000).toISOString() });
+        const rows = await ask("api/v1/event", { shape: "flat", limit: MOST_EVENTS, from: new Date(start * 1000).toISOString(), to: new Date(to).toISOString() });
         events = rows.map((row) => ({ seconds: Date.parse(row.time) / 1000, name: row.name, text: textOf(row.attributes) }));
       } catch (error) {
         if (error instanceof Refused) return fill(eventList, problem(error, "Events"));
@@ -171,8 +172,10 @@ function queryPanel({ text, exact, known, page, period, onrun, onremove, onzoom,
   const input = queryBox(text, known, {
     onrun: () => { refreshTree().then(onrun); },
     onchange: debounced(400, async () => {
+      tree = null;
+      if (!builder) return; // half a query is wrong most of the time: it is judged when it runs
       await refreshTree();
-      if (builder) drawBuilder();
+      drawBuilder();
     }),
   });
   const status = h("div", { class: "panel-status", role: "status" });
@@ -208,7 +211,8 @@ function queryPanel({ text, exact, known, page, period, onrun, onremove, onzoom,
     }
   }
 
-  function toggleBuilder() {
+  async function toggleBuilder() {
+    if (!builder) await refreshTree();
     builder = builder ? null : tree ? partsOf(tree) ?? emptyParts() : emptyParts();
     builderButton.setAttribute("aria-expanded", builder ? "true" : "false");
     drawBuilder();
@@ -379,7 +383,7 @@ function resultTable(series, zone) {
     return { ...one.labels, "\0time": seconds === null ? "" : timeText(seconds, zone), "\0value": value };
   });
   const columns = [...labels.map((label) => [label, label === "__name__" ? "metric" : label]), ["\0time", "time"], ["\0value", "value"]];
-  return sortable(columns, rows, "Values");
+  return sortable(columns, rows, "Values", { numeric: ["\0time", "\0value"] });
 }
 
 function eventTable(events, zone) {

@@ -33,9 +33,9 @@ function shown(said) {
     said.checks ? checks(said.checks) : h("div", { class: "notice" }, h("strong", {}, "The rest is for operators"),
       h("div", {}, "A key with scope admin shows what promgres doctor would say: promgres key create default --scope admin")),
     h("div", { class: "columns" },
-      card("Limits and usage", h("p", { class: "soft" }, `Tenant ${said.tenant}`), said.limits.length ? facts(said.limits) : h("p", { class: "soft" }, "No limits are set.")),
+      card("Limits and usage", h("p", { class: "soft" }, `Tenant ${said.tenant}`), said.limits.length ? facts(said.limits) : h("p", { class: "soft" }, `Not known: ${said.write_side}`)),
       said.slow ? card("Slow questions", said.slow.length
-        ? sortable([["function", "question"], ["seconds", "seconds"], ["when", "when"]], said.slow, "Slow questions", { numeric: ["seconds"] })
+        ? sortable([["question", "question"], ["seconds", "seconds"], ["when", "when"]], said.slow, "Slow questions", { numeric: ["seconds"], texts: ["question"] })
         : h("p", { class: "soft" }, "None since this process began.")) : null),
   ];
 }
@@ -44,15 +44,16 @@ const card = (title, ...children) => h("section", { class: "card" }, h("h2", {},
 const level = (name) => h("span", { class: `level ${name}` }, WORDS[name]);
 
 const facts = (rows) => h("table", {}, h("caption", { class: "unseen" }, "Limits and usage"),
-  h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "limit"), h("th", { scope: "col", class: "number" }, "in use"), h("th", { scope: "col", class: "number" }, "of"))),
-  h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, row.what), h("td", { class: "number" }, amount(row.used, row.unit)), h("td", { class: "number" }, row.limit ? amount(row.limit, row.unit) : "any")))));
+  h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "what"), h("th", { scope: "col", class: "number" }, "in use"), h("th", { scope: "col", class: "number" }, "limit"))),
+  h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, row.what), h("td", { class: "number" }, amount(row.used, row.unit)), h("td", { class: "number" }, row.limit ? amount(row.limit, row.unit) : "")))));
 
 function amount(number, unit) {
   if (number === null || number === undefined) return "";
   return unit === "bytes" ? bytes(number) : unit === "seconds" ? duration(number) : count(number);
 }
 
-const checks = (rows) => h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Checks" },
+const checks = (rows) => card("Checks", h("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Checks" },
   h("table", { class: "checks" }, h("caption", { class: "unseen" }, "Checks"),
-    h("thead", {}, h("tr", {}, ["", "check", "what was found", "what helps"].map((title) => h("th", { scope: "col" }, title || h("span", { class: "unseen" }, "level"))))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, level(row.level)), h("th", { scope: "row" }, row.check), h("td", {}, row.what), h("td", {}, row.todo ? h("code", {}, row.todo) : ""))))));
+    h("thead", {}, h("tr", {}, ["level", "check", "what was found, and what helps"].map((title) => h("th", { scope: "col" }, title)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, level(row.level)), h("th", { scope: "row" }, row.check),
+      h("td", { class: "text" }, row.what, row.todo ? h("code", {}, row.todo) : null)))))));

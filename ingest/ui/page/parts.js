@@ -31,13 +31,11 @@ export function emptyDatabase() {
     h("pre", { tabindex: "0" }, `remote_write:\n  - url: ${write}`),
     h("p", {}, "No Prometheus at hand? This sends made-up samples:"),
     h("pre", { tabindex: "0" }, "promgres load --rate 1000"),
-    h("p", {}, "Or push a measure of your own:"),
-    h("pre", { tabindex: "0" }, `curl ${protocol}//${hostname}:9273/api/v1/measure -d '{"name": "n", "value": 42}'`),
     h("p", { class: "soft" }, "9273 is the usual port of the write side. What arrives shows up here by itself."));
 }
 
 /** A table whose columns sort; numbers as numbers. */
-export function sortable(columns, rows, caption, { cell = (name, row) => row[name] ?? "", numeric = ["\0value"] } = {}) {
+export function sortable(columns, rows, caption, { cell = (name, row) => row[name] ?? "", numeric = ["\0value"], texts = [] } = {}) {
   let by = null, descends = false, most = MOST_ROWS;
   const place = h("div", { class: "table", tabindex: "0", role: "region", "aria-label": caption });
   function draw() {
@@ -47,7 +45,7 @@ export function sortable(columns, rows, caption, { cell = (name, row) => row[nam
         h("th", { scope: "col", class: numeric.includes(name) ? "number" : null, "aria-sort": by === name ? (descends ? "descending" : "ascending") : null },
           h("button", { type: "button", class: "sorter", onclick: () => { descends = by === name ? !descends : numeric.includes(name); by = name; draw(); } },
             title, h("span", { "aria-hidden": "true" }, by === name ? (descends ? " ▾" : " ▴") : "")))))),
-      h("tbody", {}, ordered.slice(0, most).map((row) => h("tr", {}, columns.map(([name]) => h("td", { class: numeric.includes(name) ? "number" : null }, cell(name, row))))))),
+      h("tbody", {}, ordered.slice(0, most).map((row) => h("tr", {}, columns.map(([name]) => h("td", { class: numeric.includes(name) ? "number" : texts.includes(name) ? "text" : null }, cell(name, row))))))),
     rows.length > most ? h("button", { type: "button", class: "quiet", onclick: () => { most = rows.length; draw(); } }, `Show all ${count(rows.length)} rows`) : null);
   }
   draw();

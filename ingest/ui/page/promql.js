@@ -87,7 +87,7 @@ export async function offers(context, known, after = "") {
   const ranked = all
     .map((offer) => ({ ...offer, rank: rankOf(offer.text.toLowerCase(), lowered) }))
     .filter((offer) => offer.rank < 3 && offer.text !== typed);
-  return ranked.sort((one, other) => one.rank - other.rank).slice(0, MOST_OFFERED);
+  return ranked.sort((one, other) => one.rank - other.rank || one.text.length - other.text.length).slice(0, MOST_OFFERED);
 }
 
 /** 0: begins so; 1: a word of it does; 2: has it somewhere; 3: not. */
@@ -203,7 +203,7 @@ export const asPostgrest = (given, url) =>
   `const { data, error } = await client.rpc("query_metric", ${JSON.stringify(given, null, 2)});\n`;
 
 /** Steps that people count in. */
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800];
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
 
 /** The step for a period: given, or so that there are about as many points as `points`. */
 export function stepFor(seconds, asked, points = 240) {

@@ -312,15 +312,16 @@ async def _batches(
             series = series[:size]
         most = min(4 * BATCH_SAMPLES, budget.left + 1)
         rows = await connection.fetch(statement, series, start, end, most)
-        rows.sort(key=lambda row: ranks[row["series_id"]])  # cheaper than of all samples, later
-        counts = np.array([(len(row["times"]) - _HEADER) // _LONG for row in rows], np.int64)
+        # Cheaper than of all samples, later.
+        rows.sort(key=lambda row: (ranks[row["series_id"]], row["first_ms"]))
+        counts = np.array([(len(row["values"]) - _HEADER) // _LONG for row in rows], np.int64)
         total = int(counts.sum())
         budget.check(total)
         if not counted and total * len(ids) > budget.left * len(series):
             counting = f"SELECT {target}.count_samples($1, $2, $3, $4)"
             budget.check(await connection.fetchval(counting, ids, *period, budget.left + 1))
         counted = True
-        if total == most:
+        if total >= most:
             waiting += _halves(series, start, end)
             size = max(1, len(series) // 2)
             continue
@@ -328,12 +329,27 @@ async def _batches(
         if total:
             size = max(1, min(MOST_SERIES_AT_ONCE, BATCH_SAMPLES * len(series) // total))
             rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
-            times = _times([row["times"] for row in rows])
+            times = _times_of_rows(rows, counts)
             values = elements([row["values"] for row in rows], ">f8")
             parts.append(_Part(np.repeat(rank, counts), times, values))
         else:
             size = min(MOST_SERIES_AT_ONCE, 4 * size)
     return parts
+
+
+def _times_of_rows(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
+    """Timestamps in milliseconds, one row's after the other: counted by the step of a block, or as
+    they are given."""
+    given = [row["times"] for row in rows if row["step_ms"] is None]
+    if len(given) == len(rows):
+        return _times(given)
+    first = np.array([row["first_ms"] for row in rows], np.int64)
+    step = np.array([row["step_ms"] or 0 for row in rows], np.int64)
+    place = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+    times = np.repeat(first, counts) + np.repeat(step, counts) * place
+    if given:
+        times[np.repeat(step == 0, counts)] = _times(given)
+    return times
 
 
 def _halves(

@@ -7,13 +7,20 @@ import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
 from ingest.config import RetentionSettings, StorageSettings
+from ingest.errors import PromqlLimit
 from ingest.migrate import migrate
+from ingest.promql.matchers import Matcher
+from ingest.promql.storage import Selection
+from ingest.storage import selecting
+from tests.engines.sql_api import Api
+from tests.engines.test_prometheus_selecting import budget, selected, told
 from tests.support.blocks import Stored, all_samples, close, pack, switch_on, take_step
 from tests.support.databases import Database, connect, execute
 from tests.support.sql_samples import Row, Samples, samples_of
@@ -378,3 +385,27 @@ async def test_a_statement_of_an_older_transaction_knows_the_blocks(samples: Sam
             await samples.copy([(START + 100 * MS, series, 1.0, None)])
             await pack(samples.connection, ALL)
             assert before.keys() <= (await all_samples(reader)).keys()
+
+
+async def test_promql_gets_arrays_of_the_same(samples: Samples, monkeypatch: Any) -> None:
+    """Blocks of regular steps as they are, all else as rows, whatever batches they come in."""
+    await a_bit_of_everything(samples)
+    api = Api(samples.database, samples.connection)
+    name = Matcher("!=", "__name__", "")
+    start_ms, day_ms = int(START.timestamp() * 1000), 86_400_000
+    asked = [
+        Selection((name,), start_ms + begin, start_ms + end, newest=newest)
+        for begin, end in ((0, day_ms), (3_600_000, 7_260_001), (61_000, 61_000), (0, 0))
+        for newest in (False, True)
+    ]
+    before = [told(await selected(api, selection)) for selection in asked]
+    assert len(before[0]) == 7
+    await pack(samples.connection, ALL)
+    for batch in (500_000, 60):
+        monkeypatch.setattr(selecting, "BATCH_SAMPLES", batch)
+        assert [told(await selected(api, selection)) for selection in asked] == before
+    with pytest.raises(PromqlLimit):
+        await selected(api, asked[0], budget(2_000))
+    packed = "SELECT * FROM internal.packed_samples($1, $2, $3, 100000)"
+    rows = await samples.connection.fetch(packed, list(range(1, 8)), START, ALL)
+    assert sum(len(row["values"]) for row in rows if row["step_ms"]) > 12 * 1500

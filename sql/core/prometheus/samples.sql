@@ -1,11 +1,24 @@
--- For each row of internal.sample_target: samples as arrays in binary form, a row a series. A row a
--- sample reaches numpy three to five times slower. They are not ordered here: an index mostly gives
--- them in order of time, and who looks whether it did is the reader.
+-- For each row of internal.sample_target: samples as arrays in binary form, a row a series, or a row a
+-- block (engine postgres). A row a sample reaches numpy three to five times slower. They are not ordered
+-- here: an index mostly gives them in order of time, and who looks whether it did is the reader.
+
+-- That of earlier versions had no blocks.
+DO $drop$
+BEGIN
+    IF (SELECT 'first_ms' <> ALL (proargnames) FROM pg_proc WHERE oid = to_regprocedure(
+        '@target@.packed_samples(bigint[], timestamptz, timestamptz, bigint)'))
+    THEN
+        DROP FUNCTION @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint);
+    END IF;
+END
+$drop$;
 
 CREATE OR REPLACE FUNCTION @target@.packed_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint
 )
-RETURNS TABLE (series_id bigint, times bytea, "values" bytea)
+RETURNS TABLE (
+    series_id bigint, first_ms bigint, step_ms int, times bytea, "values" bytea
+)
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
@@ -15,18 +28,20 @@ DECLARE
     v_to     timestamptz := p_to + interval '1 microsecond';
 BEGIN
     RETURN QUERY
-    SELECT x.series_id, array_send(array_agg(x.time)), array_send(array_agg(x.value))
+    SELECT x.series_id, (extract(epoch FROM min(x.time)) * 1000)::bigint, NULL::int,
+        array_send(array_agg(x.time)), array_send(array_agg(x.value))
     FROM (
         SELECT y.series_id, y.time, y.value
-        FROM @target@.samples_between(p_from, v_to) AS y
+        FROM @scattered@ AS y
         WHERE y.series_id = ANY (v_series)
         LIMIT p_most
     ) AS x
-    GROUP BY x.series_id;
+    GROUP BY x.series_id
+    @packed@;
 END
 $function$;
 COMMENT ON FUNCTION @target@.packed_samples IS
-    'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, in any order: that of time, where an index gives it. Some p_most of them, if there are more';
+    'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, in any order: that of time, where an index gives it; of blocks the first time in milliseconds and the step instead of times. Several rows a series. Some p_most of them or more, if there are more';
 
 CREATE OR REPLACE FUNCTION @target@.count_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint

@@ -1,5 +1,5 @@
--- For each row of internal.samples_form: every sample, as the view {target}.sample, and as a function
--- of the period that is wanted. They are one query.
+-- For each row of internal.samples_form: every sample, as the view {target}.sample, and as functions of
+-- the period that is wanted. They are one query.
 --
 --   hot    rows from packed_before on      late    rows that came after their time was closed
 --   block  rows before packed_before, taken out of arrays: of those that reach into the period
@@ -20,18 +20,10 @@ UNION ALL
 SELECT b.first_time + (s.lo + v.n - 2) * b.step_ms * interval '1 millisecond', b.series_id,
     v.value, v.exact
 FROM (@blocks@) AS b
--- The first and the last element in the period; OFFSET, so that it is computed once a block.
-CROSS JOIN LATERAL (
-    SELECT
-        ceil(extract(epoch FROM greatest(b.first_time, @lo@) - b.first_time) * 1000 / b.step_ms)::int
-            + 1 AS lo,
-        ceil(extract(epoch FROM least(b.last_time + interval '1 microsecond', @hi@) - b.first_time)
-            * 1000 / b.step_ms)::int AS hi
-    OFFSET 0
-) AS s
+CROSS JOIN LATERAL (@places@) AS s
 CROSS JOIN LATERAL unnest(b.value[s.lo:s.hi], b.exact[s.lo:s.hi])
     WITH ORDINALITY AS v (value, exact, n)
-WHERE b.step_ms IS NOT NULL
+WHERE @regular@
 UNION ALL
 SELECT v.time, b.series_id, v.value, v.exact
 FROM (@blocks@) AS b

@@ -1,0 +1,1 @@
+-- A piece of core/prometheus/samples.sql: none come as blocks.

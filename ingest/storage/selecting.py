@@ -313,7 +313,7 @@ async def _batches(
         most = min(4 * BATCH_SAMPLES, budget.left + 1)
         rows = await connection.fetch(statement, series, start, end, most)
         # Cheaper than of all samples, later.
-        rows.sort(key=lambda row: (ranks[row["series_id"]], row["first_ms"]))
+        rows.sort(key=lambda row: (ranks[row["series_id"]], row["series_id"], row["first_ms"]))
         counts = np.array([(len(row["values"]) - _HEADER) // _LONG for row in rows], np.int64)
         total = int(counts.sum())
         budget.check(total)

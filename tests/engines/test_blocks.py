@@ -64,7 +64,7 @@ async def a_bit_of_everything(samples: Samples) -> None:
     ]
     rows: list[Row] = [
         *every(60, START, 1500, regular),
-        *[row for n, row in enumerate(every(60, START + HOUR, 400, gap)) if n % 97 != 5],
+        *[row for n, row in enumerate(every(60, START + HOUR + 11 * MS, 400, gap)) if n % 97 != 5],
         *[(t + (n * n % 7) * MS, s, v, e) for n, (t, s, v, e) in
           enumerate(every(60, START, 300, jitter))],
         *[(START + n * HOUR, odd, value, Decimal("NaN") if n == 0 else None)

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from ingest.auth.access import READ
 from ingest.auth.callers import Caller, Callers
 from ingest.config import Settings
-from ingest.errors import BadRequest, Busy
+from ingest.errors import BadRequest, Busy, QueryRefused
 from ingest.export.formats import Format, make_format
 from ingest.export.request import MEDIA, Ask, read_ask
 from ingest.http.context import Context
@@ -21,7 +21,7 @@ from ingest.http.reply import ClientGone, Reply, Sending
 from ingest.http.shares import UnderWay
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
-from ingest.storage.exporting import Series, series_pages, slices
+from ingest.storage.exporting import QUERY_CANCELED, Series, series_pages, slices
 from ingest.storage.pool import AnyConnection
 from ingest.storage.read import ReadDatabase
 
@@ -115,7 +115,9 @@ class Export:
                                 "too many series are asked for at once (query.max_series, and 64"
                                 " MiB of labels): ask for fewer (match)"
                             )
-        except TimeoutError:
+        except (TimeoutError, QueryRefused) as error:
+            if isinstance(error, QueryRefused) and error.sqlstate != QUERY_CANCELED:
+                raise
             raise BadRequest(
                 f"finding the series takes longer than {self._find_seconds:g} s"
                 " (api.statement_timeout_seconds): ask for a metric, or with simpler matchers"

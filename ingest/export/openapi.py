@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingest.export.request import MEDIA, ONCE
+from ingest.http.problems import REFUSED
 
 TIME = "RFC 3339, a date, or a number of seconds or milliseconds since 1970"
 PARAMETER = {
@@ -12,13 +13,6 @@ PARAMETER = {
     "from": f"at or after this time, an hour before `to` by default: {TIME}",
     "to": f"before this time, now by default: {TIME}",
     "format": "of the answer",
-}
-REFUSALS = {
-    "400": {"description": "The request must change; the body says why"},
-    "401": {"description": "No key, or a bad one"},
-    "403": {"description": "The key has not this scope"},
-    "406": {"description": "No such format"},
-    "503": {"description": "Try again after Retry-After"},
 }
 
 
@@ -43,11 +37,14 @@ def export_paths() -> dict[str, Any]:
             "get": {
                 "tags": ["samples"],
                 "summary": "Raw samples of a period as a file, oldest first",
-                "produces": [each.partition(";")[0] for each in MEDIA.values()],
+                "produces": [
+                    *(each.partition(";")[0] for each in MEDIA.values()),
+                    "application/json",  # of refusals
+                ],
                 "parameters": [*parameters, match],
                 "responses": {
                     "200": {"description": "The samples", "schema": {"type": "file"}},
-                    **REFUSALS,
+                    "default": REFUSED,
                 },
             }
         }

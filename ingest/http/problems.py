@@ -49,6 +49,20 @@ CODE_OF_TOKEN = {"no secret": "PGRST300", "unverified": "PGRST301", "claims": "P
 CODE_OF_STATUS = {404: "PGRST125", 405: "PGRST117", 406: "PGRST107"}
 """Of requests; all else of a body is `PGRST102`, of a query `PGRST100`."""
 RETRY_AFTER_SECONDS = 1
+REFUSED = {
+    "description": "It must change (4xx), or cannot be answered now (503, 504); the body says why",
+    "schema": {
+        "type": "object",
+        "properties": {
+            "code": {"type": "string"},
+            "message": {"type": "string"},
+            "details": {"type": "string", "x-nullable": True},
+            "hint": {"type": "string", "x-nullable": True},
+        },
+        "required": ["code", "message", "details", "hint"],
+    },
+}
+"""Such an answer, in the OpenAPI document."""
 
 
 class Problem(PromgresError):

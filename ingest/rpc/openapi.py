@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ingest.http.negotiation import RESULT_MEDIA
+from ingest.http.problems import REFUSED
 from ingest.rpc.functions import Argument, Function
 
 Json = dict[str, Any]
@@ -56,16 +57,16 @@ def _operation(function: Function, parameters: list[Json]) -> Json:
 def _responses(function: Function) -> Json:
     """What is answered, where nothing is selected or renamed."""
     if function.result == "void":
-        return {"204": {"description": "Nothing"}}
+        return {"204": {"description": "Nothing"}, "default": REFUSED}
     schema: Json = {}
     if function.result == "scalar":
-        schema = _type(function.sql_type)
+        schema = _nullable(function.sql_type)
     elif function.result == "row":
         columns = function.shaped_types().items()
-        schema = {"type": "object", "properties": {name: _type(each) for name, each in columns}}
+        schema = {"type": "object", "properties": {name: _nullable(each) for name, each in columns}}
     if function.returns_set:
         schema = {"type": "array", "items": schema}
-    return {"200": {"description": "OK", "schema": schema}}
+    return {"200": {"description": "OK", "schema": schema}, "default": REFUSED}
 
 
 def _query_parameter(argument: Argument) -> Json:
@@ -93,6 +94,11 @@ def _body_parameter(function: Function) -> Json:
     if required:
         schema["required"] = required
     return {"name": "args", "in": "body", "required": True, "schema": schema}
+
+
+def _nullable(sql_type: str) -> Json:
+    """Of results: PostgreSQL knows of no column of a function that it is never null."""
+    return {**_type(sql_type), "x-nullable": True}
 
 
 def _type(sql_type: str) -> Json:

@@ -88,13 +88,13 @@ def set_config(settings: Mapping[str, str]) -> str:
         settings: names of ours or of administrators; values of anybody.
     """
     each = [
-        f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, true)"
+        f"pg_catalog.set_config({literal(name)}, {literal(value)}, true)"
         for name, value in settings.items()
     ]
     return f"SELECT {', '.join(each)}"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A text as SQL, which means the same whatever `standard_conforming_strings` is: it is read
     before the statement that would set it."""
     quoted = text.replace("'", "''")

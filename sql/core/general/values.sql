@@ -132,7 +132,7 @@ END
 $$;
 
 -- The same from samples of some series.
-CREATE OR REPLACE FUNCTION internal.sample_parts(
+CREATE OR REPLACE FUNCTION internal.series_parts(
     p_aggregate text, p_series bigint[], p_targets text[], p_groups int[],
     p_starts timestamptz[], p_from timestamptz, p_to timestamptz
 ) RETURNS TABLE (
@@ -334,7 +334,7 @@ BEGIN
                 v_asked.metric_groups, p_starts, p_from, p_to)
             WHERE v_asked.is_whole
             UNION ALL
-            SELECT * FROM internal.sample_parts(
+            SELECT * FROM internal.series_parts(
                 p_aggregate, v_asked.series, v_asked.series_targets, v_asked.groups,
                 p_starts, p_from, p_to)
             WHERE v_combines AND NOT v_asked.is_whole

@@ -193,7 +193,7 @@ class TestWhatIsTried:
         assert web < mine
         assert beside <= {
             "internal.current_tenant_id", "internal.reader_tenant_id",
-            "internal.live", "cumsum.live", "internal.minute_bit",
+            "internal.live", "cumsum.live", "internal.minute_bit", "internal.newest_of_metric",
         }  # fmt: skip
 
     async def test_what_its_views_call_tells_it_no_more(self, world: World) -> None:

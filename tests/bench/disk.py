@@ -1,4 +1,5 @@
-"""Bytes a sample takes on disk: on TimescaleDB, its chunk compressed, and on plain PostgreSQL.
+"""Bytes a sample takes on disk: on TimescaleDB, its chunk compressed, and on plain PostgreSQL, as a
+row and in a block, of regular steps and of others.
 
 The same rows on both, through staging, in batches as the daemon makes them. BENCH_TIMESCALEDB_URL
 is an empty database of a real server (it is migrated, and the rows stay there); without it
@@ -23,6 +24,7 @@ from ingest.logs import configure_logs
 from ingest.migrate import migrate
 from ingest.model import Float64s, Rows
 from tests.bench.raw import copy_payload
+from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database
 from tests.support.install import pglite_installed
 from tests.support.postgres import start_cluster
@@ -37,12 +39,19 @@ KINDS = {"zero": 0.4, "counter": 0.25, "constant": 0.1, "bytes": 0.1, "noise": 0
 """Share of the series: always 0, requests counted, constants (limits, build information), memory in
 pages, and gauges all of whose bits are noise."""
 
+LAYOUTS: dict[str, tuple[int, int]] = {
+    "": (STEP_MS, 0),
+    "_with_jitter": (STEP_MS, 5),
+    "_15_minutes": (900_000, 0),
+}
+"""Of what is packed: how its figure is named, milliseconds between samples, and of jitter."""
+
 ENSURE = "SELECT internal.ensure_partitions('internal', $1, $2)"
 COUNT = "SELECT count(*) FROM internal.sample"
 COMPRESS = "SELECT count(compress_chunk(chunk)) FROM show_chunks('internal.sample') AS chunk"
 HYPERTABLE_BYTES = "SELECT hypertable_size('internal.sample')"
 PARTITIONS_BYTES = """
-SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('internal.sample')
+SELECT coalesce(sum(pg_total_relation_size(relid)), 0) FROM pg_partition_tree($1::text::regclass)
 """
 
 
@@ -56,7 +65,7 @@ def run() -> dict[str, float]:
     cluster = start_cluster()
     try:
         database = Database(cluster.url("postgres"), "postgres")
-        figures["postgres_bytes_per_sample"] = asyncio.run(_measure_postgres(database))
+        figures |= asyncio.run(_measure_postgres(database))
     finally:
         cluster.stop()
     return figures
@@ -81,7 +90,7 @@ def _timescaledb() -> Iterator[Database | None]:
 async def _measure_timescaledb(database: Database) -> dict[str, float]:
     connection = await _migrated(database)
     try:
-        samples = await _fill(connection)
+        samples = await _fill(connection, _start())
         before = await connection.fetchval(HYPERTABLE_BYTES)
         assert await connection.fetchval(COMPRESS) >= 1
         after = await connection.fetchval(HYPERTABLE_BYTES)
@@ -93,12 +102,30 @@ async def _measure_timescaledb(database: Database) -> dict[str, float]:
     }
 
 
-async def _measure_postgres(database: Database) -> float:
+async def _measure_postgres(database: Database) -> dict[str, float]:
+    """Heap, TOAST and indexes; blocks of a step of 15 s, then the same with 5 ms of jitter beside
+    them, then 15 minutes."""
     connection = await _migrated(database)
+    figures: dict[str, float] = {}
     try:
-        await connection.execute(ENSURE, _start(), _start() + timedelta(hours=HOURS))
-        samples = await _fill(connection)
-        return float(await connection.fetchval(PARTITIONS_BYTES)) / samples
+        await switch_on(connection)
+        before = 0.0
+        for number, (name, (step_ms, jitter_ms)) in enumerate(LAYOUTS.items()):
+            hours = HOURS * step_ms / STEP_MS
+            begins = _start(hours) - number * timedelta(days=14)
+            await connection.execute(ENSURE, begins, begins + timedelta(hours=hours))
+            samples = await _fill(connection, begins, step_ms, jitter_ms)
+            if not number:
+                rows = await connection.fetchval(PARTITIONS_BYTES, "internal.hot")
+                figures["postgres_bytes_per_sample"] = float(rows) / samples
+            await pack(connection, datetime.now(UTC) + timedelta(days=1))
+            now = sum(
+                [float(await connection.fetchval(PARTITIONS_BYTES, f"internal.{table}"))
+                 for table in ("late", "block")]
+            )  # fmt: skip
+            figures[f"postgres_packed{name}_bytes_per_sample"] = (now - before) / samples
+            before = now
+        return figures
     finally:
         await connection.close()
 
@@ -113,30 +140,35 @@ async def _migrated(database: Database) -> asyncpg.Connection:
     return connection
 
 
-async def _fill(connection: asyncpg.Connection) -> int:
+async def _fill(
+    connection: asyncpg.Connection, begins: datetime, step_ms: int = STEP_MS, jitter_ms: int = 0
+) -> int:
     """COPY all rows through staging; how many there are."""
     values = _values(int(HOURS * 3_600_000 / STEP_MS))
-    start_ms = int(_start().timestamp() * 1000)
+    start_ms = int(begins.timestamp() * 1000)
+    stored = await connection.fetchval(COUNT)
     for first in range(0, values.shape[1], POINTS_A_COPY):
         batch = values[:, first : first + POINTS_A_COPY]
-        payload = encode_samples(_rows(batch, start_ms + first * STEP_MS))
+        payload = encode_samples(_rows(batch, start_ms + first * step_ms, step_ms, jitter_ms))
         await copy_payload(connection, payload, "staging_internal", "sample")
-    assert await connection.fetchval(COUNT) == values.size
+    assert await connection.fetchval(COUNT) == stored + values.size
     return values.size
 
 
-def _start() -> datetime:
+def _start(hours: float = HOURS) -> datetime:
     """A moment from which the hours are over, and in one day if they can be."""
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=1 + HOURS // 24)
+    return midnight - timedelta(days=1 + hours // 24)
 
 
-def _rows(values: Float64s, first_ms: int) -> Rows:
+def _rows(values: Float64s, first_ms: int, step_ms: int, jitter_ms: int) -> Rows:
     """A batch in the order of the writer: by series, then by time."""
     series, points = values.shape
     series_id = np.repeat(np.arange(1, series + 1), points)
     scraped_at = series_id * 7919 % STEP_MS  # every series has its moment within the interval
-    timestamp_ms = first_ms + scraped_at + np.tile(np.arange(points) * STEP_MS, series)
+    timestamp_ms = first_ms + scraped_at + np.tile(np.arange(points) * step_ms, series)
+    if jitter_ms:
+        timestamp_ms += np.random.default_rng(5).integers(0, jitter_ms, len(timestamp_ms))
     return Rows(series_id, timestamp_ms, values.reshape(-1))
 
 

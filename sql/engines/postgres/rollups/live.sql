@@ -12,7 +12,7 @@
 -- costs more than the query, and the function is planned for one day's partition at a time, which
 -- it reads once, for all buckets and metrics that are live there.
 
-CREATE OR REPLACE FUNCTION @target@.sample_parts(p_from timestamptz, p_to timestamptz)
+CREATE OR REPLACE FUNCTION @target@.parts_between(p_from timestamptz, p_to timestamptz)
 RETURNS TABLE (
     "time" timestamptz, series_id bigint, value float8, exact numeric,
     "decimal" numeric, last_key float8[], exact_last_key numeric[]
@@ -30,7 +30,7 @@ AS $function$
     FROM @target@.samples_between(p_from, p_to) AS x
     WHERE x.value <> 'NaN'
 $function$;
-COMMENT ON FUNCTION @target@.sample_parts IS
+COMMENT ON FUNCTION @target@.parts_between IS
     'What a sample with p_from <= time < p_to is to an aggregate, see migration 0002: NaN enters none, infinities no sum';
 
 CREATE OR REPLACE FUNCTION @target@.raw_parts(
@@ -67,7 +67,7 @@ BEGIN
     SELECT s.metric_id, date_bin(p_width, x.time, @origin@), count(*),
         sum(x.decimal), min(x.value), max(x.value), max(x.last_key), max(x.exact),
         max(x.exact_last_key)
-    FROM @target@.sample_parts(v_lo, v_hi) AS x
+    FROM @target@.parts_between(v_lo, v_hi) AS x
     JOIN internal.series AS s USING (series_id)
     JOIN unnest(p_metrics, p_hours, p_minutes) AS k (metric_id, hour, minutes)
         ON k.hour = date_bin('1 hour', x.time, @origin@)

@@ -69,7 +69,7 @@ def _refuse(param: click.Parameter, text: str, why: str) -> NoReturn:
 @click.option("--attributes", callback=_attributes, help="JSON that they have to contain")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True,
               help="so many at most, of PromQL so many series; 0: all")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(FORMATS), help="of PromQL; unset: table")
+@click.option("--format", "form", help=f"of PromQL: {', '.join(FORMATS)}; unset: the first")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line, every digit")
 @with_server
 def command(
@@ -91,6 +91,8 @@ def command(
     """
     if promql is not None:
         _check_unused(kind=kind, name=filters["name"], attributes=filters["attributes"])
+        if form is not None and form not in FORMATS:
+            raise OperatorError(f"--format: {form!a} is none of {', '.join(FORMATS)}")
         if as_json and form is not None:
             raise OperatorError("--json and --format: choose one")
         source = click.get_current_context().get_parameter_source("url")
@@ -158,6 +160,8 @@ def _promql(
     document = answer.document()
     if not isinstance(document, dict) or document.get("status") != "success":
         said = document.get("error") if isinstance(document, dict) else None
+        if said is None and answer.status == 404:
+            said = "no read side answers there"
         raise OperatorError(f"{endpoint.url}: {cell(said or answer.reason)}")
     warn([*document.get("warnings", []), *document.get("infos", [])])
     data = document["data"]

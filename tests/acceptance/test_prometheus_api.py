@@ -453,6 +453,21 @@ async def test_limits(db: Database) -> None:
         assert {answer.json["errorType"] for answer in answers} == {"timeout", "unavailable"}
 
 
+async def test_cells_count_as_samples_do(db: Database) -> None:
+    """Few samples at many steps: what an evaluation would need is refused before it is there."""
+    steps = {"start": AT, "end": AT + 10_000, "step": 1}
+    async with running_api(db, query=QuerySettings(max_samples=60_000)) as client:
+        answer = await ask(client, "query_range", query="m", **steps)
+        assert (answer.status, answer.json["errorType"]) == (422, "execution")
+        assert "too many samples into memory" in answer.json["error"]
+        answer = await ask(client, "query", query="max_over_time(vector(1)[100d:1s])", time=AT)
+        assert (answer.status, answer.json["errorType"]) == (422, "execution")
+        answer = await ask(client, "query_range", query='m{n="0"}', **steps)
+        assert answer.status == 200
+        both = " + ".join(f'sum(m{{n="{n}"}} * {n + 1})' for n in range(4))
+        assert (await ask(client, "query_range", query=both, **steps)).status == 200
+
+
 async def test_a_long_answer_comes_whole_or_not_at_all(db: Database) -> None:
     question = {"query": "m", "start": AT, "end": AT + 3600, "step": 1}
     async with running_api(db) as client:

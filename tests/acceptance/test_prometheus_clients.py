@@ -391,14 +391,17 @@ def test_promgres_query_asks_promql(served: Served, promgres_query: Ask) -> None
         (("events", "--step", "1m"), "--step: only with --promql"),
         (("measures", "--format", "csv"), "--format: only with --promql"),
         (("--promql", "1", "--json", "--format", "csv"), "--json and --format: choose one"),
+        (("--promql", "1", "--format", "xml"), "--format: 'xml' is none of table, csv, plot"),
+        (("--promql", "1", "--url", "WRITE"), "no read side answers there"),
         (("--promql", "1", "--url", "http://127.0.0.1:1"), "http://127.0.0.1:1: "),
         (("--promql", "1", "--key", "pmk_no"), "key"),
     ],
 )  # fmt: skip
 def test_promgres_query_says_what_is_wrong(
-    promgres_query: Ask, arguments: tuple[str, ...], said: str
+    served: Served, promgres_query: Ask, arguments: tuple[str, ...], said: str
 ) -> None:
-    found = promgres_query(*arguments)
+    write_side = served.write.removesuffix("/api/v1/write").removesuffix("/write")
+    found = promgres_query(*(write_side if each == "WRITE" else each for each in arguments))
     assert found.returncode == 2
     assert found.stdout == ""
     [line] = found.stderr.splitlines()

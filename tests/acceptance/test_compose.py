@@ -27,6 +27,7 @@ import yaml
 from tests.support.compose import ROOT, Stack, missing_programs
 from tests.support.databases import Database, blocking, execute
 from tests.support.messages import payload, series
+from tests.support.metrics import Metrics
 from tests.support.postgres import start_cluster
 from tests.support.processes import free_port, public_directory, wait_until
 from tests.support.remote_write import HEADERS, send, snappy
@@ -179,6 +180,29 @@ def test_nobody_complains(running: Running) -> None:
         lines = running.stack.programs[name].output.splitlines()
         bad = [line for line in lines if re.search(r'"level": ?"(warn|error)', line)]
         assert not bad, f"{name}: {bad[:5]}"
+
+
+def test_a_vmalert_that_reads_promgres(running: Running) -> None:
+    """The profile's takes the place of the other one: every rule is a query that we answer."""
+    running.stack.stop("vmalert")
+    program = running.stack.start("vmalert-promgres")
+    address = f"127.0.0.1:{running.stack.port('vmalert-promgres', '8880')}"
+    rules = {
+        rule["record"]
+        for name in ("rules.yml", "cumulative.yml")
+        for group in yaml.safe_load((ROOT / "deploy/vmalert" / name).read_text())["groups"]
+        for rule in group["rules"]
+    }
+    wanted = {"vmalert_execution_total": 2 * len(rules), "vmalert_remotewrite_sent_rows_total": 1}
+
+    def evaluated() -> bool:
+        metrics = Metrics(address)
+        return all(metrics.value(name) >= least for name, least in wanted.items())
+
+    wait_until(evaluated, 120, "every rule is evaluated, and something recorded")
+    metrics = Metrics(address)
+    assert metrics.value("vmalert_execution_errors_total") == 0, program.output
+    assert metrics.value("vmalert_remotewrite_dropped_rows_total") == 0, program.output
 
 
 def test_the_end(running: Running) -> None:

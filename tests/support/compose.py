@@ -150,8 +150,14 @@ class Stack:
         grace = seconds(service.get("stop_grace_period", "10s"))
         return program.stop(signal.SIGTERM, grace)
 
+    def start(self, name: str) -> Program:
+        """Start a service of a profile, and wait until it is healthy."""
+        self._start(name)
+        self._await(name, "service_healthy")
+        return self.programs[name]
+
     def run(self, name: str) -> Program:
-        """Start a service that ends by itself, as those with a profile do, and wait for its end."""
+        """Start a service that ends by itself, as a replay does, and wait for its end."""
         self._start(name)
         self.programs[name].wait(120)
         return self.programs[name]

@@ -44,7 +44,8 @@ _GATHERED = 4_000_000
 
 @dataclass(slots=True)
 class Request:
-    """A call of a range function: its argument's windows, its scalars, where notes go."""
+    """A call of a range function: its argument's windows, its scalars, where notes go; `check` is
+    called between the parts of what takes long."""
 
     call: Call
     argument: Node  # the range vector, whose place annotations carry
@@ -53,6 +54,7 @@ class Request:
     times: Ints  # [T]: the steps
     notes: Annotations
     extension: str | None = None  # anchored or smoothed
+    check: Callable[[], None] = lambda: None
     _split: tuple[Windows, Windows] | None = field(default=None)
 
     @property
@@ -454,13 +456,16 @@ def quantile_rows(quantile: Floats, values: Floats, counts: Ints) -> Floats:
     return np.where(np.isnan(quantile) | (counts == 0), np.nan, found)
 
 
-def _gathered(windows: Windows, present: Bools) -> Iterator[tuple[slice, Floats, Ints]]:
+def _gathered(
+    request: Request, windows: Windows, present: Bools
+) -> Iterator[tuple[slice, Floats, Ints]]:
     """The present windows as rows of matrices, a few million cells at a time."""
     low, counts = windows.low[present], windows.counts[present]
     if not len(low):
         return
     each = max(1, _GATHERED // max(int(counts.max()), 1))
     for start in range(0, len(low), each):
+        request.check()
         part = slice(start, start + each)
         at = low[part, None] + np.arange(int(counts[part].max()))
         yield part, windows.values[np.minimum(at, len(windows.values) - 1)], counts[part]
@@ -479,7 +484,7 @@ def quantile_over_time(request: Request) -> Vector:
         text = notes.ignored_in_range(request.windows.name(int(series)))
         request.notes.info(text, request.call.arguments[0])
     found, wanted = np.empty(int(present.sum())), quantile[present]
-    for part, values, counts in _gathered(floats, present):
+    for part, values, counts in _gathered(request, floats, present):
         found[part] = quantile_rows(wanted[part], values, counts)
     return request.vector(_into(present, found), present)
 
@@ -489,7 +494,7 @@ def mad_over_time(request: Request) -> Vector:
     floats = request.ignore_histograms()
     present = floats.counts > 0
     found = np.empty(int(present.sum()))
-    for part, values, counts in _gathered(floats, present):
+    for part, values, counts in _gathered(request, floats, present):
         half = np.full(len(values), 0.5)
         median = quantile_rows(half, values, counts)
         found[part] = quantile_rows(half, np.abs(values - median[:, None]), counts)

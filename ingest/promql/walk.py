@@ -541,7 +541,7 @@ class Evaluation:
             [
                 function(
                     overtime.Request(
-                        node, place_of, part, scalars, self.times, self.notes, extension
+                        node, place_of, part, scalars, self.times, self.notes, extension, self.check
                     )
                 ).without_empty()
                 for part in self._parts(windows)

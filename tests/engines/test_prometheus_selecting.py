@@ -15,7 +15,7 @@ from ingest.promql.storage import Samples, Selection
 from ingest.promql.values import STALE, Labels, key_of
 from ingest.storage import selecting
 from ingest.storage.selecting import Budget, LabelCache, find_series, live_series, select
-from tests.engines.native import Native, copy, store
+from tests.engines.native import Native, store
 from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database
 
@@ -229,7 +229,10 @@ async def test_start_timestamps_of_floats_and_histograms(api: Api) -> None:
     await api.store(*[Sample(START + i * STEP, "m", float(i)) for i in range(4)])
     series = await api.connection.fetchval("SELECT series_id FROM internal.series")
     begins = [START - STEP, START + STEP + STEP / 3]
-    await copy(api, "series_start", [(begin, series) for begin in begins])
+    await api.connection.executemany(
+        "INSERT INTO staging_internal.series_start VALUES ($1, $2)",
+        [(begin, series) for begin in begins],
+    )
     first, second = (int(begin.timestamp() * 1000) for begin in begins)
     asked = Selection((NAME,), START_MS, START_MS + 10**6)
     found = await selected(api, asked, with_starts=True)

@@ -274,3 +274,18 @@ def test_long_windows_are_summed_as_exactly_as_short_ones(spread: str) -> None:
             last = int(time) // 1000 + 1
             expected = math.fsum(values[last - 4000 : last]) / count
             assert found == pytest.approx(expected, rel=1e-15, nan_ok=True)
+
+
+def test_what_takes_long_by_itself_is_asked_meanwhile() -> None:
+    """One function over large windows: it can be ended before it has ended."""
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+
+    for function, least in (("quantile_over_time(0.5, ", 10), ("mad_over_time(", 10)):
+        calls = 0
+        query = Query(f"{function}vector(1)[3h:1s])", 0, 3_000_000, 1000, ALL)
+        query.evaluate([], check)
+        assert calls >= least

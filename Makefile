@@ -140,4 +140,4 @@ dist: $(VENV)/.installed-test ## wheels and sdists of promgres and promgres-clie
 	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what make made
-	rm -rf $(VENV) node_modules tests/support/pglite/node_modules tests/support/postgrest_js/node_modules tests/support/page/node_modules
+	rm -rf $(VENV) node_modules tests/support/pglite/node_modules tests/support/postgrest_js/node_modules tests/support/promql_js/node_modules tests/support/page/node_modules

@@ -1,5 +1,9 @@
-"""Those who read a Prometheus read Promgres: promtool, vmalert, a Prometheus by remote read, and
-what Grafana asks."""
+"""Those who read a Prometheus read Promgres: promtool, vmalert, a Prometheus by remote read, a
+client in Python, Prometheus' own editor of PromQL, and what Grafana asks.
+
+`PROMGRES_SOAK_SECONDS` (3) is how long vmalert evaluates its twenty rules; 300 is what a release is
+tested with.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ import csv
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -17,6 +24,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 import yaml
+from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 
 from ingest.cli.main import main as cli_main
 from ingest.wire import chunks as wire
@@ -24,6 +32,7 @@ from ingest.wire.pb import remote_read_pb2 as pb
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from tests.support import chunks
 from tests.support.databases import Database
+from tests.support.install import PROMQL_JS, installed, node
 from tests.support.messages import payload, series
 from tests.support.processes import PROMGRES, Program, free_port, get, wait_until
 from tests.support.prometheus_receiver import prometheus_receiver
@@ -249,27 +258,152 @@ def rewritten(chunk: chunks.Chunk) -> bytes:
     return wire.histogram_chunk(np.array([one.time_ms for one in block.samples]), fields, layout)
 
 
-def test_vmalert_evaluates_over_us_and_writes_to_us(served: Served, tmp_path: Path) -> None:
-    rules = {
-        "g": [
-            {
-                "record": f"recorded:{path}",
-                "expr": f'sum by (job) (http_requests_total{{path="/{path}"}})',
-            }
-            for path in PATHS
-        ]
-    }
-    with vmalert(
-        tmp_path, served.read, served.write.removesuffix("/api/v1/write"), rules
-    ) as sender:
+RULES = [
+    *(
+        {"record": f"recorded:{name}:{path}", "expr": f'{expr}{{path="/{path}"}}{rest})'}
+        for path in PATHS
+        for name, expr, rest in (
+            ("sum", "sum by (job) (http_requests_total", ""),
+            ("rate", "sum by (job) (rate(http_requests_total", "[5m])"),
+        )
+    ),
+    *(
+        {
+            "alert": f"Busy{path}",
+            "expr": f'http_requests_total{{path="/{path}"}} >= 0',
+            "labels": {"severity": "page"},
+            "annotations": {"summary": "{{ $labels.job }} has {{ $value }}"},
+        }
+        for path in PATHS
+    ),
+    {"alert": "Waits", "expr": "vector(1)", "for": "1s"},
+    {"alert": "Gone", "expr": "absent(no_such_metric)"},
+    {
+        "alert": "Slow",
+        "expr": "histogram_quantile(0.9, sum by (le) (rate(seconds_bucket[10m]))) > 0",
+    },
+    {"alert": "Quiet", "expr": "http_requests_total < 0"},
+    {"alert": "Never", "expr": "http_requests_total > 1e9", "for": "5m"},
+]
+FIRING = {*(f"Busy{path}" for path in PATHS), "Waits", "Gone", "Slow"}
+VMALERT_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "3"))
 
-        def recorded() -> bool:
-            found = asked(served.read, "query", query='count({__name__=~"recorded:.*"})')["result"]
-            return bool(found) and found[0]["value"][1] == str(len(JOBS) * len(PATHS))
 
-        wait_until(recorded, 60, "every rule has recorded")
-        assert sender.metric("vmalert_execution_errors_total") == 0
-        assert sender.metric("vmalert_remotewrite_dropped_rows_total") == 0
+@contextmanager
+def notifier() -> Iterator[tuple[str, set[str]]]:
+    """Where alerts are sent, and the names of those that came."""
+    names: set[str] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            alerts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            names.update(alert["labels"]["alertname"] for alert in alerts)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", names
+        server.shutdown()
+        thread.join()
+
+
+def test_vmalert_evaluates_rules_and_alerts_over_us(served: Served, tmp_path: Path) -> None:
+    """Twenty of them, each every second; what it records and what is firing it writes to us, and
+    reads from us what was firing before."""
+    assert len(RULES) == 20
+    write_url = served.write.removesuffix("/api/v1/write")
+    with (
+        notifier() as (notifier_url, notified),
+        vmalert(
+            tmp_path, served.read, write_url, {"g": RULES}, notifier_url=notifier_url
+        ) as sender,
+    ):
+
+        def firing() -> set[str]:
+            query = 'count by (alertname) (ALERTS{alertstate="firing"})'
+            found = asked(served.read, "query", query=query)["result"]
+            return {each["metric"]["alertname"] for each in found}
+
+        def recorded() -> list[str]:
+            query = 'count by (__name__) ({__name__=~"recorded:.*"})'
+            return [each["value"][1] for each in asked(served.read, "query", query=query)["result"]]
+
+        executed = len(RULES) * VMALERT_SECONDS
+        wait_until(
+            lambda: sender.metric("vmalert_execution_total") >= executed,
+            60 + 2 * VMALERT_SECONDS,
+            "every rule was evaluated every second",
+        )
+        wait_until(lambda: recorded() == [str(len(JOBS))] * 10, 60, "every rule has recorded")
+        wait_until(lambda: firing() == FIRING == notified, 60, "all that should fire does")
+        for counter in ("execution_errors", "alerts_send_errors", "remotewrite_dropped_rows"):
+            assert sender.metric(f"vmalert_{counter}_total") == 0, counter
+    assert [line for line in sender.complaints() if "terminat" not in line] == []
+
+
+def test_the_python_client_reads_us(served: Served) -> None:
+    """PyPI's prometheus-api-client: all that it asks of samples and labels, by GET and by POST."""
+    last = datetime.fromtimestamp(served.last, UTC)
+    period = {"start_time": last - timedelta(minutes=10), "end_time": last}
+    for method in ("GET", "POST"):
+        with PrometheusConnect(served.read, method=method) as client:
+            assert client.check_prometheus_connection()
+            assert {"http_requests_total", "seconds_bucket", "latency"} <= set(client.all_metrics())
+            assert {"__name__", "job", "le", "path"} <= set(client.get_label_names())
+            assert client.get_label_values("path") == [f"/{path}" for path in PATHS]
+            now = {"time": served.last}
+            (one,) = client.custom_query("sum(http_requests_total)", now)
+            assert one["value"][0] == served.last
+            found = client.get_current_metric_value("http_requests_total", {"job": "a"}, now)
+            assert len(found) == len(PATHS)
+            ranges = client.custom_query_range("rate(seconds_bucket[5m])", step="60", **period)
+            assert [len(each["values"]) for each in ranges] == [11] * 6
+            chunks = client.get_metric_range_data(
+                "http_requests_total", {"path": "/1"}, chunk_size=timedelta(minutes=5), **period
+            )
+            assert len(chunks) == 2 * len(JOBS)
+            assert sum(len(each["values"]) for each in chunks) >= 2 * 40
+            several = client.get_metric_aggregation("http_requests_total", ["max"], **period)
+            assert several["max"] == 99.0 * len(PATHS)
+            assert client.get_metric_metadata("http_requests_total") == []
+            match = {"match[]": 'http_requests_total{job="b"}'}
+            assert len(client.get_series(*period.values(), params=match)) == len(PATHS)
+            with pytest.raises(PrometheusApiClientException, match="HTTP Status Code 400"):
+                client.custom_query("sum(")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_editor_of_promql_completes_from_us(served: Served, method: str) -> None:
+    """Prometheus' own, with its client from npm, which Perses has, too."""
+    if not installed(PROMQL_JS):
+        reason = "npm ci was not run in tests/support/promql_js: make test-deps"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    texts = ["http_requ|", "http_requests_total{|}", 'http_requests_total{path="|"}',
+             "sum by (|) (seconds_bucket)"]  # fmt: skip
+    asked_for = {"url": served.read, "texts": texts, "method": method}
+    done = subprocess.run(
+        [node(), PROMQL_JS / "ask.mjs"],
+        input=json.dumps(asked_for),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["errors"] == []
+    names, labels, paths, groups = (set(answer["completed"][text]) for text in texts)
+    assert "http_requests_total" in names
+    assert labels == {"job", "path"}
+    assert paths == {f"/{path}" for path in PATHS}
+    assert groups == {"job", "le"}
+    assert answer["series"] == len(JOBS) * len(PATHS)
+    assert answer["metadata"] == {}
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

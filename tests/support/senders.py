@@ -163,16 +163,18 @@ def vmalert(
     rules: Mapping[str, Sequence[Mapping[str, object]]],
     interval: str = "1s",
     external_labels: Mapping[str, str] | None = None,
+    notifier_url: str | None = None,
 ) -> Iterator[Sender]:
-    """A vmalert that evaluates recording rules.
+    """A vmalert that evaluates recording rules, or alerts, too.
 
     Args:
         folder: for its rules.
         query_url: a Prometheus that answers the expressions.
         write_url: the write side, without the path `/api/v1/write` that vmalert adds.
-        rules: recording rules by group.
+        rules: rules by group; alerts among them need a notifier.
         interval: between two evaluations.
         external_labels: labels that all it writes carries.
+        notifier_url: where alerts are sent; their state is read back from `query_url`.
     """
     address = _address("vmalert")
     file = folder / "rules.yml"
@@ -188,6 +190,11 @@ def vmalert(
         "-remoteWrite.flushInterval=1s",
         f"-httpListenAddr={address}",
         *(f"-external.label={name}={value}" for name, value in (external_labels or {}).items()),
+        *(
+            [f"-notifier.url={notifier_url}", f"-remoteRead.url={query_url}"]
+            if notifier_url
+            else []
+        ),
     ]
     with Program("vmalert", *options) as program:
         yield _ready(Sender(address, program), "/health")

@@ -31,7 +31,7 @@ def test_a_policy_of_the_machine_stays(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_lock_file_pins_contents_and_names_no_host() -> None:
-    for folder in (install.PGLITE, install.POSTGREST_JS, install.PAGE):
+    for folder in (install.PGLITE, install.POSTGREST_JS, install.PROMQL_JS, install.PAGE):
         lock = json.loads((folder / "package-lock.json").read_text())
         packages = [package for name, package in lock["packages"].items() if name]
         assert packages

@@ -34,6 +34,7 @@ Promgres is ready.
 
   write  {write}/write    remote write; /api/v1/measure and /api/v1/event
   read   {read}/rpc/      SQL functions as JSON
+  page   {read}/ui        metrics, queries, charts: open it in a browser
   SQL    {_promgres()} psql{_data_dir_flag(settings)}{sql}
   data   {settings.data_dir}
 {_key_first(settings) if is_key_needed else ""}

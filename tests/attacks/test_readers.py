@@ -132,6 +132,30 @@ def test_answers_that_nobody_reads(reading: Siege, rows: int) -> None:
     assert reading.resist(attack, READS).statuses[200] > 3
 
 
+def test_what_the_page_asks_again_and_again(reading: Siege) -> None:
+    """Status asks database and write side; lists and queries are of everything there is."""
+    root = reading.read_url.removesuffix("/rpc/")
+    asked = (
+        "/ui/status", "/ui", "/rpc/list_metrics", "/rpc/cardinality",
+        "/api/v1/label/__name__/values", "/api/v1/parse_query?query=sum(up)",
+        "/api/v1/query_range?query=sum(%7B__name__%3D~%22.%2B%22%7D)&start=0&end=60&step=1",
+        "/api/v1/event?shape=flat&limit=500",
+    )  # fmt: skip
+
+    def attack() -> list[int]:
+        headers = bearer(reading.attacker)
+        heard = [
+            status
+            for path in asked
+            for status in at_once(
+                lambda path=path: send(root + path, None, headers, "GET").status, 12
+            )
+        ]
+        return [*heard, *_meanwhile(reading)]
+
+    assert reading.resist(attack, READS).statuses[200] > 0
+
+
 def test_answers_of_1_gb(reading: Siege) -> None:
     """They are more than is given: 400, or the time is over first."""
     heard = reading.resist(

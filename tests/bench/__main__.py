@@ -17,7 +17,7 @@ from rich.table import Table
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "receiver", "backfill", "memory", "year", "late", "staging",
     "disk", "push", "keys", "readers", "calls", "export", "scripts", "questions", "promql",
-    "baseline",
+    "baseline", "page",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -53,6 +53,8 @@ TARGETS = {
         for part, target in (("", "<= 4"), ("_evaluation", "<= 1.5"))
     },
     "promql_native_ms": "<= 1,000",
+    "page_first_paint_ms": "<= 300",
+    "page_chart_of_1000_series_ms": "< 1,000",
 }
 TARGETS |= {
     f"{engine}_{question}_ms": "<= 20"

@@ -71,9 +71,9 @@ export class Chart {
   constructor({ title, onzoom, onmove, sync }) {
     Object.assign(this, { title, onzoom, onmove, sync, plot: null, events: [], isolated: new Set(), showsAll: false });
     this.tooltip = h("div", { class: "tooltip", hidden: true });
-    this.canvas = h("div", { class: "plot", tabindex: "0", role: "group", onkeydown: (event) => this.#key(event) }, this.tooltip);
+    this.canvas = h("div", { class: "plot", tabindex: "0", role: "group", onkeydown: (event) => this.#key(event) });
     this.legend = h("div", { class: "legend" });
-    this.element = h("div", { class: "chart" }, this.canvas, this.legend);
+    this.element = h("div", { class: "chart" }, this.canvas, this.legend, this.tooltip);
     this.resizing = new ResizeObserver(() => this.plot?.setSize(this.#size()));
     this.resizing.observe(this.canvas);
   }
@@ -97,7 +97,6 @@ export class Chart {
     const dark = isDark();
     this.colours = this.rows.map((_, number) => colourOf(number, dark));
     this.plot = new uPlot(this.#options(dark), [this.times, ...this.rows.map((row) => row.values)], this.canvas);
-    this.plot.over.append(this.tooltip);
     this.tooltip.hidden = true;
     if (cursor !== undefined && cursor !== null) this.reading = cursor;
     this.#drawLegend();
@@ -197,10 +196,10 @@ export class Chart {
       lines.more ? h("div", { class: "soft" }, `and ${count(lines.more)} more`) : "",
       ...near.slice(0, 5).map((event) => h("div", { class: "tooltip-event" }, `◆ ${event.name} `, h("span", { class: "soft" }, event.text))));
     tooltip.hidden = !lines.shown.length && !near.length;
-    const { clientWidth } = plot.over;
+    const { clientWidth, clientHeight, offsetLeft, offsetTop } = plot.over;
     const beside = left > clientWidth / 2 ? left - 14 - tooltip.offsetWidth : left + 14;
-    tooltip.style.left = `${Math.max(0, Math.min(beside, clientWidth - tooltip.offsetWidth))}px`;
-    tooltip.style.top = `${Math.max(0, Math.min(top, plot.over.clientHeight - tooltip.offsetHeight))}px`;
+    tooltip.style.left = `${offsetLeft + Math.max(0, Math.min(beside, clientWidth - tooltip.offsetWidth))}px`;
+    tooltip.style.top = `${offsetTop + Math.max(0, Math.min(top, clientHeight - tooltip.offsetHeight))}px`;
   }
 
   /** The focused series first, then the largest values. */

@@ -122,7 +122,7 @@ class Store:
         """The staging table, qualified; its trigger moves what is copied into it."""
         return f"{self.staging_schema}.{self.table}"
 
-    @property
+    @cached_property
     def is_counted(self) -> bool:
         """Whether the accounts count its rows among the samples."""
         return self.counted_as in ("samples", "histograms")

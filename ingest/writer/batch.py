@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -26,9 +26,12 @@ class Batch(Protocol):
     """Rows of one store, in any order until they are merged.
 
     Attributes:
+        row_weight: how much of a transaction a row takes, in samples.
         owner_ids: whose each row is: of which series, or tenant.
         timestamp_ms: when the rows are of that need a partition.
     """
+
+    row_weight: ClassVar[int]
 
     @property
     def store(self) -> Store: ...
@@ -38,10 +41,6 @@ class Batch(Protocol):
 
     @property
     def timestamp_ms(self) -> Int64s: ...
-
-    @property
-    def row_weight(self) -> int:
-        """How much of a transaction a row takes, in samples."""
 
     @property
     def shard_numbers(self) -> Int64s:
@@ -70,6 +69,8 @@ class Batch(Protocol):
 class SampleBatch:
     """Samples of one target; see `Batch`."""
 
+    row_weight: ClassVar[int] = 1
+
     store: Store
     rows: Rows
 
@@ -84,10 +85,6 @@ class SampleBatch:
     @property
     def timestamp_ms(self) -> Int64s:
         return self.rows.timestamp_ms
-
-    @property
-    def row_weight(self) -> int:
-        return 1
 
     @property
     def shard_numbers(self) -> Int64s:
@@ -133,6 +130,8 @@ class SampleBatch:
 class ItemBatch:
     """Items of one store; see `Batch`. The database sorts out equal ones."""
 
+    row_weight: ClassVar[int] = ITEM_WEIGHT
+
     store: ItemStore[Any]
     items: Items
 
@@ -150,10 +149,6 @@ class ItemBatch:
         attribute, units = self.store.moment
         moments = map(attrgetter(attribute), self.items.item)
         return np.fromiter(moments, np.int64, len(self)) // units
-
-    @property
-    def row_weight(self) -> int:
-        return ITEM_WEIGHT
 
     @property
     def shard_numbers(self) -> Int64s:

@@ -319,22 +319,19 @@ class PendingRows:
 
     Attributes:
         rows: what is to be stored.
+        weight: how much of a transaction they take, in samples.
         generation: of the series cache that their ids are from.
     """
 
-    __slots__ = ("_counted", "_is_open", "generation", "request", "rows")
+    __slots__ = ("_counted", "_is_open", "generation", "request", "rows", "weight")
 
     def __init__(self, request: PendingRequest, rows: Batch, counted: int, generation: int) -> None:
         self.request = request
         self.rows = rows
+        self.weight = len(rows) * rows.row_weight
         self.generation = generation
         self._counted = counted
         self._is_open = True
-
-    @property
-    def weight(self) -> int:
-        """How much of a transaction they take, in samples."""
-        return len(self.rows) * self.rows.row_weight
 
     @property
     def counted(self) -> int:

@@ -44,6 +44,12 @@ Function = tuple[str, int, str]
 
 PROBE = """
 import asyncio, atexit, json, sys, time
+try:
+    import uvloop
+except ImportError:  # an older checkout
+    pass
+else:
+    uvloop.run = asyncio.run  # whose turns are Python's, and so can be seen
 TURN = asyncio.Handle._run.__code__  # the event loop calls: what stands above is its caller
 root, out = sys.argv[1:3]
 del sys.argv[1:3]

@@ -19,6 +19,7 @@ from ingest.migrate import migrate
 from ingest.promql.matchers import Matcher
 from ingest.promql.storage import Selection
 from ingest.storage import selecting
+from ingest.storage.engine import to_datetime
 from tests.engines.sql_api import Api
 from tests.engines.test_prometheus_selecting import budget, selected, told
 from tests.support.blocks import Stored, all_samples, close, pack, switch_on, take_step
@@ -404,6 +405,14 @@ async def test_promql_gets_arrays_of_the_same(samples: Samples, monkeypatch: Any
     for batch in (500_000, 60):
         monkeypatch.setattr(selecting, "BATCH_SAMPLES", batch)
         assert [told(await selected(api, selection)) for selection in asked] == before
+    for selection in asked[::2]:
+        counted = sum(len(found) for _, found in told(await selected(api, selection)))
+        period = [to_datetime(selection.from_ms), to_datetime(selection.to_ms)]
+        for most in (counted + 1, counted, max(counted - 1, 0)):
+            count = await samples.connection.fetchval(
+                "SELECT internal.count_samples($1, $2, $3, $4)", list(range(1, 8)), *period, most
+            )
+            assert count == min(counted, most)
     with pytest.raises(PromqlLimit):
         await selected(api, asked[0], budget(2_000))
     packed = "SELECT * FROM internal.packed_samples($1, $2, $3, 100000)"

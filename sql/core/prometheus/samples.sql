@@ -54,12 +54,16 @@ AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
     v_to     timestamptz := p_to + interval '1 microsecond';
+    v_packed bigint := @in_blocks@;
 BEGIN
-    RETURN (
+    IF v_packed >= p_most THEN
+        RETURN p_most;
+    END IF;
+    RETURN v_packed + (
         SELECT count(*) FROM (
-            SELECT FROM @target@.samples_between(p_from, v_to) AS y
+            SELECT FROM @scattered@ AS y
             WHERE y.series_id = ANY (v_series)
-            LIMIT p_most
+            LIMIT p_most - v_packed
         ) AS x
     );
 END

@@ -1,11 +1,11 @@
-"""`promgres query measures|events`: what is stored, as a table or as JSON; and with `--promql` what
-an expression comes to, as a table, CSV, JSON or a plot."""
+"""`promgres query measures|events`: what is stored, as a table or as JSON; of any metric, or with
+`--promql` of an expression, what it comes to, as a table, CSV, JSON or a plot."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from ingest.cli.curves import FORMATS, Curve, show, warn
 from ingest.cli.pipetext import elements_of
 from ingest.cli.remote import READ_URL, READ_URL_VARIABLE, TIMEOUT_SECONDS, with_server
 from ingest.errors import OperatorError
+from ingest.labeltext import parse_selector
 from promgres_client import PromgresError
 from promgres_client.exchange import Endpoint, Exchange
 from promgres_client.items import EVENT, MEASURE
@@ -60,12 +61,16 @@ def _refuse(param: click.Parameter, text: str, why: str) -> NoReturn:
 
 
 @click.command("query")
-@click.argument("kind", required=False, metavar="[measures|events]")
+@click.argument("kind", required=False, metavar="[measures|events|METRIC]")
 @click.option("--promql", metavar="EXPRESSION", help="what it comes to, now or over a period")
 @click.option("--name", help="of one name only")
 @click.option("--from", "since", callback=_moment, help="at or after; UTC unless it says more")
 @click.option("--to", "until", callback=_moment, help="before; of PromQL the time, or the last one")
 @click.option("--step", help="of PromQL over a period, such as 5m; unset: a 200th of it")
+@click.option("--aggregate", help="of a metric: avg (unset), sum, min, max, last, count, rate,"
+              " increase, p50, p90, p95, p99")  # fmt: skip
+@click.option("--by", "by", multiple=True, metavar="LABEL",
+              help="of a metric: a curve for each value; * is all labels")  # fmt: skip
 @click.option("--attributes", callback=_attributes, help="JSON that they have to contain")
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True,
               help="so many at most, of PromQL so many series; 0: all")  # fmt: skip
@@ -81,28 +86,42 @@ def command(
     form: str | None,
     as_json: bool,
     limit: int,
+    aggregate: str | None,
+    by: Sequence[str],
     **filters: Any,
 ) -> None:
-    """Print stored measures or events, newest first, or what a PromQL expression comes to.
+    """Print stored measures or events, newest first, what a metric, such as up{job="node"}, amounts
+    to in steps of time, or what a PromQL expression comes to. A metric that is called measures or
+    events is {__name__="events"}.
 
     With --json, what is printed of measures and events is what `promgres pipe` reads. PromQL is
     asked over a period if --from, --step or --format plot is given: of the last hour unless --from
     says more. The read side answers it (--url, PROMGRES_READ_URL, http://127.0.0.1:3000).
     """
+    if form is not None and form not in FORMATS:
+        raise OperatorError(f"--format: {form!a} is none of {', '.join(FORMATS)}")
+    if as_json and form is not None:
+        raise OperatorError("--json and --format: choose one")
+    source = click.get_current_context().get_parameter_source("url")
+    if source is ParameterSource.DEFAULT and kind not in KINDS:
+        url = os.environ.get(READ_URL_VARIABLE) or READ_URL
+    if promql is None and kind is not None and kind not in KINDS:
+        for name in ("name", "attributes"):
+            if filters[name] is not None:
+                raise OperatorError(f"--{name}: only with measures or events")
+        arguments = {"p_by": list(by) or None, "p_aggregate": aggregate, "p_step": step}
+        for name, moment in (("p_from", filters["since"]), ("p_to", filters["until"])):
+            arguments[name] = None if moment is None else moment.isoformat()
+        _metric(url, key, kind, arguments, limit, form or FORMATS[0], as_json)
+        return
+    if aggregate is not None or by:
+        raise OperatorError("--aggregate, --by: only with a metric")
     if promql is not None:
         _check_unused(kind=kind, name=filters["name"], attributes=filters["attributes"])
-        if form is not None and form not in FORMATS:
-            raise OperatorError(f"--format: {form!a} is none of {', '.join(FORMATS)}")
-        if as_json and form is not None:
-            raise OperatorError("--json and --format: choose one")
-        source = click.get_current_context().get_parameter_source("url")
-        if source is ParameterSource.DEFAULT:
-            url = os.environ.get(READ_URL_VARIABLE) or READ_URL
         _promql(url, key, promql, _period(filters, step, form), limit, form or FORMATS[0], as_json)
         return
-    if kind not in KINDS:
-        what = "" if kind is None else f"{kind!a} is neither measures nor events; "
-        raise OperatorError(f"{what}say what to print: measures, events or --promql EXPRESSION")
+    if kind is None:
+        raise OperatorError("say what to print: measures, events, a METRIC or --promql EXPRESSION")
     _check_unused(promql=False, step=step, format=form)
     endpoint = Endpoint(url, key, TIMEOUT_SECONDS)
     query = Query(KINDS[kind], limit=limit or None, **filters)
@@ -171,6 +190,58 @@ def _promql(
             click.echo(json.dumps(each, ensure_ascii=False))
         return
     show([_curve(each) for each in _series(data)], form)
+
+
+def _metric(
+    url: str, key: str | None, selector: str, arguments: Mapping[str, object], limit: int,
+    form: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Ask the read side for what a metric amounts to (`api.query_metric`), and print its answer.
+
+    Args:
+        selector: name and labels, all of them with `=`.
+        arguments: of the function; None is its default.
+
+    Raises:
+        OperatorError: the selector is none, or the read side refuses, or there is none.
+    """
+    match: dict[str, str] = {}
+    for name, operator, value in parse_selector(selector):
+        if operator != "=":
+            raise OperatorError(f'{operator}: labels are name="value" here; for others, --promql')
+        match[name.decode(errors="replace")] = value.decode(errors="replace")
+    metric = match.pop("__name__", None)
+    if metric is None:
+        raise OperatorError(f'{selector!a} names no metric: up{{job="node"}}')
+    given = {name: value for name, value in arguments.items() if value is not None}
+    body = json.dumps({**given, "p_metric": metric, "p_match": match}).encode()
+    endpoint = Endpoint(url, key, TIMEOUT_SECONDS)
+    exchange = Exchange(endpoint)
+    try:
+        headers = {"Content-Type": "application/json"}
+        answer = exchange.request("POST", "/rpc/query_metric", body, headers)
+    except PromgresError as error:
+        raise OperatorError(f"{endpoint.url}: {error}") from None
+    finally:
+        exchange.close()
+    rows = answer.document()
+    if not isinstance(rows, list):
+        raise OperatorError(f"{endpoint.url}: {cell(answer.reason)}")
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    found: dict[str, list[tuple[float, str]]] = {}
+    for row in rows:
+        points = found.setdefault(json.dumps({"__name__": metric, **(row["labels"] or {})}), [])
+        if row["value"] is not None:
+            points.append((datetime.fromisoformat(row["timestamp"]).timestamp(), row["value"]))
+    curves = [
+        Curve(json.loads(labels), *zip(*sorted(points), strict=True))
+        for labels, points in found.items()
+        if points
+    ]
+    show(curves[: limit or None], form)
 
 
 def _series(data: Mapping[str, Any]) -> list[dict[str, Any]]:

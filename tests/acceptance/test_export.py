@@ -26,7 +26,8 @@ from ingest.promql.values import STALE
 from ingest.storage import exporting
 from tests.support.answer import Answer
 from tests.support.databases import Database, blocking
-from tests.support.processes import PROMGRES, Program, run
+from tests.support.processes import PROMGRES, Program, get, run
+from tests.support.read_side import read_side
 from tests.support.readapi import Client, running_api
 from tests.support.sql_samples import moment, samples_of
 
@@ -269,10 +270,10 @@ async def test_limits_of_series_exports_and_time(filled_db: Database) -> None:
         assert (await export(single, metric="many")).status == 200
 
 
-async def command(api: Client, *arguments: str) -> Program:
-    """`promgres export` with these arguments."""
+async def command(api: Client, *arguments: str, name: str = "export") -> Program:
+    """`promgres export` with these arguments, or another command."""
     environment = {"PROMGRES_READ_URL": api.url}
-    return await asyncio.to_thread(run, PROMGRES, "export", *arguments, env=environment)
+    return await asyncio.to_thread(run, PROMGRES, name, *arguments, env=environment)
 
 
 def names(folder: Path) -> list[str]:
@@ -330,3 +331,69 @@ async def test_an_export_that_is_cut_leaves_no_file(
     assert done.process.returncode == 2
     assert "before it was complete" in done.stderr
     assert names(tmp_path) == []
+
+
+async def test_a_metric_in_a_terminal(api: Client) -> None:
+    """`promgres query`: what `api.query_metric` says, as a table, CSV, lines of JSON, a plot."""
+    hour = ["many", "--from", "2026-03-01", "--to", "2026-03-01T00:04:00", "--step", "1m"]
+    csv_of = ["--format", "csv", "--aggregate", "max", "--by", "job"]
+    done = await command(api, *hour, *csv_of, name="query")
+    assert done.process.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    found = {(row["time"], row["job"]): row["value"] for row in rows}
+    assert len(found) == 9
+    assert found["2026-03-01T00:03:00Z", "j1"] == "15"
+    done = await command(api, 'many{job="j2"}', *hour[1:], "--json", name="query")
+    assert [json.loads(line)["value"] for line in done.stdout.splitlines()] == ["5.1"]
+    done = await command(api, *hour, name="query")
+    assert "2026-03-01 00:00:00" in done.stdout
+    done = await command(api, *hour, "--format", "plot", name="query")
+    assert done.process.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (['many{job=~"j.*"}'], "--promql"),
+        (['{job="j1"}'], "names no metric"),
+        (["many", "--aggregate", "median"], "median|p_aggregate|aggregate"),
+        (["many", "--name", "x"], "--name: only with"),
+        (["measures", "--aggregate", "sum"], "only with a metric"),
+        ([], "say what to print"),
+    ],
+)
+async def test_what_is_wrong_with_a_query_is_one_line(
+    api: Client, arguments: list[str], words: str
+) -> None:
+    done = await command(api, *arguments, name="query")
+    assert done.process.returncode == 2
+    assert re.search(words, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+async def test_memory_does_not_grow_with_the_answer(postgres_db: Database) -> None:
+    """A process by itself: its peak, as Linux keeps it, over an export of 200,000 samples."""
+    async with samples_of(postgres_db) as samples:
+        series_id = await samples.series("long")
+        for start in range(0, 200_000, 50_000):
+            await samples.copy(
+                [
+                    (START + timedelta(seconds=start + n), series_id, n / 7, None)
+                    for n in range(50_000)
+                ]
+            )
+    with read_side(postgres_db) as side:
+        path = "/export?metric=long&from=2026-03-01&to=2026-03-05"
+        status = Path(f"/proc/{side.program.pid}/status")
+        assert get(f"{side.url}/export?metric=long")[0] == 200
+        before = memory_kib(status, "VmRSS")
+        code, text = await asyncio.to_thread(get, f"{side.url}{path}", seconds=60)
+        assert (code, text.count("\n")) == (200, 200_001)
+        assert memory_kib(status, "VmHWM") - before < 100 * 1024
+
+
+def memory_kib(status: Path, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", status.read_text())
+    if found is None:
+        pytest.skip("no /proc")
+    return int(found[1])

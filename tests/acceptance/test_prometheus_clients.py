@@ -510,8 +510,7 @@ def test_promgres_query_asks_promql(served: Served, promgres_query: Ask) -> None
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "say what to print: measures, events or --promql EXPRESSION"),
-        (("rows",), "'rows' is neither measures nor events"),
+        ((), "say what to print: measures, events, a METRIC or --promql EXPRESSION"),
         (("--promql", "sum("), "1:5: parse error: unclosed left parenthesis"),
         (("--promql", ""), "no expression found in input"),
         (("--promql", "rate(http_requests_total)"), "expected type range vector"),

@@ -29,7 +29,7 @@ COMMANDS = {
     "doctor": "say what is wrong and what to type about it",
     "import": "take over history: Telegraf's tables, a Prometheus, a dump, the push API's tables",
     "pipe": "send measures and events from a file or standard input",
-    "query": "print stored measures or events, or what a PromQL expression comes to",
+    "query": "print stored measures or events, a metric in steps of time, or what PromQL comes to",
     "export": "raw samples of a metric as CSV, lines of JSON or Parquet",
     "agent": "report facts about this machine as measures and events",
     "config": "check the settings, or print all of them",

@@ -312,6 +312,7 @@ def notifier() -> Iterator[tuple[str, set[str]]]:
         thread.join()
 
 
+@pytest.mark.timeout(300 + 3 * VMALERT_SECONDS)
 def test_vmalert_evaluates_rules_and_alerts_over_us(served: Served, tmp_path: Path) -> None:
     """Twenty of them, each every second; what it records and what is firing it writes to us, and
     reads from us what was firing before."""

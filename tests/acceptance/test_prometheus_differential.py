@@ -34,8 +34,10 @@ from tests.support.promqltrees import DATA, MODERN, OLDER, ORDINARY, scalars, ve
 from tests.support.remote_write import send, snappy
 from tests.support.senders import require
 
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "100"))
+TIMEOUT_SECONDS = 300 + 2 * EXAMPLES
 many = settings(
-    max_examples=int(os.environ.get("PROMGRES_EXAMPLES", "100")),
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
@@ -150,6 +152,7 @@ def message_of(
     return message
 
 
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 @many
 @given(st.one_of(vectors(grammar=OLDER), scalars(3, OLDER)), st.sampled_from(OLDER_MOMENTS))
 def test_prometheus_2_42_says_the_same(servers: Servers, query: str, moment: Moment) -> None:
@@ -164,6 +167,7 @@ def test_prometheus_2_42_says_the_same(servers: Servers, query: str, moment: Mom
         assert differences(asked(servers.through, query, moment), theirs, tolerance, query) == []
 
 
+@pytest.mark.timeout(TIMEOUT_SECONDS)
 @many
 @given(st.one_of(vectors(grammar=MODERN), scalars(3, MODERN)), st.sampled_from(MODERN_MOMENTS))
 def test_prometheus_3_says_the_same(

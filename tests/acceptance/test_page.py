@@ -112,7 +112,10 @@ def test_a_first_visit_says_how_to_begin(stack: Stack, seen: Visit) -> None:
     page.goto(stack.read_url.removesuffix("rpc/"))
     expect(page).to_have_url(f"{seen.url}/ui")
     expect(page.get_by_role("heading", name="Nothing is stored yet")).to_be_visible()
+    page.get_by_role("link", name="Explore").click()
+    expect(page.get_by_role("heading", name="Nothing is stored yet")).to_be_visible()
     assert seen.axe() == []
+    page.go_back()
     done = run(
         PROMGRES, "load", "--url", stack.write_url, "--rate", "200", "--series", "20",
         "--duration", "1",

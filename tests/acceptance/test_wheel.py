@@ -55,6 +55,13 @@ def test_it_holds_every_sql_file(unpacked: Path) -> None:
     assert {path.relative_to(held) for path in held.rglob("*.sql")} == expected
 
 
+def test_it_holds_the_page(unpacked: Path) -> None:
+    page, held = ROOT / "ingest" / "ui" / "page", unpacked / "ingest" / "ui" / "page"
+    expected = {path.relative_to(page) for path in page.rglob("*") if path.is_file()}
+    assert {path.relative_to(held) for path in held.rglob("*") if path.is_file()} == expected
+    assert {str(each) for each in expected} >= {"index.html", "vendor/uPlot.LICENSE"}
+
+
 @pytest.mark.parametrize(
     ("distribution", "package"), [("promgres", "ingest"), ("promgres_client", "promgres_client")]
 )

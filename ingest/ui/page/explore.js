@@ -3,7 +3,8 @@
 import { Refused, ask, labelNames, labelValues, language, metricNames, prometheus, rpc, session, urlOf } from "./api.js";
 import { Chart, commonOf, gridOf, nameOf } from "./chart.js";
 import { announce, choice, copy, count, counted, debounced, duration, fill, h, secondsOf, timeText } from "./dom.js";
-import { problem, sortable } from "./parts.js";
+import { allMetrics } from "./metrics.js";
+import { emptyDatabase, problem, sortable } from "./parts.js";
 import { AGGREGATES, OPERATORS, OVER, asFunction, asPostgrest, asSql, contextOf, emptyParts, offers, partsOf, stepFor, written } from "./promql.js";
 
 const RANGES = ["5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "2d", "7d", "30d", "90d", "1y"];
@@ -18,9 +19,9 @@ export function explore(page) {
   let events = [], timer;
   const known = { metrics: [], notes: new Map(), functions: {}, aggregations: [], labelNames, labelValues };
   const list = h("div", { class: "panels" });
-  const eventList = h("div", {});
+  const eventList = h("div", {}), hint = h("div", {});
   const element = h("div", {}, h("h1", { class: "unseen" }, "Explore"), timeBar(page, () => runAll()), list,
-    h("div", { class: "row" }, h("button", { type: "button", onclick: add }, "Add a query")), eventList);
+    h("div", { class: "row" }, h("button", { type: "button", onclick: add }, "Add a query")), eventList, hint);
 
   function period() {
     const seconds = secondsOf(page.state.range) || 3600;
@@ -90,7 +91,11 @@ export function explore(page) {
   Promise.all([metricNames(), language()]).then(([metrics, { functions, aggregations }]) => {
     Object.assign(known, { metrics, functions, aggregations });
     panels.forEach((panel) => panel.ready());
-  }, () => { /* the first query says what is wrong */ });
+    fill(hint, metrics.length ? null : emptyDatabase());
+    return allMetrics();
+  }).then((all) => {
+    for (const { name, type, help } of all) known.notes.set(name, [type, help].filter(Boolean).join(": ") || "metric");
+  }).catch((error) => { if (!(error instanceof Refused)) throw error; /* the first query says what is wrong */ });
   const rearm = () => {
     clearInterval(timer);
     const seconds = Number(page.state.refresh);
@@ -233,7 +238,7 @@ function queryPanel({ text, exact, known, page, period, onrun, onremove, onzoom,
   async function run(events) {
     running?.abort();
     const query = input.text();
-    if (!query.trim()) { answer = null; fill(status); fill(notes); fill(body, known.metrics.length ? null : null); return; }
+    if (!query.trim()) { answer = null; fill(status); fill(notes); fill(body); return; }
     const mine = (running = new AbortController());
     const { start, end, step } = period();
     const began = performance.now();

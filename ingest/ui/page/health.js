@@ -1,7 +1,7 @@
 // Health: whether all is well, for operators; one's own limits, for everybody who may read.
 
 import { Refused, status } from "./api.js";
-import { bytes, choice, count, duration, fill, h } from "./dom.js";
+import { bytes, count, duration, fill, h, timeText } from "./dom.js";
 import { problem, sortable } from "./parts.js";
 
 const WORDS = { ok: "ok", warning: "warning", problem: "problem", unknown: "not asked" };
@@ -15,7 +15,7 @@ export function health(page) {
   async function load() {
     clearTimeout(timer);
     try {
-      fill(body, shown(await status()));
+      fill(body, shown(await status(), page.zone()));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       fill(body, problem(error, "Health"));
@@ -27,7 +27,7 @@ export function health(page) {
   return { element, again: load, end: () => clearTimeout(timer) };
 }
 
-function shown(said) {
+function shown(said, zone) {
   return [
     h("p", { class: "verdict" }, level(said.ready ? "ok" : "problem"), said.ready ? "The read side is ready" : `The read side is not ready: ${said.why}`),
     said.checks ? checks(said.checks) : h("div", { class: "notice" }, h("strong", {}, "The rest is for operators"),
@@ -35,7 +35,7 @@ function shown(said) {
     h("div", { class: "columns" },
       card("Limits and usage", h("p", { class: "soft" }, `Tenant ${said.tenant}`), said.limits.length ? facts(said.limits) : h("p", { class: "soft" }, `Not known: ${said.write_side}`)),
       said.slow ? card("Slow questions", said.slow.length
-        ? sortable([["question", "question"], ["seconds", "seconds"], ["when", "when"]], said.slow, "Slow questions", { numeric: ["seconds"], texts: ["question"] })
+        ? sortable([["question", "question"], ["seconds", "seconds"], ["when", "when"]], said.slow.map((one) => ({ ...one, when: timeText(Date.parse(one.when) / 1000, zone) })), "Slow questions", { numeric: ["seconds"], texts: ["question"] })
         : h("p", { class: "soft" }, "None since this process began.")) : null),
   ];
 }

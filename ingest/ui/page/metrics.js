@@ -27,11 +27,15 @@ const later = (one, other) => (one > other ? one : other) ?? one ?? other;
 /** As routing lower-cases names. */
 const asciiLower = (text) => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 
+/** Whether what counts is how fast it rises. */
+const isCounter = ({ name, type }) => type === "counter" || /_(total|count|sum|bucket)$/.test(name);
+
 /** A query that shows a metric well: counters by their rate, histograms by a quantile. */
-export function usualQuery({ name, type, series }) {
+export function usualQuery(metric) {
+  const { name, series } = metric;
   const parts = { ...emptyParts(), metric: name };
-  if (type === "histogram" && name.endsWith("_bucket")) return `histogram_quantile(0.9, sum by (le) (rate(${written(parts)}[5m])))`;
-  if (type === "counter" || /_(total|count|sum|bucket)$/.test(name)) parts.over = "rate";
+  if (metric.type === "histogram" && name.endsWith("_bucket")) return `histogram_quantile(0.9, sum by (le) (rate(${written(parts)}[5m])))`;
+  if (isCounter(metric)) parts.over = "rate";
   if (series > 50) parts.aggregate = parts.over ? "sum" : "avg";
   return written(parts);
 }
@@ -115,7 +119,7 @@ function sparkline(metric) {
   return remember(`spark ${metric.name}`, async () => {
     const end = Math.floor(Date.now() / 60_000) * 60;
     const parts = { ...emptyParts(), metric: metric.name };
-    if (metric.type === "counter" || /_(total|count|sum|bucket)$/.test(metric.name)) parts.over = "rate";
+    if (isCounter(metric)) parts.over = "rate";
     parts.aggregate = parts.over ? "sum" : "avg";
     const { data } = await prometheus("query_range", { query: written(parts), start: end - SPARK.seconds, end, step: SPARK.seconds / SPARK.steps }, { form: true });
     return drawn((data.result[0]?.values ?? []).map(([seconds, text]) => [seconds - end + SPARK.seconds, Number(text)]).filter(([, value]) => Number.isFinite(value)));

@@ -40,10 +40,7 @@ HEADERS = {
     "X-Prometheus-Remote-Write-Version": "2.0.0",
 }
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-TABLES = (
-    "internal.sample, cumsum.sample, geo.sample, internal.histogram, internal.exemplar,"
-    " internal.series_start"
-)
+BESIDE = ("internal.histogram", "internal.exemplar", "internal.series_start")
 
 
 class HttpRunner:
@@ -81,9 +78,12 @@ class HttpRunner:
     def clear(self) -> None:
         """Have nothing stored."""
 
+        parts = ("hot", "late", "block") if self._database.engine == "postgres" else ("sample",)
+        tables = [f"{target}.{part}" for target in ("internal", "cumsum", "geo") for part in parts]
+
         async def truncate() -> None:
             async with connect(self._database) as connection:
-                await connection.execute(f"TRUNCATE {TABLES}")
+                await connection.execute(f"TRUNCATE {', '.join([*tables, *BESIDE])}")
 
         blocking(truncate())
 

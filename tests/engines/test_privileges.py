@@ -49,7 +49,8 @@ OF_THE_READ_SIDE = {
     "internal.key_directory", "internal.measure_buckets", "internal.note_key_use",
     "internal.pushed_page", "internal.record_refusals", "internal.recorded_packs",
     "internal.tenant_id_of", "internal.health",
-    "internal.cardinality", "internal.exemplars_of_series", "internal.find_series",
+    "internal.cardinality", "internal.exemplars_of_series", "internal.matching_series",
+    "internal.labels_of_series",
     "internal.label_names", "internal.label_values", "internal.live_histograms",
     "internal.metadata_of", "internal.packed_histograms", "internal.packed_histogram_starts",
     "internal.packed_starts", "internal.page_of_series",
@@ -57,7 +58,9 @@ OF_THE_READ_SIDE = {
       for name in ("count_samples", "exported_samples", "live_series", "newest_samples",
                    "packed_samples")),
 }  # fmt: skip
-WITHIN_VIEWS = {"internal.current_tenant_id", "internal.reader_tenant_id"}
+WITHIN_VIEWS = {
+    "internal.current_tenant_id", "internal.reader_tenant_id", "internal.newest_of_metric",
+}  # fmt: skip
 """What views of readers call, as their reader."""
 WITHIN_VIEWS_OF = {
     "postgres": {"internal.live", "cumsum.live", "internal.minute_bit"},

@@ -32,6 +32,10 @@ from tests.support.timescaledb import PgliteServer
 
 HOURS = float(os.environ.get("BENCH_DISK_HOURS", "4"))
 TIMESCALEDB_URL = os.environ.get("BENCH_TIMESCALEDB_URL")
+UNPACKED = """
+SELECT EXISTS (SELECT FROM internal.hot) OR EXISTS (SELECT FROM internal.late)
+    OR EXISTS (SELECT FROM internal.retired)
+"""
 SERIES = 1000
 STEP_MS = 15_000
 POINTS_A_COPY = 50
@@ -118,7 +122,8 @@ async def _measure_postgres(database: Database) -> dict[str, float]:
             if not number:
                 rows = await connection.fetchval(PARTITIONS_BYTES, "internal.hot")
                 figures["postgres_bytes_per_sample"] = float(rows) / samples
-            await pack(connection, datetime.now(UTC) + timedelta(days=1))
+            while await connection.fetchval(UNPACKED):  # some partition waits for an autovacuum
+                await pack(connection, datetime.now(UTC) + timedelta(days=1))
             now = sum(
                 [float(await connection.fetchval(PARTITIONS_BYTES, f"internal.{table}"))
                  for table in ("late", "block")]

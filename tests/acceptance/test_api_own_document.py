@@ -23,7 +23,7 @@ CHECKS = (
 arguments, as with PostgREST), and what meets it taken (a text is no interval)."""
 
 
-def test_schemathesis_finds_nothing(shared_postgres_db: Database) -> None:
+def test_schemathesis_finds_nothing(shared_postgres_db: Database, tmp_path: Path) -> None:
     with (
         write_side(shared_postgres_db) as writing,
         read_side(
@@ -35,7 +35,7 @@ def test_schemathesis_finds_nothing(shared_postgres_db: Database) -> None:
             "--phases", "fuzzing", "--checks", ",".join(CHECKS), "--no-color",
             "--continue-on-failure", "--suppress-health-check", "all",
             "--request-timeout", "60", "--generation-database", "none",
-            seconds=170,
+            cwd=tmp_path, seconds=170,
         )  # fmt: skip
         assert done.process.returncode == 0, done.output[-6000:]
         assert "Traceback" not in reading.program.output

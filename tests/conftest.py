@@ -35,7 +35,7 @@ from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import Cluster, start_cluster
-from tests.support.processes import command, kill_all, public_directory
+from tests.support.processes import command, is_alive, kill_all, public_directory
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "client", "property", "promql", "engines", "acceptance", "faults", "attacks")
@@ -100,7 +100,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if session.config.stash.get(LEFT_BEHIND, []):
             session.exitstatus = LEFT_A_PROCESS
         return
-    left = psutil.Process().children(recursive=True)
+    left = [each for each in psutil.Process().children(recursive=True) if is_alive(each)]
     commands = [command(process) for process in left]
     session.config.stash[LEFT_BEHIND] = commands
     if hasattr(session.config, "workeroutput"):

@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from ingest.config import ApiSettings, AuthSettings
 from ingest.errors import OperatorError
+from ingest.http.problems import REFUSED
 from ingest.rpc import schema_cache
 from tests.support.databases import Database
 from tests.support.readapi import Client, add_functions, running_api, token
@@ -279,20 +280,22 @@ async def test_the_document_says_what_is_answered(api: Client) -> None:
         name: document["paths"][f"/rpc/{name}"]["post"]["responses"]
         for name in ("rows_of", "a_pair", "numbers", "who", "nothing", "any_record")
     }
-    number, text = {"type": "integer", "format": "integer"}, {"type": "string", "format": "text"}
-    row = {"id": number, "name": text, "amount": {"type": "number", "format": "numeric"}}
+    number = {"type": "integer", "format": "integer", "x-nullable": True}
+    text = {"type": "string", "format": "text", "x-nullable": True}
+    amount = {"type": "number", "format": "numeric", "x-nullable": True}
+    row = {"id": number, "name": text, "amount": amount}
     assert answers == {
         "rows_of": _schema({"type": "array", "items": {"type": "object", "properties": row}}),
         "a_pair": _schema({"type": "object", "properties": {"a": number, "b": text}}),
         "numbers": _schema({"type": "array", "items": number}),
         "who": _schema(text),
-        "nothing": {"204": {"description": "Nothing"}},
+        "nothing": {"204": {"description": "Nothing"}, "default": REFUSED},
         "any_record": _schema({}),
     }
 
 
 def _schema(schema: object) -> object:
-    return {"200": {"description": "OK", "schema": schema}}
+    return {"200": {"description": "OK", "schema": schema}, "default": REFUSED}
 
 
 async def test_tokens_of_a_key_set(read_only_db: Database) -> None:

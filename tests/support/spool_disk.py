@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.writer.spool.file import FILE, FOLDER, Entry, SpoolFile
-
-MEMORY = Path("/dev/shm")  # an fsync costs nothing there
+from tests.support.processes import SCRATCH
 
 
 def fast_directory() -> Path:
-    """A new directory in memory, where the system has such a place."""
-    return Path(tempfile.mkdtemp(prefix="promgres-spool-", dir=MEMORY if MEMORY.is_dir() else None))
+    """A new directory, in memory where that may be."""
+    return Path(tempfile.mkdtemp(prefix="promgres-spool-", dir=SCRATCH))
 
 
 class Disk(SpoolFile):

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.blocks import switch_on
 from tests.support.databases import Database, blocking, connect
 from tests.support.sql_samples import Row, Samples, samples_of
 
@@ -173,6 +174,8 @@ SAME = """
 """
 """All that a rollup says, from nothing but the samples."""
 
+PACK = "SELECT internal.pack_minutes($1, 'infinity')"
+
 moments = st.one_of(
     st.integers(0, 400), st.integers(0, 3 * 86400), st.integers(8 * 86400, 9 * 86400)
 )
@@ -188,6 +191,7 @@ steps = st.lists(
         st.tuples(st.just("backfill"), st.sampled_from(METRICS), st.integers(0, 2 * 86400)),
         st.tuples(st.just("beside the worker"), others),
         st.tuples(st.just("work"), st.sampled_from(["1 hour", "24 hours"]), st.booleans()),
+        st.tuples(st.just("pack"), st.integers(1, 3)),
         st.tuples(st.just("mark of an earlier version"), st.integers(0, 72), st.booleans()),
     ),
     min_size=1,
@@ -196,8 +200,8 @@ steps = st.lists(
 
 
 def test_nobody_is_forgotten_over_the_marks_of_others(postgres_db: Database) -> None:
-    """Any metrics of any tenants in any batches, the worker at any moment: what every metric's
-    rollups say, by view and by period, is what its samples add up to, at each step."""
+    """Any metrics of any tenants in any batches, worker and packing at any moment: what every
+    metric's rollups say, by view and by period, is what its samples add up to, at each step."""
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps)
@@ -209,6 +213,7 @@ def test_nobody_is_forgotten_over_the_marks_of_others(postgres_db: Database) -> 
 
 async def _beside_others(database: Database, drawn: list[tuple[Any, ...]]) -> None:
     async with samples_of(database) as samples, connect(database) as worker:
+        await switch_on(samples.connection)
         number = next(_names)
         names = [f"{name}{number}" for name in ("one", "other")]
         ids = {
@@ -249,6 +254,8 @@ async def _beside_others(database: Database, drawn: list[tuple[Any, ...]]) -> No
                         f"SELECT internal.rollup_work('{window}'"
                         + (")" if closed_only else ", 'infinity')")
                     )
+                case "pack", most:  # a metric or two in one transaction, or all
+                    await samples.connection.fetchval(PACK, most)
                 case _, hour, whole:
                     await samples.connection.execute(
                         "INSERT INTO internal.rollup_mark (hour, minute, metrics)"
@@ -259,6 +266,9 @@ async def _beside_others(database: Database, drawn: list[tuple[Any, ...]]) -> No
                     )
             await _compare_all(samples, names)
         await samples.settle()
+        await _compare_all(samples, names)
+        while await samples.connection.fetchval(PACK, 500):
+            pass
         await _compare_all(samples, names)
 
 

@@ -53,6 +53,9 @@ PACK_STEPS = (
 )
 """Each a transaction of its own that does a bounded piece, and says how much that was."""
 
+PACK_MINUTES = "{target}.pack_minutes()"
+"""The same of minutes, where a target has rollups."""
+
 PACK_IDLE_SECONDS = 20.0
 """Between two looks for something to pack."""
 
@@ -159,14 +162,14 @@ class PostgresEngine:
         done = 0
         for target in TARGETS:
             async with borrow(pool, WORK_SECONDS) as connection:
-                for step in PACK_STEPS:
+                for step in (*PACK_STEPS, *([PACK_MINUTES] if target in ROLLED_UP else [])):
                     try:
                         steps = await connection.fetchval(f"SELECT {step.format(target=target)}")
                     except asyncpg.LockNotAvailableError:
                         log.debug("others are at it; later", step=step, target=target)
                         continue
                     done += steps
-                    if "pack_" in step:
+                    if "pack_" in step and step != PACK_MINUTES:
                         PACKED.labels(target).inc(steps)
                 found = await connection.fetchrow(
                     "SELECT closed_before, behind_seconds, held_seconds"

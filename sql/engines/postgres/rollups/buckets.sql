@@ -10,6 +10,7 @@ WHERE NOT EXISTS (
         SELECT FROM @target@.mark AS k WHERE k.metric_id = r.metric_id @is_live@)
     AND NOT EXISTS (
         SELECT FROM @target@.mark AS k WHERE k.metric_id IS NULL @is_live@)
+@packed@
 UNION ALL
 SELECT r.bucket, k.metric_id, k.tenant_id, k.schema, k.name, r.samples, r.sum, r.min, r.max,
     r.last_key, r.exact_max, r.exact_last_key
@@ -53,7 +54,7 @@ BEGIN
     RETURN QUERY
     SELECT r.bucket, m.tenant_id, m.schema, m.name, r.samples, r.sum, r.min, r.max,
         r.last_key[3], r.exact_max, r.exact_last_key[3]
-    FROM @target@.stored_@width@ AS r
+    FROM @between@ AS r
     JOIN internal.metric AS m USING (metric_id)
     WHERE r.metric_id = ANY (v_metrics) AND r.bucket >= p_from AND r.bucket < p_to
         AND NOT EXISTS (

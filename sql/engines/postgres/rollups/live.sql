@@ -5,7 +5,7 @@
 -- like, which know the period that is wanted; the worker turns live ones into stored ones.
 --
 --   sample ───live───► marked minutes ─┐
---   stored_1m ────► other minutes of marked hours ─┤ live hours
+--   minutes_between ──► other minutes of marked hours ─┤ live hours
 --   stored_1h ────────► other hours of marked days ─┤ live days
 --
 -- Live values come from a function, not from joins: planning a query over hundreds of partitions
@@ -118,13 +118,12 @@ BEGIN
             UNION ALL
             SELECT r.metric_id, date_bin(p_width, r.bucket, @origin@), r.samples,
                 r.sum, r.min, r.max, r.last_key, r.exact_max, r.exact_last_key
-            FROM @target@.stored_1m AS r
+            FROM @target@.minutes_between(v_day.start, v_day.start + interval '24 hours') AS r
             JOIN unnest(v_day.metrics, v_day.hours, v_day.minutes) AS k (metric_id, hour, minutes)
                 ON k.metric_id = r.metric_id
                 AND k.hour = date_bin('1 hour', r.bucket, @origin@)
                 AND k.minutes & internal.minute_bit(r.bucket) = 0
             WHERE p_width > '1 minute' AND r.metric_id = ANY (v_day.metrics)
-                AND r.bucket >= v_day.start AND r.bucket < v_day.start + interval '24 hours'
             UNION ALL
             SELECT r.metric_id, v_day.start, r.samples, r.sum, r.min, r.max, r.last_key,
                 r.exact_max, r.exact_last_key

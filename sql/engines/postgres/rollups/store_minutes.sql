@@ -54,6 +54,7 @@ DECLARE
     v_hi timestamptz;
 BEGIN
     SELECT lo, hi INTO v_lo, v_hi FROM internal.marked_period(p_hours, p_minutes);
+    PERFORM @target@.unpack_minutes(p_metrics, p_hours);
     IF NOT EXISTS (
         SELECT FROM @target@.stored_1m
         WHERE bucket >= v_lo AND bucket < v_hi

@@ -73,9 +73,8 @@ BEGIN
     INSERT INTO @target@.rollup_mark (hour)
     SELECT date_bin('1 hour', time, @origin@) FROM @target@.samples_between(p_from, p_to)
     UNION
-    SELECT date_bin('1 hour', bucket, @origin@) FROM @target@.stored_1m
-    WHERE bucket >= p_from AND bucket < p_to
-        AND bucket >= (SELECT dropped_before FROM internal.target WHERE target = '@target@');
+    SELECT date_bin('1 hour', bucket, @origin@) FROM @target@.minutes_between(p_from, p_to)
+    WHERE bucket >= (SELECT dropped_before FROM internal.target WHERE target = '@target@');
     GET DIAGNOSTICS v_marked = ROW_COUNT;
     RETURN v_marked;
 END
@@ -113,8 +112,24 @@ AS $function$
             LIMIT p_limit
         ))
         RETURNING 1
+    ),
+    packed AS (
+        DELETE FROM @target@.packed_1m
+        WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM @target@.packed_1m
+            WHERE span <= (
+                SELECT dropped_before FROM internal.target WHERE target = '@target@'
+            ) - interval '3 hours'
+            LIMIT p_limit
+        ))
+        RETURNING 1
+    ),
+    unused AS (
+        DELETE FROM internal.minute
+        WHERE bucket < (
+            SELECT min(dropped_before) FROM internal.target JOIN internal.rolled_up USING (target))
     )
-    SELECT count(*)::int FROM dropped
+    SELECT greatest((SELECT count(*) FROM dropped), (SELECT count(*) FROM packed))::int
 $function$;
 COMMENT ON FUNCTION @target@.drop_expired_minutes IS
-    'Deletes up to p_limit minutes whose raw samples were dropped; hours and days stay';
+    'Deletes up to p_limit rows of minutes whose raw samples were dropped, and as many of packed ones; hours and days stay';

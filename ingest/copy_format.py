@@ -149,6 +149,11 @@ _packer = lru_cache(struct.Struct)
 
 def encode_columns(columns: Sequence[tuple[Codec, Sequence[Any]]]) -> bytes:
     """A complete stream of rows from their columns, which are of one length."""
+    return b"".join([HEADER, encode_rows(columns), TRAILER])
+
+
+def encode_rows(columns: Sequence[tuple[Codec, Sequence[Any]]]) -> bytes:
+    """The same without what stands around the rows of a stream."""
     # A row is pieces one after the other: each column of any length is one, and columns of fixed
     # length that follow each other are one together, with the lengths before them, which one call
     # of `struct` packs. Pieces are columns, too, until `zip` makes rows of them.
@@ -166,8 +171,7 @@ def encode_columns(columns: Sequence[tuple[Codec, Sequence[Any]]]) -> bytes:
         format, arguments = ">", []
     if arguments:
         pieces.append(map(_packer(format).pack, *arguments))
-    rows = zip(*pieces, strict=True)
-    return b"".join([HEADER, *chain.from_iterable(rows), TRAILER])
+    return b"".join(chain.from_iterable(zip(*pieces, strict=True)))
 
 
 SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")

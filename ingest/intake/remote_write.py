@@ -81,7 +81,7 @@ class Decoder:
             intake,
             now_ms,
             request.label_bytes,
-            request.layout.refers,
+            request.pair_of,
         )
         pace = Pace()
         for said in request.metadata():

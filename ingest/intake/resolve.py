@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ingest.errors import InvalidSeries
-from ingest.model import METRIC_NAME, Labels, Series, TenantId
+from ingest.model import METRIC_NAME, Label, Labels, Series, TenantId
 from ingest.routing.router import Decision, Router, is_decimal, lower_name
 from ingest.routing.starlark import Outcome
-from ingest.series.identity import identity_of
+from ingest.series.identity import encode_label, identity_of
 from ingest.wire.validate import check_length, checked_labels
 
 
@@ -29,11 +29,17 @@ class Described(NamedTuple):
     exact: str | None
 
 
-def describe(router: Router, tenant_id: TenantId, labels: Labels) -> Described:
+def describe(
+    router: Router,
+    tenant_id: TenantId,
+    labels: Labels,
+    encoded: Callable[[Label], bytes] = encode_label,
+) -> Described:
     """Route and identify a label set.
 
     Args:
         labels: sorted and valid (`ingest.wire.validate.checked_labels`).
+        encoded: `ingest.series.identity.encode_label` of whoever knows some already.
 
     Raises:
         InvalidSeries: a script fails at it, or makes labels of it that cannot be stored.
@@ -52,7 +58,7 @@ def describe(router: Router, tenant_id: TenantId, labels: Labels) -> Described:
             if value_label is None:  # whoever is renamed may have one now
                 labels, value_label, exact = _without_value(router, name, labels)
         decision = _decide(router, name, outcome)
-    identity = identity_of(tenant_id, decision.target, decision.schema, labels)
+    identity = identity_of(tenant_id, decision.target, decision.schema, labels, encoded)
     series = Series(identity, tenant_id, decision.target, decision.schema, name, labels)
     return Described(series, decision, value_label, exact)
 

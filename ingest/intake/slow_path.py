@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ingest.errors import InvalidSeries
 from ingest.intake.limits import RequestLimits, TimeWindow
@@ -13,6 +14,7 @@ from ingest.model import (
     Exemplar,
     Histogram,
     Intake,
+    Label,
     Metadata,
     NewSamples,
     Place,
@@ -30,13 +32,14 @@ from ingest.series.cache import (
     series_id_of,
     target_number,
 )
-from ingest.series.identity import label_key
+from ingest.series.identity import encode_label, encode_pair, label_key
 from ingest.stores import TARGETS
 from ingest.text import series_text, time_text
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
 from ingest.wire.remote_write.parsed import LabelBytes, ParsedExemplar, ParsedMetadata, ParsedSeries
 from ingest.wire.validate import (
     check_length,
+    checked_label,
     checked_labels,
     checked_pairs,
     checked_text,
@@ -49,12 +52,34 @@ MOST_REASONS = 100
 """Reasons kept of one request: 32 MiB can hold 16 million invalid series."""
 
 
-class _Texts(dict[bytes, str]):
-    """The text of bytes that come again and again in a request, made once."""
+MOST_REMEMBERED = 20_000
+"""Labels of one request: they take some 500 bytes each while it is decoded."""
 
-    def __missing__(self, raw: bytes) -> str:
-        self[raw] = text = raw.decode()
-        return text
+
+class _Labels(dict[Any, Label]):
+    """Labels by what stands for them in a request, read and checked once: series share most.
+
+    Attributes:
+        encoded: the same as `identity_of` takes them in.
+    """
+
+    def __init__(self, pair_of: Callable[[Any], tuple[bytes, bytes]]) -> None:
+        self._pair_of = pair_of
+        self.encoded = _Encoded()
+
+    def __missing__(self, token: Any) -> Label:
+        pair = self._pair_of(token)
+        label = checked_label(pair)
+        if len(self) < MOST_REMEMBERED:
+            self[token], self.encoded[label] = label, encode_pair(pair)
+        return label
+
+
+class _Encoded(dict[Label, bytes]):
+    """Of what is not remembered, or was made by a script."""
+
+    def __missing__(self, label: Label) -> bytes:
+        return encode_label(label)
 
 
 @dataclass(slots=True)
@@ -86,7 +111,7 @@ class SlowPath:
         intake: receives what becomes of everything, except samples of known series.
         now_ms: when the request came.
         label_bytes: memory of a label.
-        shares_texts: labels refer to texts, and many to the same.
+        pair_of: from a token of a label to name and value, see `ParsedSeries`.
 
     Attributes:
         known: samples of known series.
@@ -101,8 +126,8 @@ class SlowPath:
         sizes: RequestLimits,
         intake: Intake,
         now_ms: int,
-        label_bytes: int = 0,
-        shares_texts: bool = False,
+        label_bytes: int,
+        pair_of: Callable[[Any], tuple[bytes, bytes]],
     ) -> None:
         self._now_ms = now_ms
         self._router = router
@@ -111,8 +136,8 @@ class SlowPath:
         self._sizes = sizes
         self._intake = intake
         self._label_bytes = label_bytes
-        self._text_of = _Texts().__getitem__
-        self._value_of = self._text_of if shares_texts else bytes.decode
+        labels = _Labels(pair_of)
+        self._label_of, self._encoded = labels.__getitem__, labels.encoded.__getitem__
         self._most_text_bytes = sizes.settings.text_bytes_per_request
         self._most_memory_bytes = sizes.settings.memory_bytes_per_request
         self._text_bytes = 0
@@ -180,14 +205,14 @@ class SlowPath:
                 return _Found(place, "")
             if place != UNKNOWN:
                 return _Found(place, TARGETS[target_number(place)])
-        if len(parsed.labels) > MOST_LABELS:
+        if len(parsed.tokens) > MOST_LABELS:
             raise InvalidSeries(TOO_MANY_LABELS)
         check_length(parsed.text_bytes, "the labels have")
         self._count_text(parsed.text_bytes)
-        labels = checked_labels(parsed.labels, self._text_of, self._value_of)
+        labels = checked_labels(parsed.tokens, self._label_of, parsed.pair_of)
         if too_much := self._sizes.complaint(labels):
             raise InvalidSeries(too_much)
-        described = describe(self._router, self._intake.tenant_id, labels)
+        described = describe(self._router, self._intake.tenant_id, labels, self._encoded)
         if self._router.scripts and (too_much := self._sizes.complaint(described.series.labels)):
             raise InvalidSeries(too_much)
         return self._locate(described, key)
@@ -215,6 +240,8 @@ class SlowPath:
 
     def _new_starts(self, parsed: ParsedSeries, found: _Found) -> list[Start]:
         """Start timestamps that are not known to be stored."""
+        if not parsed.start_ms:
+            return []
         series_id = series_id_of(found.place) if found.place != UNKNOWN else UNKNOWN
         starts = map(Start, parsed.start_ms)
         return [each for each in starts if not self._cache.knows_item("start", series_id, each)]
@@ -240,8 +267,8 @@ class SlowPath:
 
     def _store(self, position: int, parsed: ParsedSeries, found: _Found) -> None:
         timestamps, values = self._acceptable(parsed, found)
-        histograms = self._acceptable_histograms(parsed)
-        exemplars = self._acceptable_exemplars(parsed)
+        histograms = self._acceptable_histograms(parsed) if parsed.histograms else []
+        exemplars = self._acceptable_exemplars(parsed) if parsed.exemplars else []
         if not (timestamps or histograms or exemplars):
             return
         memory_bytes = SAMPLE_BYTES * len(timestamps)

@@ -62,9 +62,16 @@ class Router:
             named += [
                 (f"built-in {name}", rule) for each in built_in for name, rule in each.rules.items()
             ]
-        self._rules = [_Rule(name, rule) for name, rule in named]
+        rules = [_Rule(name, rule) for name, rule in named]
         self._otherwise = _Rule("no rule", DEFAULT_ROUTE).decision
-        asked = {label for rule in self._rules for label in rule.asked_labels}
+        # Most rules name their metrics: of any one metric, few are left to be asked.
+        self._rules_of_others = [rule for rule in rules if not rule.names]
+        self._rules_of = {
+            name: [each for each in rules if not each.names or name in each.names]
+            for rule in rules
+            for name in rule.names
+        }
+        asked = {label for rule in rules for label in rule.asked_labels}
         self.asked_labels = tuple(sorted(asked))
         entries = list(settings.value_label)
         if settings.builtin_value_labels:
@@ -81,7 +88,7 @@ class Router:
             name: its metric name in lower case (`lower_name`).
             labels: all its labels as sent, `__name__` too.
         """
-        for rule in self._rules:
+        for rule in self._rules_of.get(name, self._rules_of_others):
             if rule.matches(name, labels):
                 return rule.decision
         return self._otherwise
@@ -92,12 +99,16 @@ class Router:
 
 
 class _Rule:
-    """One `[[route]]`, compiled. A label that a series lacks counts as empty, as in PromQL."""
+    """One `[[route]]`, compiled. A label that a series lacks counts as empty, as in PromQL.
+
+    Attributes:
+        names: metrics that it is for; none: any.
+    """
 
     def __init__(self, name: str, rule: RouteRule) -> None:
         match = rule.match
         self.decision = Decision(name, rule.target, rule.schema_, rule.drop)
-        self._names = frozenset(lower_name(name) for name in match.name)
+        self.names = frozenset(lower_name(name) for name in match.name)
         self._name_regex = re.compile(match.name_regex) if match.name_regex is not None else None
         self._labels = tuple(match.labels.items())
         self._label_regexes = tuple(
@@ -109,10 +120,10 @@ class _Rule:
         return [label for label, _ in (*self._labels, *self._label_regexes)]
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
-        if self._names and name not in self._names:
-            return False
+        """Whether it holds for a series of one of its metrics."""
         if self._name_regex is not None and not self._name_regex.fullmatch(name):
             return False
-        return all(labels.get(label, "") == value for label, value in self._labels) and all(
-            regex.fullmatch(labels.get(label, "")) for label, regex in self._label_regexes
-        )
+        for label, value in self._labels:
+            if labels.get(label, "") != value:
+                return False
+        return all(regex.fullmatch(labels.get(label, "")) for label, regex in self._label_regexes)

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from ingest.copy_format import joined
+from ingest.copy_format import (
+    BIGINT,
+    HEADER,
+    INTEGER,
+    JSONB,
+    REPEATED_TEXT,
+    TRAILER,
+    UUID,
+    encode_rows,
+    joined,
+)
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Labels, Series, SeriesId, TenantId
+from ingest.model import Labels, Series, SeriesId, TenantId, labels_json
 from ingest.sqlfiles import query
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request, is_missing_partition
 from ingest.storage.pool import (
@@ -39,6 +49,19 @@ LAST_WORDS_SECONDS = 5
 
 READY_SECONDS = 1.5
 """How long a readiness probe may take: its caller has a short timeout of its own."""
+
+ROWS_AT_ONCE = 500
+"""Series that are encoded at once, between which others have their turn."""
+RESERVE = "SELECT * FROM internal.reserve_series($1, $2, $3, $4, $5)"
+COPY_SERIES = (
+    "COPY internal.series (series_id, metric_id, tenant_id, target, name, schema, labels, identity)"
+    " FROM STDIN (FORMAT binary)"
+)
+NEEDS_RESOLVING = (
+    asyncpg.UniqueViolationError,  # somebody else creates one of them at this moment
+    asyncpg.InsufficientPrivilegeError,  # a login that may only call functions
+)
+"""Refusals of series that are copied, which `internal.resolve_series` knows to handle."""
 
 NEEDS_STAGING = (
     asyncpg.UniqueViolationError,  # a duplicate
@@ -93,9 +116,38 @@ class Database:
             DATABASE_ERRORS: not all of them are known to exist.
         """
         ids: dict[bytes, SeriesId] = {}
-        for few, labels in _messages(series):
-            ids.update(await self._resolve(few, labels))
+        wanted = sorted({one.identity: one for one in series}.values())
+        for first in range(0, len(wanted), RESOLVE_AT_ONCE):
+            few = wanted[first : first + RESOLVE_AT_ONCE]
+            try:
+                ids.update(await self._find_or_copy(few))
+            except NEEDS_RESOLVING:
+                for fewer, labels in _messages(few):
+                    ids.update(await self._resolve(fewer, labels))
         return ids
+
+    async def _find_or_copy(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
+        """Ids of series; those that are missing are copied under ids that are reserved for them.
+
+        Args:
+            series: sorted by identity, as everybody stores them.
+        """
+        metrics = list(dict.fromkeys([one[1:5] for one in series]))  # tenant to name
+        identities = [one.identity for one in series]
+        async with self._connection() as connection, rolled_back(connection):
+            await connection.execute(begin_writing(connection), timeout=self._timeout)
+            [(found, reserved, metric_ids)] = await connection.fetch(
+                RESERVE, identities, *zip(*metrics, strict=True), timeout=self._timeout
+            )
+            if reserved is None:
+                await connection.execute("COMMIT", timeout=self._timeout)
+                return dict(zip(identities, found, strict=True))
+            ids = iter(reserved)
+            known = [next(ids) if each is None else each for each in found]
+            new = [each for each, one in zip(series, found, strict=True) if one is None]
+            rows = _series_rows(new, reserved, dict(zip(metrics, metric_ids, strict=True)))
+            await copy_within(connection, f"{COPY_SERIES}; {END}", rows, self._timeout)
+        return dict(zip(identities, known, strict=True))
 
     async def find_series(self, identities: Collection[bytes]) -> dict[bytes, SeriesId]:
         """Ids of those that exist, by identity.
@@ -330,7 +382,7 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
     labels: list[str] = []
     held_bytes = 0
     for one in series:
-        text = json.dumps(dict(one.labels), ensure_ascii=False)
+        text = labels_json(one.labels)
         if few and (len(few) == RESOLVE_AT_ONCE or held_bytes + len(text) > RESOLVE_BYTES):
             yield few, labels
             few, labels, held_bytes = [], [], 0
@@ -356,6 +408,31 @@ def _source(payload: bytes, sent: Callable[[], None] | None) -> memoryview | Asy
     if sent is not None:
         sent()
     return memoryview(payload)
+
+
+async def _series_rows(
+    series: Sequence[Series], ids: Sequence[SeriesId], metric_ids: Mapping[Any, int]
+) -> AsyncIterator[bytes]:
+    """Rows of `internal.series`, some at a time; parallel to `ids`."""
+    yield HEADER
+    for first in range(0, len(series), ROWS_AT_ONCE):
+        few = series[first : first + ROWS_AT_ONCE]
+        identities, tenants, targets, schemas, names, labels = zip(*few, strict=True)
+        metrics = [metric_ids[one[1:5]] for one in few]
+        documents = [labels_json(each).encode() for each in labels]
+        yield encode_rows(
+            [
+                (BIGINT, ids[first : first + ROWS_AT_ONCE]),
+                (INTEGER, metrics),
+                (INTEGER, tenants),
+                (REPEATED_TEXT, targets),
+                (REPEATED_TEXT, names),
+                (REPEATED_TEXT, schemas),
+                (JSONB, documents),
+                (UUID, identities),
+            ]
+        )
+    yield TRAILER
 
 
 async def _chunks(payload: bytes, sent: Callable[[], None] | None) -> AsyncIterator[bytes]:

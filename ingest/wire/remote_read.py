@@ -28,7 +28,7 @@ from ingest.wire.chunks import spans
 from ingest.wire.encoding.snappy import compress_snappy, crc32c, decompress_snappy
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb.remote_read_pb2 import ReadRequest, ReadResponseEnvelope
-from ingest.wire.pb.remote_write_v1_pb2 import SeriesFields, WriteRequestEnvelope
+from ingest.wire.pb.remote_write_v1_pb2 import LabelBytes, SeriesFields, WriteRequestEnvelope
 
 OPERATORS = ("=", "!=", "=~", "!~")
 """By the number of their type in a LabelMatcher."""
@@ -88,7 +88,7 @@ def encode_series(
     for labels, samples in series:
         fields = SeriesFields()
         for name, value in labels:
-            fields.labels.add(name=name, value=value)
+            fields.labels.append(LabelBytes(name=name, value=value).SerializeToString())
         for timestamp_ms, number in samples:
             fields.samples.add(timestamp=timestamp_ms, value=number)
         envelope.timeseries.append(fields.SerializeToString())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ingest.errors import InvalidSeries
-from ingest.model import METRIC_NAME, Labels
+from ingest.model import METRIC_NAME, Label, Labels
 from ingest.text import quoted
 
 LONGEST_NAME_BYTES = 2000
@@ -16,10 +17,24 @@ LONGEST_LABELS_BYTES = 8 * 1024 * 1024
 in one piece, of which it takes 256 MB, and control characters are six times as long in JSON."""
 
 
+def checked_label(pair: tuple[bytes, bytes]) -> Label:
+    """Name and value as text.
+
+    Raises:
+        ValueError: something is wrong with them, which `checked_labels` has words for.
+    """
+    name, value = pair[0].decode(), pair[1].decode()
+    if not name or "\0" in name or "\0" in value:
+        raise ValueError
+    if name == METRIC_NAME and len(pair[1]) > LONGEST_NAME_BYTES:
+        raise ValueError
+    return name, value
+
+
 def checked_labels(
-    pairs: Sequence[tuple[bytes, bytes]],
-    name_of: Callable[[bytes], str] = bytes.decode,
-    value_of: Callable[[bytes], str] = bytes.decode,
+    tokens: Sequence[Any],
+    label_of: Callable[[Any], Label] = checked_label,
+    pair_of: Callable[[Any], tuple[bytes, bytes]] = tuple,
 ) -> Labels:
     """Labels as text, sorted by the UTF-8 bytes of their names.
 
@@ -27,22 +42,26 @@ def checked_labels(
     an empty value is the same as no label, as in Prometheus, and is left out.
 
     Args:
-        name_of, value_of: the text of bytes, or UnicodeDecodeError; for whoever knows it already.
+        tokens: names and values as sent, or what stands for them.
+        label_of: `checked_label` of a token, for whoever knows some already.
+        pair_of: from a token to name and value as sent.
 
     Raises:
         InvalidSeries: what is wrong with which label; the series itself is not named.
     """
     try:
-        labels = {name_of(name): value_of(value) for name, value in pairs}
-    except UnicodeDecodeError:
-        labels = {}  # which is told below
-    is_complete = len(labels) == len(pairs) and "" not in labels and labels.get(METRIC_NAME)
-    if not is_complete or "\0" in "".join(labels) or "\0" in "".join(labels.values()):
+        labels = [*map(label_of, tokens)]
+    except ValueError:
+        labels = []  # which is told below
+    texts = dict(labels)
+    if len(texts) != len(tokens) or not texts.get(METRIC_NAME):
+        pairs = [*map(pair_of, tokens)]
         raise InvalidSeries(_complaint(pairs) or _name_complaint(pairs))
-    if len(labels[METRIC_NAME].encode()) > LONGEST_NAME_BYTES:
-        raise InvalidSeries(f"the metric name is longer than {LONGEST_NAME_BYTES} bytes")
+    if "" in texts.values():
+        labels = [label for label in labels if label[1]]
     # The order of code points is the order of UTF-8 bytes.
-    return tuple(sorted([label for label in labels.items() if label[1]]))
+    labels.sort()
+    return tuple(labels)
 
 
 def checked_pairs(pairs: Sequence[tuple[bytes, bytes]]) -> Labels:
@@ -97,8 +116,11 @@ def _complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str | None:
 
 def _name_complaint(pairs: Sequence[tuple[bytes, bytes]]) -> str:
     """What is wrong with the metric name among labels that are right otherwise."""
-    if METRIC_NAME.encode() not in dict(pairs):
+    name = dict(pairs).get(METRIC_NAME.encode())
+    if name is None:
         return "label __name__ is missing"
+    if len(name) > LONGEST_NAME_BYTES:
+        return f"the metric name is longer than {LONGEST_NAME_BYTES} bytes"
     return "the metric name (label __name__) is empty"
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from ingest.errors import BadRequest
 from ingest.model import STALE_MARKER_BITS
+from ingest.wire.pb.remote_write_v1_pb2 import WriteRequest
 from ingest.wire.remote_write.parsed import ParsedExemplar
-from ingest.wire.remote_write.v1 import parse_series, read_request
+from ingest.wire.remote_write.v1 import parse_series, read_label, read_request
 from tests.support.series_bytes import bits, field, label, labels, sample, write_request
 
 NOW = 1_760_000_000_000
@@ -67,12 +68,47 @@ def test_every_int64_is_a_time_stamp(timestamp_ms: int) -> None:
         sample(NOW, 1) + UP,
         label("__name__", "up") + sample(NOW, 1) + label("job", "node"),
         UP + field(15, b"later") + sample(NOW, 1),
-        field(1, field(2, b"up") + field(1, b"__name__")) + sample(NOW, 1),
         b"\x0a\x8e\x00" + UP[2:16] + sample(NOW, 1),
     ],
-    ids=["sample first", "sample between", "unknown field", "value first", "long varint"],
+    ids=["sample first", "sample between", "unknown field", "long varint"],
 )
 def test_an_odd_encoding_has_no_key(raw: bytes) -> None:
     parsed = parse_series(raw, 0)
     assert parsed.key is None
     assert parsed.value == [5e-324]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        field(2, b"node") + field(1, b"job"),
+        field(1, b"other") + field(1, b"job") + field(2, b"node"),
+        field(1, b"job") + field(2, b"node") + field(3, b"later"),
+        b"\x0a\x83\x00job" + field(2, b"node"),
+        field(1, b"job") + b"\x12\x84\x00node",
+    ],
+    ids=["value first", "name twice", "unknown field", "long varint", "long varint of the value"],
+)
+def test_a_label_is_read_however_it_is_encoded(raw: bytes) -> None:
+    assert read_label(raw) == (b"job", b"node")
+
+
+@pytest.mark.parametrize("raw", [b"", field(1, b"job"), field(2, b"node")])
+def test_what_a_label_lacks_is_empty(raw: bytes) -> None:
+    message = WriteRequest.FromString(field(1, field(1, raw))).timeseries[0].labels[0]
+    assert read_label(raw) == (message.name.encode(), message.value.encode())
+
+
+@pytest.mark.parametrize("length", [127, 128, 300])
+def test_long_labels_are_read_and_have_a_key(length: int) -> None:
+    labels = label("__name__", "up") + label("l" * length, "v" * length)
+    for samples in (sample(NOW, 1), sample(NOW, 1) * 2):
+        parsed = read_request(field(1, labels + samples)).parse(0)
+        assert parsed.labels[1] == (b"l" * length, b"v" * length)
+        assert parsed.key == labels
+
+
+@pytest.mark.parametrize("raw", [b"\x0a\x05abc", b"\x0a", b"\x0a\x01a\x12\x05abc", b"\xff"])
+def test_a_label_that_is_no_protobuf_is_refused(raw: bytes) -> None:
+    with pytest.raises(BadRequest, match="a label of the payload is not a protobuf message"):
+        read_label(raw)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15remote_write_v1.proto\x12\nprometheus\"n\n\x0cWriteRequest\x12*\n\ntimeseries\x18\x01 \x03(\x0b\x32\x16.prometheus.TimeSeries\x12,\n\x08metadata\x18\x03 \x03(\x0b\x32\x1a.prometheus.MetricMetadataJ\x04\x08\x02\x10\x03\"B\n\x14WriteRequestEnvelope\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0cJ\x04\x08\x02\x10\x03\"\x9e\x01\n\x0cSeriesFields\x12&\n\x06labels\x18\x01 \x03(\x0b\x32\x16.prometheus.LabelBytes\x12#\n\x07samples\x18\x02 \x03(\x0b\x32\x12.prometheus.Sample\x12-\n\texemplars\x18\x03 \x03(\x0b\x32\x1a.prometheus.ExemplarFields\x12\x12\n\nhistograms\x18\x04 \x03(\x0c\"Z\n\x0e\x45xemplarFields\x12&\n\x06labels\x18\x01 \x03(\x0b\x32\x16.prometheus.LabelBytes\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"V\n\x0eMetadataFields\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\x0c\x12\x0c\n\x04help\x18\x04 \x01(\x0c\x12\x0c\n\x04unit\x18\x05 \x01(\x0c\")\n\nLabelBytes\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xa8\x01\n\nTimeSeries\x12!\n\x06labels\x18\x01 \x03(\x0b\x32\x11.prometheus.Label\x12#\n\x07samples\x18\x02 \x03(\x0b\x32\x12.prometheus.Sample\x12\'\n\texemplars\x18\x03 \x03(\x0b\x32\x14.prometheus.Exemplar\x12)\n\nhistograms\x18\x04 \x03(\x0b\x32\x15.prometheus.Histogram\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"O\n\x08\x45xemplar\x12!\n\x06labels\x18\x01 \x03(\x0b\x32\x11.prometheus.Label\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"\xf8\x01\n\x0eMetricMetadata\x12\x33\n\x04type\x18\x01 \x01(\x0e\x32%.prometheus.MetricMetadata.MetricType\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\t\x12\x0c\n\x04help\x18\x04 \x01(\t\x12\x0c\n\x04unit\x18\x05 \x01(\t\"y\n\nMetricType\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43OUNTER\x10\x01\x12\t\n\x05GAUGE\x10\x02\x12\r\n\tHISTOGRAM\x10\x03\x12\x12\n\x0eGAUGEHISTOGRAM\x10\x04\x12\x0b\n\x07SUMMARY\x10\x05\x12\x08\n\x04INFO\x10\x06\x12\x0c\n\x08STATESET\x10\x07\"\x92\x04\n\tHistogram\x12\x13\n\tcount_int\x18\x01 \x01(\x04H\x00\x12\x15\n\x0b\x63ount_float\x18\x02 \x01(\x01H\x00\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x12\x0e\n\x06schema\x18\x04 \x01(\x11\x12\x16\n\x0ezero_threshold\x18\x05 \x01(\x01\x12\x18\n\x0ezero_count_int\x18\x06 \x01(\x04H\x01\x12\x1a\n\x10zero_count_float\x18\x07 \x01(\x01H\x01\x12.\n\x0enegative_spans\x18\x08 \x03(\x0b\x32\x16.prometheus.BucketSpan\x12\x17\n\x0fnegative_deltas\x18\t \x03(\x12\x12\x17\n\x0fnegative_counts\x18\n \x03(\x01\x12.\n\x0epositive_spans\x18\x0b \x03(\x0b\x32\x16.prometheus.BucketSpan\x12\x17\n\x0fpositive_deltas\x18\x0c \x03(\x12\x12\x17\n\x0fpositive_counts\x18\r \x03(\x01\x12\x33\n\nreset_hint\x18\x0e \x01(\x0e\x32\x1f.prometheus.Histogram.ResetHint\x12\x11\n\ttimestamp\x18\x0f \x01(\x03\x12\x15\n\rcustom_values\x18\x10 \x03(\x01\"4\n\tResetHint\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03YES\x10\x01\x12\x06\n\x02NO\x10\x02\x12\t\n\x05GAUGE\x10\x03\x42\x07\n\x05\x63ountB\x0c\n\nzero_count\",\n\nBucketSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x0e\n\x06length\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15remote_write_v1.proto\x12\nprometheus\"n\n\x0cWriteRequest\x12*\n\ntimeseries\x18\x01 \x03(\x0b\x32\x16.prometheus.TimeSeries\x12,\n\x08metadata\x18\x03 \x03(\x0b\x32\x1a.prometheus.MetricMetadataJ\x04\x08\x02\x10\x03\"B\n\x14WriteRequestEnvelope\x12\x12\n\ntimeseries\x18\x01 \x03(\x0c\x12\x10\n\x08metadata\x18\x03 \x03(\x0cJ\x04\x08\x02\x10\x03\"\x86\x01\n\x0cSeriesFields\x12\x0e\n\x06labels\x18\x01 \x03(\x0c\x12#\n\x07samples\x18\x02 \x03(\x0b\x32\x12.prometheus.Sample\x12-\n\texemplars\x18\x03 \x03(\x0b\x32\x1a.prometheus.ExemplarFields\x12\x12\n\nhistograms\x18\x04 \x03(\x0c\"Z\n\x0e\x45xemplarFields\x12&\n\x06labels\x18\x01 \x03(\x0b\x32\x16.prometheus.LabelBytes\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"V\n\x0eMetadataFields\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\x0c\x12\x0c\n\x04help\x18\x04 \x01(\x0c\x12\x0c\n\x04unit\x18\x05 \x01(\x0c\"\x1e\n\x0cSeriesLabels\x12\x0e\n\x06labels\x18\x01 \x03(\x0c\")\n\nLabelBytes\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xa8\x01\n\nTimeSeries\x12!\n\x06labels\x18\x01 \x03(\x0b\x32\x11.prometheus.Label\x12#\n\x07samples\x18\x02 \x03(\x0b\x32\x12.prometheus.Sample\x12\'\n\texemplars\x18\x03 \x03(\x0b\x32\x14.prometheus.Exemplar\x12)\n\nhistograms\x18\x04 \x03(\x0b\x32\x15.prometheus.Histogram\"$\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"*\n\x06Sample\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\"O\n\x08\x45xemplar\x12!\n\x06labels\x18\x01 \x03(\x0b\x32\x11.prometheus.Label\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x11\n\ttimestamp\x18\x03 \x01(\x03\"\xf8\x01\n\x0eMetricMetadata\x12\x33\n\x04type\x18\x01 \x01(\x0e\x32%.prometheus.MetricMetadata.MetricType\x12\x1a\n\x12metric_family_name\x18\x02 \x01(\t\x12\x0c\n\x04help\x18\x04 \x01(\t\x12\x0c\n\x04unit\x18\x05 \x01(\t\"y\n\nMetricType\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x0b\n\x07\x43OUNTER\x10\x01\x12\t\n\x05GAUGE\x10\x02\x12\r\n\tHISTOGRAM\x10\x03\x12\x12\n\x0eGAUGEHISTOGRAM\x10\x04\x12\x0b\n\x07SUMMARY\x10\x05\x12\x08\n\x04INFO\x10\x06\x12\x0c\n\x08STATESET\x10\x07\"\x92\x04\n\tHistogram\x12\x13\n\tcount_int\x18\x01 \x01(\x04H\x00\x12\x15\n\x0b\x63ount_float\x18\x02 \x01(\x01H\x00\x12\x0b\n\x03sum\x18\x03 \x01(\x01\x12\x0e\n\x06schema\x18\x04 \x01(\x11\x12\x16\n\x0ezero_threshold\x18\x05 \x01(\x01\x12\x18\n\x0ezero_count_int\x18\x06 \x01(\x04H\x01\x12\x1a\n\x10zero_count_float\x18\x07 \x01(\x01H\x01\x12.\n\x0enegative_spans\x18\x08 \x03(\x0b\x32\x16.prometheus.BucketSpan\x12\x17\n\x0fnegative_deltas\x18\t \x03(\x12\x12\x17\n\x0fnegative_counts\x18\n \x03(\x01\x12.\n\x0epositive_spans\x18\x0b \x03(\x0b\x32\x16.prometheus.BucketSpan\x12\x17\n\x0fpositive_deltas\x18\x0c \x03(\x12\x12\x17\n\x0fpositive_counts\x18\r \x03(\x01\x12\x33\n\nreset_hint\x18\x0e \x01(\x0e\x32\x1f.prometheus.Histogram.ResetHint\x12\x11\n\ttimestamp\x18\x0f \x01(\x03\x12\x15\n\rcustom_values\x18\x10 \x03(\x01\"4\n\tResetHint\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03YES\x10\x01\x12\x06\n\x02NO\x10\x02\x12\t\n\x05GAUGE\x10\x03\x42\x07\n\x05\x63ountB\x0c\n\nzero_count\",\n\nBucketSpan\x12\x0e\n\x06offset\x18\x01 \x01(\x11\x12\x0e\n\x06length\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEREQUESTENVELOPE']._serialized_start=149
   _globals['_WRITEREQUESTENVELOPE']._serialized_end=215
   _globals['_SERIESFIELDS']._serialized_start=218
-  _globals['_SERIESFIELDS']._serialized_end=376
-  _globals['_EXEMPLARFIELDS']._serialized_start=378
-  _globals['_EXEMPLARFIELDS']._serialized_end=468
-  _globals['_METADATAFIELDS']._serialized_start=470
-  _globals['_METADATAFIELDS']._serialized_end=556
-  _globals['_LABELBYTES']._serialized_start=558
-  _globals['_LABELBYTES']._serialized_end=599
-  _globals['_TIMESERIES']._serialized_start=602
-  _globals['_TIMESERIES']._serialized_end=770
-  _globals['_LABEL']._serialized_start=772
-  _globals['_LABEL']._serialized_end=808
-  _globals['_SAMPLE']._serialized_start=810
-  _globals['_SAMPLE']._serialized_end=852
-  _globals['_EXEMPLAR']._serialized_start=854
-  _globals['_EXEMPLAR']._serialized_end=933
-  _globals['_METRICMETADATA']._serialized_start=936
-  _globals['_METRICMETADATA']._serialized_end=1184
-  _globals['_METRICMETADATA_METRICTYPE']._serialized_start=1063
-  _globals['_METRICMETADATA_METRICTYPE']._serialized_end=1184
-  _globals['_HISTOGRAM']._serialized_start=1187
-  _globals['_HISTOGRAM']._serialized_end=1717
-  _globals['_HISTOGRAM_RESETHINT']._serialized_start=1642
-  _globals['_HISTOGRAM_RESETHINT']._serialized_end=1694
-  _globals['_BUCKETSPAN']._serialized_start=1719
-  _globals['_BUCKETSPAN']._serialized_end=1763
+  _globals['_SERIESFIELDS']._serialized_end=352
+  _globals['_EXEMPLARFIELDS']._serialized_start=354
+  _globals['_EXEMPLARFIELDS']._serialized_end=444
+  _globals['_METADATAFIELDS']._serialized_start=446
+  _globals['_METADATAFIELDS']._serialized_end=532
+  _globals['_SERIESLABELS']._serialized_start=534
+  _globals['_SERIESLABELS']._serialized_end=564
+  _globals['_LABELBYTES']._serialized_start=566
+  _globals['_LABELBYTES']._serialized_end=607
+  _globals['_TIMESERIES']._serialized_start=610
+  _globals['_TIMESERIES']._serialized_end=778
+  _globals['_LABEL']._serialized_start=780
+  _globals['_LABEL']._serialized_end=816
+  _globals['_SAMPLE']._serialized_start=818
+  _globals['_SAMPLE']._serialized_end=860
+  _globals['_EXEMPLAR']._serialized_start=862
+  _globals['_EXEMPLAR']._serialized_end=941
+  _globals['_METRICMETADATA']._serialized_start=944
+  _globals['_METRICMETADATA']._serialized_end=1192
+  _globals['_METRICMETADATA_METRICTYPE']._serialized_start=1071
+  _globals['_METRICMETADATA_METRICTYPE']._serialized_end=1192
+  _globals['_HISTOGRAM']._serialized_start=1195
+  _globals['_HISTOGRAM']._serialized_end=1725
+  _globals['_HISTOGRAM_RESETHINT']._serialized_start=1650
+  _globals['_HISTOGRAM_RESETHINT']._serialized_end=1702
+  _globals['_BUCKETSPAN']._serialized_start=1727
+  _globals['_BUCKETSPAN']._serialized_end=1771
 # @@protoc_insertion_point(module_scope)

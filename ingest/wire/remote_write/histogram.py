@@ -6,7 +6,7 @@ Prometheus' own receiver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from math import inf, isfinite, isnan
 
@@ -37,6 +37,19 @@ def parse_histogram(raw: bytes, position: int) -> pb.Histogram:
         raise BadRequest(
             f"a histogram of timeseries {position} is not a protobuf message"
         ) from None
+
+
+def read_histograms(
+    messages: Iterable[pb.Histogram], start_ms: int = 0
+) -> tuple[list[Histogram], list[str]]:
+    """As `read_histogram`: those that keep to the rules, and what is wrong with each other one."""
+    taken, refused = [], []
+    for message in messages:
+        try:
+            taken.append(read_histogram(message, start_ms))
+        except InvalidHistogram as error:
+            refused.append(str(error))
+    return taken, refused
 
 
 def read_histogram(message: pb.Histogram, start_ms: int = 0) -> Histogram:

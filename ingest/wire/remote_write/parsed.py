@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ingest.model import Histogram
 
@@ -39,6 +40,8 @@ class ParsedSeries:
     """One TimeSeries.
 
     Attributes:
+        tokens: what stands for each label in the request, hashable: its bytes (1.0), or its texts.
+        pair_of: from a token to name and value as sent; raises BadRequest if it is no label.
         timestamp_ms: milliseconds since 1970, parallel to `value`.
         value: sample values, NaN bits as sent.
         histograms: native histograms that keep to the rules.
@@ -51,14 +54,20 @@ class ParsedSeries:
         complaint: why nothing of the series can be taken; its labels are as far as they were read.
     """
 
-    labels: LabelBytes
-    timestamp_ms: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
-    exemplars: list[ParsedExemplar] = field(default_factory=list)
-    histograms: list[Histogram] = field(default_factory=list)
-    refused_histograms: list[str] = field(default_factory=list)
-    start_ms: list[int] = field(default_factory=list)
+    tokens: Sequence[Any]
+    pair_of: Callable[[Any], tuple[bytes, bytes]]
+    timestamp_ms: Sequence[int] = ()
+    value: Sequence[float] = ()
+    exemplars: Sequence[ParsedExemplar] = ()
+    histograms: Sequence[Histogram] = ()
+    refused_histograms: Sequence[str] = ()
+    start_ms: Sequence[int] = ()
     metadata: ParsedMetadata | None = None
     key: bytes | None = None
     complaint: str | None = None
     text_bytes: int = 0
+
+    @property
+    def labels(self) -> LabelBytes:
+        """Names and values as sent, in the order sent."""
+        return [*map(self.pair_of, self.tokens)]

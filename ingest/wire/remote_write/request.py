@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,6 +29,10 @@ class Request(Protocol):
     label_bytes: int
     series: list[bytes]
     first: int
+
+    @property
+    def pair_of(self) -> Callable[[Any], tuple[bytes, bytes]]:
+        """From a token of a label to name and value, see `ParsedSeries`."""
 
     def part(self, start: int, end: int) -> Request:
         """The same with some of the series only, and without metadata."""

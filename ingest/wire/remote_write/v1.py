@@ -9,10 +9,16 @@ from functools import cached_property
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from ingest.errors import BadRequest, InvalidHistogram
-from ingest.wire.pb.remote_write_v1_pb2 import MetadataFields, SeriesFields, WriteRequestEnvelope
+from ingest.errors import BadRequest
+from ingest.wire.pb.remote_write_v1_pb2 import (
+    LabelBytes,
+    MetadataFields,
+    SeriesFields,
+    SeriesLabels,
+    WriteRequestEnvelope,
+)
 from ingest.wire.remote_write.fields import LONG_BYTES, Layout
-from ingest.wire.remote_write.histogram import parse_histogram, read_histogram
+from ingest.wire.remote_write.histogram import parse_histogram, read_histograms
 from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     TEXT_BYTES,
@@ -27,6 +33,30 @@ METRIC_TYPES = (
 )  # fmt: skip
 """By their number, which is the same in both versions."""
 
+_LABEL_HEADS = [b"\x0a" + bytes([length]) for length in range(0x80)]
+"""What stands before the bytes of a label in its series, by their number."""
+
+
+def read_label(raw: bytes) -> tuple[bytes, bytes]:
+    """Name and value of a Label message.
+
+    Raises:
+        BadRequest: it is no protobuf, so nothing in the request can be trusted.
+    """
+    # As everybody writes it: 0a LENGTH name 12 LENGTH value, both lengths of one byte.
+    try:
+        end = 2 + raw[1]
+        is_usual = raw[0] == 0x0A and raw[end] == 0x12 and end < 0x82 and raw[end + 1] < 0x80
+        if is_usual and len(raw) == end + 2 + raw[end + 1]:
+            return raw[2:end], raw[end + 2 :]
+    except IndexError:
+        pass
+    try:
+        label = LabelBytes.FromString(raw)
+    except DecodeError:
+        raise BadRequest("a label of the payload is not a protobuf message") from None
+    return label.name, label.value
+
 
 @dataclass
 class RequestV1:
@@ -39,6 +69,7 @@ class RequestV1:
 
     layout = Layout(exemplars=3, histograms=4, refers=False)
     label_bytes = 2 * TEXT_BYTES + PAIR_BYTES
+    pair_of = staticmethod(read_label)
 
     series: list[bytes]
     _metadata: Sequence[bytes]
@@ -61,8 +92,21 @@ class RequestV1:
         return [series[position][: -lengths[position]] for position in positions]
 
     def parse(self, position: int) -> ParsedSeries:
-        """See `Request`."""
-        return self.parse_bytes(self.series[position], position)
+        """See `Request`. Of the usual shape only the labels are still to be read."""
+        raw, length = self.series[position], int(self.tails.length[position])
+        if length:
+            key = raw[:-length]
+            labels = _only_labels(key)
+            if labels is not None:
+                return ParsedSeries(
+                    labels,
+                    read_label,
+                    [int(self.tails.timestamp_ms[position])],
+                    [float(self.tails.value[position])],
+                    key=key,
+                    text_bytes=_text_bytes(raw, labels),
+                )
+        return self.parse_bytes(raw, position)
 
     def parse_bytes(self, raw: bytes, position: int) -> ParsedSeries:
         """See `Request`."""
@@ -107,43 +151,55 @@ def parse_series(raw: bytes, position: int) -> ParsedSeries:
         raise BadRequest(
             f"timeseries {position} of the payload is not a protobuf message"
         ) from None
+    labels, samples = fields.labels[:], fields.samples[:]
     parsed = ParsedSeries(
-        labels=[(label.name, label.value) for label in fields.labels],
-        timestamp_ms=[sample.timestamp for sample in fields.samples],
-        value=[sample.value for sample in fields.samples],
-        exemplars=[
+        labels,
+        read_label,
+        [sample.timestamp for sample in samples],
+        [sample.value for sample in samples],
+        key=_label_bytes(fields, labels, raw),
+        text_bytes=_text_bytes(raw, labels),
+    )
+    if fields.exemplars:
+        parsed.exemplars = [
             ParsedExemplar(
                 [(label.name, label.value) for label in exemplar.labels],
                 exemplar.timestamp,
                 exemplar.value,
             )
             for exemplar in fields.exemplars
-        ],
-    )
-    for each in fields.histograms:
-        try:
-            parsed.histograms.append(read_histogram(parse_histogram(each, position)))
-        except InvalidHistogram as error:
-            parsed.refused_histograms.append(str(error))
-    parsed.text_bytes = len(raw)
-    if parsed.text_bytes > LONG_BYTES:  # there is more in it
-        parsed.text_bytes = sum([len(name) + len(value) for name, value in parsed.labels])
-    parsed.key = _label_bytes(fields, raw)
+        ]
+    if fields.histograms:
+        parsed.histograms, parsed.refused_histograms = read_histograms(
+            parse_histogram(each, position) for each in fields.histograms
+        )
     return parsed
 
 
-def _label_bytes(fields: SeriesFields, raw: bytes) -> bytes | None:
-    """The labels encoded again, if `raw` starts with exactly that; `fields` loses the rest.
-
-    Fields of a later protocol version are kept by protobuf and would be encoded too: a series that
-    has them is left to the ordinary path.
-    """
-    for name in ("samples", "exemplars", "histograms"):
-        fields.ClearField(name)
-    encoded: bytes = fields.SerializeToString()
-    if not raw.startswith(encoded) or len(UnknownFieldSet(fields)):
+def _only_labels(raw: bytes) -> list[bytes] | None:
+    """The labels in bytes that are fields with labels and nothing else."""
+    try:
+        fields = SeriesLabels.FromString(raw)
+    except DecodeError:
         return None
-    return encoded
+    return fields.labels[:] if not len(UnknownFieldSet(fields)) else None
+
+
+def _label_bytes(fields: SeriesFields, labels: list[bytes], raw: bytes) -> bytes | None:
+    """The labels encoded again, if `raw` starts with exactly that. A series that has fields of a
+    later protocol version is left to the slow path."""
+    if len(UnknownFieldSet(fields)):
+        return None
+    try:
+        encoded = b"".join([_LABEL_HEADS[len(label)] + label for label in labels])
+    except IndexError:
+        encoded = SeriesLabels(labels=labels).SerializeToString()
+    return encoded if raw.startswith(encoded) else None
+
+
+def _text_bytes(raw: bytes, labels: list[bytes]) -> int:
+    """Of a long series, most may be samples."""
+    return len(raw) if len(raw) <= LONG_BYTES else sum(map(len, labels))
 
 
 def _metadata(raw: bytes, number: int) -> ParsedMetadata:

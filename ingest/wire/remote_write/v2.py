@@ -10,7 +10,7 @@ from secrets import randbits
 from google.protobuf.message import DecodeError
 from xxhash import xxh3_64_digest
 
-from ingest.errors import BadRequest, InvalidHistogram
+from ingest.errors import BadRequest
 from ingest.model import METRIC_NAME
 from ingest.wire.pb import remote_write_v2_pb2 as pb
 from ingest.wire.remote_write.columns import (
@@ -21,7 +21,7 @@ from ingest.wire.remote_write.columns import (
     type_digest,
 )
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
-from ingest.wire.remote_write.histogram import read_histogram, valid_start
+from ingest.wire.remote_write.histogram import read_histograms, valid_start
 from ingest.wire.remote_write.parsed import (
     PAIR_BYTES,
     LabelBytes,
@@ -50,6 +50,7 @@ class RequestV2:
 
     layout = Layout(exemplars=4, histograms=3, refers=True)
     label_bytes = PAIR_BYTES
+    pair_of = tuple
     metadata_count = 0
 
     def __init__(
@@ -92,17 +93,16 @@ class RequestV2:
                 f"timeseries {self.first + position} of the payload is not a protobuf message"
             ) from None
         labels, complaint = self._labels(message.labels_refs)
-        parsed = ParsedSeries(labels, complaint=complaint)
+        parsed = ParsedSeries(labels, tuple, complaint=complaint)
         parsed.text_bytes = sum([len(name) + len(value) for name, value in labels])
         parsed.timestamp_ms = [sample.timestamp for sample in message.samples]
         parsed.value = [sample.value for sample in message.samples]
         parsed.start_ms = _starts(message)
         parsed.exemplars = [self._exemplar(exemplar) for exemplar in message.exemplars]
-        for histogram in message.histograms:
-            try:
-                parsed.histograms.append(read_histogram(histogram, message.created_timestamp))
-            except InvalidHistogram as error:
-                parsed.refused_histograms.append(str(error))
+        if message.histograms:
+            parsed.histograms, parsed.refused_histograms = read_histograms(
+                message.histograms, message.created_timestamp
+            )
         if not (message.samples or message.histograms or message.exemplars):
             parsed.complaint = parsed.complaint or EMPTY
         if parsed.complaint is None:
@@ -150,7 +150,7 @@ class RequestV2:
                 name, metric_type(said.type), self._text(said.unit_ref), self._text(said.help_ref)
             )
 
-    def _key(self, refs: Iterable[int], said: pb.MetadataFields, starts: list[int]) -> bytes:
+    def _key(self, refs: Iterable[int], said: pb.MetadataFields, starts: Sequence[int]) -> bytes:
         """As `Columns.keys`."""
         labels = b"".join([self._digest(ref) for ref in refs])
         if not (said.type or said.help_ref or said.unit_ref or starts):

@@ -1,5 +1,71 @@
 -- Series by identity, by name, and how many there are.
 
+-- In key order, as all that creates metrics or series, so that two of them wait for each other,
+-- never in a circle.
+CREATE OR REPLACE FUNCTION internal.create_metrics(
+    p_tenant_id int[],
+    p_target    text[],
+    p_schema    text[],
+    p_name      text[]
+)
+RETURNS void
+LANGUAGE sql
+AS $function$
+    INSERT INTO internal.metric (tenant_id, target, schema, name)
+    SELECT DISTINCT g.tenant_id, g.target COLLATE "C", g.schema COLLATE "C", g.name COLLATE "C"
+    FROM unnest(p_tenant_id, p_target, p_schema, p_name) AS g (tenant_id, target, schema, name)
+    WHERE NOT EXISTS (
+        SELECT FROM internal.metric m
+        WHERE (m.tenant_id, m.target, m.schema, m.name)
+            = (g.tenant_id, g.target, g.schema, g.name)
+    )
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING
+$function$;
+COMMENT ON FUNCTION internal.create_metrics IS
+    'Creates those metrics that are missing';
+
+CREATE OR REPLACE FUNCTION internal.reserve_series(
+    p_identity  bytea[],
+    p_tenant_id int[],
+    p_target    text[],
+    p_schema    text[],
+    p_name      text[],
+    OUT known      bigint[],
+    OUT reserved   bigint[],
+    OUT metric_ids int[]
+)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    known := ARRAY(
+        SELECT s.series_id
+        FROM unnest(p_identity) WITH ORDINALITY AS given (identity, number)
+        LEFT JOIN internal.series s USING (identity)
+        ORDER BY given.number
+    );
+    IF array_position(known, NULL) IS NULL THEN
+        RETURN;
+    END IF;
+    reserved := ARRAY(
+        SELECT nextval('internal.series_series_id_seq')
+        FROM generate_series(1, cardinality(array_positions(known, NULL)))
+    );
+    PERFORM internal.create_metrics(p_tenant_id, p_target, p_schema, p_name);
+    metric_ids := ARRAY(
+        SELECT m.metric_id
+        FROM unnest(p_tenant_id, p_target, p_schema, p_name)
+            WITH ORDINALITY AS given (tenant_id, target, schema, name, number)
+        JOIN internal.metric m USING (tenant_id, target, schema, name)
+        ORDER BY given.number
+    );
+END
+$function$;
+COMMENT ON FUNCTION internal.reserve_series IS
+    'known: the id of the series of each identity, null where there is none. For those that are missing: reserved, an id for each, and metric_ids, of the metrics that the other arguments are. Who copies them into internal.series does it in the order of identities';
+
 CREATE OR REPLACE FUNCTION internal.resolve_series(
     p_identity  bytea[],
     p_tenant_id int[],
@@ -19,17 +85,7 @@ BEGIN
         SELECT FROM unnest(p_identity) AS given (identity)
         WHERE NOT EXISTS (SELECT FROM internal.series s WHERE s.identity = given.identity)
     ) THEN
-        -- Both inserts go in key order, so that two resolvers wait for each other, never in a circle.
-        INSERT INTO internal.metric (tenant_id, target, schema, name)
-        SELECT DISTINCT g.tenant_id, g.target COLLATE "C", g.schema COLLATE "C", g.name COLLATE "C"
-        FROM unnest(p_tenant_id, p_target, p_schema, p_name) AS g (tenant_id, target, schema, name)
-        WHERE NOT EXISTS (
-            SELECT FROM internal.metric m
-            WHERE (m.tenant_id, m.target, m.schema, m.name)
-                = (g.tenant_id, g.target, g.schema, g.name)
-        )
-        ORDER BY 1, 2, 3, 4
-        ON CONFLICT DO NOTHING;
+        PERFORM internal.create_metrics(p_tenant_id, p_target, p_schema, p_name);
 
         INSERT INTO internal.series (metric_id, tenant_id, target, name, schema, labels, identity)
         SELECT m.metric_id, g.tenant_id, g.target, g.name, g.schema, g.labels::jsonb, g.identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import signal
 import sys
 from collections.abc import Collection
@@ -294,6 +295,7 @@ class Daemon:
         self._has_parent = watch_parent(loop, lambda: self._be_orphaned(ended))
         if not await unless_ended(ended, self.start()):
             return  # while waiting for a database that recovers
+        gc.freeze()  # what stays for ever is not looked through again whenever many series are new
         await ended.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):

@@ -321,6 +321,11 @@ class RetentionSettings(Section):
     cumsum_days: Days = Field(None, description="raw samples of `cumsum`")
     geo_days: Days = Field(None, description="raw samples of `geo`")
     app_days: Days = Field(365, description="measures and events that applications push")
+    series_hours_days: Literal[0] | _SomeDays | None = Field(
+        None,
+        description="hours of single series, from which long periods are read; unset: as long as the"
+        " raw samples of their target; 0 is for ever",
+    )
     compress_after_days: Days = Field(7, description="TimescaleDB only")
 
     def days(self, target: str) -> int | None:

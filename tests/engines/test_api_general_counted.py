@@ -12,6 +12,7 @@ from typing import Any
 from tests.engines.counted import Question, answer
 from tests.engines.sql_api import Api, Sample
 from tests.support.blocks import pack, switch_on
+from tests.support.hours import make_hours
 
 QUESTIONS = int(os.environ.get("PROMGRES_EXAMPLES", "60"))
 SPELLS = [
@@ -42,6 +43,7 @@ METRICS: list[tuple[Any, ...]] = [
     ("plain", {"job": "no such job"}),
 ]
 """Names, and labels that some of their series have."""
+HOURS = "SELECT count(*) FROM internal.series_hour"
 
 
 def samples() -> list[Sample]:
@@ -134,11 +136,23 @@ async def test_random_questions(api: Api) -> None:
         waiting = [each for each in stored if each.time >= SPELLS[-1]]
     await api.store(*[each for each in stored if each not in waiting])
     await api.roll_up()
+    # Hours of series are there for all questions; the samples below are late for some of them.
+    for target in ("internal", "cumsum"):
+        await make_hours(api.connection, datetime.now(UTC), target)
+    assert await api.connection.fetchval(HOURS)
     await api.store(*waiting)
     answered = 0
     for number in range(QUESTIONS):
         if number == QUESTIONS // 3:
             await api.roll_up()
+            marked = await api.connection.fetchval("SELECT count(*) FROM internal.hours_mark")
+            for target in ("internal", "cumsum"):
+                await make_hours(api.connection, datetime.now(UTC), target)
+            assert (
+                marked
+                > 0
+                == await api.connection.fetchval("SELECT count(*) FROM internal.hours_mark")
+            )
         if number == QUESTIONS * 2 // 3 and api.database.engine == "postgres":
             await switch_on(api.connection)
             # The last third is answered from blocks, as far as time has been packed.

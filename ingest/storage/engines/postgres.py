@@ -53,11 +53,15 @@ PACK_STEPS = (
 )
 """Each a transaction of its own that does a bounded piece, and says how much that was."""
 
-PACK_MINUTES = "{target}.pack_minutes()"
-"""The same of minutes, where a target has rollups."""
+STEPS_OF_ROLLED_UP = (
+    "{target}.pack_minutes()",
+    "{target}.make_hours()",
+    "{target}.drop_expired_hours()",
+)
+"""The same of minutes and of hours of series, where a target has rollups."""
 
 PACK_IDLE_SECONDS = 20.0
-"""Between two looks for something to pack."""
+"""Between two looks for something to pack, or for hours to make."""
 
 PACKED = Counter(
     "promgres_packed_samples",
@@ -158,19 +162,21 @@ class PostgresEngine:
         return marks + packed
 
     async def _pack(self, pool: Pool) -> int:
-        """A bounded piece of each kind of packing, of each target; how much that was."""
+        """A bounded piece of each kind of packing, and of hours of series, of each target; how much
+        that was."""
         done = 0
         for target in TARGETS:
+            steps = PACK_STEPS + (STEPS_OF_ROLLED_UP if target in ROLLED_UP else ())
             async with borrow(pool, WORK_SECONDS) as connection:
-                for step in (*PACK_STEPS, *([PACK_MINUTES] if target in ROLLED_UP else [])):
+                for step in steps:
                     try:
-                        steps = await connection.fetchval(f"SELECT {step.format(target=target)}")
+                        did = await connection.fetchval(f"SELECT {step.format(target=target)}")
                     except asyncpg.LockNotAvailableError:
                         log.debug("others are at it; later", step=step, target=target)
                         continue
-                    done += steps
-                    if "pack_" in step and step != PACK_MINUTES:
-                        PACKED.labels(target).inc(steps)
+                    done += did
+                    if step in PACK_STEPS and "pack_" in step:
+                        PACKED.labels(target).inc(did)
                 found = await connection.fetchrow(
                     "SELECT closed_before, behind_seconds, held_seconds"
                     " FROM internal.packing_of($1)",

@@ -2,8 +2,12 @@
 --
 --   whole metrics ──► rollups, by the plan of reading/buckets.sql ─┐
 --                                                                  ├─► parts ──► value
---   some series, or a metric that falls into groups ──► samples ───┘
---                          samples ──► increments, quantiles ──────────► value
+--   some series, or a metric that falls into groups ──► units ─────┘
+--                          units ──► increments ───────────────────────► value
+--                          samples ──► quantiles ──────────────────────► value
+--
+-- A unit is a sample, or an hour of one series (core/hours/units.sql), where that has been made and lies
+-- in one bucket.
 --
 -- All here are called with what stands on one side of `asked`: parallel arrays of series or metrics,
 -- and the number of the group of each. A slot is the number of a bucket among p_starts.
@@ -84,6 +88,22 @@ AS $$
     FROM unnest(p_targets) AS target
 $$;
 
+-- The same as units, NaN left out: SQL that reads hours of the series p_by_hour, an expression, and of
+-- buckets $4, if the period is long.
+CREATE OR REPLACE FUNCTION internal.units_sql(
+    p_targets text[], p_from timestamptz, p_to timestamptz, p_by_hour text, p_kind text
+) RETURNS text
+LANGUAGE sql STABLE STRICT
+AS $$
+    SELECT string_agg(format(CASE WHEN internal.reads_hours(target, p_from, p_to)
+        THEN 'SELECT %1$L AS target, u.* FROM %1$I.units($3, %2$s, $4, $1, $2, %3$L) AS u
+              WHERE u.max <> ''NaN'''
+        ELSE 'SELECT %1$L AS target, u.* FROM %1$I.sample_units($1, $2) AS u
+              WHERE u.series_id = ANY ($3) AND u.max <> ''NaN'''
+        END, target, p_by_hour, p_kind), ' UNION ALL ')
+    FROM (SELECT DISTINCT unnest(p_targets)) AS t (target)
+$$;
+
 -- What parts of the period know of a slot and group. exact_min: no rollup has it. The last sample is
 -- kept as rollups keep it, {seconds, series_id, value}, and the newest exact one beside it.
 --
@@ -143,19 +163,17 @@ LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
     RETURN QUERY EXECUTE format(
-        'SELECT width_bucket(x.time, $4), k.grp, count(*),
-             CASE WHEN $6 IN (''sum'', ''avg'', ''rate'', ''increase'') THEN
-                 sum(x.decimal) FILTER (WHERE x.exact IS NOT NULL OR abs(x.value) < ''Infinity'')
-             END,
-             min(x.value), max(x.value), min(x.exact), max(x.exact),
+        'SELECT width_bucket(x.first_time, $4), k.grp, sum(x.samples),
+             CASE WHEN $6 IN (''sum'', ''avg'', ''rate'', ''increase'') THEN sum(x.sum) END,
+             min(x.min), max(x.max), min(x.exact), max(x.exact),
              CASE WHEN $6 = ''last'' THEN
-                 max(ARRAY[date_part(''epoch'', x.time), x.series_id, x.value]) END,
+                 max(ARRAY[date_part(''epoch'', x.last_time), x.series_id, x.last]) END,
              CASE WHEN $6 = ''last'' THEN
-                 max(ARRAY[extract(epoch FROM x.time), x.series_id, x.exact])
+                 max(ARRAY[extract(epoch FROM x.last_time), x.series_id, x.exact])
                      FILTER (WHERE x.exact IS NOT NULL) END
          FROM (%s) AS x
          JOIN unnest($3, $5) AS k (series_id, grp) USING (series_id)
-         GROUP BY 1, 2', internal.samples_sql(p_targets)
+         GROUP BY 1, 2', internal.units_sql(p_targets, p_from, p_to, '$3', 'values')
     ) USING p_from, p_to, p_series, p_starts, p_groups, p_aggregate;
 END
 $$;
@@ -163,6 +181,9 @@ $$;
 -- Increments of counters: what each sample has more than the one before it in its line, if that is at
 -- most longest_step() older; after a reset, which is a smaller value, all of it. The first sample of a
 -- line has nothing before it and adds nothing. Samples of target cumsum are increments already.
+--
+-- An hour of a series, which is then alone in its line, has what it gained from its first sample to its
+-- last one, and a step to the first one.
 CREATE OR REPLACE FUNCTION internal.increments(
     p_series bigint[], p_targets text[], p_lines bigint[], p_groups int[],
     p_starts timestamptz[], p_from timestamptz, p_to timestamptz
@@ -171,6 +192,9 @@ LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
     v_samples  text := internal.samples_sql(p_targets);
+    v_alone    bigint[] := ARRAY(
+        SELECT min(k.series_id) FROM unnest(p_series, p_lines) AS k (series_id, line)
+        GROUP BY k.line HAVING count(*) = 1);
     v_missing  bigint[] := p_series;
     v_until    timestamptz := p_from;
     v_back     interval;
@@ -201,24 +225,44 @@ BEGIN
         'SELECT width_bucket(d.time, $4), d.grp, sum(d.increment)
          FROM (
              SELECT x.time, k.grp, CASE
-                 WHEN k.target = ''cumsum'' THEN x.decimal
-                 WHEN x.time - lag(x.time) OVER line > internal.longest_step() THEN NULL
-                 WHEN x.decimal < lag(x.decimal) OVER line THEN x.decimal
-                 ELSE x.decimal - lag(x.decimal) OVER line
+                 WHEN k.target = ''cumsum'' THEN x.sum
+                 WHEN x.gained IS NULL THEN s.step
+                 ELSE x.gained + coalesce(s.step, 0)
              END AS increment
              FROM (
-                 SELECT s.time, s.series_id, s.decimal FROM (%s) AS s
-                 WHERE abs(s.value) < ''Infinity''
-                 UNION ALL
-                 SELECT * FROM unnest($8, $9, $10)
+                 SELECT w.*, lag(w.last_time) OVER line AS before_at, lag(w.last) OVER line AS before
+                 FROM (
+                     SELECT u.first_time AS time, u.last_time, u.series_id, u.sum, u.first,
+                         CASE WHEN u.samples = 1 THEN u.first ELSE u.last::text::numeric END AS last,
+                         CASE WHEN u.samples > 1 THEN u.last::text::numeric - u.first + u.lost END
+                             AS gained
+                     FROM (
+                         SELECT v.first_time, v.last_time, v.series_id, v.samples, v.sum, v.last,
+                             v.lost, coalesce(v.exact, v.first::text::numeric) AS first
+                         FROM (%s) AS v
+                         WHERE v.min > ''-Infinity'' AND v.max < ''Infinity''
+                         OFFSET 0
+                     ) AS u
+                     UNION ALL
+                     SELECT b.time, b.time, b.series_id, NULL, b.decimal, b.decimal, NULL
+                     FROM unnest($8, $9, $10) AS b (time, series_id, decimal)
+                 ) AS w
+                 JOIN unnest($3, $6) AS l (series_id, line) USING (series_id)
+                 WINDOW line AS (PARTITION BY l.line ORDER BY w.time, w.series_id)
              ) AS x
-             JOIN unnest($3, $5, $6, $7) AS k (series_id, target, line, grp) USING (series_id)
-             WINDOW line AS (PARTITION BY k.line ORDER BY x.time, x.series_id)
+             JOIN unnest($3, $5, $7) AS k (series_id, target, grp) USING (series_id)
+             CROSS JOIN LATERAL (
+                 SELECT CASE
+                     WHEN x.time - x.before_at > internal.longest_step() THEN NULL
+                     WHEN x.first < x.before THEN x.first
+                     ELSE x.first - x.before
+                 END AS step
+             ) AS s
          ) AS d
          WHERE d.time >= $1 AND d.increment IS NOT NULL
-         GROUP BY 1, 2', v_samples
+         GROUP BY 1, 2', internal.units_sql(p_targets, p_from, p_to, '$11', 'steps')
     ) USING p_from, p_to, p_series, p_starts, p_targets, p_lines, p_groups,
-            v_times, v_ids, v_decimals;
+            v_times, v_ids, v_decimals, v_alone;
 END
 $$;
 
@@ -280,7 +324,8 @@ BEGIN
 END
 $$;
 
--- The value of each slot and group that has one, and the labels of the group.
+-- The value of each slot and group that has one, and the labels of the group. How many digits a quotient
+-- has depends on those of its terms: without zeros, it says the same whatever it was added up from.
 CREATE OR REPLACE FUNCTION internal.metric_values(
     p_metric text, p_match jsonb, p_by text[], p_aggregate text,
     p_starts timestamptz[], p_from timestamptz, p_to timestamptz
@@ -322,7 +367,7 @@ BEGIN
             WHEN 'last' THEN coalesce((max(p.exact_last))[3], (max(p.last))[3]::text::numeric)
             WHEN 'avg' THEN CASE
                 WHEN max(p.max) < 'Infinity' AND min(p.min) > '-Infinity'
-                    THEN sum(p.sum) / sum(p.samples)
+                    THEN trim_scale(sum(p.sum)) / sum(p.samples)
                 WHEN min(p.min) > '-Infinity' THEN 'Infinity'
                 WHEN max(p.max) < 'Infinity' THEN '-Infinity'
             END
@@ -354,7 +399,7 @@ BEGIN
         WHERE p_aggregate LIKE 'p__'
     )
     SELECT v.slot, v.grp, v_asked.labels[v.grp], CASE p_aggregate
-        WHEN 'rate' THEN v.value / extract(epoch FROM
+        WHEN 'rate' THEN trim_scale(v.value) / extract(epoch FROM
             least(p_starts[v.slot + 1], p_to) - greatest(p_starts[v.slot], p_from))
         ELSE v.value
     END

@@ -15,7 +15,7 @@ SELECT s.target, s.name, 'move_' || s.name || 's',
     concat(
         CASE WHEN s.name = 'sample' THEN '@late_rows@' END,
         CASE WHEN s.name = 'sample' AND s.target = ANY (internal.rolled_up_targets())
-            THEN '@mark@' END),
+            THEN '@mark@@mark_hours@' END),
     CASE WHEN s.name = 'sample' THEN '@sample_rows@' ELSE s.name END
 FROM internal.store AS s
 JOIN pg_attribute AS a ON a.attrelid = format('%I.%I', s.target, s.name)::regclass

@@ -235,11 +235,11 @@ BEGIN
         WHEN 'internal' THEN EXISTS (SELECT FROM internal.rollup_mark WHERE hour < p_before)
         WHEN 'cumsum' THEN EXISTS (SELECT FROM cumsum.rollup_mark WHERE hour < p_before)
         ELSE false
-    END;
+    END OR internal.needs_samples_before(p_target, p_before);
 END
 $function$;
 COMMENT ON FUNCTION internal.has_marks_before IS
-    'Whether rows of before p_before are still needed to compute rollups: only samples ever are';
+    'Whether rows of before p_before are still needed to compute rollups, or hours of series that are kept longer: only samples ever are';
 
 CREATE OR REPLACE FUNCTION internal.drop_expired_partitions(p_target text, p_limit int DEFAULT 8)
 RETURNS int

@@ -60,7 +60,8 @@ BEGIN
             EXECUTE format('LOCK TABLE ONLY %I.sample IN SHARE MODE', p_target);
             v_done := NOT internal.waits_for_refresh(
                 p_target,
-                (SELECT dropped_before FROM internal.target WHERE target = p_target), p_before);
+                (SELECT dropped_before FROM internal.target WHERE target = p_target), p_before)
+                AND NOT internal.needs_samples_before(p_target, p_before);
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
             v_done := false;
         END;
@@ -191,13 +192,40 @@ $procedure$;
 COMMENT ON PROCEDURE internal.compress_rollups IS
     'The job that compresses old minutes: seven times smaller. Late samples still reach them';
 
+CREATE OR REPLACE PROCEDURE internal.make_series_hours(job_id int, config jsonb)
+LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    v_target text;
+    v_step   text;
+    v_done   bigint;
+BEGIN
+    FOREACH v_target IN ARRAY internal.rolled_up_targets() LOOP
+        FOREACH v_step IN ARRAY ARRAY['make_hours', 'drop_expired_hours'] LOOP
+            LOOP
+                BEGIN
+                    EXECUTE format('SELECT %I.%I()', v_target, v_step) INTO v_done;
+                EXCEPTION WHEN lock_not_available THEN
+                    v_done := 0;
+                END;
+                COMMIT;
+                EXIT WHEN v_done = 0;
+            END LOOP;
+        END LOOP;
+    END LOOP;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.make_series_hours IS
+    'The job that makes hours of series, and drops them when they are past their retention';
+
 -- The extension's jobs for us, in one list: from it they are made, brought back and examined.
 CREATE OR REPLACE VIEW internal.job (job, proc_name, sql_schema, relation, every, compress_after) AS
 SELECT 'internal.' || proc_name, proc_name, NULL::text, NULL::text, every, NULL::interval
 FROM (VALUES
     ('refresh_rollups', interval '20 seconds'),
     ('drop_expired', interval '1 hour'),
-    ('compress_rollups', interval '12 hours')
+    ('compress_rollups', interval '12 hours'),
+    ('make_series_hours', interval '1 minute')
 ) AS of_ours (proc_name, every)
 UNION ALL
 SELECT format('compression of %s.%s', target, name), 'policy_compression', target, name,

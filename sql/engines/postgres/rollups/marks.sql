@@ -44,6 +44,7 @@ BEGIN
     IF p_series IS NOT NULL THEN
         v_metrics := ARRAY(
             SELECT DISTINCT metric_id FROM internal.series WHERE series_id = ANY (p_series));
+        PERFORM internal.mark_hours(p_target, p_minutes, p_series);
     END IF;
     EXECUTE format($insert$
         INSERT INTO %I.rollup_mark (hour, minute, metric_id, minutes)

@@ -7,6 +7,7 @@ RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $function$
+    SELECT internal.mark_hours(p_target, p_minutes, p_series)
 $function$;
 COMMENT ON FUNCTION internal.mark_samples IS
-    'Nothing: continuous aggregates keep account of what was written';
+    'Marks hours of series; continuous aggregates keep account of what was written themselves';

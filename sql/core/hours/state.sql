@@ -1,0 +1,97 @@
+-- Hours of series: what is made of samples once their day is over, and how a late sample undoes it.
+--
+--   store a sample of before marked_before ──► a mark, in the same transaction
+--   a day is over ──► marked_before moves ──► once all transactions know of it: hours are made
+--   a mark ──► the row goes, hours_todo has the day ──► announced, known to all, made again
+--
+-- A reader takes a row that has no mark, and reads samples where there is no row. So it sees hours and
+-- samples of one moment, whatever its isolation level: who sees a late sample sees its mark. That each
+-- writer marks is what is waited for, with no lock: transactions that began before the announcement.
+
+CREATE OR REPLACE FUNCTION internal.hours_from(p_target text)
+RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE s.value
+        WHEN '0' THEN '-infinity'
+        ELSE coalesce(
+            date_bin('24 hours', now() - make_interval(days => nullif(s.value, '')::int),
+                internal.bucket_origin()),
+            t.dropped_before)
+        END
+    FROM internal.target AS t
+    LEFT JOIN internal.setting AS s ON s.key = 'retention.series_hours_days'
+    WHERE t.target = p_target
+$function$;
+COMMENT ON FUNCTION internal.hours_from IS
+    'Hours of series before this are past their retention: as raw samples, unless retention.series_hours_days says otherwise';
+
+CREATE OR REPLACE FUNCTION internal.needs_samples_before(p_target text, p_before timestamptz)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce(internal.hours_from(p_target) < least(p_before, now() - interval '24 hours')
+        AND EXISTS (
+            SELECT FROM internal.setting
+            WHERE key = 'retention.series_hours_days' AND value <> '')
+        AND (
+            EXISTS (SELECT FROM internal.hours_state
+                WHERE target = p_target AND made_before < p_before)
+            OR EXISTS (SELECT FROM internal.hours_mark WHERE target = p_target AND day < p_before)
+            OR EXISTS (SELECT FROM internal.hours_todo WHERE target = p_target AND day < p_before)
+        ), false)
+$function$;
+COMMENT ON FUNCTION internal.needs_samples_before IS
+    'Whether raw samples of before p_before are still needed for hours of series that outlive them';
+
+CREATE OR REPLACE FUNCTION internal.reads_hours(p_target text, p_from timestamptz, p_to timestamptz)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT p_to - p_from >= interval '6 hours' AND EXISTS (
+        SELECT FROM internal.hours_state WHERE target = p_target AND made_before > p_from)
+$function$;
+COMMENT ON FUNCTION internal.reads_hours IS
+    'Whether hours of series may spare samples of a period: short ones are read as they are';
+
+CREATE OR REPLACE FUNCTION internal.mark_hours(
+    p_target text, p_times timestamptz[], p_series bigint[]
+)
+RETURNS void
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    INSERT INTO internal.hours_mark (target, series_id, day)
+    SELECT p_target, n.series_id, n.day
+    FROM (
+        SELECT DISTINCT series_id, date_bin('24 hours', t, internal.bucket_origin()) AS day
+        FROM unnest(p_times) AS t, unnest(p_series) AS series_id
+        WHERE t < (SELECT h.marked_before FROM internal.hours_state AS h WHERE h.target = p_target)
+    ) AS n
+    WHERE NOT EXISTS (
+        SELECT FROM internal.hours_todo AS o
+        WHERE (o.series_id, o.day) = (n.series_id, n.day) AND NOT o.is_announced)
+$function$;
+COMMENT ON FUNCTION internal.mark_hours IS
+    'Marks the days of these times, of samples written in this transaction, for each of p_series; only where hours may have been made';
+
+-- Arrays of 24, one element if they are the same to the bit.
+CREATE OR REPLACE FUNCTION internal.shortened(p_array anyarray) RETURNS anyarray
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT CASE
+        WHEN array_send(p_array) = array_send(array_fill(p_array[1], ARRAY[cardinality(p_array)]))
+            THEN p_array[1:1]
+        ELSE p_array
+    END
+$$;
+COMMENT ON FUNCTION internal.shortened IS 'The first element alone, if all are the same to the bit';
+
+CREATE OR REPLACE FUNCTION internal.of_hour(p_array anyarray, p_number int) RETURNS anyelement
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT p_array[least(p_number, cardinality(p_array))] $$;
+COMMENT ON FUNCTION internal.of_hour IS 'An element of what internal.shortened may have shortened';

@@ -323,8 +323,8 @@ class RetentionSettings(Section):
     app_days: Days = Field(365, description="measures and events that applications push")
     series_hours_days: Literal[0] | _SomeDays | None = Field(
         None,
-        description="hours of single series, from which long periods are read; unset: as long as the"
-        " raw samples of their target; 0 is for ever",
+        description="hours of single series, from which long periods are read; unset: as long as"
+        " the raw samples of their target; 0 is for ever",
     )
     compress_after_days: Days = Field(7, description="TimescaleDB only")
 

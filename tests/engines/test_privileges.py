@@ -34,6 +34,7 @@ SCHEMAS = {
 READER_VIEWS = {
     *(f"{target}.rollup_{width}" for target in ("internal", "cumsum")
       for width in ("1m", "1h", "1d")),
+    "internal.series_hour", "cumsum.series_hour",
     *(f"{target}.prometheus_remote_write{suffix}" for target in ("internal", "cumsum")
       for suffix in ("", "_with_tags")),
     *(f"internal.prometheus_{tier}_1m" for tier in ("mainnet", "testnet", "common")),
@@ -60,6 +61,7 @@ OF_THE_READ_SIDE = {
 }  # fmt: skip
 WITHIN_VIEWS = {
     "internal.current_tenant_id", "internal.reader_tenant_id", "internal.newest_of_metric",
+    "internal.hours_from", "internal.of_hour",
 }  # fmt: skip
 """What views of readers call, as their reader."""
 WITHIN_VIEWS_OF = {

@@ -1,4 +1,4 @@
-"""Hours of series: what is read from them is what the samples say, whatever comes late, and when."""
+"""Hours of series: what is read from them is what the samples say, whatever comes late."""
 
 from __future__ import annotations
 
@@ -142,12 +142,26 @@ async def test_an_hour_says_all_of_it(samples: Samples) -> None:
         "SELECT * FROM internal.series_hour ORDER BY hour"
     )
     assert dict(first) == {
-        "series_id": series, "hour": START + HOUR, "samples": 6, "nans": 1, "resets": 2,
+        "series_id": series, "tenant_id": 1, "schema": "common", "name": "m",
+        "hour": START + HOUR, "samples": 6, "nans": 1, "resets": 2,
         "sum": Decimal("22"), "min": -0.5, "max": 7.5, "first": 5.0, "last": -0.5,
         "first_time": rows[0][0], "last_time": rows[-1][0],
         "increase": Decimal("-0.5") - 5 + Decimal("7.5") + 2,
     }  # fmt: skip
     assert (second["max"], second["increase"], second["samples"]) == (math.inf, None, 1)
+    if samples.engine.name == "postgres":  # where sessions have rights of their own
+        for tenant, seen in (("default", 2), ("other", 0)):
+            await samples.connection.execute(
+                "INSERT INTO app.tenant (name) VALUES ($1) ON CONFLICT DO NOTHING", tenant
+            )
+            await samples.connection.execute(
+                "UPDATE app.reader AS r SET tenant_id = t.tenant_id FROM app.tenant AS t"
+                " WHERE t.name = $1",
+                tenant,
+            )
+            await samples.connection.execute("SET SESSION AUTHORIZATION promgres_reader")
+            assert await samples.connection.fetchval(COUNT) == seen
+            await samples.connection.execute("RESET SESSION AUTHORIZATION")
 
 
 async def test_few_samples_and_exact_ones_make_no_hours(samples: Samples) -> None:

@@ -11,6 +11,7 @@
 CREATE OR REPLACE FUNCTION internal.hours_from(p_target text)
 RETURNS timestamptz
 LANGUAGE sql STABLE
+SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT CASE s.value
@@ -95,3 +96,6 @@ CREATE OR REPLACE FUNCTION internal.of_hour(p_array anyarray, p_number int) RETU
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT p_array[least(p_number, cardinality(p_array))] $$;
 COMMENT ON FUNCTION internal.of_hour IS 'An element of what internal.shortened may have shortened';
+
+-- The view series_hour calls them with the rights of whoever reads it.
+GRANT EXECUTE ON FUNCTION internal.hours_from(text), internal.of_hour(anyarray, int) TO sql_reader;

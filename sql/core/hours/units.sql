@@ -26,7 +26,8 @@ COMMENT ON VIEW @target@.stored_hour IS
     'Hours of series that nothing has been stored for since they were made, a row an hour, also of those without samples';
 
 CREATE OR REPLACE VIEW @target@.series_hour WITH (security_barrier) AS
-SELECT h.series_id, h.hour, h.samples, h.sum, h.min, h.max, h.first, h.first_time, h.last, h.last_time,
+SELECT h.series_id, s.tenant_id, s.schema, s.name, h.hour, h.samples, h.sum, h.min, h.max,
+    h.first, h.first_time, h.last, h.last_time,
     CASE WHEN h.min > '-Infinity' AND h.max < 'Infinity' THEN
         h.last::text::numeric - h.first::text::numeric + h.lost END AS increase,
     h.resets, h.nans

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
+import uvloop
 
 from ingest.cli.options import with_settings
 from ingest.cli.stepdown import step_down
@@ -32,4 +31,4 @@ def command(settings: Settings) -> None:
         share = {"workers": max(1, settings.query.workers // workers)}
         query = settings.query.model_copy(update=share)
         settings = settings.model_copy(update={"query": query})
-    asyncio.run(serve(settings, url, Nursery(), place.is_ready, place))
+    uvloop.run(serve(settings, url, Nursery(), place.is_ready, place))

@@ -21,7 +21,8 @@ from ingest.http.reply import ClientGone, Reply, Sending
 from ingest.http.shares import UnderWay
 from ingest.logs import get_logger
 from ingest.metrics import REGISTRY
-from ingest.storage.exporting import QUERY_CANCELED, Series, series_pages, slices
+from ingest.storage.exporting import Series, series_pages, slices
+from ingest.storage.pgerrors import QUERY_CANCELED
 from ingest.storage.pool import AnyConnection
 from ingest.storage.read import ReadDatabase
 

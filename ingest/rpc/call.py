@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from ingest.errors import QueryRefused
 from ingest.rpc.buckets import BucketCheck
 from ingest.rpc.shape import Value
 from ingest.rpc.statement import ROW_ENDS, Statement
+from ingest.storage.one_trip import column_formats
+from ingest.storage.pgerrors import QUERY_CANCELED
 from ingest.storage.read import Lane, ReadDatabase
 from ingest.storage.reading import Batch, first_batch, next_batch
 
 if TYPE_CHECKING:
     Proxy = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+COLUMNS = column_formats(True, *[False] * 7)
 
 BATCH_PIECES = 1000
 """Pieces of an answer that are in memory at once, 16 KiB each at most."""
@@ -36,19 +41,24 @@ class Answer:
         status, headers: that the function chose, as it wrote them.
         is_long: it was expected to be short, and came in pieces after all.
         until: by `time.monotonic()`, when its connection is needed elsewhere.
+
+    Args:
+        about: the first row.
+        pieces: of the body, as far as they are here.
+        connection: where more of them come from.
     """
 
     def __init__(
         self,
-        connection: Proxy,
         statement: Statement,
-        first: Batch,
-        *,
-        is_long: bool,
-        quick: bool,
+        about: Mapping[str, Any],
+        pieces: Batch,
         until: float,
+        connection: Proxy | None = None,
+        *,
+        is_long: bool = False,
+        quick: bool = False,
     ) -> None:
-        about, *pieces = first.rows
         self.rows: int = about["rows"]
         self.total: int | None = about["total"]
         self._bytes: int = about["bytes"]
@@ -60,7 +70,7 @@ class Answer:
         self.until = until
         self._connection = connection
         self._statement = statement
-        self._batch = Batch(pieces if about["piece"] is None else first.rows[:1], first.more)
+        self._batch = pieces
 
     @property
     def length(self) -> int:
@@ -105,6 +115,7 @@ class Answer:
                 yield part + self._statement.closing
                 return
             yield part
+            assert self._connection is not None
             batch = await next_batch(self._connection, batch.more, BATCH_PIECES)
 
     async def whole(self) -> bytes:
@@ -150,6 +161,17 @@ async def call(
         BadRequest: too many buckets.
         Busy, DatabaseAway, QueryRefused: as `ReadTransactions.transaction`.
     """
+    is_long = False
+    if short and check is None and not before:
+        about = await _at_once(
+            database, lane, statement, parameters, settings, caller, seconds, is_quick
+        )
+        is_long = about is not None and about["piece"] is None and about["rows"] > 0
+        if about is not None and not is_long:
+            yield Answer(
+                statement, about, Batch([(about["piece"],)], None), monotonic() + stream_seconds
+            )
+            return
     if not read_only:
         await database.take(database.writes, caller)
     try:
@@ -166,22 +188,63 @@ async def call(
                     await connection.fetchval(sql, *values)
                 if check is not None:
                     await check.refuse(connection)
-                first, is_long = await _ask(connection, statement, parameters, short)
+                first, came_long = await _ask(
+                    connection, statement, parameters, short and not is_long
+                )
             except asyncpg.QueryCanceledError as error:
                 if is_quick:
                     raise TakesLong from error
                 raise
+            said, *pieces = first.rows
             yield Answer(
-                connection,
                 statement,
-                first,
-                is_long=is_long,
+                said,
+                Batch(pieces if said["piece"] is None else first.rows[:1], first.more),
+                monotonic() + stream_seconds,
+                connection,
+                is_long=is_long or came_long,
                 quick=is_quick,
-                until=monotonic() + stream_seconds,
             )
     finally:
         if not read_only:
             database.writes.give()
+
+
+async def _at_once(
+    database: ReadDatabase,
+    lane: Lane,
+    statement: Statement,
+    parameters: Sequence[Value],
+    settings: Mapping[str, str],
+    caller: Hashable,
+    seconds: float,
+    is_quick: bool,
+) -> Mapping[str, Any] | None:
+    """The row of a short answer, in one round trip; None if it has to be asked step by step.
+
+    Raises:
+        TakesLong: as `call`.
+    """
+    try:
+        row = await database.at_once(
+            lane, settings, caller, statement.short, parameters, COLUMNS, seconds=seconds
+        )
+    except QueryRefused as error:
+        if is_quick and error.sqlstate == QUERY_CANCELED:
+            raise TakesLong from error
+        raise
+    if row is None:
+        return None
+    piece, rows, length, version, total, status, headers, _ = row
+    return {
+        "piece": piece,
+        "rows": int(rows or 0),
+        "bytes": int(length or 0),
+        "version": version and version.decode(),
+        "total": None if total is None else int(total),
+        "status": status and status.decode(),
+        "headers": headers and headers.decode(),
+    }
 
 
 async def _ask(

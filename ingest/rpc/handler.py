@@ -46,6 +46,7 @@ from ingest.rpc.role_settings import RoleSettings
 from ingest.rpc.schema_cache import SchemaCache
 from ingest.rpc.shape import WHOLE, unsatisfiable
 from ingest.rpc.statement import call_statement
+from ingest.storage.pgerrors import QUERY_CANCELED
 from ingest.storage.read import ReadDatabase
 
 RPC = "/rpc/"
@@ -62,8 +63,6 @@ overload, a type or the function itself."""
 
 MOST_TRIES = 3
 
-
-QUERY_CANCELED = "57014"
 
 SMALL_BYTES = 64 * 1024
 """An answer up to here is what a connection keeps for its client anyway."""

@@ -18,6 +18,7 @@ from ingest.copy_format import POSTGRES_EPOCH_MS
 from ingest.errors import QueryRefused
 from ingest.promql.matchers import Matcher, matching
 from ingest.promql.values import Floats, Ints
+from ingest.storage.pgerrors import QUERY_CANCELED
 from ingest.storage.pool import AnyConnection
 from ingest.storage.selecting import elements, what_indexes_know
 
@@ -29,7 +30,6 @@ FIRST_WIDTH = timedelta(hours=1)
 LEAST_WIDTH = timedelta(microseconds=1)
 WIDER = 8
 """How much wider the next slice may be, at most. One that is too wide costs a slice's time."""
-QUERY_CANCELED = "57014"
 PAGE = "SELECT * FROM internal.page_of_series($1, $2, $3, $4)"
 
 Reading = Callable[[], AbstractAsyncContextManager[AnyConnection]]

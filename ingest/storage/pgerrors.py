@@ -52,6 +52,9 @@ LOST = (
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises when there is no server, or no longer one, at the other end."""
 
+QUERY_CANCELED = "57014"
+"""The SQLSTATE of what was ended by its time, or on request."""
+
 
 @contextmanager
 def translated(
@@ -162,4 +165,4 @@ def is_of_database(error: BaseException) -> bool:
 def may_pass(error: BaseException) -> bool:
     """Whether the same command may go well if it is only started again."""
     sqlstate = getattr(error, "sqlstate", None) or "08"
-    return sqlstate[:2] in PASSING_CLASSES and sqlstate != "57014"
+    return sqlstate[:2] in PASSING_CLASSES and sqlstate != QUERY_CANCELED

@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -17,9 +18,25 @@ from ingest.errors import Busy, DatabaseAway, QueryRefused, RoleRefused
 from ingest.logs import get_logger
 from ingest.model import TenantId
 from ingest.sqlfiles import query
+from ingest.storage.one_trip import (
+    STALE,
+    OneTrip,
+    Parameter,
+    Row,
+    TripConnection,
+    executed,
+    setting,
+)
 from ingest.storage.pgerrors import CONNECTION_ERRORS
-from ingest.storage.pool import CleanConnection, Pool, wait_for_server
-from ingest.storage.session import READ_COMMITTED, READ_ONLY, READING, begin, set_config
+from ingest.storage.pool import Pool, wait_for_server
+from ingest.storage.session import (
+    READ_COMMITTED,
+    READ_ONLY,
+    READING,
+    begin,
+    known_to,
+    set_config,
+)
 from ingest.storage.turns import Turns
 from ingest.text import on_one_line
 
@@ -44,14 +61,23 @@ MOST_WAITING = 1000
 GRACE_SECONDS = 5.0
 """How much longer than a statement may take we wait for a server that says nothing."""
 
-CLEAN = "; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD TEMP"
+CLEAN = ("RESET ROLE", "RESET ALL", "CLOSE ALL", "UNLISTEN *", "DISCARD TEMP")
 """Whatever a function did to its session ends with its transaction, in the same round trip:
 settings, cursors, temporary tables; and locks, unless the statement that called it let go of them.
 """
-UNLOCK = "; SELECT pg_catalog.pg_advisory_unlock_all()"
+UNLOCK = "SELECT pg_catalog.pg_advisory_unlock_all()"
+
+KEPT_SECONDS = 60.0
+"""How long a connection stays with its lane before its pool may close it for being idle: to lend
+one and to take it back costs a pool more than it costs us to ask."""
+STEP_BY_STEP = STALE | {"22023", "42501"}
+"""Errors of a question in one message that may be about what stands before it: a role that cannot
+be assumed, or a statement that is not as it was. Asked step by step, it is seen."""
 
 GONE = {"client_connection_check_interval": "500"}
 """Milliseconds after which a backend notices that we are gone, and ends what it does for us."""
+
+_BEGIN, _COMMIT = executed(READ_ONLY), executed("COMMIT", *CLEAN)
 
 log = get_logger("api")
 
@@ -62,15 +88,18 @@ class Lane(NamedTuple):
     Attributes:
         turns: at most so many of its connections are used at once.
         clean: whether sessions are made clean: functions of users run in them.
+        kept: those that it has from its pool and nobody uses; None if it keeps none.
     """
 
     pool: Pool
     turns: Turns
     clean: bool = True
+    kept: list[Proxy] | None = None
 
     def end(self, how: str, unlock: bool) -> str:
         """The statements that end a transaction with COMMIT or ROLLBACK."""
-        return how + (CLEAN if self.clean else "") + (UNLOCK if self.clean and unlock else "")
+        cleaning = (*CLEAN, UNLOCK) if unlock else CLEAN
+        return "; ".join((how, *cleaning) if self.clean else (how,))
 
 
 class ReadTransactions:
@@ -86,7 +115,7 @@ class ReadTransactions:
         self._acquire_seconds = acquire_seconds
         self._waiting = 0
         self._away = False
-        self._beginnings: dict[tuple[int, float, bool], str] = {}
+        self._keeps = True
         self._notices: bool | None = None
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -120,21 +149,66 @@ class ReadTransactions:
             RoleRefused: it was dropped or revoked just now.
             QueryRefused: what else the database said.
         """
+        longest_seconds = max(seconds or 0, self.statement_seconds) + more_seconds
+        async with self._lent(lane, caller, longest_seconds) as connection:
+            beginning = _beginning(
+                connection.get_server_version().major,
+                seconds or self.statement_seconds,
+                read_only=read_only,
+                notices=bool(self._notices),
+            )
+            try:
+                await _begin(connection, beginning, settings)
+                yield connection
+                await connection.execute(lane.end("COMMIT", unlock=not read_only))
+            except Exception:  # of a COMMIT, too: what is deferred until then may be refused
+                await connection.execute(lane.end("ROLLBACK", unlock=True))
+                raise
+
+    async def at_once(
+        self,
+        lane: Lane,
+        settings: Mapping[str, str],
+        caller: Hashable,
+        sql: str,
+        parameters: Sequence[Parameter],
+        formats: bytes,
+        *,
+        seconds: float,
+    ) -> Row | None:
+        """What `transaction` does for one statement that only reads and has one row, and lets go of
+        its locks, in one round trip. None: it has to be asked step by step.
+
+        Args:
+            parameters, formats: as `OneTrip.ask` takes them.
+
+        Raises:
+            Busy, DatabaseAway, QueryRefused: as `transaction`.
+        """
+        async with self._lent(lane, caller, max(seconds, self.statement_seconds)) as connection:
+            trip: OneTrip | None = connection.trip  # type: ignore[attr-defined]
+            if trip is None:
+                return None
+            version = connection.get_server_version().major
+            values = {**_constants(version, seconds, notices=bool(self._notices)), **settings}
+            before = _BEGIN + setting(values.keys(), values.values())
+            try:
+                return await trip.ask(before, sql, parameters, formats, _COMMIT)
+            except asyncpg.PostgresError as error:
+                await connection.execute(lane.end("ROLLBACK", unlock=True))
+                if error.sqlstate in STEP_BY_STEP:
+                    return None
+                raise
+
+    @asynccontextmanager
+    async def _lent(self, lane: Lane, caller: Hashable, seconds: float) -> AsyncIterator[Proxy]:
+        """A connection, for so long and some grace, with what goes wrong as our own errors; given
+        back however the block ends."""
         connection = await self._acquire(lane, caller)
-        longest_seconds = max(seconds or 0, self.statement_seconds) + GRACE_SECONDS + more_seconds
         leaves = False
         try:
-            async with asyncio.timeout(longest_seconds):
-                beginning = self._beginning(
-                    connection, seconds or self.statement_seconds, read_only
-                )
-                try:
-                    await _begin(connection, beginning, settings)
-                    yield connection
-                    await connection.execute(lane.end("COMMIT", unlock=not read_only))
-                except Exception:  # of a COMMIT, too: what is deferred until then may be refused
-                    await connection.execute(lane.end("ROLLBACK", unlock=True))
-                    raise
+            async with asyncio.timeout(seconds + GRACE_SECONDS):
+                yield connection
         except CONNECTION_ERRORS as error:
             _end(connection)
             raise self._lost(error, broke=True) from error
@@ -151,7 +225,7 @@ class ReadTransactions:
             raise
         finally:
             if not leaves:
-                await _give_back(lane, connection)
+                await self._give_back(lane, connection)
 
     async def take(self, turns: Turns, caller: Hashable) -> None:
         """Wait for a turn, as long as for a connection; give it back with `turns.give`.
@@ -175,6 +249,9 @@ class ReadTransactions:
 
     async def _acquire(self, lane: Lane, caller: Hashable) -> Proxy:
         await self.take(lane.turns, caller)
+        while lane.kept:
+            if not _is_closed(connection := lane.kept.pop()):
+                return connection
         try:
             async with asyncio.timeout(self._acquire_seconds):  # the pool's own makes a task
                 connection = await lane.pool.acquire()
@@ -188,31 +265,42 @@ class ReadTransactions:
         if self._away:
             self._away = False
             log.info("the database is back")
+        if lane.kept is not None:
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, lane, connection)
         return connection
-
-    def _beginning(self, connection: Proxy, seconds: float, read_only: bool) -> str:
-        """How a question begins that may take so long, with what holds for every question."""
-        kind = (connection.get_server_version().major, seconds, read_only)
-        if kind not in self._beginnings:
-            settings = {
-                **READING,
-                "statement_timeout": str(max(1, round(seconds * 1000))),
-                "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
-                **(GONE if self._notices else {}),
-            }
-            how = READ_ONLY if read_only else f"{READ_COMMITTED} READ WRITE"
-            self._beginnings[kind] = begin(how, settings, kind[0])
-        return self._beginnings[kind]
 
     async def _leave(self, lane: Lane, connection: Proxy) -> None:
         """End the transaction of a connection whose statement is being cancelled."""
         try:
             async with asyncio.timeout(GRACE_SECONDS):
+                if trip := getattr(connection, "trip", None):
+                    await trip.abandon()
                 await connection.execute(lane.end("ROLLBACK", unlock=True))
         except (*CONNECTION_ERRORS, asyncpg.PostgresError):
             _end(connection)
         finally:
-            await _give_back(lane, connection)
+            await self._give_back(lane, connection)
+
+    async def _give_back(self, lane: Lane, connection: Proxy) -> None:
+        try:
+            if lane.kept is not None and self._keeps and not _is_closed(connection):
+                lane.kept.append(connection)
+            else:
+                with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
+                    await lane.pool.release(connection, timeout=GRACE_SECONDS)
+        finally:
+            lane.turns.give()
+
+    def _let_go(self, lane: Lane, connection: Proxy) -> None:
+        """Leave it to its pool, unless it is in use: then look again later."""
+        assert lane.kept is not None
+        if connection in lane.kept:
+            lane.kept.remove(connection)
+            leaving = asyncio.create_task(lane.pool.release(connection))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        elif not _is_closed(connection):
+            asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, lane, connection)
 
     def _lost(self, error: BaseException, broke: bool) -> DatabaseAway:
         """What the client is told; why, and only once, is for the log."""
@@ -246,16 +334,17 @@ class ReadDatabase(ReadTransactions):
         self._connect_seconds = settings.database.connect_timeout_seconds
         size = settings.api.pool_size
         dear = dear_connections(size)
-        self.quick = self._lane(size)
-        self.dear = self._lane(dear, DEAR_NAME) if dear else self.quick
+        self.quick = self._lane(size, keep=True)
+        self.dear = self._lane(dear, DEAR_NAME, keep=True) if dear else self.quick
         self.writes = Turns(max(1, size // 2))
         self.records = self._lane(RECORD_CONNECTIONS)
         self._own = self._lane(OWN_CONNECTIONS)
         self.exports = self._lane(EXPORT_CONNECTIONS, DEAR_NAME, clean=False)
-        lanes = (self.quick, self.dear, self.records, self.exports, self._own)
-        self._pools = {lane.pool for lane in lanes}
+        self._lanes = [self.quick, self.records, self.exports, self._own]
+        if dear:
+            self._lanes.append(self.dear)
 
-    def _lane(self, most: int, name: str = NAME, *, clean: bool = True) -> Lane:
+    def _lane(self, most: int, name: str = NAME, *, clean: bool = True, keep: bool = False) -> Lane:
         async def greet(connection: Any) -> None:
             if self._notices is None:
                 self._notices = await _notices(connection)
@@ -266,16 +355,16 @@ class ReadDatabase(ReadTransactions):
             max_size=most,
             statement_cache_size=self._settings.database.statement_cache_size,
             timeout=self._connect_seconds,
-            connection_class=CleanConnection,
+            connection_class=TripConnection,
             init=greet,
             server_settings={"application_name": name},
         )
-        return Lane(pool, Turns(most), clean)
+        return Lane(pool, Turns(most), clean, [] if keep else None)
 
     async def open(self) -> None:
         """Make the pools ready; nothing is connected yet."""
-        for pool in self._pools:
-            await pool
+        for lane in self._lanes:
+            await lane.pool
 
     async def wait(self) -> None:
         """Connect once.
@@ -287,16 +376,21 @@ class ReadDatabase(ReadTransactions):
 
     async def close(self) -> None:
         """Let go of every connection, with patience only for those in use."""
+        self._keeps = False
+        for lane in self._lanes:
+            while lane.kept:
+                self._let_go(lane, lane.kept[0])
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_SECONDS):
                 await asyncio.gather(*self._leaving, return_exceptions=True)
-                await asyncio.gather(*[pool.close() for pool in self._pools])
+                await asyncio.gather(*[lane.pool.close() for lane in self._lanes])
 
     @property
     def connections(self) -> tuple[int, int]:
         """How many there are, and how many of them are in use."""
-        size = sum(pool.get_size() for pool in self._pools)
-        return size, size - sum(pool.get_idle_size() for pool in self._pools)
+        size = sum(lane.pool.get_size() for lane in self._lanes)
+        idle = sum(lane.pool.get_idle_size() + len(lane.kept or ()) for lane in self._lanes)
+        return size, size - idle
 
     async def catalogue(self, schemas: Sequence[str] = ("api",)) -> str:
         """The document of `internal.api_catalogue_of()`.
@@ -348,6 +442,29 @@ class ReadDatabase(ReadTransactions):
         return {row["f"] for row in rows}
 
 
+@lru_cache(maxsize=100)
+def _constants(version: int, seconds: float, *, notices: bool) -> Mapping[str, str]:
+    """What holds for every question that may take so long.
+
+    Args:
+        notices: the server can look after its client.
+    """
+    settings = {
+        **READING,
+        "statement_timeout": str(max(1, round(seconds * 1000))),
+        "max_parallel_workers_per_gather": "0",  # its own processor is enough for a reader
+        **(GONE if notices else {}),
+    }
+    return known_to(version, settings)
+
+
+@lru_cache(maxsize=100)
+def _beginning(version: int, seconds: float, *, read_only: bool, notices: bool) -> str:
+    """How such a question begins."""
+    how = READ_ONLY if read_only else f"{READ_COMMITTED} READ WRITE"
+    return begin(how, _constants(version, seconds, notices=notices), version)
+
+
 async def _begin(connection: Proxy, beginning: str, settings: Mapping[str, str]) -> None:
     try:
         await connection.execute(f"{beginning}; {set_config(settings)}" if settings else beginning)
@@ -355,18 +472,17 @@ async def _begin(connection: Proxy, beginning: str, settings: Mapping[str, str])
         raise RoleRefused(settings.get("role")) from error
 
 
-async def _give_back(lane: Lane, connection: Proxy) -> None:
-    try:
-        with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
-            await lane.pool.release(connection, timeout=GRACE_SECONDS)
-    finally:
-        lane.turns.give()
-
-
 def _end(connection: Proxy) -> None:
     """Close it at once; asyncpg has taken it back already if it was lost."""
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
+
+
+def _is_closed(connection: Proxy) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # its pool has taken it back
+        return True
 
 
 async def _notices(connection: Any) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import asyncpg
+    pass
 
 
 class Batch(NamedTuple):
     """Some rows of an answer, and what to ask for the next ones with: None after the last."""
 
-    rows: Sequence[asyncpg.Record]
+    rows: Sequence[Any]
     more: Any
 
 

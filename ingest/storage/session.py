@@ -73,10 +73,14 @@ def begin(how: str, settings: Mapping[str, str], version: int) -> str:
         + [
             # a list of names within quotes is one name
             f"SET LOCAL {name} = " + (value if name == "search_path" else f"'{value}'")
-            for name, value in settings.items()
-            if SINCE.get(name, 0) <= version
+            for name, value in known_to(version, settings).items()
         ]
     )
+
+
+def known_to(version: int, settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Those settings that a version of PostgreSQL has."""
+    return {name: value for name, value in settings.items() if SINCE.get(name, 0) <= version}
 
 
 def set_config(settings: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """What a call of /rpc is measured against: an aiohttp handler that does one asyncpg fetch.
 
-`python -m tests.bench.bare DATABASE_URL` prints its port and serves until its input ends.
+`python -m tests.bench.bare DATABASE_URL LOOP` prints its port and serves until its input ends, in a
+loop of asyncio or of uvloop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 
 import asyncpg
+import uvloop
 from aiohttp import web
 
 POOL = 4
@@ -36,4 +38,5 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    run = {"asyncio": asyncio.run, "uvloop": uvloop.run}[sys.argv[2]]
+    run(main(sys.argv[1]))

@@ -1,5 +1,10 @@
 """A trivial function of /rpc for 50 clients, beside a bare aiohttp handler with one asyncpg fetch:
-one process each, and two workers; in turns of one run."""
+one process each, and two workers; in turns of one run.
+
+The bare handler runs in asyncio's loop, as a few lines of Python usually do, and in uvloop, as we
+do. CPU is that of the server, of PostgreSQL and of the clients, for each request: where they share
+two processors, the sum bounds what a second worker can add.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +33,20 @@ GRANT EXECUTE ON FUNCTION api.trivial() TO web_anon"""
 
 
 class Served(NamedTuple):
-    """A server, and the processes whose time it takes."""
+    """A server, and the processes whose time it takes: its own, and PostgreSQL."""
 
     port: int
     processes: list[psutil.Process]
+    postmaster: psutil.Process
 
 
 class Round(NamedTuple):
-    """What came of some seconds: calls a second, CPU of the server for each, and its p99."""
+    """What came of some seconds: calls a second, CPU for each of them, and their p99."""
 
     rate: float
     cpu_us: float
+    postgres_us: float
+    client_us: float
     p99_ms: float
 
 
@@ -47,8 +55,13 @@ def run() -> dict[str, float]:
     with running_stack() as one, running_stack(PROMGRES_API__WORKERS="2") as two:
         for stack in (one, two):
             asyncio.run(_prepare(stack))
-        with _bare(one.database_url) as bare:
-            servers = {"bare": bare, "rpc": _api(one), "rpc_2_workers": _api(two)}
+        with _bare(one, "asyncio") as bare, _bare(one, "uvloop") as quick:
+            servers = {
+                "bare": bare,
+                "bare_uvloop": quick,
+                "rpc": _api(one),
+                "rpc_2_workers": _api(two),
+            }
             rounds: dict[str, list[Round]] = {name: [] for name in servers}
             for number in range(ROUNDS + 1):
                 for name, server in servers.items():
@@ -56,13 +69,28 @@ def run() -> dict[str, float]:
                     rounds[name] += [measured] if number else []
     rate = {name: statistics.median(each.rate for each in of) for name, of in rounds.items()}
     cpu = {name: statistics.median(each.cpu_us for each in of) for name, of in rounds.items()}
+    figures = {}
+    for name, of in rounds.items():
+        figures[f"{name}_postgres_us"] = statistics.median(each.postgres_us for each in of)
+        figures[f"{name}_client_us"] = statistics.median(each.client_us for each in of)
+    one_process = max(cpu["rpc"], figures["rpc_postgres_us"] + figures["rpc_client_us"])
+    all_of_two = sum(
+        (cpu["rpc_2_workers"], figures["rpc_2_workers_postgres_us"],
+         figures["rpc_2_workers_client_us"])
+    )  # fmt: skip
     return {
         "rpc_trivial_requests_per_second": rate["rpc"],
         "bare_trivial_requests_per_second": rate["bare"],
+        "bare_uvloop_trivial_requests_per_second": rate["bare_uvloop"],
         "rpc_to_bare_ratio": rate["rpc"] / rate["bare"],
+        "rpc_to_bare_uvloop_ratio": rate["rpc"] / rate["bare_uvloop"],
         "rpc_2_workers_to_1_ratio": rate["rpc_2_workers"] / rate["rpc"],
         "rpc_trivial_cpu_us": cpu["rpc"],
         "bare_trivial_cpu_us": cpu["bare"],
+        "bare_uvloop_trivial_cpu_us": cpu["bare_uvloop"],
+        "rpc_2_workers_cpu_us": cpu["rpc_2_workers"],
+        "rpc_2_workers_bound_of_cpu_ratio": (os.cpu_count() or 1) * one_process / all_of_two,
+        **figures,
         "bare_to_rpc_cpu_ratio": cpu["bare"] / cpu["rpc"],
         "rpc_trivial_p99_ms": statistics.median(each.p99_ms for each in rounds["rpc"]),
     }
@@ -77,15 +105,21 @@ async def _prepare(stack: Stack) -> None:
 def _api(stack: Stack) -> Served:
     process = psutil.Process(child(stack.program.pid, "promgres api").pid)
     port = int(stack.read_url.removesuffix("/rpc/").rpartition(":")[2])
-    return Served(port, [process, *process.children(recursive=True)])
+    return Served(port, [process, *process.children(recursive=True)], _postmaster(stack))
+
+
+def _postmaster(stack: Stack) -> psutil.Process:
+    pid = next(stack.directory.rglob("postmaster.pid")).read_text().split()[0]
+    return psutil.Process(int(pid))
 
 
 @contextmanager
-def _bare(url: str) -> Iterator[Served]:
-    command = [sys.executable, "-m", "tests.bench.bare", url]
+def _bare(stack: Stack, loop: str) -> Iterator[Served]:
+    command = [sys.executable, "-m", "tests.bench.bare", stack.database_url, loop]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield Served(int(process.stdout.readline()), [psutil.Process(process.pid)])
+        port = int(process.stdout.readline())
+        yield Served(port, [psutil.Process(process.pid)], _postmaster(stack))
 
 
 async def _round(server: Served, seconds: float) -> Round:
@@ -98,9 +132,12 @@ async def _round(server: Served, seconds: float) -> Round:
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", server.port)  # type: ignore[misc]
     await asyncio.gather(*[client.done for client in clients])
-    cpu = _cpu_seconds(server) - before
+    spent = [
+        (now - then) / len(latencies) * 1e6
+        for now, then in zip(_cpu_seconds(server), before, strict=True)
+    ]
     p99 = statistics.quantiles(latencies, n=100)[98]
-    return Round(len(latencies) / seconds, cpu / len(latencies) * 1e6, p99 * 1000)
+    return Round(len(latencies) / seconds, *spent, p99 * 1000)
 
 
 class _Client(asyncio.Protocol):
@@ -138,6 +175,10 @@ class _Client(asyncio.Protocol):
         self.done.set_result(None)
 
 
-def _cpu_seconds(server: Served) -> float:
-    times = [process.cpu_times() for process in server.processes]
-    return sum(each.user + each.system for each in times)
+def _cpu_seconds(server: Served) -> tuple[float, float, float]:
+    """Of the server, of PostgreSQL, and our own: we are the clients."""
+    postgres = [server.postmaster, *server.postmaster.children(recursive=True)]
+    groups = (server.processes, postgres, [psutil.Process()])
+    times = [[process.cpu_times() for process in group] for group in groups]
+    ours, theirs, clients = (sum(each.user + each.system for each in of) for of in times)
+    return ours, theirs, clients

@@ -18,8 +18,8 @@ from tests.bench import prometheus
 
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "prometheus", "backfill", "memory", "year", "late", "staging",
-    "disk", "push", "keys", "readers", "calls", "export", "scripts", "questions", "promql",
-    "baseline", "page",
+    "disk", "minutes", "push", "keys", "readers", "calls", "export", "scripts", "questions",
+    "promql", "baseline", "page",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -41,6 +41,9 @@ TARGETS = {
     "export_year_of_minutes_csv_cpu_seconds": "< 3",
     "export_year_of_minutes_csv_memory_mib": "< 100",
     "timescaledb_bytes_per_sample": "<= 4",
+    "minutes_of_10_series_packed_bytes_per_sample": "<= 2.9",
+    "minutes_of_3_series_packed_bytes_per_sample": "<= 2.9",
+    "minutes_day_by_period_pages": "<= 40",
     "push_events_per_second": ">= 16,667",
     "push_over_kill_events_per_second": ">= 16,667",
     "push_lost_over_kill": "0",

@@ -149,7 +149,7 @@ async def _fill(
     connection: asyncpg.Connection, begins: datetime, step_ms: int = STEP_MS, jitter_ms: int = 0
 ) -> int:
     """COPY all rows through staging; how many there are."""
-    values = _values(int(HOURS * 3_600_000 / STEP_MS))
+    values = mixed_values(int(HOURS * 3_600_000 / STEP_MS))
     start_ms = int(begins.timestamp() * 1000)
     stored = await connection.fetchval(COUNT)
     for first in range(0, values.shape[1], POINTS_A_COPY):
@@ -177,8 +177,9 @@ def _rows(values: Float64s, first_ms: int, step_ms: int, jitter_ms: int) -> Rows
     return Rows(series_id, timestamp_ms, values.reshape(-1))
 
 
-def _values(points: int) -> Float64s:
-    """What 1,000 series say, shape (series, points); kinds are mixed among the series."""
+def mixed_values(points: int, *, shuffled: bool = True) -> Float64s:
+    """What 1,000 series say, shape (series, points); kinds are mixed among the series, or one after
+    the other."""
     random = np.random.default_rng(4)
     counts = [round(share * SERIES) for share in KINDS.values()]
     zeros, counters, constants, pages, noisy = [(count, points) for count in counts]
@@ -192,4 +193,4 @@ def _values(points: int) -> Float64s:
             random.normal(0.5, 0.05, noisy),
         ]
     ).astype(np.float64)
-    return random.permutation(values)
+    return random.permutation(values) if shuffled else values

@@ -23,7 +23,7 @@ from tests.support.sql_samples import Row, Samples, samples_of
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START = TODAY - timedelta(days=3)
-PACK = "SELECT internal.pack_minutes($1, $2)"
+PACK = "SELECT internal.pack_minutes($1, $2, '0')"
 OFF = "UPDATE internal.setting SET value = 'off' WHERE key = 'storage.pack'"
 PACKED = "SELECT count(*) FROM internal.packed_1m"
 ROWS = "SELECT count(*) FROM internal.stored_1m"
@@ -216,6 +216,30 @@ async def test_one_at_a_time_and_not_under_marks(samples: Samples) -> None:
     assert await pack(samples.connection) == 0, "that minute waits for the worker"
     await samples.settle()
     assert await pack(samples.connection) > 0
+
+
+async def test_what_late_samples_touched_is_packed_together(samples: Samples) -> None:
+    """Ten minutes after the first of it; what has never been packed does not wait for that."""
+    await fill(samples, hours=3)
+    assert await samples.connection.fetchval("SELECT internal.minutes_behind()") > 2 * 86400
+    await pack(samples.connection)
+    assert await samples.connection.fetchval("SELECT internal.minutes_behind()") == 0
+    late = (START + timedelta(seconds=59), await samples.series("odd"), 3.0, None)
+    await samples.copy([late])
+    await fill(samples, start=START + 6 * HOUR, hours=3)
+    first, then = START, START + 6 * HOUR
+    spans = "SELECT count(DISTINCT metric_id) FROM internal.packed_1m WHERE span = $1"
+    by_default = "SELECT internal.pack_minutes(500, $1)"
+    while await samples.connection.fetchval(by_default, TODAY):
+        pass
+    assert await samples.connection.fetchval(spans, first) == 6
+    assert await samples.connection.fetchval(spans, then) == 7
+    await samples.connection.execute(
+        "UPDATE internal.packed_minutes SET unpacked_from = now() - interval '601 s'"
+    )
+    while await samples.connection.fetchval(by_default, TODAY):
+        pass
+    assert await samples.connection.fetchval(spans, first) == 7
 
 
 async def test_off_leaves_rows_and_what_is_packed_stays_readable(samples: Samples) -> None:

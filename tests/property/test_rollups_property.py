@@ -174,7 +174,7 @@ SAME = """
 """
 """All that a rollup says, from nothing but the samples."""
 
-PACK = "SELECT internal.pack_minutes($1, 'infinity')"
+PACK = "SELECT internal.pack_minutes($1, 'infinity', '0')"
 
 moments = st.one_of(
     st.integers(0, 400), st.integers(0, 3 * 86400), st.integers(8 * 86400, 9 * 86400)

@@ -83,6 +83,14 @@ HELD = Gauge(
     registry=REGISTRY,
 )
 
+MINUTES_BEHIND = Gauge(
+    "promgres_pack_minutes_behind_seconds",
+    "How long ago the oldest minutes of rollups could have been packed that are not, by target;"
+    " else 0.",
+    ["target"],
+    registry=REGISTRY,
+)
+
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
 EXPIRED_PARTITIONS_AT_ONCE = 8
@@ -182,6 +190,10 @@ class PostgresEngine:
                     " FROM internal.packing_of($1)",
                     target,
                 )
+                if target in ROLLED_UP:
+                    MINUTES_BEHIND.labels(target).set(
+                        await connection.fetchval(f"SELECT {target}.minutes_behind()")
+                    )
             assert found is not None
             self._closed_ms[target] = to_ms(found["closed_before"])
             BEHIND.labels(target).set(found["behind_seconds"])

@@ -42,8 +42,10 @@ CREATE TABLE internal.minute (
 );
 
 CREATE TABLE internal.packed_minutes (
-    target text PRIMARY KEY REFERENCES internal.target,
-    before timestamptz NOT NULL DEFAULT '-infinity'
+    target        text PRIMARY KEY REFERENCES internal.target,
+    before        timestamptz NOT NULL DEFAULT '-infinity',
+    reached       timestamptz NOT NULL DEFAULT '-infinity',
+    unpacked_from timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO internal.packed_minutes (target) VALUES ('internal'), ('cumsum');
 
@@ -58,7 +60,11 @@ COMMENT ON TABLE cumsum.packed_1m IS 'As internal.packed_1m; read view cumsum.ro
 COMMENT ON TABLE internal.minute IS
     'Minutes of all packed spans, and the place of each in the arrays of packed_1m';
 COMMENT ON TABLE internal.packed_minutes IS
-    'Spans before this are packed, but for metrics of which they have few minutes';
+    'How far the minutes of a target are packed, but for metrics of which three hours have few';
+COMMENT ON COLUMN internal.packed_minutes.before IS
+    'Spans before this are packed; lower than reached where late samples have made rows of some again';
+COMMENT ON COLUMN internal.packed_minutes.unpacked_from IS
+    'When the first of these came: others may follow, and are packed together with it';
 
 -- What is left of a table that has been packed is found by an index that does not know of what is gone;
 -- ranges of pages never forget. The lock on readers comes last, and lasts until the commit.

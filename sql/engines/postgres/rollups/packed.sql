@@ -68,7 +68,9 @@ BEGIN
     INTO v_from, v_to
     FROM unnest(p_hours) AS hour;
     -- Current minutes end here: nothing so new is packed.
-    UPDATE internal.packed_minutes SET before = v_from WHERE target = '@target@' AND before > v_from;
+    UPDATE internal.packed_minutes
+    SET before = v_from, unpacked_from = CASE WHEN before = reached THEN now() ELSE unpacked_from END
+    WHERE target = '@target@' AND before > v_from;
     IF NOT EXISTS (SELECT FROM @target@.packed_1m WHERE span >= v_from AND span < v_to) THEN
         RETURN;
     END IF;
@@ -95,7 +97,8 @@ COMMENT ON FUNCTION @target@.unpack_minutes IS
     'Makes rows again of what is packed of these metrics (null is all) in the spans of these hours: who calls it is about to change them';
 
 CREATE OR REPLACE FUNCTION @target@.pack_minutes(
-    p_most int DEFAULT 500, p_before timestamptz DEFAULT now() - interval '1 hour'
+    p_most int DEFAULT 500, p_before timestamptz DEFAULT now() - interval '1 hour',
+    p_quiet interval DEFAULT '10 minutes'
 )
 RETURNS bigint
 LANGUAGE plpgsql
@@ -105,6 +108,8 @@ SET plan_cache_mode = force_custom_plan
 SET enable_nestloop = off
 AS $function$
 DECLARE
+    v_at      internal.packed_minutes;
+    v_edge    timestamptz;
     v_from    timestamptz;
     v_to      timestamptz;
     v_metrics int[];
@@ -117,9 +122,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
+    SELECT * INTO v_at FROM internal.packed_minutes WHERE target = '@target@';
+    v_edge := CASE WHEN now() < v_at.unpacked_from + p_quiet THEN v_at.reached ELSE v_at.before END;
     SELECT date_bin('3 hours', min(r.bucket), @origin@) INTO v_from
-    FROM @target@.stored_1m AS r
-    WHERE r.bucket >= (SELECT before FROM internal.packed_minutes WHERE target = '@target@');
+    FROM @target@.stored_1m AS r WHERE r.bucket >= v_edge;
     v_to := v_from + interval '3 hours';
     -- What has marks would soon be unpacked again.
     IF v_from IS NULL OR v_to > p_before OR EXISTS (
@@ -135,7 +141,10 @@ BEGIN
         GROUP BY 1 HAVING count(*) > 3
         ORDER BY 1 LIMIT p_most);
     IF v_metrics = '{}' THEN
-        UPDATE internal.packed_minutes SET before = v_to WHERE target = '@target@';
+        UPDATE internal.packed_minutes
+        SET reached = greatest(reached, v_to),
+            before = CASE WHEN v_edge = before THEN v_to ELSE before END
+        WHERE target = '@target@';
         RETURN 1;
     END IF;
     INSERT INTO internal.minute (bucket, span, place)
@@ -209,4 +218,20 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION @target@.pack_minutes IS
-    'Packs the oldest three hours that ended before p_before, p_most metrics of them at once; returns how many minutes, 0 when there is nothing to do, when samples of these hours wait for the worker, or when another worker is at it';
+    'Packs the oldest three hours that ended before p_before, p_most metrics of them at once, and again those that were unpacked since p_quiet ago; returns how many minutes, 0 when there is nothing to do, when samples of these hours wait for the worker, or when another worker is at it';
+
+CREATE OR REPLACE FUNCTION @target@.minutes_behind()
+RETURNS float8
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE WHEN internal.packs() THEN coalesce(greatest(0, extract(
+        epoch FROM now() - date_bin('3 hours', min(bucket), @origin@) - interval '4 hours')), 0)
+        ELSE 0 END
+    FROM @target@.stored_1m
+    WHERE bucket >= (SELECT reached FROM internal.packed_minutes WHERE target = '@target@')
+$function$;
+COMMENT ON FUNCTION @target@.minutes_behind IS
+    'How many seconds ago the oldest minutes could have been packed that have never been; 0: none wait';

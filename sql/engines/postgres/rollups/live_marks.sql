@@ -1,5 +1,28 @@
 -- For each row of internal.rolled_up: the marks of a target, and which of its buckets they make live.
 
+CREATE OR REPLACE FUNCTION @target@.add_marks(p_minutes timestamptz[], p_series bigint[])
+RETURNS void
+LANGUAGE plpgsql
+AS $function$
+DECLARE
+    v_metrics int[] := ARRAY[NULL]::int[];
+BEGIN
+    IF p_series IS NOT NULL THEN
+        v_metrics := ARRAY(
+            SELECT DISTINCT metric_id FROM internal.series WHERE series_id = ANY (p_series));
+    END IF;
+    INSERT INTO @target@.rollup_mark (hour, minute, metric_id, minutes)
+    SELECT marked.hour, marked.minute, metric_id, marked.minutes
+    FROM unnest(v_metrics) AS metric_id,
+        (
+            SELECT date_bin('1 hour', m, @origin@), max(m), bit_or(internal.minute_bit(m))
+            FROM unnest(p_minutes) AS m
+            GROUP BY 1
+        ) AS marked (hour, minute, minutes);
+END
+$function$;
+COMMENT ON FUNCTION @target@.add_marks IS 'What internal.mark_samples does for this target';
+
 CREATE OR REPLACE VIEW @target@.mark AS
 SELECT hour, minute, metric_id,
     coalesce(

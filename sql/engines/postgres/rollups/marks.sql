@@ -35,28 +35,19 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
-DECLARE
-    v_metrics int[] := ARRAY[NULL]::int[];
 BEGIN
-    IF p_target = 'geo' OR coalesce(cardinality(p_minutes), 0) = 0 THEN  -- geo has no rollups
-        RETURN;
-    END IF;
-    IF p_series IS NOT NULL THEN
-        v_metrics := ARRAY(
-            SELECT DISTINCT metric_id FROM internal.series WHERE series_id = ANY (p_series));
+    -- Names, not EXECUTE: it runs with every batch, and planning would be three quarters of it.
+    CASE p_target
+        WHEN 'internal' THEN PERFORM internal.add_marks(p_minutes, p_series);
+        WHEN 'cumsum' THEN PERFORM cumsum.add_marks(p_minutes, p_series);
+        ELSE NULL;  -- geo has no rollups
+    END CASE;
+    IF p_series IS NOT NULL AND EXISTS (
+        SELECT FROM internal.hours_state AS h
+        WHERE h.target = p_target AND h.marked_before > (SELECT min(m) FROM unnest(p_minutes) AS m)
+    ) THEN
         PERFORM internal.mark_hours(p_target, p_minutes, p_series);
     END IF;
-    EXECUTE format($insert$
-        INSERT INTO %I.rollup_mark (hour, minute, metric_id, minutes)
-        SELECT marked.hour, marked.minute, metric_id, marked.minutes
-        FROM unnest($2) AS metric_id,
-            (
-                SELECT date_bin('1 hour', m, @origin@), max(m),
-                    bit_or(internal.minute_bit(m))
-                FROM unnest($1) AS m
-                GROUP BY 1
-            ) AS marked (hour, minute, minutes)
-    $insert$, p_target) USING p_minutes, v_metrics;
 END
 $function$;
 COMMENT ON FUNCTION internal.mark_samples IS

@@ -42,6 +42,28 @@ _OF_TIME = frozenset(
 )
 """Functions whose result changes with the step, whatever their arguments."""
 
+_REDUCTIONS = {
+    **dict.fromkeys(("rate", "increase", "resets"), "counters"),
+    **dict.fromkeys(
+        (
+            "delta",
+            "count_over_time",
+            "present_over_time",
+            "absent_over_time",
+            "first_over_time",
+            "last_over_time",
+            "ts_of_first_over_time",
+            "ts_of_last_over_time",
+        ),
+        "ends",
+    ),
+    "min_over_time": "min",
+    "max_over_time": "max",
+}
+"""Of functions of range vectors that need not see each sample: `Selection.reduction`."""
+_LONG_MS, _COARSE_MS = 6 * 3_600_000, 2 * 3_600_000
+"""Windows so long, and so far apart, that whole hours lie within them."""
+
 _NEEDS_BUCKETS = frozenset({"histogram_quantile", "histogram_quantiles", "histogram_fraction"})
 
 
@@ -224,7 +246,7 @@ class Query:
         self, node: tree.Selector, first: int, last: int, step: int, path: tuple[tree.Node, ...]
     ) -> Selection:
         lookback = self.options.lookback_ms
-        first, last = self._span(node, first, last)
+        first_end, last_end = first, last = self._span(node, first, last)
         length = path[-1].range_ms if path and isinstance(path[-1], tree.Range) else 0
         is_one = first == last and not length and node.extension is None
         first -= (length or lookback) - 1
@@ -255,7 +277,21 @@ class Query:
             grouping,
             by,
             _counts_only(path),
+            self._reduction(node, path, is_one=first_end == last_end, step_ms=step),
         )
+
+    def _reduction(
+        self, node: tree.Selector, path: tuple[tree.Node, ...], is_one: bool, step_ms: int
+    ) -> str:
+        match path[-2:]:
+            case (tree.Call() as call, tree.Range() as window) if (
+                window.range_ms >= _LONG_MS
+                and (is_one or step_ms >= _COARSE_MS)
+                and node.extension is None
+                and not self.options.features.start_timestamps
+            ):
+                return _REDUCTIONS.get(call.function.name, "")
+        return ""
 
     def _info_selection(self, node: tree.Call, first: int, last: int, step: int) -> Selection:
         """All info series of the names and labels wanted; which ones match is seen later."""

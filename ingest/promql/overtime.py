@@ -324,8 +324,8 @@ class Reducer:
 
 
 def count_over_time(request: Request) -> Vector:
-    counts = request.windows.counts
-    return request.vector(counts.astype(float), counts > 0)
+    sizes = request.windows.sizes
+    return request.vector(sizes.astype(float), sizes > 0)
 
 
 def present_over_time(request: Request) -> Vector:

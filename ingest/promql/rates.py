@@ -131,7 +131,7 @@ def _factor(
     low, high = windows.low[some], windows.high[some]
     begin = np.broadcast_to(windows.begin, some.shape)[some]
     end = np.broadcast_to(windows.end, some.shape)[some]
-    first, last, gaps = windows.times[low], windows.times[high - 1], high - low - 1
+    first, last, gaps = windows.times[low], windows.times[high - 1], windows.sizes[some] - 1
     to_start, to_end = (first - begin) / 1000, (end - last) / 1000
     sampled = (last - first) / 1000
     average = np.divide(sampled, gaps, out=np.zeros(len(gaps)), where=gaps > 0)

@@ -13,7 +13,14 @@ A storage answers a `Selection` with `Samples`:
 - start timestamps where they are known, if the query wants them.
 
 It may leave out what hints say is not needed: with `newest` only the newest sample of each series
-in the span counts.
+in the span counts; with `reduction` stretches of samples that no edge of a window cuts may be
+represented by one or two of them, of the number that `weights` say:
+
+- `ends`: by its first and its last sample;
+- `counters`: the same, where no sample in it is smaller than the one before it;
+- `min`, `max`: by that value, at any of its times.
+
+Stretches with a NaN or a histogram among them stay as they are.
 """
 
 from __future__ import annotations
@@ -43,12 +50,23 @@ class Selection:
     grouping: tuple[str, ...] = ()
     by: bool = False
     counts_only: bool = False  # histograms: buckets are needed to see counter resets, no more
+    reduction: str = ""  # all that windows are looked at for, see above
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for selections that one answer serves."""
         said = frozenset((matcher.name, matcher.op, matcher.value) for matcher in self.matchers)
-        return said, self.from_ms, self.to_ms, self.newest, self.counts_only
+        return (
+            (said, self.from_ms, self.to_ms, self.newest, self.counts_only),
+            (self.reduction, self.reduction and (self.step_ms, self.range_ms)),
+        )
+
+    @property
+    def edges(self) -> Ints:
+        """Of a range vector at all its steps: the times at which a window begins or ends. Windows
+        hold what comes after their beginning, up to and including their end."""
+        ends = np.arange(self.from_ms + self.range_ms - 1, self.to_ms + 1, max(self.step_ms, 1))
+        return np.union1d(ends, ends - self.range_ms)
 
     def matches(self, labels: Labels) -> bool:
         return matching(list(self.matchers), labels)
@@ -65,6 +83,7 @@ class Samples:
     histograms: Histograms | None = None
     rows: Ints | None = None  # [N]: the row in `histograms`, -1 for a float
     starts: Ints | None = None  # [N]: milliseconds, 0 where unknown
+    weights: Ints | None = None  # [N]: how many samples it stands for; None: each for itself
 
     @classmethod
     def none(cls) -> Samples:
@@ -87,6 +106,7 @@ class Samples:
             self.histograms,
             None if self.rows is None else self.rows[at],
             None if self.starts is None else self.starts[at],
+            None if self.weights is None else self.weights[at],
         )
 
     def only(self, mask: Bools) -> Samples:
@@ -100,6 +120,7 @@ class Samples:
             self.histograms,
             None if self.rows is None else self.rows[mask],
             None if self.starts is None else self.starts[mask],
+            None if self.weights is None else self.weights[mask],
         )
 
     def cut(self, selection: Selection) -> Samples:

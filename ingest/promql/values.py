@@ -201,10 +201,20 @@ class Windows:
     histograms: Histograms | None = None
     rows: Ints | None = None  # [N]: the row of a histogram, -1 for a float
     starts: Ints | None = None  # [N]: start timestamps, 0 for none
+    weights: Ints | None = None  # [N]: how many samples it stands for, see `Samples`
 
     @property
     def counts(self) -> Ints:
         return self.high - self.low
+
+    @property
+    def sizes(self) -> Ints:
+        """How many samples windows have [S, T], those counted that are represented by others."""
+        if self.weights is None:
+            return self.counts
+        before = np.concatenate([[0], np.cumsum(self.weights)])
+        sizes: Ints = before[self.high] - before[self.low]
+        return sizes
 
     def name(self, series: int) -> str:
         return self.labels[series].get(NAME, "")
@@ -221,6 +231,7 @@ class Windows:
             high=before[self.high],
             rows=None if self.rows is None else self.rows[mask],
             starts=None if self.starts is None else self.starts[mask],
+            weights=None if self.weights is None else self.weights[mask],
         )
 
     def part(self, first: int, last: int) -> Windows:
@@ -237,6 +248,7 @@ class Windows:
             high=self.high[first:last] - start,
             rows=None if self.rows is None else self.rows[start:end],
             starts=None if self.starts is None else self.starts[start:end],
+            weights=None if self.weights is None else self.weights[start:end],
         )
 
     def place(self, bounds: Ints, side: Literal["left", "right"]) -> Ints:

@@ -357,6 +357,7 @@ class Evaluation:
             samples.histograms,
             samples.rows,
             starts,
+            samples.weights,
         )
 
     def subquery(self, node: tree.Subquery) -> tuple[Vector, Ints]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ingest.promql.storage import Samples, Selection
 from ingest.promql.values import NAME, STALE, Floats, Ints, Labels
 from ingest.storage.engine import to_datetime
 from ingest.storage.pool import AnyConnection
+from ingest.stores import ROLLED_UP
 
 BATCH_SAMPLES = 500_000
 """That one statement is meant to answer; four times as many make it two."""
@@ -191,8 +193,10 @@ async def select(
         to_datetime(max(selection.from_ms, OLDEST_MS)),
         to_datetime(min(selection.to_ms, NEWEST_MS)),
     )
+    if len(labels) < len(found):  # what is represented by one sample is not of one series then
+        selection = replace(selection, reduction="")
     parts = [
-        *await _floats(connection, found, ranks, period, selection.newest, budget),
+        *await _floats(connection, found, ranks, period, selection, budget),
         *await _histograms(connection, found, ranks, period, budget),
     ]
     samples = _joined(parts, labels)
@@ -232,6 +236,7 @@ class _Part(NamedTuple):
     time: Ints
     value: Floats
     block: Histograms | None = None
+    weight: Ints | None = None
 
 
 def _ranks(found: Sequence[Found]) -> tuple[dict[int, int], list[Labels]]:
@@ -252,7 +257,7 @@ async def _floats(
     found: Sequence[Found],
     ranks: dict[int, int],
     period: tuple[datetime, datetime],
-    newest: bool,
+    selection: Selection,
     budget: Budget,
 ) -> list[_Part]:
     by_target: dict[str, list[int]] = {}
@@ -260,10 +265,10 @@ async def _floats(
         by_target.setdefault(one.target, []).append(one.series_id)
     parts = []
     for target, ids in by_target.items():
-        if newest:
+        if selection.newest:
             parts += await _newest(connection, target, ids, ranks, period, budget)
         else:
-            parts += await _batches(connection, target, ids, ranks, period, budget)
+            parts += await _batches(connection, target, ids, ranks, period, selection, budget)
     return parts
 
 
@@ -297,13 +302,21 @@ async def _batches(
     ids: Sequence[int],
     ranks: dict[int, int],
     period: tuple[datetime, datetime],
+    selection: Selection,
     budget: Budget,
 ) -> list[_Part]:
-    """All samples, some series at a time. A batch that turns out too large is asked again in
-    halves: of the series, or, if it is one series, of the period. If the first one looks as if all
-    were too many, they are counted before any more is read."""
+    """All samples, or what represents them, some series at a time. A batch that turns out too large
+    is asked again in halves: of the series, or, if it is one series, of the period. If the first
+    one looks as if all were too many, they are counted before any more is read."""
     statement = f"SELECT * FROM {target}.packed_samples($1, $2, $3, $4)"  # noqa: S608
-    parts, size, counted = [], FIRST_SERIES, False
+    beside: list[object] = []
+    counted = reduces = bool(selection.reduction) and target in ROLLED_UP
+    if reduces:
+        statement = f"SELECT * FROM {target}.reduced_samples($1, $2, $3, $4, $5, $6)"  # noqa: S608
+        # An edge belongs to what follows it, in SQL.
+        edges = [to_datetime(edge_ms) + datetime.resolution for edge_ms in selection.edges.tolist()]
+        beside = [edges, selection.reduction]
+    parts, size = [], FIRST_SERIES
     waiting = [(list(ids), period)]
     while waiting:
         series, (start, end) = waiting.pop()
@@ -311,7 +324,7 @@ async def _batches(
             waiting.append((series[size:], (start, end)))
             series = series[:size]
         most = min(4 * BATCH_SAMPLES, budget.left + 1)
-        rows = await connection.fetch(statement, series, start, end, most)
+        rows = await connection.fetch(statement, series, start, end, most, *beside)
         # Cheaper than of all samples, later.
         rows.sort(key=lambda row: (ranks[row["series_id"]], row["series_id"], row["first_ms"]))
         counts = np.array([(len(row["values"]) - _HEADER) // _LONG for row in rows], np.int64)
@@ -331,7 +344,8 @@ async def _batches(
             rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
             times = _times_of_rows(rows, counts)
             values = elements([row["values"] for row in rows], ">f8")
-            parts.append(_Part(np.repeat(rank, counts), times, values))
+            weights = _weights_of_rows(rows, counts) if reduces else None
+            parts.append(_Part(np.repeat(rank, counts), times, values, weight=weights))
         else:
             size = min(MOST_SERIES_AT_ONCE, 4 * size)
     return parts
@@ -350,6 +364,16 @@ def _times_of_rows(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
     if given:
         times[np.repeat(step == 0, counts)] = _times(given)
     return times
+
+
+def _weights_of_rows(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
+    """How many samples each of them stands for."""
+    weights = np.ones(int(counts.sum()), np.int64)
+    given = [row["weights"] for row in rows if row["weights"] is not None]
+    if given:
+        is_given = np.array([row["weights"] is not None for row in rows])
+        weights[np.repeat(is_given, counts)] = elements(given, ">i8")
+    return weights
 
 
 def _halves(
@@ -506,13 +530,19 @@ def _joined(parts: Sequence[_Part], labels: list[Labels]) -> Samples:
     time = np.concatenate([part.time for part in parts])
     value = np.concatenate([part.value for part in parts])
     row = np.concatenate([_rows_of(parts, number) for number in range(len(parts))])
+    weight = None
+    if any(part.weight is not None for part in parts):
+        each = [np.ones(len(p.rank), np.int64) if p.weight is None else p.weight for p in parts]
+        weight = np.concatenate(each)
     step = np.diff(rank)
     if not ((step > 0) | ((step == 0) & (np.diff(time) > 0))).all():
         order = np.lexsort((time, rank))  # stable: of equal times the first part's stays first
         rank, time, value, row = rank[order], time[order], value[order], row[order]
+        weight = None if weight is None else weight[order]
         is_first = np.ones(len(rank), bool)
         is_first[1:] = (rank[1:] != rank[:-1]) | (time[1:] != time[:-1])
         rank, time, value, row = rank[is_first], time[is_first], value[is_first], row[is_first]
+        weight = None if weight is None else weight[is_first]
     starts = np.flatnonzero(np.append(True, rank[1:] != rank[:-1]))
     blocks = [part.block for part in parts if part.block is not None]
     return Samples(
@@ -522,6 +552,7 @@ def _joined(parts: Sequence[_Part], labels: list[Labels]) -> Samples:
         value,
         Histograms.joined(blocks) if blocks else None,
         row if blocks else None,
+        weights=weight,
     )
 
 
@@ -540,6 +571,7 @@ def _only(samples: Samples, kept: npt.NDArray[np.bool_]) -> Samples:
         samples.histograms,
         None if samples.rows is None else samples.rows[kept],
         None if samples.starts is None else samples.starts[kept],
+        None if samples.weights is None else samples.weights[kept],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import struct
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,9 @@ import pytest_asyncio
 
 from ingest.config import RetentionSettings
 from ingest.migrate import migrate
+from ingest.promql.evaluate import Options, Query
+from ingest.promql.parser import Features
+from ingest.storage.selecting import Budget, LabelCache, find_series, select
 from tests.support.blocks import random_step, switch_on
 from tests.support.databases import Database, connect
 from tests.support.hours import make_hours
@@ -69,7 +73,9 @@ def rows_of(
         value: float = total
         exact = None
         if kind == "odd" and chance.random() < 0.02:
-            value = chance.choice((math.nan, math.inf, -math.inf, -0.0))
+            value = chance.choice((math.nan, math.inf, -math.inf))
+        elif kind == "zeros":
+            value = chance.choice((0.0, -0.0))
         elif kind == "exact" and chance.random() < 0.3:
             exact = Decimal(chance.randrange(10**25)) / 1000
         elif kind == "constant":
@@ -86,7 +92,7 @@ def rows_of(
 async def test_hours_say_what_samples_say(samples: Samples) -> None:
     """Late samples, packing and steps of making at random moments; questions with any edges."""
     chance = random.Random("hours of series")
-    kinds = ("plain", "odd", "exact", "constant", "gaps")
+    kinds = ("plain", "odd", "exact", "constant", "gaps", "zeros")
     ids = [await samples.series("m", kind=kind) for kind in kinds]
     every = {kind: rows_of(chance, ids[n], kind, START, 4) for n, kind in enumerate(kinds)}
     # In two schemas, and so one line of two series.
@@ -127,6 +133,67 @@ async def test_hours_say_what_samples_say(samples: Samples) -> None:
     await make_hours(samples.connection, TODAY)
     assert await samples.connection.fetchval("SELECT count(*) FROM internal.hours_mark") == 0
     assert await samples.connection.fetchval("SELECT count(*) FROM internal.hours_todo") == 0
+
+
+PROMQL = [
+    f"{function}(m[{range_}])"
+    for function in (
+        "rate", "increase", "resets", "delta", "count_over_time", "present_over_time",
+        "first_over_time", "last_over_time", "min_over_time", "max_over_time",
+        "sum_over_time", "changes",
+    )
+    for range_ in ("7h", "3d")
+] + [
+    'absent_over_time(m{kind="none"}[1d])', "max_over_time(m[1d] offset 7h)",
+    "increase(m[1d] @ end())", "max_over_time(rate(m[6h])[1d:3h])",
+    "increase(m[1d]) - delta(m[1d]) + max_over_time(m[1d])",
+]  # fmt: skip
+
+
+async def evaluated(
+    connection: asyncpg.Connection, text: str, *moments: int
+) -> tuple[dict[str, list[tuple[int, bytes]]], int]:
+    """Of each series its times, and the bits of its values; and how many samples were read."""
+    query = Query(text, *moments, options=Options(features=Features(experimental_functions=True)))
+    budget, cache, fetched = Budget(10**7, 10**4), LabelCache(), []
+    async with connection.transaction():
+        for selection in query.selections:
+            found = await find_series(connection, selection.matchers, budget, cache)
+            fetched.append(await select(connection, found, selection, budget))
+    told: dict[str, list[tuple[int, bytes]]] = {}
+    answer_ = query.evaluate(fetched).samples
+    for number, labels in enumerate(answer_.labels):
+        mine = slice(answer_.offsets[number], answer_.offsets[number + 1])
+        values = [struct.pack(">d", value) for value in answer_.values[mine].tolist()]
+        told[str(labels)] = list(zip(answer_.times[mine].tolist(), values, strict=True))
+    return told, 10**7 - budget.left
+
+
+async def test_promql_is_the_same_to_the_bit(samples: Samples) -> None:
+    """Whatever hours windows and steps cut; and where they do not, it reads less."""
+    chance = random.Random("hours for PromQL")
+    for kind in ("plain", "odd", "constant", "gaps", "zeros"):
+        series = await samples.series("m", kind=kind)
+        await samples.copy(rows_of(chance, series, kind, START, 4))
+    at_ms = int((START + 3.4 * DAY).timestamp() * 1000)
+    hour_ms = 3_600_000
+    asked: list[tuple[str, tuple[int, ...]]] = [
+        (text, moments)
+        for text in PROMQL
+        for moments in (
+            (at_ms,),
+            (int((START + 3 * DAY).timestamp() * 1000),),
+            (at_ms - 60 * hour_ms, at_ms, 5 * hour_ms),
+            (at_ms - 9 * hour_ms, at_ms, hour_ms),
+        )
+    ]  # fmt: skip
+    before = [await evaluated(samples.connection, text, *moments) for text, moments in asked]
+    await make_hours(samples.connection, TODAY)
+    for (text, moments), (expected, of_samples) in zip(asked, before, strict=True):
+        said, of_hours = await evaluated(samples.connection, text, *moments)
+        assert said == expected, (text, moments)
+        if text == "delta(m[3d])":
+            assert of_hours < of_samples * 2 / 3
 
 
 async def test_an_hour_says_all_of_it(samples: Samples) -> None:

@@ -61,7 +61,8 @@ BEGIN
         SELECT s.series_id, s.hour,
             count(*) FILTER (WHERE NOT s.is_nan)::int AS samples,
             count(*) FILTER (WHERE s.is_nan)::int AS nans,
-            count(s.exact) FILTER (WHERE NOT s.is_nan) AS exacts,
+            count(*) FILTER (WHERE s.exact IS NOT NULL AND NOT s.is_nan OR s.value = 0
+                AND float8send(s.value) <> '\x0000000000000000') AS odd,
             sum(s.value::text::numeric) FILTER (WHERE abs(s.value) < 'Infinity') AS sum,
             min(s.value) FILTER (WHERE NOT s.is_nan) AS min,
             max(s.value) FILTER (WHERE NOT s.is_nan) AS max,
@@ -79,11 +80,12 @@ BEGIN
         ) AS s
         GROUP BY s.series_id, s.hour
     ), day AS (
-        -- A row of few samples would be larger than these; exact values are rare, and left out.
+        -- A row of few samples would be larger than these. Exact values are rare, and so is -0, of
+        -- which nobody knows whether it is less than 0.
         SELECT h.series_id
         FROM hour AS h
         GROUP BY 1
-        HAVING sum(h.samples) >= p_least AND sum(h.exacts) = 0
+        HAVING sum(h.samples) >= p_least AND sum(h.odd) = 0
     ), made AS (
         INSERT INTO @target@.series_hours (series_id, day, samples, sum, min, max, first, last,
             first_us, last_us, lost, resets, nans)

@@ -47,7 +47,7 @@ CREATE TABLE internal.hours_todo (
 );
 
 COMMENT ON TABLE internal.series_hours IS
-    'What each hour of a series has, a row a day (in UTC); internal.series_hour is a row an hour. Arrays have an element an hour, or one if all 24 are the same. There is no row for days of few samples, with exact values, and for those that wait to be made again';
+    'What each hour of a series has, a row a day (in UTC); internal.series_hour is a row an hour. Arrays have an element an hour, or one if all 24 are the same. There is no row for days of few samples, with exact values or -0, and for those that wait to be made again';
 COMMENT ON TABLE cumsum.series_hours IS 'As internal.series_hours, of target cumsum';
 COMMENT ON COLUMN internal.series_hours.samples IS 'How many samples the hour has, NaN left out';
 COMMENT ON COLUMN internal.series_hours.sum IS 'Of finite values as decimals';

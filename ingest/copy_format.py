@@ -4,7 +4,7 @@ A stream is a header, then for each row an int16 count of fields and for each fi
 (-1 for NULL) with its bytes, then an int16 -1 (PostgreSQL manual, "COPY", "Binary Format").
 
 Items are encoded column by column, so that Python runs once a column, and C for each row. Samples
-are one numpy block; only where a row has an exact value is its last field replaced.
+have a way of their own, `copy_samples.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple
-
-import numpy as np
-
-from ingest.model import STALE_MARKER_BITS, Rows
 
 HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 TRAILER = struct.pack(">h", -1)
@@ -32,8 +28,6 @@ NAN_FIELD = struct.pack(">ihhHh", 8, 0, 0, NUMERIC_NAN, 0)
 JSONB_VERSION = 1
 
 _INT4_OID, _FLOAT8_OID, _NUMERIC_OID = 23, 701, 1700
-_INT4S = np.dtype([("length", ">i4"), ("value", ">i4")])
-_FLOAT8S = np.dtype([("length", ">i4"), ("value", ">f8")])
 _length = struct.Struct(">i").pack
 _jsonb_head = struct.Struct(">ib").pack
 _array_head = struct.Struct(">iiiii").pack
@@ -56,8 +50,7 @@ def _as_they_are(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _since_2000_us(epoch: int, unit_us: int, values: Sequence[int]) -> list[int]:
-    since: list[int] = ((np.array(values, np.int64) - epoch) * unit_us).tolist()
-    return since
+    return [(value - epoch) * unit_us for value in values]
 
 
 def by_field(field: Callable[[Any], bytes]) -> Codec:
@@ -113,12 +106,12 @@ def numeric(value: str) -> bytes:
 
 def int4_array(numbers: Sequence[int]) -> bytes:
     """An int4[]."""
-    return _array(numbers, _INT4S, _INT4_OID)
+    return _array(numbers, "i", 4, _INT4_OID)
 
 
 def float8_array(numbers: Sequence[float]) -> bytes:
     """A float8[]."""
-    return _array(numbers, _FLOAT8S, _FLOAT8_OID)
+    return _array(numbers, "d", 8, _FLOAT8_OID)
 
 
 def numeric_array(numbers: Sequence[str]) -> bytes:
@@ -177,20 +170,6 @@ def encode_rows(columns: Sequence[tuple[Codec, Sequence[Any]]]) -> bytes:
 SAMPLE_COLUMNS = ("time", "series_id", "value", "exact")
 """Columns of a sample; all but the last one are 8 bytes."""
 
-ROW = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("time_length", ">i4"),
-        ("time", ">i8"),
-        ("series_id_length", ">i4"),
-        ("series_id", ">i8"),
-        ("value_length", ">i4"),
-        ("value_bits", ">i8"),
-        ("exact_length", ">i4"),
-    ]
-)
-"""A row of `SAMPLE_COLUMNS` whose `exact` is NULL."""
-
 
 def joined(streams: Sequence[bytes]) -> bytes:
     """One stream with the rows of all of them."""
@@ -200,45 +179,15 @@ def joined(streams: Sequence[bytes]) -> bytes:
     return b"".join([HEADER, *rows, TRAILER])
 
 
-def encode_samples(rows: Rows) -> bytes:
-    """A complete stream of `SAMPLE_COLUMNS`.
-
-    Values keep their bits, NaN payloads included. A stale marker's row carries `exact = 'NaN'`,
-    because a dump turns its bits into those of an ordinary NaN.
-    """
-    block = np.empty(len(rows), ROW)
-    block["fields"] = len(SAMPLE_COLUMNS)
-    block["time_length"] = block["series_id_length"] = block["value_length"] = 8
-    block["time"] = (rows.timestamp_ms - POSTGRES_EPOCH_MS) * 1000
-    block["series_id"] = rows.series_id
-    block["value_bits"] = rows.value.view(np.int64)
-    block["exact_length"] = -1
-
-    stale = np.flatnonzero(rows.value.view(np.int64) == STALE_MARKER_BITS)
-    exact = dict.fromkeys(stale.tolist(), NAN_FIELD)
-    exact.update((position, numeric(decimal)) for position, decimal in rows.exact.items())
-
-    # Cut the block at the end of each such row, where four bytes say NULL.
-    content = memoryview(block.tobytes())
-    pieces: list[bytes | memoryview] = [HEADER]
-    start = 0
-    for position in sorted(exact):
-        end = (position + 1) * ROW.itemsize
-        pieces += (content[start : end - len(NULL)], exact[position])
-        start = end
-    pieces += (content[start:], TRAILER)
-    return b"".join(pieces)
-
-
-def _array(numbers: Sequence[float], element: np.dtype[np.void], oid: int) -> bytes:
+def _array(numbers: Sequence[float], kind: str, width: int, oid: int) -> bytes:
     """As `array_recv` has it: dimensions, flags, the element type's OID, length and lower bound of
-    the dimension, then each element with its length."""
+    the dimension, then each element, `kind` in `struct`, with its length before it."""
     if not numbers:
         return _sized(struct.pack(">iii", 0, 0, oid))
-    block = np.empty(len(numbers), element)
-    block["length"] = element["value"].itemsize
-    block["value"] = numbers
-    return _sized(_array_head(1, 0, oid, len(numbers), 1) + block.tobytes())
+    fields: list[float] = [width] * (2 * len(numbers))
+    fields[1::2] = numbers
+    content = _packer(">" + f"i{kind}" * len(numbers)).pack(*fields)
+    return _sized(_array_head(1, 0, oid, len(numbers), 1) + content)
 
 
 def _sized(content: bytes) -> bytes:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring as _quoted
 from math import isnan
 from struct import pack
-from typing import Literal, NamedTuple, NewType, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, NewType, TypeAlias, cast
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # commands that see no samples start without it
+    import numpy as np
+    import numpy.typing as npt
 
 TenantId = NewType("TenantId", int)
 SeriesId = NewType("SeriesId", int)
@@ -50,8 +51,8 @@ Label = tuple[str, str]
 Labels = tuple[Label, ...]
 """Label pairs, sorted by the UTF-8 bytes of the name, names unique."""
 
-Int64s = npt.NDArray[np.int64]
-Float64s = npt.NDArray[np.float64]
+Int64s: TypeAlias = "npt.NDArray[np.int64]"
+Float64s: TypeAlias = "npt.NDArray[np.float64]"
 
 
 class Series(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.model import Int64s, Intake, Item, Items, NewSamples, Rows, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.stores import ITEM_STORES, SAMPLE_STORES, ItemStore, Store

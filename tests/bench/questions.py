@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.logs import configure_logs
 from ingest.migrate import migrate
 from ingest.model import Rows

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.model import Rows
 
 ROWS_PER_COPY = 50_000

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.model import Rows
 from tests.bench.raw import copy_payload
 from tests.support.stack import Stack, running_stack

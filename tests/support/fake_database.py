@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import numpy as np
 
-from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, ROW, TRAILER
+from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, TRAILER
+from ingest.copy_samples import ROW
 from ingest.model import Labels, Series, SeriesId, TenantId
 from ingest.storage.database import Database, Touched
 from ingest.storage.engine import Horizons, Progress

@@ -6,7 +6,8 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from ingest.copy_format import HEADER, NAN_FIELD, ROW, TRAILER, encode_samples, joined, numeric
+from ingest.copy_format import HEADER, NAN_FIELD, TRAILER, joined, numeric
+from ingest.copy_samples import ROW, encode_samples
 from ingest.model import STALE_MARKER_BITS, Rows
 from tests.support.rows import rows_of
 

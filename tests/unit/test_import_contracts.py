@@ -18,7 +18,7 @@ LAYERS = {
 }
 SMALL = {
     "tasks", "reserve", "known", "lifeline", "heap", "descriptors", "sqlfiles", "users", "stores",
-    "copy_format", "text", "labeltext",
+    "copy_samples", "copy_format", "text", "labeltext",
 }  # fmt: skip
 """One file each, below all of it."""
 MAY = {

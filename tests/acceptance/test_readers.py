@@ -202,6 +202,8 @@ class TestWhatIsTried:
             "internal.current_tenant_id", "internal.reader_tenant_id",
             "internal.live", "cumsum.live", "internal.minute_bit", "internal.newest_of_metric",
             "internal.hours_from", "internal.of_hour",
+            "geo.newest_places", "internal.prometheus_remote_write_between",
+            "cumsum.prometheus_remote_write_between",
         }  # fmt: skip
 
     async def test_what_its_views_call_tells_it_no_more(self, world: World) -> None:

@@ -36,7 +36,7 @@ READER_VIEWS = {
       for width in ("1m", "1h", "1d")),
     "internal.series_hour", "cumsum.series_hour",
     *(f"{target}.prometheus_remote_write{suffix}" for target in ("internal", "cumsum")
-      for suffix in ("", "_with_tags")),
+      for suffix in ("", "_with_tags", "_last_day")),
     *(f"internal.prometheus_{tier}_1m" for tier in ("mainnet", "testnet", "common")),
     "internal.prometheus_remote_write_tag", "internal.cagg_calculated_metric", "internal.newest",
     "cumsum.all_metrics_minute", "geo.latest_coords",
@@ -63,6 +63,8 @@ OF_THE_READ_SIDE = {
 WITHIN_VIEWS = {
     "internal.current_tenant_id", "internal.reader_tenant_id", "internal.newest_of_metric",
     "internal.hours_from", "internal.of_hour",
+    "geo.newest_places", "internal.prometheus_remote_write_between",
+    "cumsum.prometheus_remote_write_between",
 }  # fmt: skip
 """What views of readers call, as their reader."""
 WITHIN_VIEWS_OF = {

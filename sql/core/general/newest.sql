@@ -1,17 +1,24 @@
 -- The newest sample of each series.
 
--- SQL for the newest sample of each of the series $1 with $2 <= time < $3.
-CREATE OR REPLACE FUNCTION internal.newest_sql(p_target text) RETURNS text
+-- SQL for the newest sample of each of the series $1 with $2 <= time < $3; where they may be of any
+-- age, it is first looked up when each was: blocks of years are not taken apart for it.
+CREATE OR REPLACE FUNCTION internal.newest_sql(p_target text, p_of_any_age boolean) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT
 AS $$
     SELECT format(
         'SELECT s.series_id, n.time, coalesce(n.exact, n.value::text::numeric)
          FROM unnest($1) AS s (series_id)
+         CROSS JOIN LATERAL (%s) AS newest (since)
          CROSS JOIN LATERAL (
-             SELECT x.time, x.value, x.exact FROM %I.samples_between($2, $3) AS x
+             SELECT x.time, x.value, x.exact
+             FROM %I.samples_between(newest.since, $3) AS x
              WHERE x.series_id = s.series_id AND x.value <> ''NaN''
              ORDER BY x.time DESC LIMIT 1
-         ) AS n', p_target)
+         ) AS n',
+        CASE WHEN p_of_any_age
+            THEN format('SELECT %I.newest_time(s.series_id, $2, $3) OFFSET 0', p_target)
+            ELSE 'SELECT $2'
+        END, p_target)
 $$;
 
 -- Of the last hour's partitions or chunks first: most series are there, and only those that are not are
@@ -38,7 +45,7 @@ BEGIN
         FOREACH v_back IN ARRAY ARRAY[interval '1 hour', '24 hours', '720 hours', NULL] LOOP
             v_since := coalesce(now() - v_back, '-infinity');
             v_found := '{}';
-            FOR series_id, "time", value IN EXECUTE internal.newest_sql(v_of.target)
+            FOR series_id, "time", value IN EXECUTE internal.newest_sql(v_of.target, v_back IS NULL)
                 USING v_missing, v_since, v_until
             LOOP
                 v_found := v_found || series_id;

@@ -93,11 +93,15 @@ BEGIN
         GROUP BY 1
     LOOP
         RETURN QUERY EXECUTE format(
-            'SELECT s.metric_id, date_bin(''1 minute'', min(x.time), internal.bucket_origin()),
-                 date_bin(''1 minute'', max(x.time), internal.bucket_origin())
-             FROM %I.samples_between(''-infinity'', ''infinity'') AS x
-             JOIN internal.series AS s USING (series_id)
-             WHERE s.metric_id = ANY ($1) AND x.value <> ''NaN''
+            'SELECT s.metric_id,
+                 date_bin(''1 minute'', min(e.first), internal.bucket_origin()),
+                 date_bin(''1 minute'', max(e.last), internal.bucket_origin())
+             FROM internal.series AS s
+             CROSS JOIN LATERAL (
+                 SELECT %1$I.oldest_time(s.series_id, ''-infinity'', ''infinity'') AS first,
+                     %1$I.newest_time(s.series_id, ''-infinity'', ''infinity'') AS last
+             ) AS e
+             WHERE s.metric_id = ANY ($1) AND e.first IS NOT NULL
              GROUP BY 1', v_of.target
         ) USING v_of.ids;
     END LOOP;

@@ -74,11 +74,11 @@ BEGIN
     RETURN NEXT;
 
     -- Cold samples of engine postgres; on the other the extension compresses.
-    SELECT coalesce(sum(pg_total_relation_size(p.relid)) FILTER (WHERE r.name = 'block'), 0),
-        coalesce(sum(pg_total_relation_size(p.relid)) FILTER (WHERE r.name <> 'block'), 0)
+    SELECT coalesce(sum(pg_total_relation_size(p.relid)) FILTER (WHERE r.name LIKE '%block'), 0),
+        coalesce(sum(pg_total_relation_size(p.relid)) FILTER (WHERE r.name NOT LIKE '%block'), 0)
     INTO v_blocks, v_rows
     FROM unnest(ARRAY['internal', 'cumsum', 'geo']) AS t (target)
-    CROSS JOIN unnest(ARRAY['block', 'hot', 'late']) AS r (name)
+    CROSS JOIN unnest(ARRAY['block', 'long_block', 'hot', 'late']) AS r (name)
     CROSS JOIN LATERAL pg_partition_tree(to_regclass(format('%I.%I', t.target, r.name))) AS p;
     IF v_blocks + v_rows > 0 THEN
         "check" := 'blocks';

@@ -16,14 +16,13 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE
 AS $function$
-    SELECT x.time, s.tenant_id, s.schema, s.name,
+    SELECT x.time, x.tenant_id, x.schema, x.name,
         coalesce(
             x.exact, CASE WHEN abs(x.value) < 'Infinity' THEN x.value::text::numeric END),
-        x.value, x.exact, x.value, x.exact, s.series_id
-    FROM @target@.samples_between(p_from, p_to) AS x
-    JOIN internal.series AS s USING (series_id)
-    WHERE s.target = '@target@' AND x.value <> 'NaN' AND s.tenant_id = p_tenant_id
-        AND s.schema = ANY (p_schemas) AND s.name = ANY (p_names)
+        x.value, x.exact, x.value, x.exact, x.series_id
+    FROM @target@.series_samples_between(p_from, p_to) AS x
+    WHERE x.value <> 'NaN' AND x.tenant_id = p_tenant_id
+        AND x.schema = ANY (p_schemas) AND x.name = ANY (p_names)
 $function$;
 COMMENT ON FUNCTION @target@.rollup_raw_between IS
     'Samples of some metrics with p_from <= bucket < p_to, as buckets of their own: what rollup_1m_between has, without the minutes; the planner sees through it';

@@ -1,9 +1,9 @@
 -- Partitions: made before the batch that needs them, dropped when all of them is past retention.
 -- A partition's name tells its range: hot_p2026013106 is six hours, exemplar_p20260131 a day,
--- late_p202601 a month, in UTC.
+-- block_p20260126w a week, late_p202601 a month, in UTC.
 --
 -- p_target is a store of internal.store: a target, whose samples are meant, or exemplar, histogram,
--- measure, event. Samples have three tables, see samples.sql.
+-- measure, event. Samples have four tables, see samples.sql.
 
 -- Those of earlier versions knew one table a store.
 DROP FUNCTION IF EXISTS internal.has_partition(text, text);
@@ -22,7 +22,7 @@ CREATE OR REPLACE VIEW internal.partitioned (store, target, name) AS
 SELECT store, target, name FROM internal.store WHERE name <> 'sample'
 UNION ALL
 SELECT s.store, s.target, t.name
-FROM internal.store AS s, (VALUES ('hot'), ('late'), ('block')) AS t (name)
+FROM internal.store AS s, (VALUES ('hot'), ('late'), ('block'), ('long_block')) AS t (name)
 WHERE s.name = 'sample';
 COMMENT ON VIEW internal.partitioned IS 'Tables of each store that have partitions';
 
@@ -33,12 +33,13 @@ STABLE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $function$
-    SELECT tstzrange(start, start + CASE length(digits)
-        WHEN length('YYYYMM') THEN interval '1 month'
-        WHEN length('YYYYMMDD') THEN interval '1 day'
+    SELECT tstzrange(start, start + CASE
+        WHEN p_name LIKE '%w' THEN interval '7 days'
+        WHEN length(digits) = length('YYYYMM') THEN interval '1 month'
+        WHEN length(digits) = length('YYYYMMDD') THEN interval '1 day'
         ELSE interval '6 hours'
     END)
-    FROM substring(p_name FROM '_p([0-9]+)$') AS digits, to_timestamp(digits, 'YYYYMMDDHH24') AS start
+    FROM substring(p_name FROM '_p([0-9]+)w?$') AS digits, to_timestamp(digits, 'YYYYMMDDHH24') AS start
 $function$;
 COMMENT ON FUNCTION internal.partition_bounds IS 'The period of a partition, from its name';
 
@@ -52,7 +53,7 @@ AS $function$
     FROM internal.partitioned AS s
     JOIN pg_inherits ON inhparent = format('%I.%I', s.target, s.name)::regclass
     JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE s.store = p_target AND relname ~ ('^' || s.name || '_p[0-9]{6}([0-9]{2}){0,2}$')
+    WHERE s.store = p_target AND relname ~ ('^' || s.name || '_p[0-9]{6}([0-9]{2}){0,2}w?$')
 $function$;
 COMMENT ON FUNCTION internal.partitions_of IS
     'The attached partitions of a store that we made, and the table of each';
@@ -78,16 +79,19 @@ SET timezone = 'UTC'
 AS $function$
     -- Months where rows stay for ever, days where they expire. What will be packed goes in pieces
     -- of six hours, which are soon full; what comes from the past, with all that belongs to it.
+    -- A year of days takes long to plan, and blocks are small: they may stay a sixth longer.
     WITH has AS MATERIALIZED (
         SELECT bounds FROM internal.partitions_of(p_target) WHERE "table" = p_table
     ),
     kind AS (
-        SELECT internal.store_days(p_target) IS NULL AS by_month,
+        SELECT days IS NULL OR p_table IN ('block', 'long_block') AND days >= 180 AS by_month,
+            p_table = 'long_block' OR p_table = 'block' AND days >= 42 AS by_week,
             CASE WHEN p_table = 'hot' THEN (
                 SELECT closed_before FROM internal.packed WHERE target = p_target
             ) ELSE '-infinity' END AS not_before,
             CASE WHEN p_table = 'hot' AND internal.packs() THEN now() - interval '24 hours'
                 ELSE 'infinity' END AS whole_before
+        FROM internal.store_days(p_target) AS days
     ),
     month AS (
         SELECT start, start + interval '1 month' AS stop
@@ -99,6 +103,14 @@ AS $function$
                 AND NOT EXISTS (SELECT FROM has WHERE bounds && tstzrange(month.start, stop)) AS whole
         FROM month, kind
     ),
+    week AS (
+        SELECT week.start, week.start + interval '7 days' AS stop
+        FROM kind, generate_series(
+            date_bin('7 days', p_from, internal.bucket_origin()), p_to, interval '7 days'
+        ) AS week (start)
+        WHERE by_week AND NOT by_month AND NOT EXISTS (
+            SELECT FROM has WHERE bounds && tstzrange(week.start, week.start + interval '7 days'))
+    ),
     day AS (
         SELECT day.start, day.start + interval '1 day' AS stop, not_before, whole_before
         FROM month_kind AS m,
@@ -108,6 +120,7 @@ AS $function$
                 interval '1 day'
             ) AS day (start)
         WHERE NOT whole
+            AND NOT EXISTS (SELECT FROM week AS w WHERE day.start >= w.start AND day.start < w.stop)
     ),
     day_kind AS (
         SELECT day.*,
@@ -116,6 +129,8 @@ AS $function$
         FROM day
     )
     SELECT to_char(start, 'YYYYMM'), start, stop FROM month_kind WHERE whole
+    UNION ALL
+    SELECT to_char(start, 'YYYYMMDD') || 'w', start, stop FROM week
     UNION ALL
     SELECT to_char(start, 'YYYYMMDD'), start, stop FROM day_kind WHERE whole
     UNION ALL
@@ -173,7 +188,7 @@ BEGIN
             v_schema, p_table, p_table || '_p' || v_new.suffix,
             v_new.lower_bound, v_new.upper_bound
         );
-        IF p_table IN ('late', 'block') THEN
+        IF p_table IN ('late', 'block', 'long_block') THEN
             INSERT INTO internal.fresh (target, name)
             VALUES (p_target, p_table || '_p' || v_new.suffix)
             ON CONFLICT (target, name) DO UPDATE SET waits_for = NULL;

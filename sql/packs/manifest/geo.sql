@@ -13,19 +13,16 @@ AS $$
             AND s.name IN (
                 'manifest_geo_latitude', 'manifest_geo_longitude', 'manifest_geo_metadata')
     ),
-    -- One step into the index for each series, then the newest series of each metric. Each on its
-    -- own: metrics of one scrape may fall on both sides of a minute, and no city is lost by it.
+    -- The newest sample of each series, then the newest series of each metric. Each on its own:
+    -- metrics of one scrape may fall on both sides of a minute, and no city is lost by it.
     newest AS (
         SELECT DISTINCT ON (series.instance, series.name)
-               series.instance, series.name, series.labels, sample.value
+               series.instance, series.name, series.labels,
+               sample.value::float8 AS value
         FROM series
-        CROSS JOIN LATERAL (
-            SELECT x.time, x.value
-            FROM geo.sample AS x
-            WHERE x.series_id = series.series_id AND x.value <> 'NaN'
-            ORDER BY x.time DESC
-            LIMIT 1
-        ) AS sample
+        JOIN internal.newest_of(
+            ARRAY(SELECT 'geo'::text FROM series), ARRAY(SELECT series_id FROM series)
+        ) AS sample USING (series_id)
         ORDER BY series.instance, series.name, sample.time DESC, series.series_id DESC
     )
     SELECT latitude.value, longitude.value,
@@ -50,71 +47,85 @@ Example: get_latest_geo_coordinates()';
 
 GRANT EXECUTE ON FUNCTION api.get_latest_geo_coordinates() TO web_anon, writer;
 
--- As the stack had it that this replaces, for SQL written against it: see old_stack_views.sql.
-CREATE OR REPLACE VIEW geo.latest_coords WITH (security_barrier) AS
-WITH newest AS (
-    -- Newest sample of every geo series: one step into an index each.
-    SELECT s.tenant_id, s.name, s.labels ->> 'instance' AS instance, s.labels, s.series_id, x.time
-    FROM internal.series s
-    CROSS JOIN LATERAL (
-        SELECT time FROM geo.sample
-        WHERE sample.series_id = s.series_id AND value <> 'NaN'
-        ORDER BY time DESC
-        LIMIT 1
-    ) AS x
-    WHERE s.target = 'geo'
-        AND coalesce(s.tenant_id = (SELECT internal.reader_tenant_id()), true)
-),
--- The newest minute that both coordinates have reached.
-place AS (
-    SELECT tenant_id, instance,
-        date_bin(
-            '1 minute',
-            least(
-                max(time) FILTER (WHERE name = 'manifest_geo_latitude'),
-                max(time) FILTER (WHERE name = 'manifest_geo_longitude')
-            ),
-            @origin@
-        ) AS bucket
-    FROM newest
-    GROUP BY tenant_id, instance
-    HAVING bool_or(name = 'manifest_geo_latitude') AND bool_or(name = 'manifest_geo_longitude')
+-- As the stack had it that this replaces, for SQL written against it: see old_stack_views.sql. A reader
+-- may call what its view calls, and gets its own.
+CREATE OR REPLACE FUNCTION geo.newest_places()
+RETURNS TABLE (
+    bucket timestamptz, tenant_id int, instance text, latitude float8, longitude float8,
+    country_name text, city text
 )
-SELECT place.bucket, place.tenant_id, place.instance, latitude.value AS latitude,
-    longitude.value AS longitude, metadata.country_name, metadata.city
-FROM place
-CROSS JOIN LATERAL (
-    SELECT value FROM newest
-    JOIN geo.sample USING (series_id)
-    WHERE newest.tenant_id = place.tenant_id
-        AND newest.instance IS NOT DISTINCT FROM place.instance
-        AND newest.name = 'manifest_geo_latitude'
-        AND sample.time >= place.bucket AND sample.time < place.bucket + interval '1 minute'
-        AND value <> 'NaN'
-    ORDER BY sample.time DESC, series_id DESC
-    LIMIT 1
-) AS latitude
-CROSS JOIN LATERAL (
-    SELECT value FROM newest
-    JOIN geo.sample USING (series_id)
-    WHERE newest.tenant_id = place.tenant_id
-        AND newest.instance IS NOT DISTINCT FROM place.instance
-        AND newest.name = 'manifest_geo_longitude'
-        AND sample.time >= place.bucket AND sample.time < place.bucket + interval '1 minute'
-        AND value <> 'NaN'
-    ORDER BY sample.time DESC, series_id DESC
-    LIMIT 1
-) AS longitude
-LEFT JOIN LATERAL (
-    SELECT labels ->> 'country_name' AS country_name, labels ->> 'city' AS city
-    FROM newest
-    WHERE newest.tenant_id = place.tenant_id
-        AND newest.instance IS NOT DISTINCT FROM place.instance
-        AND newest.name = 'manifest_geo_metadata'
-    ORDER BY newest.time DESC, series_id DESC
-    LIMIT 1
-) AS metadata ON true;
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+    WITH series AS MATERIALIZED (
+        SELECT * FROM internal.series
+        WHERE target = 'geo' AND coalesce(tenant_id = (SELECT internal.reader_tenant_id()), true)
+    ),
+    newest AS MATERIALIZED (
+        SELECT s.tenant_id, s.name, s.labels ->> 'instance' AS instance, s.labels, s.series_id, n.time
+        FROM series AS s
+        JOIN internal.newest_of(
+            ARRAY(SELECT 'geo'::text FROM series), ARRAY(SELECT series_id FROM series)
+        ) AS n USING (series_id)
+    ),
+    -- The newest minute that both coordinates have reached.
+    place AS (
+        SELECT tenant_id, instance,
+            date_bin(
+                '1 minute',
+                least(
+                    max(time) FILTER (WHERE name = 'manifest_geo_latitude'),
+                    max(time) FILTER (WHERE name = 'manifest_geo_longitude')
+                ),
+                @origin@
+            ) AS bucket
+        FROM newest
+        GROUP BY tenant_id, instance
+        HAVING bool_or(name = 'manifest_geo_latitude') AND bool_or(name = 'manifest_geo_longitude')
+    )
+    SELECT place.bucket, place.tenant_id, place.instance, latitude.value AS latitude,
+        longitude.value AS longitude, metadata.country_name, metadata.city
+    FROM place
+    CROSS JOIN LATERAL (
+        SELECT x.value
+        FROM geo.samples_between(place.bucket, place.bucket + interval '1 minute') AS x
+        WHERE x.value <> 'NaN' AND x.series_id = ANY (ARRAY(
+            SELECT newest.series_id FROM newest
+            WHERE newest.tenant_id = place.tenant_id
+                AND newest.instance IS NOT DISTINCT FROM place.instance
+                AND newest.name = 'manifest_geo_latitude'))
+        ORDER BY x.time DESC, x.series_id DESC
+        LIMIT 1
+    ) AS latitude
+    CROSS JOIN LATERAL (
+        SELECT x.value
+        FROM geo.samples_between(place.bucket, place.bucket + interval '1 minute') AS x
+        WHERE x.value <> 'NaN' AND x.series_id = ANY (ARRAY(
+            SELECT newest.series_id FROM newest
+            WHERE newest.tenant_id = place.tenant_id
+                AND newest.instance IS NOT DISTINCT FROM place.instance
+                AND newest.name = 'manifest_geo_longitude'))
+        ORDER BY x.time DESC, x.series_id DESC
+        LIMIT 1
+    ) AS longitude
+    LEFT JOIN LATERAL (
+        SELECT labels ->> 'country_name' AS country_name, labels ->> 'city' AS city
+        FROM newest
+        WHERE newest.tenant_id = place.tenant_id
+            AND newest.instance IS NOT DISTINCT FROM place.instance
+            AND newest.name = 'manifest_geo_metadata'
+        ORDER BY newest.time DESC, series_id DESC
+        LIMIT 1
+    ) AS metadata ON true
+$$;
+COMMENT ON FUNCTION geo.newest_places IS
+    'What geo.latest_coords shows: a reader gets its own tenant''s, all others every tenant''s';
+
+CREATE OR REPLACE VIEW geo.latest_coords WITH (security_barrier) AS
+SELECT * FROM geo.newest_places();
 COMMENT ON VIEW geo.latest_coords IS
     'Where each instance is: coordinates of its newest minute, country and city of its metadata';
 
+GRANT EXECUTE ON FUNCTION geo.newest_places() TO sql_reader;
 GRANT SELECT ON geo.latest_coords TO sql_reader;

@@ -4,22 +4,18 @@
 -- conditions on time and names still reach the tables, their operators are leakproof.
 
 CREATE OR REPLACE VIEW internal.prometheus_remote_write WITH (security_barrier) AS
-SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
-    coalesce(x.exact, x.value::text::numeric) AS value
-FROM internal.sample x
-JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+SELECT time, series_id AS tag_id, name, schema, coalesce(exact, value::text::numeric) AS value
+FROM internal.series_sample
+WHERE value <> 'NaN' AND tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW internal.prometheus_remote_write IS
-    'Samples of target internal as exact decimals, without NaN; tag_id is series_id';
+    'Samples of target internal as exact decimals, without NaN; tag_id is series_id. On engine postgres a condition on time alone takes all blocks apart, one on name those of that metric: internal.prometheus_remote_write_between(from, to, name) and prometheus_remote_write_last_day read a period';
 
 CREATE OR REPLACE VIEW cumsum.prometheus_remote_write WITH (security_barrier) AS
-SELECT x.time, x.series_id AS tag_id, s.name, s.schema,
-    coalesce(x.exact, x.value::text::numeric) AS value
-FROM cumsum.sample x
-JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+SELECT time, series_id AS tag_id, name, schema, coalesce(exact, value::text::numeric) AS value
+FROM cumsum.series_sample
+WHERE value <> 'NaN' AND tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW cumsum.prometheus_remote_write IS
-    'Samples of target cumsum as exact decimals, without NaN; tag_id is series_id';
+    'Samples of target cumsum as exact decimals, without NaN; tag_id is series_id. On engine postgres a condition on time alone takes all blocks apart, one on name those of that metric: cumsum.prometheus_remote_write_between(from, to, name) and prometheus_remote_write_last_day read a period';
 
 CREATE OR REPLACE VIEW internal.prometheus_remote_write_tag WITH (security_barrier) AS
 SELECT series_id AS tag_id, labels
@@ -67,38 +63,32 @@ COMMENT ON VIEW internal.prometheus_common_1m IS 'Minutes of every metric of sch
 -- so that each value had a tag_id of its own. Here it is the sample's: only a view of samples can give
 -- it back, a view of series would show one supply for all times.
 CREATE OR REPLACE VIEW internal.prometheus_remote_write_with_tags WITH (security_barrier) AS
-SELECT x.time, x.series_id AS tag_id, s.name, s.schema, x.value::text::numeric AS value,
+SELECT s.time, s.series_id AS tag_id, s.name, s.schema, s.value::text::numeric AS value,
     s.labels ->> 'host' AS host, s.labels ->> 'instance' AS instance,
     s.labels ->> 'country_name' AS country_name, s.labels ->> 'city' AS city,
     CASE s.name WHEN 'manifest_tokenomics_total_supply'
-        THEN coalesce(x.exact::text, s.labels ->> 'supply') ELSE s.labels ->> 'supply'
+        THEN coalesce(s.exact::text, s.labels ->> 'supply') ELSE s.labels ->> 'supply'
     END AS supply,
     CASE s.name WHEN 'manifest_tokenomics_excluded_supply'
-        THEN coalesce(x.exact::text, s.labels ->> 'excluded_supply')
+        THEN coalesce(s.exact::text, s.labels ->> 'excluded_supply')
         ELSE s.labels ->> 'excluded_supply'
     END AS excluded_supply,
     CASE WHEN s.name IN ('locked_tokens', 'locked_fees')
-        THEN coalesce(x.exact::text, s.labels ->> 'amount') ELSE s.labels ->> 'amount'
+        THEN coalesce(s.exact::text, s.labels ->> 'amount') ELSE s.labels ->> 'amount'
     END AS amount
-FROM (
-    SELECT time, series_id, value, exact FROM internal.sample
-    UNION ALL
-    SELECT time, series_id, value, exact FROM geo.sample
-) AS x
-JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+FROM (SELECT * FROM internal.series_sample UNION ALL SELECT * FROM geo.series_sample) AS s
+WHERE s.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW internal.prometheus_remote_write_with_tags IS
-    'Samples of targets internal and geo with the columns of the old tag table: what a join of the two old tables gave';
+    'Samples of targets internal and geo with the columns of the old tag table: what a join of the two old tables gave. On engine postgres a condition on time alone takes all blocks apart';
 
 CREATE OR REPLACE VIEW cumsum.prometheus_remote_write_with_tags WITH (security_barrier) AS
-SELECT x.time, x.series_id AS tag_id, s.name, s.schema, x.value::text::numeric AS value,
+SELECT s.time, s.series_id AS tag_id, s.name, s.schema, s.value::text::numeric AS value,
     s.labels ->> 'host' AS host, s.labels ->> 'instance' AS instance,
     s.labels ->> 'country_name' AS country_name, s.labels ->> 'city' AS city
-FROM cumsum.sample x
-JOIN internal.series s USING (series_id)
-WHERE x.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
+FROM cumsum.series_sample AS s
+WHERE s.value <> 'NaN' AND s.tenant_id = (SELECT internal.current_tenant_id());
 COMMENT ON VIEW cumsum.prometheus_remote_write_with_tags IS
-    'Samples of target cumsum with the columns of the old tag table';
+    'Samples of target cumsum with the columns of the old tag table. On engine postgres a condition on time alone takes all blocks apart';
 
 GRANT SELECT ON
     internal.prometheus_remote_write_with_tags, cumsum.prometheus_remote_write_with_tags,

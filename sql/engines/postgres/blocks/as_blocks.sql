@@ -1,9 +1,8 @@
 -- A piece of pack.sql: rows (series_id, span, time, value, exact), at whole milliseconds, as blocks, one a
--- series and span. A block of one sample has a step, which means nothing.
+-- series and span, in the order of the columns of {target}.block. A block of one sample has a step,
+-- which means nothing.
 
-INSERT INTO @target@.block
-        (series_id, first_time, last_time, count, step_ms, steps, value, exact)
-    SELECT b.series_id, b.first_time, b.last_time, b.count,
+SELECT b.series_id, b.first_time, b.last_time, b.count,
         CASE WHEN b.shortest IS NOT DISTINCT FROM b.longest THEN coalesce(b.longest, 1) END,
         CASE WHEN b.shortest <> b.longest THEN b.steps END,
         b.value,

@@ -5,10 +5,13 @@ RETURNS TABLE (
     series_id bigint, first_time timestamptz, step_ms int, lo int, hi int, value float8[]
 )
 LANGUAGE sql STABLE AS $function$
-    SELECT b.series_id, b.first_time, b.step_ms, s.lo, s.hi, b.value
-    FROM (@blocks@) AS b
-    CROSS JOIN LATERAL (@places@) AS s
-    WHERE b.step_ms IS NOT NULL AND s.lo <= s.hi
+    SELECT x.series_id, x.first_time, x.step_ms, s.lo, s.hi, x.value
+    FROM @target@.block AS x CROSS JOIN LATERAL (@places@) AS s
+    WHERE @blocks@ AND x.step_ms IS NOT NULL AND s.lo <= s.hi
+    UNION ALL
+    SELECT x.series_id, x.first_time, x.step_ms, s.lo, s.hi, x.value
+    FROM @target@.long_block AS x CROSS JOIN LATERAL (@places@) AS s
+    WHERE @long_blocks@ AND x.step_ms IS NOT NULL AND s.lo <= s.hi
 $function$;
 COMMENT ON FUNCTION @target@.blocks_between IS
     'Blocks of regular steps that have samples with p_from <= time < p_to: those are the elements lo to hi. All other samples are in rows_between';

@@ -1,7 +1,7 @@
 -- For each row of internal.sample_target: samples that come after their time was closed.
 --
 -- What a block has is told by its step, without reading its values; where steps are irregular they are
--- read. Blocks are looked for as in blocks.sql: those of six hours, and longer ones by their index.
+-- read. Blocks are looked for as in blocks.sql and long_blocks.sql.
 
 CREATE OR REPLACE FUNCTION @target@.store_late(
     p_time timestamptz[], p_series bigint[], p_value float8[], p_exact numeric[]
@@ -47,11 +47,10 @@ BEGIN
             LIMIT 1
         ) IS NULL
         AND (
-            SELECT true FROM @target@.block AS b
+            SELECT true FROM @target@.long_block AS b
             WHERE b.series_id = n.series_id AND b.first_time <= n.time
                 AND b.first_time >= date_bin('7 days', n.time, @origin@)
                 AND b.first_time >= date_bin('7 days', v_lo, @origin@) AND b.first_time <= v_hi
-                AND date_bin('6 hours', b.last_time, @origin@) > b.first_time
                 AND @has_time@
             LIMIT 1
         ) IS NULL

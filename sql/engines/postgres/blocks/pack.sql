@@ -81,6 +81,7 @@ BEGIN
             AND (v_last IS NULL OR h.series_id <= v_last)
             AND date_bin('1 millisecond', h.time, @origin@) = h.time
     ), made AS (
+        INSERT INTO @target@.block
         @as_blocks@
         RETURNING count
     )
@@ -126,7 +127,7 @@ COMMENT ON FUNCTION @target@.pack_hot IS
     'Packs about p_most rows of the oldest closed partition; returns how many';
 
 CREATE OR REPLACE FUNCTION @target@.pack_late(
-    p_most int DEFAULT 50000, p_least int DEFAULT 1000, p_quiet interval DEFAULT '2 minutes'
+    p_most int DEFAULT 20000, p_least int DEFAULT 1000, p_quiet interval DEFAULT '2 minutes'
 )
 RETURNS bigint
 LANGUAGE plpgsql
@@ -135,16 +136,19 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
-SET lock_timeout = '200ms'
+SET lock_timeout = '100ms'
 AS $function$
 DECLARE
-    v_at   internal.packed;
-    v_part record;
-    v_rows bigint;
-    v_from timestamptz;
-    v_to   timestamptz;
-    v_last bigint;
-    v_done bigint;
+    v_at    internal.packed;
+    v_part  record;
+    v_rows  bigint;
+    v_from  timestamptz;
+    v_to    timestamptz;
+    v_last  bigint;
+    v_until bigint;
+    v_done  bigint;
+    v_went  bigint;
+    v_came  record;  -- keys of late rows, of the blocks they belong to, and the blocks of both
 BEGIN
     SELECT * INTO v_at FROM internal.packed WHERE target = '@target@' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR NOT internal.packs() THEN
@@ -191,37 +195,74 @@ BEGIN
         RETURN 0;
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.late.@target@', 0));
+    -- Series that have p_most late rows, or ten times as many samples in the blocks that these belong to.
     SELECT l.series_id INTO v_last
     FROM @target@.late AS l
     WHERE l.time >= v_from AND l.time < v_to
         AND date_bin('1 millisecond', l.time, @origin@) = l.time
     ORDER BY l.series_id
     OFFSET p_most LIMIT 1;
-    WITH came AS (
-        DELETE FROM @target@.late AS l
+    WITH touched AS (
+        SELECT DISTINCT l.series_id, date_bin('6 hours', l.time, @origin@) AS span
+        FROM @target@.late AS l
         WHERE l.time >= v_from AND l.time < v_to AND (v_last IS NULL OR l.series_id <= v_last)
             AND date_bin('1 millisecond', l.time, @origin@) = l.time
-        RETURNING l.*
+    )
+    SELECT s.series_id INTO v_until
+    FROM (
+        SELECT b.series_id, sum(sum(b.count)) OVER (ORDER BY b.series_id) AS samples
+        FROM touched AS t
+        JOIN @target@.block AS b ON b.series_id = t.series_id
+            AND b.first_time >= t.span AND b.first_time < t.span + interval '6 hours'
+        WHERE b.first_time >= v_from AND b.first_time < v_to
+        GROUP BY 1
+    ) AS s
+    WHERE s.samples > 10 * p_most::bigint
+    ORDER BY s.series_id
+    LIMIT 1;
+    v_last := coalesce(v_until, v_last);
+
+    -- What takes time is done before any writer has to wait for it: nobody else changes these rows
+    -- and blocks, and what comes meanwhile stays late.
+    WITH came AS MATERIALIZED (
+        SELECT l.* FROM @target@.late AS l
+        WHERE l.time >= v_from AND l.time < v_to AND (v_last IS NULL OR l.series_id <= v_last)
+            AND date_bin('1 millisecond', l.time, @origin@) = l.time
     ), touched AS (
         SELECT DISTINCT series_id, date_bin('6 hours', time, @origin@) AS span FROM came
-    ), gone AS (
-        DELETE FROM @target@.block AS b
-        USING touched AS t
-        WHERE b.series_id = t.series_id
+    ), gone AS MATERIALIZED (
+        SELECT b.* FROM touched AS t
+        JOIN @target@.block AS b ON b.series_id = t.series_id
             AND b.first_time >= t.span AND b.first_time < t.span + interval '6 hours'
-            AND b.first_time >= v_from AND b.first_time < v_to
-            AND b.last_time < t.span + interval '6 hours'
-        RETURNING b.*
+        WHERE b.first_time >= v_from AND b.first_time < v_to
     ), rows AS (
         SELECT series_id, date_bin('6 hours', time, @origin@) AS span, time, value, exact FROM came
         UNION ALL
         SELECT b.series_id, date_bin('6 hours', b.first_time, @origin@), @samples_of@
     ), made AS (
         @as_blocks@
-        RETURNING count
     )
-    SELECT coalesce(sum(count), 0) INTO v_done FROM made;
+    SELECT c.*, g.*, m.* INTO v_came
+    FROM (SELECT array_agg(series_id) AS series, array_agg(time) AS times, count(*) FROM came) AS c,
+        (SELECT array_agg(series_id) AS of_blocks, array_agg(first_time) AS starts, count(*) AS blocks
+            FROM gone) AS g,
+        (SELECT array_agg(ROW(made.*)::@target@.block) AS made, sum(count) AS samples FROM made) AS m;
+
+    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.late.@target@', 0));
+    DELETE FROM @target@.late AS l
+    USING unnest(v_came.series, v_came.times) AS c (series_id, time)
+    WHERE l.series_id = c.series_id AND l.time = c.time AND l.time >= v_from AND l.time < v_to;
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    DELETE FROM @target@.block AS b
+    USING unnest(v_came.of_blocks, v_came.starts) AS g (series_id, first_time)
+    WHERE b.series_id = g.series_id AND b.first_time = g.first_time
+        AND b.first_time >= v_from AND b.first_time < v_to;
+    GET DIAGNOSTICS v_went = ROW_COUNT;
+    IF (v_done, v_went) <> (v_came.count, v_came.blocks) THEN
+        RAISE EXCEPTION 'samples of @target@ were taken away while they were packed'
+            USING ERRCODE = 'serialization_failure';
+    END IF;
+    INSERT INTO @target@.block SELECT b.* FROM unnest(v_came.made) AS b;
 
     -- Who drops a partition knows by this row since when nobody takes rows out of it.
     UPDATE internal.retired SET rounds = 0, waits_for = NULL
@@ -233,7 +274,7 @@ BEGIN
         SET joined_before = least(joined_before, date_bin('24 hours', v_from, @origin@))
         WHERE target = '@target@';
     END IF;
-    RETURN greatest(v_done, 1);
+    RETURN greatest(v_came.samples, 1);
 END
 $function$;
 COMMENT ON FUNCTION @target@.pack_late IS
@@ -251,7 +292,8 @@ AS $function$
 DECLARE
     v_at    internal.packed;
     v_day   timestamptz;
-    v_width interval;
+    v_week  timestamptz;
+    v_each  record;
     v_done  bigint;
 BEGIN
     SELECT * INTO v_at FROM internal.packed WHERE target = '@target@' FOR UPDATE SKIP LOCKED;
@@ -265,30 +307,60 @@ BEGIN
     IF NOT isfinite(v_day) OR v_day + interval '24 hours' > v_at.packed_before THEN
         RETURN 0;
     END IF;
-    -- A partition ends all blocks: retention drops it.
-    FOREACH v_width IN ARRAY ARRAY['24 hours', '7 days']::interval[] LOOP
-        WITH few AS MATERIALIZED (
-            SELECT b.tableoid AS part, b.series_id, date_bin(v_width, b.first_time, @origin@) AS span,
-                min(b.first_time) AS start
-            FROM @target@.block AS b
-            WHERE b.first_time >= date_bin(v_width, v_day, @origin@)
-                AND b.first_time < date_bin(v_width, v_day, @origin@) + v_width
-                AND b.first_time < v_at.packed_before
-            GROUP BY 1, 2, 3
-            HAVING count(*) > 1 AND sum(b.count) <= 720
+    v_week := date_bin('7 days', v_day, @origin@);
+    IF internal.make_partitions(
+        '@target@', 'long_block', v_day, v_day + interval '24 hours' - interval '1 microsecond') > 0
+    THEN
+        RETURN 1;
+    END IF;
+    IF NOT internal.is_settled('@target@', 'long_block', v_week, v_day + interval '24 hours') THEN
+        RETURN 0;
+    END IF;
+    -- A day's block of who will not have one of a week, at the end of the day; at that of the week
+    -- those, and days of who has changed meanwhile. So what has few samples is moved once.
+    FOR v_each IN
+        SELECT * FROM (
+            VALUES (interval '24 hours', v_day, v_day + interval '24 hours', 103),
+                ('7 days', v_week, v_week + interval '7 days', 0),
+                ('24 hours', v_week, v_week + interval '7 days', 0)
+        ) AS e (width, lo, hi, least)
+        WHERE e.hi = v_day + interval '24 hours'
+    LOOP
+        WITH parts AS MATERIALIZED (  -- a partition ends all blocks: retention drops it
+            SELECT p.name, p.bounds FROM internal.partitions_of('@target@') AS p
+            WHERE p."table" = 'long_block' AND p.bounds && tstzrange(v_each.lo, v_each.hi)
+        ), few AS MATERIALIZED (
+            SELECT a.series_id, min(a.first_time) AS start, max(a.first_time) AS final
+            FROM (
+                SELECT b.series_id, b.first_time, b.count FROM @target@.block AS b
+                WHERE b.first_time >= v_each.lo AND b.first_time < v_each.hi
+                    AND b.first_time < v_at.packed_before
+                UNION ALL
+                SELECT b.series_id, b.first_time, b.count FROM @target@.long_block AS b
+                WHERE b.first_time >= v_each.lo AND b.first_time < v_each.hi
+            ) AS a
+            JOIN parts AS p ON p.bounds @> a.first_time
+            GROUP BY a.series_id, p.name, date_bin(v_each.width, a.first_time, @origin@)
+            HAVING count(*) > 1 AND sum(a.count) BETWEEN v_each.least AND 720
             LIMIT p_most
-        ), gone AS (
+        ), short AS (
             DELETE FROM @target@.block AS b
             USING few AS f
-            WHERE b.series_id = f.series_id AND b.tableoid = f.part
-                AND b.first_time >= f.span AND b.first_time < f.span + v_width
-                AND b.first_time >= date_bin(v_width, v_day, @origin@)
-                AND b.first_time < date_bin(v_width, v_day, @origin@) + v_width
-                AND b.first_time < v_at.packed_before
+            WHERE b.series_id = f.series_id AND b.first_time >= f.start AND b.first_time <= f.final
+                AND b.first_time >= v_each.lo AND b.first_time < v_each.hi
             RETURNING b.*, f.start
+        ), long AS (
+            DELETE FROM @target@.long_block AS b
+            USING few AS f
+            WHERE b.series_id = f.series_id AND b.first_time >= f.start AND b.first_time <= f.final
+                AND b.first_time >= v_each.lo AND b.first_time < v_each.hi
+            RETURNING b.*, f.start
+        ), gone AS (
+            SELECT * FROM short UNION ALL SELECT * FROM long
         ), rows AS (
             SELECT b.series_id, b.start AS span, @samples_of@
         ), made AS (
+            INSERT INTO @target@.long_block
             @as_blocks@
             RETURNING count
         )
@@ -302,7 +374,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION @target@.join_blocks IS
-    'Joins blocks of few samples, of one day, of p_most series at a time; returns how many samples these have';
+    'Joins blocks of few samples, of one day or week, of p_most series at a time; returns how many samples these have';
 
 CREATE OR REPLACE TRIGGER refuse_changes
     INSTEAD OF INSERT OR UPDATE OR DELETE ON @target@.sample
@@ -310,5 +382,11 @@ CREATE OR REPLACE TRIGGER refuse_changes
 
 COMMENT ON VIEW @target@.sample IS
     'Every sample of target @target@, one row a series and time stamp. A condition on time alone reads all blocks: @target@.samples_between(from, to) reads a period. New samples go into staging_@target@.sample';
+COMMENT ON VIEW @target@.series_sample IS
+    'Every sample of target @target@ with its series. Conditions on name, schema, tenant_id and series_id reach into blocks, one on time alone does not: @target@.series_samples_between(from, to) reads a period';
+COMMENT ON VIEW @target@.series_sample_last_day IS
+    'Samples of the last 24 hours with their series: of what is packed, no more is read';
+COMMENT ON FUNCTION @target@.series_samples_between IS
+    'Samples with p_from <= time < p_to, with their series; the planner sees through it';
 COMMENT ON FUNCTION @target@.samples_between IS
     'Samples with p_from <= time < p_to; the planner sees through it';

@@ -68,13 +68,16 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 AS $function$
 DECLARE
-    v_marked int;
+    v_dropped timestamptz := (SELECT dropped_before FROM internal.target WHERE target = '@target@');
+    v_marked  int;
 BEGIN
+    -- Blocks may stay longer than the late rows that belonged to them.
     INSERT INTO @target@.rollup_mark (hour)
-    SELECT date_bin('1 hour', time, @origin@) FROM @target@.samples_between(p_from, p_to)
+    SELECT date_bin('1 hour', time, @origin@)
+    FROM @target@.samples_between(greatest(p_from, v_dropped), p_to)
     UNION
     SELECT date_bin('1 hour', bucket, @origin@) FROM @target@.minutes_between(p_from, p_to)
-    WHERE bucket >= (SELECT dropped_before FROM internal.target WHERE target = '@target@');
+    WHERE bucket >= v_dropped;
     GET DIAGNOSTICS v_marked = ROW_COUNT;
     RETURN v_marked;
 END

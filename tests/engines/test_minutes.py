@@ -291,6 +291,53 @@ async def test_retention_drops_packed_minutes(postgres_db: Database) -> None:
         assert after["1h"] == hours, "hours stay"
 
 
+ASKED = (
+    "api.get_agg_metric('odd', 'common', '1 minute', $1, $2)",
+    "api.get_agg_metric('exact', 'common', '7 minutes', $1, $2)",
+    "api.get_agg_metric('exact', 'common', '1 day', $1, $2)",
+    "api.get_agg_cumsum_metric('web_requests', 'cumsum', '1 minute', $1, $2)",
+    "api.get_agg_cumsum_metric('web_requests', 'cumsum', '1 hour', $1, $2)",
+    "api.query_metric('counter', NULL, '{}', 'sum', '1 minute', $1, $2)",
+    "api.query_metric('counter', NULL, '{}', 'last', '5 minutes', $1, $2)",
+    "internal.prometheus_common_1m WHERE bucket >= $1 AND bucket < $2",
+    "cumsum.all_metrics_minute WHERE bucket >= $1 AND bucket < $2",
+)
+
+
+async def test_functions_and_readers_hear_what_they_heard(samples: Samples) -> None:
+    """Of both targets, in whole and crooked periods; a login for people with SQL its tenant's."""
+    requests = await samples.series("web_requests", "cumsum", "cumsum")
+    await samples.copy([(START + n * MINUTE, requests, n / 3, None) for n in range(400)], "cumsum")
+    await fill(samples)
+    reader = await asyncpg.connect(
+        samples.database.url.replace("postgresql://postgres@", "postgresql://promgres_reader@")
+    )
+    seen = "SELECT * FROM {}.rollup_1m WHERE bucket >= $1 AND bucket < $2 ORDER BY name, bucket"
+
+    async def answers() -> list[list[tuple[Any, ...]]]:
+        asked = [(samples.connection, f"SELECT * FROM {question}") for question in ASKED]
+        asked += [(reader, seen.format(target)) for target in ("internal", "cumsum")]
+        return [
+            sorted(map(tuple, await connection.fetch(query, lo, hi)), key=repr)
+            for connection, query in asked
+            for lo, hi in (
+                (START, START + 8 * HOUR),
+                (START + 61.5 * MINUTE, START + 5 * HOUR + timedelta(seconds=7)),
+            )
+        ]
+
+    try:
+        before = await answers()
+        assert all(before)
+        await pack(samples.connection)
+        while await samples.connection.fetchval("SELECT cumsum.pack_minutes(1, $1)", TODAY):
+            pass
+        assert await samples.connection.fetchval("SELECT count(*) FROM cumsum.packed_1m") == 3
+        assert await answers() == before
+    finally:
+        await reader.close()
+
+
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for part in plan.get("Plans", []) for node in nodes(part))]
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from ingest.migrate import migrate
 from tests.engines.sql_api import Api
-from tests.support.blocks import switch_on
+from tests.support.blocks import switch_off, switch_on
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import Row, Samples, samples_of
 
@@ -24,7 +24,6 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START = TODAY - timedelta(days=3)
 PACK = "SELECT internal.pack_minutes($1, $2, '0')"
-OFF = "UPDATE internal.setting SET value = 'off' WHERE key = 'storage.pack'"
 PACKED = "SELECT count(*) FROM internal.packed_1m"
 ROWS = "SELECT count(*) FROM internal.stored_1m"
 PARTS = """
@@ -91,7 +90,7 @@ async def fill(samples: Samples, start: datetime = START, hours: int = 7) -> Non
         if n % 15 == 0:
             rows.append((at + timedelta(microseconds=1), ids["scattered"], n / 7, None))
     await samples.copy(rows)
-    await samples.connection.execute(OFF)
+    await switch_off(samples.connection)
     await samples.settle()
     await switch_on(samples.connection)
 
@@ -246,7 +245,7 @@ async def test_off_leaves_rows_and_what_is_packed_stays_readable(samples: Sample
     await fill(samples, hours=3)
     before = await said(samples.connection)
     await pack(samples.connection)
-    await samples.connection.execute(OFF)
+    await switch_off(samples.connection)
     assert await said(samples.connection) == before
     await samples.copy([(START + timedelta(seconds=59), await samples.series("odd"), 3.0, None)])
     await samples.settle()

@@ -25,6 +25,11 @@ async def switch_on(connection: asyncpg.Connection) -> None:
     )
 
 
+async def switch_off(connection: asyncpg.Connection) -> None:
+    """As with storage.pack = false."""
+    await connection.execute("UPDATE internal.setting SET value = 'off' WHERE key = 'storage.pack'")
+
+
 def steps_of(target: str) -> dict[str, str]:
     """Statements by what they do; arguments are $1, and none wait for quiet."""
     return {

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from ingest.cli.administration import cell, print_table
 from ingest.errors import OperatorError
+from ingest.promql.gotext import go_quote
+from ingest.promql.printer import label_name
 
 FORMATS = ("table", "csv", "plot")
 COLORS = ("cyan", "yellow", "green", "magenta", "red", "blue", "bright_white", "bright_black")
@@ -66,13 +68,11 @@ def series_text(labels: Mapping[str, str]) -> str:
     """Labels as PromQL writes them."""
     name = labels.get("__name__", "")
     rest = ", ".join(
-        f'{label}="{_escaped(value)}"' for label, value in labels.items() if label != "__name__"
+        f"{label_name(label)}={go_quote(value)}"
+        for label, value in labels.items()
+        if label != "__name__"
     )
     return name + (f"{{{rest}}}" if rest or not name else "")
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"")
 
 
 def _shown(at: float) -> str:

@@ -60,7 +60,14 @@ def command(
     if output is None:
         asyncio.run(_export(url, key, query, sys.stdout.buffer, None))
         return
-    with _complete(output) as file, _progress() as progress:
+    columns = (TextColumn("{task.description}"), DownloadColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with (
+        _complete(output) as file,
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
+    ):
         asyncio.run(_export(url, key, query, file, progress))
 
 
@@ -125,9 +132,3 @@ def _complete(output: Path) -> Iterator[BinaryIO]:
         raise OperatorError(f"{error.filename or output}: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), DownloadColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

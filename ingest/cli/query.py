@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from urllib.parse import urlencode
@@ -126,11 +126,14 @@ def command(
     endpoint = Endpoint(url, key, TIMEOUT_SECONDS)
     query = Query(KINDS[kind], limit=limit or None, **filters)
     try:
+        bodies = Reader(endpoint).bodies(query)
+        # each row as the server wrote it: no digit passes through a float
+        rows = (row for body in bodies for row in elements_of(body.decode()))
         if as_json:
-            for row in _rows(endpoint, query):
+            for row in rows:
                 click.echo(pushable(row))
         else:
-            _print(query.kind, [json.loads(row, parse_float=str) for row in _rows(endpoint, query)])
+            _print(query.kind, [json.loads(row, parse_float=str) for row in rows])
     except PromgresError as error:
         raise OperatorError(f"{endpoint.url}: {error}") from None
 
@@ -189,7 +192,10 @@ def _promql(
         for each in series:
             click.echo(json.dumps(each, ensure_ascii=False))
         return
-    show([_curve(each) for each in _series(data)], form)
+    if data["resultType"] in ("vector", "matrix"):
+        show([_curve(each) for each in data["result"]], form)
+    else:
+        show([_curve({"metric": {}, "value": data["result"]})], form)
 
 
 def _metric(
@@ -244,13 +250,6 @@ def _metric(
     show(curves[: limit or None], form)
 
 
-def _series(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if data["resultType"] in ("vector", "matrix"):
-        found: list[dict[str, Any]] = data["result"]
-        return found
-    return [{"metric": {}, "value": data["result"]}]
-
-
 def _curve(series: Mapping[str, Any]) -> Curve:
     """A series of an answer; of a native histogram count and sum."""
     points = [*series.get("values", []), *([series["value"]] if "value" in series else [])]
@@ -261,12 +260,6 @@ def _curve(series: Mapping[str, Any]) -> Curve:
     return Curve(series["metric"], [at for at, _ in points], [value for _, value in points])
 
 
-def _rows(endpoint: Endpoint, query: Query) -> Iterator[str]:
-    """Each row as the server wrote it: no digit passes through a float."""
-    for body in Reader(endpoint).bodies(query):
-        yield from elements_of(body.decode())
-
-
 def pushable(row: str) -> str:
     """A row as it may be pushed: what is not an object, as the older API takes it, is a `dict`."""
     before, _, attributes = row.partition(ATTRIBUTES)
@@ -274,13 +267,12 @@ def pushable(row: str) -> str:
 
 
 def _print(kind: str, rows: list[dict[str, Any]]) -> None:
-    columns = COLUMNS[kind]
-    heads = ["time (UTC)", *columns[1:]]
-    shown = [[_shown(column, row[column]) for column in columns] for row in rows]
-    print_table(heads, shown, "nothing found")
-
-
-def _shown(column: str, value: Any) -> str:
-    if column == "time":
-        return str(value).replace("T", " ").removesuffix("Z")
-    return cell(value)
+    _, *others = COLUMNS[kind]
+    shown = [
+        [
+            str(row["time"]).replace("T", " ").removesuffix("Z"),
+            *[cell(row[each]) for each in others],
+        ]
+        for row in rows
+    ]
+    print_table(["time (UTC)", *others], shown, "nothing found")

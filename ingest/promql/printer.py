@@ -37,7 +37,7 @@ def duration_text(milliseconds: int) -> str:
 
 
 def matcher_text(matcher: Matcher) -> str:
-    return f"{_label(matcher.name)}{matcher.op}{go_quote(matcher.value)}"
+    return f"{label_name(matcher.name)}{matcher.op}{go_quote(matcher.value)}"
 
 
 def text(node: tree.Node) -> str:
@@ -74,12 +74,13 @@ def text(node: tree.Node) -> str:
     raise TypeError(f"no text for {type(node).__name__}")
 
 
-def _label(name: str) -> str:
+def label_name(name: str) -> str:
+    """A label's name, quoted unless it is one of the old kind."""
     return name if _NAME.fullmatch(name) else go_quote(name)
 
 
 def _labels(names: list[str]) -> str:
-    return ", ".join(map(_label, names))
+    return ", ".join(map(label_name, names))
 
 
 def _duration(node: tree.Duration) -> str:

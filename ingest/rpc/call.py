@@ -102,24 +102,27 @@ class Answer:
             asyncpg.PostgresError: the rest of it cannot be had.
         """
         batch, begins = self._batch, True
-        if not self.rows:
-            yield self._statement.empty
-            return
-        while True:
-            pieces = [row[0] for row in batch.rows]
-            part = b"".join([each[1:] if each[0] == ROW_ENDS else each for each in pieces])
-            if begins:
-                part = self._statement.opening + part[self._statement.skipped :]
-                begins = False
-            if batch.more is None:
-                yield part + self._statement.closing
-                return
-            yield part
+        while batch.more is not None:
+            yield self._part(batch, begins=begins, ends=False)
+            begins = False
             assert self._connection is not None
             batch = await next_batch(self._connection, batch.more, BATCH_PIECES)
+        yield self._part(batch, begins=begins, ends=True)
+
+    def _part(self, batch: Batch, *, begins: bool, ends: bool) -> bytes:
+        if not self.rows:
+            return self._statement.empty
+        pieces: list[bytes] = [row[0] for row in batch.rows]
+        first = pieces.pop(0) if begins else b""  # it goes on from nothing, whatever it begins with
+        part = first + b"".join([each.removeprefix(ROW_ENDS) for each in pieces])
+        if begins:
+            part = self._statement.opening + part[self._statement.skipped :]
+        return part + self._statement.closing if ends else part
 
     async def whole(self) -> bytes:
         """All of the body."""
+        if self.is_whole:
+            return self._part(self._batch, begins=True, ends=True)
         return b"".join([part async for part in self.parts()])
 
 

@@ -198,6 +198,7 @@ class Rpc:
     ) -> dict[str, str]:
         """Everything that is set for the transaction: who reads, and what functions may ask for."""
         request = context.request
+        with_cookies = "Cookie" in request.headers  # else nothing is to be parsed
         return {
             **role_settings.values,
             **self._app_settings,
@@ -213,7 +214,7 @@ class Rpc:
                     if name.lower() not in CREDENTIALS
                 )
             ),
-            "request.cookies": json.dumps(dict(request.cookies)) if request.cookies else "{}",
+            "request.cookies": json.dumps(dict(request.cookies)) if with_cookies else "{}",
             "role": caller.role,
         }
 

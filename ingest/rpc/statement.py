@@ -36,7 +36,7 @@ WHOLE_BODY = ("body",)
 """In place of the types of texts: the only argument is a whole body."""
 MOST_STATEMENTS = 1000
 """That are remembered: making the text of one takes as long as a tenth of a small question."""
-ROW_ENDS = b"+"[0]
+ROW_ENDS = b"+"
 """The first byte of a piece that goes on where the one before ended; it is not part of the body."""
 
 

@@ -152,10 +152,21 @@ def executed(*statements: str) -> bytes:
     return b"".join([_parse(b"", each) + _bind(b"", (), b"\0\0") + EXECUTE for each in statements])
 
 
-def setting(names: Iterable[str], values: Iterable[str]) -> bytes:
-    """Messages that set settings for this transaction, in this order."""
-    arrays = (_text_array(names), _text_array(values))
-    return _PARSE_SETTINGS + _bind(b"", arrays, b"\0\0") + EXECUTE
+def setting(names: bytes, values: bytes) -> bytes:
+    """Messages that set settings for this transaction, in this order: two arrays."""
+    return _PARSE_SETTINGS + _bind(b"", (names, values), b"\0\0") + EXECUTE
+
+
+def text_array(texts: Iterable[str], begun: bytes = b"{") -> bytes:
+    """A `text[]` as text.
+
+    Args:
+        begun: what stands before, as `text_array` makes it, without its last byte.
+    """
+    quoted = [each.replace("\\", "\\\\").replace('"', '\\"') for each in texts]
+    elements = ('"' + '","'.join(quoted) + '"').encode() if quoted else b""
+    between = b"," if quoted and begun != b"{" else b""
+    return b"".join((begun, between, elements, b"}"))
 
 
 def column_formats(*binary: bool) -> bytes:
@@ -173,12 +184,7 @@ def _text(value: Parameter) -> bytes | None:
             return b"\\x" + value.hex().encode()
         case int():
             return b"%d" % value
-    return _text_array(value)
-
-
-def _text_array(texts: Iterable[str]) -> bytes:
-    quoted = [each.replace("\\", "\\\\").replace('"', '\\"') for each in texts]
-    return ('{"' + '","'.join(quoted) + '"}').encode() if quoted else b"{}"
+    return text_array(value)
 
 
 def _message(kind: bytes, body: bytes) -> bytes:

@@ -26,6 +26,7 @@ from ingest.storage.one_trip import (
     TripConnection,
     executed,
     setting,
+    text_array,
 )
 from ingest.storage.pgerrors import CONNECTION_ERRORS
 from ingest.storage.pool import Pool, wait_for_server
@@ -190,8 +191,10 @@ class ReadTransactions:
             if trip is None:
                 return None
             version = connection.get_server_version().major
-            values = {**_constants(version, seconds, notices=bool(self._notices)), **settings}
-            before = _BEGIN + setting(values.keys(), values.values())
+            names, constants = _setting(
+                version, seconds, tuple(settings), notices=bool(self._notices)
+            )
+            before = _BEGIN + setting(names, text_array(settings.values(), constants))
             try:
                 return await trip.ask(before, sql, parameters, formats, _COMMIT)
             except asyncpg.PostgresError as error:
@@ -463,6 +466,15 @@ def _beginning(version: int, seconds: float, *, read_only: bool, notices: bool) 
     """How such a question begins."""
     how = READ_ONLY if read_only else f"{READ_COMMITTED} READ WRITE"
     return begin(how, _constants(version, seconds, notices=notices), version)
+
+
+@lru_cache(maxsize=1000)
+def _setting(
+    version: int, seconds: float, names: tuple[str, ...], *, notices: bool
+) -> tuple[bytes, bytes]:
+    """Names of all that is set for such a question, and the beginning of their values."""
+    constants = _constants(version, seconds, notices=notices)
+    return text_array((*constants, *names)), text_array(constants.values())[:-1]
 
 
 async def _begin(connection: Proxy, beginning: str, settings: Mapping[str, str]) -> None:

@@ -305,3 +305,20 @@ async def test_one_value_of_a_variadic_argument_is_its_only_element(own_api: Cli
     assert (await own_api.get("texts", v="")).json == [""]
     assert (await own_api.get("texts", v="{a,b}")).json == ["a", "b"]
     assert (await own_api.get("documents", v='{"a": 1}')).json == 1
+
+
+async def test_a_text_is_answered_whatever_it_begins_with(own_api: Client) -> None:
+    """A byte of our own marks pieces of long answers; it is not taken from what a function says."""
+    await own_api.sql(
+        "CREATE FUNCTION api.said(p_text text, p_times int DEFAULT 1) RETURNS text LANGUAGE sql"
+        " STABLE AS $$ SELECT repeat(p_text, p_times) $$",
+        "SELECT 1",
+    )
+    for method in (own_api.get, own_api.post):
+        for text in ("+1 555", "+", "", "no", "\\x2b"):
+            answer = await method("said", p_text=text, headers={"Accept": "text/plain"})
+            assert (answer.status, answer.text) == (200, text)
+    long = await own_api.get(
+        "said", p_text="+-", p_times=3_000_000, headers={"Accept": "text/plain"}
+    )
+    assert long.text == "+-" * 3_000_000

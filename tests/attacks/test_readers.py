@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ingest.descriptors import raise_descriptor_limit
 from tests.attacks.siege import MOST_BYTES, Siege, at_once, forget_peak, peak_bytes
 from tests.support.databases import blocking, connect
 from tests.support.keys import bearer
@@ -31,6 +32,7 @@ BUSY = """
 SELECT count(*) FROM pg_stat_activity
 WHERE application_name LIKE 'promgres api%' AND state = 'active' AND query LIKE '%"burn"%'"""
 SECONDS = 120
+SLOW_CLIENTS, SLOW_BYTES = 1_000, 100 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,48 @@ def test_bodies_that_are_announced_and_never_come(reading: Siege, sent: str) -> 
             return answers
 
     reading.resist(attack)
+
+
+def test_a_thousand_clients_that_send_a_byte_at_a_time(reading: Siege) -> None:
+    """Of a head, or of a body: none of it takes a connection of the database, a turn, or more room
+    than what has come."""
+    raise_descriptor_limit()
+    reader = reading.child("api")
+    before_bytes = reader.memory_info().rss
+    parts = urlsplit(reading.read_url)
+    whose = f"Host: x\r\nX-API-Key: {reading.attacker}\r\nContent-Type: application/json\r\n"
+    whole = f"{whose}Content-Length: 1000000\r\n\r\n"
+    heads = [
+        f"GET /rpc/get_excluded_addresses HTTP/1.1\r\n{whose}X-Slow: ",
+        f"POST /rpc/get_measures HTTP/1.1\r\n{whole}",
+        f"POST /api/v1/query HTTP/1.1\r\n{whole.replace('json', 'x-www-form-urlencoded')}",
+        f"POST /api/v1/event HTTP/1.1\r\n{whole}",
+    ]
+
+    def attack() -> list[int]:
+        heard = []
+        with ExitStack() as held:
+            sockets = []
+            for number in range(SLOW_CLIENTS):
+                where = (parts.hostname, parts.port)
+                one = held.enter_context(socket.create_connection(where, timeout=SECONDS))
+                one.sendall(heads[number % len(heads)].encode())
+                one.setblocking(False)
+                sockets.append(one)
+            for _ in range(5):
+                for one in sockets:
+                    with suppress(OSError):  # its time was over, and it was told so
+                        one.send(b"[")
+                heard += _meanwhile(reading)
+            for one in sockets:
+                with suppress(OSError):
+                    heard += [int(line.split()[1]) for line in [one.recv(100)] if line]
+        return heard
+
+    report = reading.resist(attack, READS)
+    assert report.statuses[200] >= 15
+    assert peak_bytes(reader.pid) < before_bytes + SLOW_BYTES, report
+    assert set(_meanwhile(reading)) == {200}
 
 
 @pytest.mark.parametrize("port", ["write", "read"])

@@ -16,6 +16,7 @@ from ingest.storage.one_trip import (
     column_formats,
     executed,
     setting,
+    text_array,
 )
 from ingest.storage.read import _BEGIN, _COMMIT
 from tests.support.databases import Database
@@ -72,7 +73,7 @@ async def test_an_answer_is_the_same_however_it_is_cut(postgres_db: Database) ->
         trip = ByteByByte(connection, 10)
         before = (
             executed("BEGIN", "DO $$ BEGIN RAISE NOTICE 'Z'; END $$")
-            + setting(["TimeZone", "application_name"], ["Asia/Tokyo", "Z\x05I"])
+            + setting(b"{TimeZone,application_name}", text_array(["Asia/Tokyo", "Z\x05I"]))
         )  # fmt: skip
         sql = "SELECT repeat($1::text, 1000) || current_setting('TimeZone')"
         ready = "Z\x01\x01\x01\x05I"
@@ -100,7 +101,7 @@ async def test_a_question_is_not_asked_if_who_asks_cannot_be_set(postgres_db: Da
     """Not even one that would be remembered: the server skips all behind the error."""
     async with connected(postgres_db) as connection:
         await connection.execute("CREATE SEQUENCE asked")
-        before = executed("BEGIN") + setting(["role"], ["nobody at all"])
+        before = executed("BEGIN") + setting(b"{role}", b"{nobody}")
         with pytest.raises(asyncpg.InvalidParameterValueError):
             await ask(connection, "SELECT nextval('asked')", before=before)
         await connection.execute("ROLLBACK")

@@ -280,6 +280,21 @@ async def test_functions_of_the_api_page_and_filter(api: Api) -> None:
     assert await api.rows("get_events('e')") == [(NOW, "e", '{"a": 1}', item(1))]
 
 
+async def test_attributes_within_a_json_string_are_what_the_string_holds(api: Api) -> None:
+    """Clients whose arguments are texts send that by POST; by GET the same text is the object."""
+    measures = (Measure(NOW, "m", n, attributes={"n": n}, item_id=item(n)) for n in range(5))
+    await push(api, *measures)
+    await push(api, Event(NOW, "e", {"a": 1}, item(1)), Event(NOW, "f"))
+    for call in ("get_measures(p_attributes => $1)", "get_events(p_attributes => $1)",
+                 "get_measure_buckets('1 hour', p_attributes => $1)"):  # fmt: skip
+        wanted = '{"a": 1}' if "events" in call else '{"n": 3}'
+        for value in (wanted, json.dumps(f" {wanted}")):
+            assert len(await api.rows(call, value)) == 1, value
+        assert await api.rows(call, '"n"') == []
+        with pytest.raises(asyncpg.InvalidTextRepresentationError):
+            await api.rows(call, json.dumps("{n: 3}"))
+
+
 async def test_what_makes_no_sense_is_refused(api: Api) -> None:
     for kind, shape in (("idempotency", "flat"), ("event", "sideways")):
         with pytest.raises(asyncpg.InvalidParameterValueError):

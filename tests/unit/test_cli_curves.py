@@ -33,6 +33,7 @@ def test_a_series_is_written_as_promql_has_it() -> None:
     assert series_text(UP.labels) == 'm{job="a"}'
     assert series_text(DOWN.labels) == r'{job="b\"\\"}'
     assert (series_text({"__name__": "m"}), series_text({})) == ("m", "{}")
+    assert series_text({"a": "two\nlines", "no name": "\t"}) == r'{a="two\nlines", "no name"="\t"}'
 
 
 def test_a_plot() -> None:

@@ -1,5 +1,20 @@
 -- Measures and events as they were pushed: rows, pages of JSON, and measures by bucket.
 
+-- What attributes have to contain: a JSON object that came within a JSON string, as clients send it
+-- whose arguments are texts, is that object, as it is in a query string.
+CREATE OR REPLACE FUNCTION internal.asked_attributes(p_attributes jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE
+AS $$
+    SELECT CASE
+        WHEN jsonb_typeof(p_attributes) = 'string' AND p_attributes #>> '{}' ~ '^\s*\{'
+            THEN (p_attributes #>> '{}')::jsonb
+        ELSE p_attributes
+    END
+$$;
+
+COMMENT ON FUNCTION internal.asked_attributes(jsonb) IS
+'The object that attributes have to contain, also if it came as a JSON string.';
+
 -- Rows of the current tenant, newest first; NULL: no filter. p_before_* are the time and the id of
 -- the last row of the page before: equal times are in order of the id, so that pages neither skip nor
 -- repeat a row. `value` is NULL for events.
@@ -25,6 +40,7 @@ BEGIN
         RAISE EXCEPTION 'measure or event, not "%"', p_kind
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    p_attributes := internal.asked_attributes(p_attributes);
     FOR v_part IN VALUES (v_day, p_to), (p_from, v_day) LOOP
         RETURN QUERY EXECUTE format(
             'SELECT x.time, x.name, %s, x.attributes, x.item_id
@@ -144,6 +160,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM internal.check_interval(p_interval);
+    p_attributes := internal.asked_attributes(p_attributes);
     SELECT * INTO v_edges FROM internal.measure_edges(p_name, p_from, p_to);
     v_hi := v_edges.newest + interval '1 microsecond';
     WHILE v_hi > v_edges.oldest AND v_left IS DISTINCT FROM 0 LOOP

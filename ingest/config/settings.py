@@ -576,7 +576,8 @@ class QuerySettings(Section):
         20,
         ge=1,
         description="queries under way, those that wait among them, more: 503; beside one key that"
-        " has them all, each other one may have a quarter of it",
+        " has them all, each other one may have a quarter of it; each of `api.workers` counts its"
+        " own",
     )
     queue_seconds: float = Field(
         10, gt=0, description="how long a query may wait for a process, else 503"

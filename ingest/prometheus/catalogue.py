@@ -16,7 +16,14 @@ from ingest.promql.matchers import Matcher
 from ingest.promql.parser import parse
 from ingest.promql.values import Labels
 from ingest.storage.engine import to_datetime
-from ingest.storage.selecting import NEWEST_MS, OLDEST_MS, Found, find_series, live_series
+from ingest.storage.selecting import (
+    NEWEST_MS,
+    OLDEST_MS,
+    Found,
+    can_be_stored,
+    find_series,
+    live_series,
+)
 
 TSDB_ROWS = 10
 MOST_TSDB_ROWS = 10_000
@@ -55,6 +62,8 @@ async def label_values(question: Question) -> bytes:
     if matchers or _period(question) is not None:
         found = await _found(question, matchers or [[Matcher("!=", name, "")]])
         values: Iterable[str] = {one.labels[name] for one in found if name in one.labels}
+    elif not can_be_stored(name):
+        values = ()
     else:
         async with question.reading() as connection:
             rows = await connection.fetch("SELECT * FROM internal.label_values($1)", name)
@@ -67,8 +76,10 @@ async def metadata(question: Question) -> bytes:
     form = question.form
     limit, each = form.number("limit", -1), form.number("limit_per_metric", -1)
     metric = form.text("metric") or None
-    async with question.reading() as connection:
-        rows = await connection.fetch("SELECT * FROM internal.metadata_of($1)", metric)
+    rows: list[Any] = []
+    if metric is None or can_be_stored(metric):
+        async with question.reading() as connection:
+            rows = await connection.fetch("SELECT * FROM internal.metadata_of($1)", metric)
     found: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         if row["name"] not in found and 0 <= limit <= len(found):

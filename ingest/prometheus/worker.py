@@ -24,6 +24,7 @@ from ingest.prometheus import catalogue, documents, query, remote_read
 from ingest.prometheus.documents import QueryEnded
 from ingest.prometheus.messages import message, read_message
 from ingest.prometheus.question import Interrupted, Question
+from ingest.storage.pgerrors import QUERY_CANCELED
 from ingest.storage.pool import CleanConnection, Pool
 from ingest.storage.read import Lane, ReadTransactions
 from ingest.storage.selecting import LabelCache
@@ -124,7 +125,9 @@ class Worker:
         except MemoryError:
             error = QueryEnded("execution", OUT_OF_MEMORY)
         except QueryRefused as refused:
-            error = QueryEnded("timeout", TIMED_OUT) if refused.sqlstate == "57014" else refused
+            error = (
+                QueryEnded("timeout", TIMED_OUT) if refused.sqlstate == QUERY_CANCELED else refused
+            )
         except (PromqlError, PromgresError) as refused:
             error = refused
         except Exception as defect:

@@ -22,6 +22,7 @@ from ingest.storage.one_trip import (
     STALE,
     OneTrip,
     Parameter,
+    Question,
     Row,
     TripConnection,
     executed,
@@ -194,9 +195,12 @@ class ReadTransactions:
             names, constants = _setting(
                 version, seconds, tuple(settings), notices=bool(self._notices)
             )
-            before = _BEGIN + setting(names, text_array(settings.values(), constants))
+            questions = (
+                setting(names, text_array(settings.values(), constants)),
+                Question(sql, parameters, formats),
+            )
             try:
-                return await trip.ask(before, sql, parameters, formats, _COMMIT)
+                return await trip.ask(_BEGIN, questions, _COMMIT)
             except asyncpg.PostgresError as error:
                 await connection.execute(lane.end("ROLLBACK", unlock=True))
                 if error.sqlstate in STEP_BY_STEP:

@@ -160,12 +160,20 @@ def what_indexes_know(matchers: Sequence[Matcher]) -> tuple[list[str] | None, st
     names: list[str] | None = None
     labels: dict[str, str] = {}
     for matcher in matchers:
+        if matcher.op == "=" and not can_be_stored(matcher.name + matcher.value):
+            return [], "{}"
         if matcher.name == NAME and matcher.values is not None and "" not in matcher.values:
-            lowered = {value.lower() for value in matcher.values}
+            lowered = {value.lower() for value in matcher.values if can_be_stored(value)}
             names = sorted(lowered if names is None else lowered.intersection(names))
         if matcher.op == "=" and matcher.value:
             labels[matcher.name] = matcher.value
     return names, json.dumps(labels)
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether a label may be so: PostgreSQL has no text with NUL, or with bytes that are no UTF-8,
+    which are lone surrogates here."""
+    return "\0" not in text and not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 async def select(

@@ -161,6 +161,13 @@ async def test_what_there_is(api: Client) -> None:
     ]
     assert await data(api, "series", match__="m", start=AT - 100, end=AT - 1) == []
     assert len(await data(api, "series", match__="m", start=AT, end=AT)) == 4
+    for text in (r"\x00", r"\xff"):  # no label is so, as PostgreSQL has no such text
+        for selector in (f'm{{n="{text}"}}', f'{{__name__="{text}"}}'):
+            assert await data(api, "series", match__=selector) == []
+            assert (await data(api, "query", query=selector))["result"] == []
+        assert len(await data(api, "series", match__=f'm{{n!="{text}"}}')) == 4
+    assert await data(api, "label/%00/values") == []
+    assert await data(api, "metadata", metric="\0") == {}
     help_text = [{"type": "counter", "unit": "seconds", "help": "What m counts"}]
     assert await data(api, "metadata") == {"m": help_text}
     assert await data(api, "metadata", metric="x") == {}

@@ -64,7 +64,7 @@ TARGETS |= prometheus.TARGETS | {
     f"{engine}_{question}_ms": "<= 20"
     for engine in ("postgres", "timescaledb")
     for question in (
-        "year_by_day_of_100", "month_by_hour", "day_by_minute", "latest_of_all",
+        "year_by_day", "month_by_hour", "day_by_minute", "latest_of_all",
         "cumsum_year_by_day", "fdv_year_by_day", "wide_day_by_minute",
     )
 }  # fmt: skip

@@ -19,7 +19,7 @@ from tests.bench import prometheus
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "prometheus", "backfill", "memory", "year", "late", "staging",
     "disk", "minutes", "push", "keys", "readers", "calls", "export", "scripts", "questions",
-    "promql", "baseline", "page", "views",
+    "promql", "hours", "baseline", "page", "views",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",

@@ -192,8 +192,8 @@ async def test_promql_is_the_same_to_the_bit(samples: Samples) -> None:
     for (text, moments), (expected, of_samples) in zip(asked, before, strict=True):
         said, of_hours = await evaluated(samples.connection, text, *moments)
         assert said == expected, (text, moments)
-        if text == "delta(m[3d])":
-            assert of_hours < of_samples * 2 / 3
+        if text == "delta(m[3d])" and len(moments) == 1:
+            assert of_hours < of_samples * 2 / 3, (moments, of_hours, of_samples)
 
 
 async def test_an_hour_says_all_of_it(samples: Samples) -> None:

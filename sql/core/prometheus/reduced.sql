@@ -1,6 +1,7 @@
 -- For each row of internal.rolled_up: what represents samples over long windows (Selection.reduction of
 -- ingest/promql/storage.py): of an hour of a series that no edge of a window cuts one sample or two.
--- Where no hours can be yet, from made_before on, samples come as packed_samples has them.
+-- All others come as packed_samples has them: from made_before on, where no hours can be yet, and those
+-- of series that would be read for the most part sample by sample.
 
 CREATE OR REPLACE FUNCTION @target@.reduced_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint,
@@ -20,15 +21,25 @@ DECLARE
         SELECT least(v_to, greatest(p_from, h.made_before))
         FROM internal.hours_state AS h WHERE h.target = '@target@');
     v_kind   text := CASE p_reduction WHEN 'counters' THEN 'counters' ELSE 'floats' END;
+    v_hourly bigint[] := '{}';
 BEGIN
-    IF v_made > p_from THEN
+    IF v_made - p_from >= (@worth_reducing@) THEN
+        v_hourly := ARRAY(
+            SELECT h.series_id
+            FROM @target@.stored_hour AS h
+            WHERE h.series_id = ANY (v_series)
+                AND h.hour >= p_from AND h.hour < v_made
+                AND h.day > p_from - interval '24 hours' AND h.day < v_made
+            GROUP BY h.series_id
+            HAVING count(*) FILTER (WHERE h.nans = 0 AND (h.resets = 0 OR v_kind = 'floats'))
+                >= 0.9 * count(*));
         RETURN QUERY
         SELECT x.series_id, (extract(epoch FROM min(x.time)) * 1000)::bigint, NULL::int,
             array_send(array_agg(x.time)), array_send(array_agg(x.value)),
             array_send(array_agg(x.weight))
         FROM (
             SELECT u.series_id, s.time, s.value, s.weight
-            FROM @target@.units(v_series, v_series, p_edges, p_from, v_made, v_kind) AS u
+            FROM @target@.units(v_hourly, v_hourly, p_edges, p_from, v_made, v_kind) AS u
             CROSS JOIN LATERAL (
                 SELECT u.first_time, u.first, u.samples::bigint - 1
                 WHERE u.samples > 1 AND p_reduction IN ('ends', 'counters')
@@ -41,10 +52,14 @@ BEGIN
         ) AS x
         GROUP BY x.series_id;
     END IF;
-    IF v_made < v_to THEN
+    IF v_hourly <> '{}' AND v_made < v_to THEN
         RETURN QUERY
-        SELECT y.*, NULL::bytea
-        FROM @target@.packed_samples(p_series, v_made, p_to, p_most) AS y;
+        SELECT y.*, NULL::bytea FROM @target@.packed_samples(v_hourly, v_made, p_to, p_most) AS y;
+    END IF;
+    v_series := ARRAY(SELECT unnest(v_series) EXCEPT SELECT unnest(v_hourly));
+    IF v_series <> '{}' THEN
+        RETURN QUERY
+        SELECT y.*, NULL::bytea FROM @target@.packed_samples(v_series, p_from, p_to, p_most) AS y;
     END IF;
 END
 $function$;

@@ -74,7 +74,7 @@ NEEDS_STAGING = (
 
 DURABLE = "set_config('synchronous_commit', 'on', true)"
 """Said once more after a COPY: a trigger may have turned it off. The commit waits for the disk."""
-END = f"SELECT {DURABLE}; COMMIT"
+END = "SET LOCAL synchronous_commit = 'on'; COMMIT"
 NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
 """NULL where no trigger said so: a setting of an earlier transaction is the empty text."""
 

@@ -12,8 +12,8 @@ there; it goes through staging, whose trigger dedupes, and so do the next ones: 
 time that the direct path fails, until it works again. A failed attempt leaves dead rows behind, so
 with duplicates in every batch only one in 65 tries. A batch of late samples, each series at times
 of its own, goes through staging because the trigger marks it exactly. Items always go through
-staging; its triggers, too, have a short way, which they are told to try as long as the batch before
-had no duplicate.
+staging, and so do samples of times that are closed; its triggers, too, have a short way, which they
+are told to try as long as the batch before had no duplicate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ingest.storage.database import DATABASE_ERRORS, Database, Touched, unavaila
 from ingest.storage.engine import Engine
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.timeline import WentBack
-from ingest.stores import ITEM_STORES, RECORDS, TARGETS
+from ingest.stores import ITEM_STORES, RECORDS, STORES, TARGETS
 from ingest.writer.batch import Batch, halves
 from ingest.writer.ledger import Ledger, PendingRows
 from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS
@@ -106,7 +106,7 @@ class Committer:
         # and how many of them are left. At first the direct path is tried at once.
         self._backoff = dict.fromkeys(TARGETS, 1)
         self._staged_left = dict.fromkeys(TARGETS, 0)
-        self._met_duplicates = dict.fromkeys(ITEM_STORES, False)
+        self._met_duplicates = dict.fromkeys(STORES, False)
 
     async def commit(self, store: str, waiting: Sequence[PendingRows], sent: Sent) -> int:
         """One transaction, a COPY for each tenant. Every request is told, whatever happens.
@@ -179,7 +179,7 @@ class Committer:
             expects_duplicates = touched is not None
             oldest_ms = min(int(batch.timestamp_ms.min()) for batch in batches)
             if not self._engine.takes_straight(store, oldest_ms):
-                expects_duplicates = False
+                expects_duplicates = self._met_duplicates[store]
             elif touched is not None and self._staged_left[store]:
                 self._staged_left[store] -= 1
             elif touched is not None:
@@ -192,8 +192,7 @@ class Committer:
                 self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
         BATCHES.labels(store, "staging").inc()
         counts = await self._database.copy_to_staging(store, payloads, expects_duplicates, sent)
-        if store in ITEM_STORES:
-            self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
+        self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
         return counts
 
     async def _bisect(self, store: str, pending: PendingRows) -> int:

@@ -252,6 +252,38 @@ async def test_closed_is_closed_for_every_transaction(samples: Samples) -> None:
     assert len(await all_samples(samples.connection)) == 6
 
 
+async def test_late_samples_are_stored_once_whatever_is_expected_of_them(samples: Samples) -> None:
+    series = await samples.series("m")
+    packed = every(60, START, 100, series)
+    await samples.copy(packed)
+    await pack(samples.connection, ALL)
+    await samples.connection.execute(
+        "SELECT internal.ensure_partitions('internal', $1, $2)", START, START + HOUR
+    )
+
+    async def new_rows(expected: str, *times: datetime) -> int:
+        async with samples.connection.transaction():
+            await samples.connection.execute(f"SET LOCAL promgres.duplicates = '{expected}'")
+            await samples.connection.execute(
+                "INSERT INTO staging_internal.sample"
+                " SELECT t, $2, 7 FROM unnest($1::timestamptz[]) AS t",
+                times,
+                series,
+            )
+            count: int = await samples.connection.fetchval(
+                "SELECT current_setting('promgres.new_rows')::int"
+            )
+        return count
+
+    for number, expected in enumerate(("", "likely")):
+        late = [START + (60 * n + 10 * (number + 1)) * 1000 * MS for n in range(10)]
+        assert await new_rows(expected, *late[:6]) == 6
+        assert await new_rows(expected, *late) == 4, "six of them are late rows already"
+        assert await new_rows(expected, late[0] + MS, late[0] + MS) == 1, "one of them twice"
+        assert await new_rows(expected, START, late[0] + 2 * MS) == 1, "one of them is in a block"
+    assert len(await all_samples(samples.connection)) == len(packed) + 2 * 12
+
+
 @pytest.mark.parametrize("target", ["internal", "cumsum", "geo"])
 async def test_the_view_takes_nothing_and_says_where_to_go(samples: Samples, target: str) -> None:
     series = await samples.series("m", target=target)

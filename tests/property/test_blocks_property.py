@@ -100,7 +100,8 @@ async def write(world: World) -> None:
                     and await store.append_samples("internal", "hot", [payload], touched, None)
                 ):
                     if whole:
-                        await store.copy_to_staging("internal", [payload], False, None)
+                        expected = len(rows) % 2 == 0
+                        await store.copy_to_staging("internal", [payload], expected, None)
                     else:
                         await by_records(world, rows)
                 break

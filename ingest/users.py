@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
-import pkgutil
 import pwd
 import sys
 from collections.abc import Iterable, Mapping
@@ -104,13 +103,9 @@ def forbid_new_privileges() -> None:
         ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
 
 
-def load_all(packages: Iterable[str]) -> None:
-    """Import packages with all their modules, and what Python itself loads on first use: a user
-    that root lends may not reach our files (a clone below root's home)."""
-    for name in packages:
-        package = importlib.import_module(name)
-        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
-            importlib.import_module(module.name)
+def load_ahead() -> None:
+    """Import what Python itself loads on first use: a user that root lends may not reach its files,
+    or ours (a clone below root's home). Ours are there: no module of ours loads another later."""
     for name in _LOADED_ON_FIRST_USE:
         importlib.import_module(name)
 

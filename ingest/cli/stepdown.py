@@ -22,30 +22,10 @@ from ingest.storage.embedded import (
     users_of,
 )
 from ingest.storage.engines import ENGINES
-from ingest.users import SOCKET_GROUP, become, forbid_new_privileges, load_all, not_separated
+from ingest.users import SOCKET_GROUP, become, forbid_new_privileges, load_ahead, not_separated
 
 log = get_logger("users")
 
-ROOMS = {
-    "ingest": [
-        "ingest.daemon",
-        "ingest.ports",
-        "ingest.writer",
-        "ingest.migrate",
-        "ingest.storage",
-    ],
-    "api": [
-        "ingest.ports",
-        "ingest.prometheus",
-        "ingest.promql",
-        "ingest.rpc",
-        "ingest.records",
-        "ingest.export",
-        "ingest.storage",
-        "ingest.ui",
-    ],
-}
-"""Packages of ours that a side may load after it has begun."""
 WORDS = {"ingest": "the write side", "api": "the read side"}
 
 
@@ -68,7 +48,7 @@ def step_down(settings: Settings, side: Literal["ingest", "api"], address: str) 
     if side in users:
         if (reason := not_separated(users, side)) and LIFELINE not in os.environ:
             log.warning("not separated", reason=reason)  # as a child, `up` has said it
-        load_all(ROOMS[side])
+        load_ahead()
         if side == "api":
             with suppress(NotAcceptable):  # without the extra
                 load_parquet()

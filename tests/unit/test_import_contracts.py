@@ -1,7 +1,9 @@
-"""A room is in every import contract, or named here as one that may know the library."""
+"""A room is in every import contract, or named here as one that may know the library. What a module
+needs it imports when it is imported itself."""
 
 from __future__ import annotations
 
+import ast
 import tomllib
 
 from tests.support.compose import ROOT
@@ -9,6 +11,7 @@ from tests.support.compose import ROOT
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
 ]
+PACKAGE = ROOT / "ingest"
 LAYERS = {
     room.strip()
     for contract in CONTRACTS
@@ -36,3 +39,29 @@ def test_every_room_is_in_each_contract_or_may_know_the_library() -> None:
             named = {module.removeprefix("ingest.") for module in contract["source_modules"]}
             assert named <= LAYERS, contract["name"]
             assert LAYERS - named - SMALL == MAY[library], contract["name"]
+
+
+def test_a_side_loads_no_module_later() -> None:
+    """As root it becomes a user who may not reach our files: `cli/stepdown.py` loads what is named
+    here before that."""
+    later = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in PACKAGE.rglob("*.py")
+        if path.parent.name != "cli"
+        for function in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in _imported(node)
+    }
+    assert later == {
+        ("export/formats.py", "pyarrow"),
+        ("export/formats.py", "pyarrow.parquet"),
+        ("routing/starlark/__init__.py", "ingest.routing.starlark.scripts"),
+    }
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or ""]
+    return [alias.name for alias in node.names]

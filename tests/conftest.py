@@ -250,6 +250,14 @@ def pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _empty_pglite(pglite_logs: Path) -> Path:
     server = PgliteServer(pglite_logs).open()
+    # The database in use is template1; the two others are half of what each test's server unpacks.
+    unused = (
+        "DROP DATABASE postgres",
+        "ALTER DATABASE template0 IS_TEMPLATE false",
+        "DROP DATABASE template0",
+        "CHECKPOINT",
+    )
+    blocking(execute(server.url, *unused))
     dump = server.dump(pglite_logs / "empty.tar")
     server.stop()
     return dump

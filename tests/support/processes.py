@@ -48,6 +48,11 @@ waits for a disk. What is killed loses no more: the kernel keeps what was writte
 The path is short (a socket's has 107 bytes) and open to the users that root lends its processes."""
 
 
+_NO_AUTHORITIES = {"SSL_CERT_FILE": os.devnull}
+"""aiohttp reads the system's certificates whenever it is imported, 0.04 s a start; nobody here is
+asked by TLS."""
+
+
 class Program:
     """A child process whose output is read while it runs. Killed at the end of a `with` block.
 
@@ -75,7 +80,9 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(env or {}),
+            env=_environment(
+                _NO_AUTHORITIES | dict(env or {}) if PROMGRES in command else env or {}
+            ),
             cwd=cwd,
             start_new_session=True,
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
+import os
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +27,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 START = TODAY - timedelta(days=3)
 PACK = "SELECT internal.pack_minutes($1, $2, '0')"
+ROUNDS = int(os.environ.get("PROMGRES_EXAMPLES", "15"))
 PACKED = "SELECT count(*) FROM internal.packed_1m"
 ROWS = "SELECT count(*) FROM internal.stored_1m"
 PARTS = """
@@ -203,6 +207,82 @@ async def test_killed_while_packing(samples: Samples) -> None:
     await pack(samples.connection)
     assert await samples.connection.fetchval(PACKED) > 0
     assert await said(samples.connection) == before
+
+
+COUNTED = """
+SELECT m.name, date_bin('1 minute', x.time, '2000-01-03Z') AS bucket, count(*) AS samples,
+    sum(x.value::text::numeric) AS sum, min(x.value) AS min, max(x.value) AS max
+FROM internal.sample AS x JOIN internal.series USING (series_id)
+JOIN internal.metric AS m USING (metric_id) GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+async def test_beside_senders_worker_and_kills(samples: Samples) -> None:
+    """Every snapshot's minutes are what its samples add up to, while late ones come, the worker and
+    packing take turns, and their backends are killed."""
+    chance = random.Random(13)
+    ids = [await samples.series(f"m{n}") for n in range(4)]
+    await samples.copy([(START + n * MINUTE, one, 1.0, None) for n in range(400) for one in ids])
+    await switch_on(samples.connection)
+    busy: set[int] = set()
+    done = asyncio.Event()
+    packed = 0
+
+    async def work(call: str) -> None:
+        nonlocal packed
+        killed = (
+            asyncpg.AdminShutdownError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError,
+            asyncpg.InternalClientError, ConnectionError,
+        )  # fmt: skip
+        while not done.is_set():
+            with contextlib.suppress(*killed):
+                async with connect(samples.database) as connection:
+                    busy.add(pid := await connection.fetchval("SELECT pg_backend_pid()"))
+                    try:
+                        while not done.is_set():
+                            taken = await connection.fetchval(call)
+                            packed += taken if "pack" in call else 0
+                    finally:
+                        busy.discard(pid)
+
+    async def compare() -> None:
+        async with connect(samples.database) as reader:
+            while not done.is_set():
+                async with reader.transaction(isolation="repeatable_read", readonly=True):
+                    expected = await reader.fetch(COUNTED)
+                    found = await reader.fetch(
+                        "SELECT name, bucket, samples, sum, min, max FROM internal.rollup_1m"
+                        " ORDER BY 1, 2"
+                    )
+                    assert [tuple(row) for row in found] == [tuple(row) for row in expected]
+
+    others = [
+        asyncio.create_task(work("SELECT internal.rollup_work('24 hours', 'infinity')")),
+        asyncio.create_task(work("SELECT internal.pack_minutes(2, 'infinity', '0')")),
+        asyncio.create_task(compare()),
+    ]
+    try:
+        for _ in range(ROUNDS):
+            before = packed
+            for _ in range(3):
+                at = START + chance.randrange(400 * 60) * timedelta(seconds=1)
+                await samples.copy([(at, chance.choice(ids), float(chance.randrange(9)), None)])
+            if chance.random() < 0.3 and busy:
+                victim = chance.choice(sorted(busy))
+                await samples.connection.execute("SELECT pg_terminate_backend($1)", victim)
+            async with asyncio.timeout(60):
+                while packed == before:  # while marks come nothing is packed
+                    assert not any(task.done() for task in others), others
+                    await asyncio.sleep(0)
+    finally:
+        done.set()
+        await asyncio.gather(*others)
+    await samples.settle()
+    await pack(samples.connection)
+    assert await samples.connection.fetchval(ROWS) == 0
+    expected = await samples.connection.fetch(COUNTED)
+    found = await samples.connection.fetch("SELECT * FROM internal.rollup_1m ORDER BY name, bucket")
+    assert [row["sum"] for row in found] == [row["sum"] for row in expected]
 
 
 async def test_one_at_a_time_and_not_under_marks(samples: Samples) -> None:

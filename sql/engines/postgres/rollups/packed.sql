@@ -123,14 +123,21 @@ BEGIN
         RETURN 0;
     END IF;
     SELECT * INTO v_at FROM internal.packed_minutes WHERE target = '@target@';
-    v_edge := CASE WHEN now() < v_at.unpacked_from + p_quiet THEN v_at.reached ELSE v_at.before END;
-    SELECT date_bin('3 hours', min(r.bucket), @origin@) INTO v_from
-    FROM @target@.stored_1m AS r WHERE r.bucket >= v_edge;
-    v_to := v_from + interval '3 hours';
-    -- What has marks would soon be unpacked again.
-    IF v_from IS NULL OR v_to > p_before OR EXISTS (
-        SELECT FROM @target@.rollup_mark WHERE hour >= v_from AND hour < v_to
-    ) THEN
+    -- What has marks would soon be unpacked again. Where late samples keep coming, what has never been
+    -- packed does not wait for them.
+    FOREACH v_edge IN ARRAY ARRAY[v_at.before, v_at.reached] LOOP
+        CONTINUE WHEN v_edge < v_at.reached AND now() < v_at.unpacked_from + p_quiet;
+        SELECT date_bin('3 hours', min(r.bucket), @origin@) INTO v_from
+        FROM @target@.stored_1m AS r WHERE r.bucket >= v_edge;
+        v_to := v_from + interval '3 hours';
+        IF v_from IS NULL OR v_to > p_before OR EXISTS (
+            SELECT FROM @target@.rollup_mark WHERE hour >= v_from AND hour < v_to
+        ) THEN
+            v_from := NULL;
+        END IF;
+        EXIT WHEN v_from IS NOT NULL;
+    END LOOP;
+    IF v_from IS NULL THEN
         RETURN 0;
     END IF;
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import asyncpg
 
 MAKE = "SELECT {target}.make_hours($1, '0', $2)"
+WAITS = "SELECT NOT is_known FROM internal.hours_state WHERE target = $1"
+PATIENCE_SECONDS = 60
 
 
 async def make_hours(
-    connection: asyncpg.Connection, before: datetime, target: str = "internal", least: int = 1
-) -> None:
+    connection: asyncpg.Connection, before: datetime, target: str = "internal", least: int = 1,
+    *, waits: bool = True,
+) -> None:  # fmt: skip
     """Of days that ended before some moment, and of at least so many samples; late samples are not
-    waited for."""
-    while await connection.fetchval(MAKE.format(target=target), before, least):
-        pass
+    waited for. It `waits` for transactions of others: an autovacuum is one."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            while await connection.fetchval(MAKE.format(target=target), before, least):
+                pass
+            if not waits or not await connection.fetchval(WAITS, target):
+                return
+            await asyncio.sleep(0.1)

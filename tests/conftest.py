@@ -14,6 +14,7 @@ Each is a database of that test alone: see `tests.support.databases.Database`. A
 
 TimescaleDB is PGlite, which has one backend and no workers. With PROMGRES_TEST_TIMESCALEDB_URL it
 is the server of that URL (superuser `postgres`, trusted), whose workers rest but in `native_db`.
+With PROMGRES_TEST_POSTGRES PostgreSQL is not the wheel's but that of these programs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from tests.support.databases import Database, blocking, execute
 from tests.support.install import pglite_installed
 from tests.support.logs import ServerLogs
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
-from tests.support.postgres import Cluster, start_cluster
+from tests.support.postgres import POSTGRES, Cluster, start_cluster
 from tests.support.processes import (
     SCRATCH,
     command,
@@ -60,6 +61,7 @@ KNOBS = (
     "PROMGRES_REPLAY_DAYS",
     "PROMGRES_PICTURE",
     NATIVE_URL,
+    POSTGRES,
 )
 SERVERS = {
     "cluster",

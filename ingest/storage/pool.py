@@ -28,11 +28,13 @@ else:
     AnyConnection = asyncpg.Connection
 
 CONNECT_AGAIN_SECONDS = 0.2
-NOTICE_THAT_WE_ARE_GONE = (
-    "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+GREETING = (
+    "SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;"
+    " SET jit = off"
 )
 """A backend whose client's host is gone waits for the rest of its COPY, by default for two hours,
-and the next daemon, which writes the same rows, waits for that backend's locks. So: 30 seconds."""
+and the next daemon, which writes the same rows, waits for that backend's locks. So: 30 seconds.
+Plans of ours are over many partitions, of which few are read: JIT compiles all, for seconds."""
 
 
 class CleanConnection(Connection):
@@ -82,7 +84,7 @@ async def lazy_pool(
     """The same without waiting for the server: who asks for a connection meets its absence."""
 
     async def greet(connection: AnyConnection) -> None:
-        await connection.execute(NOTICE_THAT_WE_ARE_GONE)
+        await connection.execute(GREETING)
         if on_connect is not None:
             await on_connect(connection)
 

@@ -1,7 +1,8 @@
 """Write side and database are ended at random moments, each in every way.
 
-`PROMGRES_FAULT_ROUNDS` (3) and `PROMGRES_FAULT_SEED` decide how often and when; `make faults` runs
-100 rounds. After each one: what was acknowledged is stored, to the sample; the accounts balance.
+Samples are packed all the while. `PROMGRES_FAULT_ROUNDS` (3) and `PROMGRES_FAULT_SEED` decide how
+often and when; `make faults` runs 100 rounds. After each one: what was acknowledged is stored, to
+the sample; the accounts balance.
 """
 
 from __future__ import annotations
@@ -48,11 +49,13 @@ def test_nothing_acknowledged_is_lost(capsys: pytest.CaptureFixture[str]) -> Non
             with capsys.disabled():
                 print(f"\nround {number}/{ROUNDS} (seed {SEED}): {name}; nothing lost", end="")
         assert_stored(rig.database, crowd.requests)
+        assert min(rig.packed[step] for step in ("close", "pack", "late")) > 0
         sums = Counter(acknowledged=crowd.acknowledged, requests=len(crowd.requests))
     with capsys.disabled():
         seconds = time.monotonic() - began
         print(f"\n{ROUNDS} rounds, seed {SEED}, {seconds:.0f} s: {dict(done)}; {dict(sums)};")
         print(f"answers {dict(crowd.statuses)}, acknowledged samples lost: 0")
+        print(f"slowest answer {crowd.slowest_seconds:.1f} s, packed meanwhile {dict(rig.packed)}")
 
 
 def kill_write_side(rig: Rig, random: Random) -> None:

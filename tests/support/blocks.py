@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from datetime import datetime
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+
+from ingest.storage.pgerrors import CONNECTION_ERRORS
+from tests.support.databases import Database, connect
 
 BITS = """
     SELECT series_id, time, encode(float8send(value), 'hex') AS bits, exact::text
@@ -73,11 +79,82 @@ async def close(connection: asyncpg.Connection, before: datetime, target: str = 
         pass
 
 
-async def random_step(connection: asyncpg.Connection, chance: random.Random, at: datetime) -> str:
-    """Some step, about some rows."""
-    name = chance.choice(list(steps_of("internal")))
-    await take_step(connection, name, at if name == "close" else chance.choice([1, 7, 50, 500_000]))
-    return name
+CUT_EVERY = 40
+OUTAGES = (
+    *CONNECTION_ERRORS, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+)  # fmt: skip
+"""What a client meets whose connection, or server, was killed."""
+
+
+async def random_step(
+    connection: asyncpg.Connection, chance: random.Random, at: datetime, target: str = "internal"
+) -> tuple[str, int]:
+    """Some step, about some rows; its name, and how much it did. Now and then the connection is
+    lost in the middle of it, as when the process at this end is killed: the server finds out later.
+
+    Raises:
+        OUTAGES: it was.
+    """
+    name = chance.choice(list(steps_of(target)))
+    argument = at if name == "close" else chance.choice([1, 7, 50, 500_000])
+    step = asyncio.create_task(take_step(connection, name, argument, target))
+    if chance.randrange(CUT_EVERY) == 0:
+        await asyncio.sleep(chance.random() / 50)
+        connection.terminate()
+    return name, await step
+
+
+class Packer:
+    """Packs at random moments whatever there is, also what has just been written, and loses its
+    connection now and then in the middle of it. A context manager: what failed in it is raised at
+    its end.
+
+    Attributes:
+        done: by step, how much it did.
+    """
+
+    TARGETS = ("internal", "cumsum")
+    PACE_SECONDS = 0.05
+
+    def __init__(self, database: Database, seed: int) -> None:
+        self.done: Counter[str] = Counter()
+        self._database, self._chance = database, random.Random(seed)
+        self._ended = threading.Event()
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._guard, daemon=True)
+
+    def __enter__(self) -> Packer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        for error in self._errors:
+            raise error
+
+    def _guard(self) -> None:
+        try:
+            asyncio.run(self._work())
+        except BaseException as error:
+            self._errors.append(error)
+
+    async def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                async with connect(self._database) as connection:
+                    await self._take_steps(connection)
+            except (*OUTAGES, asyncpg.DiskFullError):
+                await asyncio.sleep(self.PACE_SECONDS)
+
+    async def _take_steps(self, connection: asyncpg.Connection) -> None:
+        while not self._ended.is_set():
+            target = self._chance.choice(self.TARGETS)
+            before = datetime.now(UTC) + timedelta(days=1)
+            name, done = await random_step(connection, self._chance, before, target)
+            self.done[name] += done
+            await asyncio.sleep(self.PACE_SECONDS)
 
 
 async def all_samples(

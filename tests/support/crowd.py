@@ -29,8 +29,11 @@ TRY_AGAIN_SECONDS = 0.05
 PACE_SECONDS = 0.0 if "PROMGRES_FAULT_ROUNDS" in os.environ else 0.1
 """After an acknowledged request. Short forms leave the processors to the tests beside them."""
 NEW_SERIES_EVERY = 20
-SPAN_MS = 6 * 3_600_000
-"""Timestamps of one crowd: 21,600 requests."""
+HOURS_MS = 6 * 3_600_000
+TOGETHER, SPANS = 25, 28
+"""Timestamps of one crowd: so many requests a second apart, so many in the next six hours, and so
+on through a week; then from its beginning again. So they come to hours that are open, are being
+closed, have long been packed."""
 _crowds = count()
 
 
@@ -67,7 +70,7 @@ class Crowd:
         self._url = urlsplit(url)
         self._gives_up = gives_up
         self._samples = samples
-        self._timestamps = count(_start_ms(), STEP_MS)
+        self._start_ms, self._number = _start_ms(), count()
         self._series = count(0)
         self._lock = threading.Lock()
         self._may_go = threading.Event()
@@ -161,7 +164,7 @@ class Crowd:
         self, templates: dict[str, RequestTemplate], shapes: dict[str, tuple[int, int]]
     ) -> Request:
         with self._lock:
-            timestamp_ms = next(self._timestamps)
+            timestamp_ms = self._start_ms + _offset_ms(next(self._number))
         body = snappy(b"".join(each.payload(timestamp_ms) for each in templates.values()))
         expected = {
             target: (samples, sum(range(valued)) + valued * (timestamp_ms % 1_000_003) / 8)
@@ -207,10 +210,17 @@ class Crowd:
 
 
 def _start_ms() -> int:
-    """Where the timestamps of the next crowd begin: hours before those of the last one."""
+    """Where the timestamps of the next crowd begin: a week before those of the last one."""
     day_ms = 86_400_000
     today_ms = time.time_ns() // 1_000_000 // day_ms * day_ms
-    return today_ms - 2 * day_ms - next(_crowds) * SPAN_MS
+    return today_ms - 2 * day_ms - (1 + next(_crowds)) * SPANS * HOURS_MS
+
+
+def _offset_ms(number: int) -> int:
+    """Of which moment of its week a request is."""
+    group, place = divmod(number, TOGETHER)
+    again, span = divmod(group, SPANS)
+    return span * HOURS_MS + (again * TOGETHER + place) * STEP_MS
 
 
 def _shape(template: RequestTemplate) -> tuple[int, int]:
@@ -219,13 +229,17 @@ def _shape(template: RequestTemplate) -> tuple[int, int]:
     return template.samples, sum(series.samples[0].value != 0 for series in message.timeseries)
 
 
-def assert_stored(database: Database, requests: list[Request]) -> None:
-    """Every acknowledged request is stored whole and exactly; of the others, whole or in part.
+def assert_stored(database: Database, requests: list[Request], since: int = 0) -> None:
+    """Every acknowledged request, from number `since` on, is stored whole and exactly; of the
+    others, whole or in part.
 
     Nothing else is stored in the period of these requests.
     """
+    others, requests = requests[:since], requests[since:]
     for target, metric in TARGETS.items():
         stored = blocking(_stored(database, target, metric, requests))
+        for request in others:
+            stored.pop(request.timestamp_ms, None)
         for request in requests:
             samples, total = request.expected[target]
             found = stored.pop(request.timestamp_ms, (0, 0.0))

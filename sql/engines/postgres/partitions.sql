@@ -164,6 +164,7 @@ RETURNS int
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET jit = off
 AS $function$
 DECLARE
     v_schema text;
@@ -263,6 +264,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET lock_timeout = '200ms'
+SET jit = off
 AS $function$
 DECLARE
     v_horizon timestamptz := now() - make_interval(days => internal.store_days(p_target));

@@ -49,6 +49,7 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '200ms'
+SET jit = off
 AS $function$
 DECLARE
     v_at      internal.packed;

@@ -10,6 +10,9 @@
 --   join_blocks blocks of few samples become one of a day, or a week
 --   drop_retired partitions whose rows are in blocks go, once nobody may read them there (retire.sql)
 --
+-- No JIT in any of them, nor where partitions are made and dropped: of a plan over many partitions it
+-- compiles for seconds what runs for milliseconds.
+--
 -- A crash leaves rows or blocks, never neither, and what is read is always one of them: blocks before
 -- packed_before, rows from there on.
 
@@ -21,6 +24,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
+SET jit = off
 AS $function$
 DECLARE
     v_at   internal.packed;
@@ -137,6 +141,7 @@ SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
 SET lock_timeout = '100ms'
+SET jit = off
 AS $function$
 DECLARE
     v_at    internal.packed;
@@ -288,6 +293,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
+SET jit = off
 AS $function$
 DECLARE
     v_at    internal.packed;

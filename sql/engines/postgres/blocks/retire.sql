@@ -16,6 +16,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $function$
 DECLARE
     v_done bigint;
@@ -71,6 +72,7 @@ LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '200ms'
+SET jit = off
 AS $function$
 DECLARE
     v_now  text[];
@@ -119,6 +121,7 @@ CREATE OR REPLACE FUNCTION internal.packing_of(
 LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $function$
     SELECT k.closed_before, coalesce(w.waiting, 0), coalesce(w.behind, 0), w.oldest,
         coalesce(r.held_for, 0), r.name,

@@ -309,16 +309,25 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
 
 async def _apply_policies(connection: AnyConnection, settings: Settings) -> None:
     wanted = {f"retention.{target}_days": settings.retention.days(target) for target in RETAINED}
-    wanted["retention.series_hours_days"] = settings.retention.series_hours_days
     wanted["compress_after_days"] = settings.retention.compress_after_days
     values = ["" if days is None else str(days) for days in wanted.values()]
     async with locked(connection):
         await connection.execute("SET LOCAL ROLE promgres_owner")
+        begins_to_pack = settings.storage.pack and await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM internal.series) AND NOT EXISTS ("
+            "SELECT FROM internal.setting WHERE (key, value) = ('storage.pack', 'on'))"
+        )
         await connection.execute(
             "SELECT internal.apply_policies($1, $2)",
             [*wanted, "storage.pack"],
             [*values, "on" if settings.storage.pack else "off"],
         )
+        if begins_to_pack and await recorded_engine(connection) == "postgres":
+            _log.info(
+                "samples are put into blocks from now on, those that are there already in the"
+                " background, the oldest first: the line `blocks` of promgres doctor says how far"
+                " it is; storage.pack = false leaves rows as they are"
+            )
 
 
 async def _expanded(connection: AnyConnection, file: SqlFile) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,16 @@ from tests.support.readapi import Client, add_functions, running_api
 from tests.support.remote_write import WriteSide, write_side
 from tests.support.timescaledb import PgliteSupply
 
+DUMP = Path(__file__).parent / "upgrade" / "f917639.sql.gz"
 _names = count(1)
+
+
+@pytest.fixture
+def old_db(postgres_db: Database, empty_postgres_db: Database) -> Database:
+    """The dump of an earlier version (see test_upgrade.py), restored. Roles belong to the cluster,
+    which made them for `postgres_db`."""
+    blocking(execute(empty_postgres_db.url, gzip.decompress(DUMP.read_bytes()).decode()))
+    return empty_postgres_db
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """A database of an earlier version upgrades in place: with data, while a sender writes.
 
-`upgrade/f917639.sql.gz` is `pg_dump --inserts` (PostgreSQL 18) of a database that commit f917639
-made and filled itself, over HTTP: samples of every route, native histograms, exemplars, metadata,
-measures and events of two tenants, keys, an excluded address. It is never made again: that is the
-point of it.
+`upgrade/f917639.sql.gz` is `pg_dump --inserts` (PostgreSQL 18) of a database that commit f917639,
+from before there were blocks, made and filled itself, over HTTP: samples of every route, native
+histograms, exemplars, metadata, measures and events of two tenants, keys, an excluded address. It
+is never made again: that is the point of it.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import threading
 import time
@@ -25,7 +24,7 @@ from ingest.errors import MigrationError
 from ingest.migrate import migrate, status
 from ingest.migrate.plan import read_plan
 from tests.support.blocks import pack
-from tests.support.databases import Database, blocking, connect, execute
+from tests.support.databases import Database, connect, execute
 from tests.support.keys import bearer
 from tests.support.messages import payload, series
 from tests.support.metrics import Metrics
@@ -35,7 +34,6 @@ from tests.support.remote_write import WriteSide, send, snappy, write_side
 BLOCKS = (
     Path(__file__).parents[2] / "sql" / "engines" / "postgres" / "migrations" / "0015_blocks.sql"
 )
-DUMP = Path(__file__).parent / "upgrade" / "f917639.sql.gz"
 KEY_OF_SHOP = "pmk_dc63d0378594_UeSVi6W7SPO7PQQ7S-t3ttUOJChp3UOQhaAWPtvQPng"
 """Of tenant `shop`, with the scopes write and read."""
 
@@ -58,13 +56,6 @@ READ = (
     "geo.latest_coords",
     "internal.prometheus_mainnet_1m",
 )
-
-
-@pytest.fixture
-def old_db(postgres_db: Database, empty_postgres_db: Database) -> Database:
-    """The dump, restored. Roles belong to the cluster, which made them for `postgres_db`."""
-    blocking(execute(empty_postgres_db.url, gzip.decompress(DUMP.read_bytes()).decode()))
-    return empty_postgres_db
 
 
 async def rows(database: Database, *relations: str) -> set[str]:

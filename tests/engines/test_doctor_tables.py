@@ -166,6 +166,7 @@ async def test_an_index_of_raw_data_is_gone(engine_db: Database, harm: str, what
 
 async def test_a_session_holds_packing_up(postgres_db: Database) -> None:
     """It may read what is packed, or it writes where nothing else is to be written any more."""
+    await execute(postgres_db.url, "DELETE FROM internal.setting WHERE key = 'storage.pack'")
     assert "off (storage.pack)" in (await diagnose(postgres_db)).only("blocks").what
     old = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
     async with samples_of(postgres_db) as samples, connect(postgres_db) as idle:

@@ -63,6 +63,13 @@ STEPS_OF_ROLLED_UP = (
 PACK_IDLE_SECONDS = 20.0
 """Between two looks for something to pack, or for hours to make."""
 
+BACKLOG_SECONDS, LONGEST_REST_SECONDS = 86_400.0, 1.0
+"""Hours that ended a day ago are what an upgrade or a backfill left: no haste. After a piece of
+them it rests as long as that took: a small machine has the other half for those who wait."""
+
+TELL_SECONDS = 60.0
+"""How often the log says how far such a backlog is."""
+
 PACKED = Counter(
     "promgres_packed_samples",
     "Samples that were put into blocks, by target; more than once if late ones joined them.",
@@ -121,6 +128,7 @@ class PostgresEngine:
         self._passes: dict[str, RollupPass] = {}
         self._housekeeping_due = 0.0
         self._packing_due = 0.0
+        self._backlog: dict[str, float] = {}
         self._closed_ms: dict[str, int] = {}
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
@@ -164,7 +172,10 @@ class PostgresEngine:
                 self._housekeeping_due = time.monotonic() + HOUSEKEEPING_SECONDS
         packed = 0
         if time.monotonic() >= self._packing_due:
+            began = time.monotonic()
             packed = await self._pack(pool)
+            if self._backlog:
+                await asyncio.sleep(min(time.monotonic() - began, LONGEST_REST_SECONDS))
             if not packed:
                 self._packing_due = time.monotonic() + PACK_IDLE_SECONDS
         return marks + packed
@@ -186,7 +197,7 @@ class PostgresEngine:
                     if step in PACK_STEPS and "pack_" in step:
                         PACKED.labels(target).inc(did)
                 found = await connection.fetchrow(
-                    "SELECT closed_before, behind_seconds, held_seconds"
+                    "SELECT closed_before, waiting, behind_seconds, held_seconds"
                     " FROM internal.packing_of($1)",
                     target,
                 )
@@ -195,10 +206,24 @@ class PostgresEngine:
                         await connection.fetchval(f"SELECT {target}.minutes_behind()")
                     )
             assert found is not None
+            self._tell(target, found["waiting"], found["behind_seconds"])
             self._closed_ms[target] = to_ms(found["closed_before"])
             BEHIND.labels(target).set(found["behind_seconds"])
             HELD.labels(target).set(found["held_seconds"])
         return done
+
+    def _tell(self, target: str, partitions: int, behind_seconds: float) -> None:
+        """Of a backlog the log has a line a minute, and one when it is gone."""
+        if behind_seconds > BACKLOG_SECONDS:
+            if time.monotonic() >= self._backlog.get(target, 0.0):
+                self._backlog[target] = time.monotonic() + TELL_SECONDS
+                days = int(behind_seconds // 86_400)
+                log.info(
+                    "older samples are being put into blocks, the oldest first",
+                    target=target, partitions=partitions, oldest_days=days,
+                )  # fmt: skip
+        elif self._backlog.pop(target, None) is not None:
+            log.info("older samples are in blocks", target=target)
 
     async def _store_rollups(self, connection: AnyConnection, target: str) -> int:
         window = self._windows[target]

@@ -19,7 +19,7 @@ from tests.bench import prometheus
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "prometheus", "backfill", "memory", "year", "late", "staging",
     "disk", "minutes", "push", "keys", "readers", "calls", "export", "scripts", "questions",
-    "promql", "hours", "baseline", "page", "views",
+    "promql", "hours", "baseline", "page", "views", "blocks",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -57,6 +57,15 @@ TARGETS = {
         for part, target in (("", "<= 4"), ("_evaluation", "<= 1.5"))
     },
     "promql_native_ms": "<= 1,000",
+    "postgres_packed_bytes_per_sample": "<= 3",
+    "postgres_packed_recorded_mix_bytes_per_sample": "<= 3",
+    "postgres_packed_scraped_bytes_per_sample": "<= 3",
+    "blocks_day_of_one_series_ms": "<= 2",
+    "blocks_hour_of_1000_series_ms": "<= 80",
+    "blocks_newest_hour_of_one_series_ms": "<= 10",
+    "blocks_newest_sample_ms": "<= 2",
+    "blocks_into_numpy_samples_per_second": ">= 6,000,000",
+    "blocks_day_by_minute_pages": "<= 40",
     "page_first_paint_ms": "<= 300",
     "page_chart_of_1000_series_ms": "< 1,000",
 }

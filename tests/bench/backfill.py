@@ -1,4 +1,8 @@
-"""Old samples, 10,000 a request, in time order and in shuffled order."""
+"""Old samples, 10,000 a request, in time order and in shuffled order; how long packing them takes.
+
+`BENCH_BASELINE` names another checkout, as in baseline.py, which takes the same in turns.
+BENCH_BACKFILL_SAMPLES = 10000000 is what the design asks for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import cramjam
@@ -15,6 +21,7 @@ import numpy as np
 
 from ingest.load.requests import series_bytes
 from tests.support import series_bytes as wire
+from tests.support.blocks import pack
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
@@ -24,6 +31,10 @@ POINTS = 10
 """Samples of each series a request."""
 STEP_MS = 15_000
 SENDERS = 4
+PACKED = """
+SELECT coalesce(sum(count), 0)::bigint
+FROM (SELECT count FROM internal.block UNION ALL SELECT count FROM internal.long_block) AS b
+"""
 SAMPLE = np.dtype(
     [("head", "S3"), ("value", "<f8"), ("timestamp_tag", "u1"), ("timestamp", "u1", 6)]
 )
@@ -31,11 +42,36 @@ SAMPLE = np.dtype(
 
 def run() -> dict[str, float]:
     """Samples a second, and how much slower than the median the slowest request was."""
+    baseline = os.environ.get("BENCH_BASELINE")
     figures: dict[str, float] = {}
     for order in ("in_order", "shuffled"):
-        with running_stack() as stack:
-            figures |= asyncio.run(_measure(stack, order))
+        with running_stack(PROMGRES_STORAGE__PACK="true") as stack:
+            found = asyncio.run(_measure(stack, order))
+            figures |= found | asyncio.run(_packing(stack, order))
+        if baseline:
+            with running_stack(Path(baseline).absolute() / ".venv/bin/promgres") as stack:
+                theirs = asyncio.run(_measure(stack, order))
+            rate = f"backfill_{order}_samples_per_second"
+            figures[f"backfill_{order}_to_baseline_ratio"] = found[rate] / theirs[rate]
     return figures
+
+
+async def _packing(stack: Stack, order: str) -> dict[str, float]:
+    """All of it that is over, as the worker does it, without its waiting for quiet."""
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        before = datetime.now(UTC) - timedelta(hours=1)
+        began = time.perf_counter()
+        await pack(connection, before)
+        seconds = time.perf_counter() - began
+        packed = await connection.fetchval(PACKED)
+    finally:
+        await connection.close()
+    await _check(stack, SAMPLES // (SERIES * POINTS) * SERIES * POINTS)
+    return {
+        f"backfill_{order}_packing_seconds": seconds,
+        f"backfill_{order}_packed_samples": packed,
+    }
 
 
 async def _measure(stack: Stack, order: str) -> dict[str, float]:

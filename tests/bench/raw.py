@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
 import asyncpg
 import numpy as np
@@ -102,18 +102,17 @@ async def copy_payload(
 
 
 async def generate(
-    connection: asyncpg.Connection, target: str, days: float, step_seconds: int
+    connection: asyncpg.Connection, target: str, begins: datetime, days: int, step_seconds: int
 ) -> int:
-    """Rows of all series of a target up to now, made by the database; how many there are.
+    """Rows of all series of a target, up to now at most, made by the database; how many there are.
 
     40 % are zeros, others counters. Nothing is marked for rollups. A superuser's connection.
     """
-    ensure = "SELECT internal.ensure_partitions($1, now() - $2 * interval '1 day', now())"
-    await connection.execute(ensure, target, days)
-    begins = await connection.fetchval("SELECT now() - $1::float8 * interval '1 day'", days)
+    ensure = "SELECT internal.ensure_partitions($1, $2, $3)"
+    await connection.execute(ensure, target, begins, begins + timedelta(days=days))
     await connection.execute("SET session_replication_role = replica")  # no triggers
     rows = 0
-    for day in range(math.ceil(days)):
+    for day in range(days):
         status = await connection.execute(
             GENERATE.format(target=target), begins, day, step_seconds, target, timeout=600
         )

@@ -141,7 +141,8 @@ async def _fill(database: Database) -> None:
             ]
             identities = [f"{target}{number}".ljust(16).encode() for number in range(series)]
             await connection.execute(RESOLVE, identities, series, target, names, labels)
-            await generate(connection, target, DAYS, 60)
+            begins = datetime.now(UTC) - timedelta(days=DAYS)
+            await generate(connection, target, begins, DAYS, 60)
         await connection.execute("SELECT internal.create_metric_view('m1')")
         await connection.execute("VACUUM ANALYZE")
     finally:

@@ -100,7 +100,8 @@ MINUTES_BEHIND = Gauge(
 
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
-EXPIRED_PARTITIONS_AT_ONCE = 8
+EXPIRED_PARTITIONS_AT_ONCE = 2
+"""To drop one locks its table: writers wait for as long as the transaction lasts."""
 
 
 class RollupPass(NamedTuple):

@@ -257,7 +257,7 @@ $function$;
 COMMENT ON FUNCTION internal.has_marks_before IS
     'Whether rows of before p_before are still needed to compute rollups, or hours of series that are kept longer: only samples ever are';
 
-CREATE OR REPLACE FUNCTION internal.drop_expired_partitions(p_target text, p_limit int DEFAULT 8)
+CREATE OR REPLACE FUNCTION internal.drop_expired_partitions(p_target text, p_limit int DEFAULT 2)
 RETURNS int
 LANGUAGE plpgsql
 SECURITY DEFINER
@@ -301,4 +301,4 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION internal.drop_expired_partitions IS
-    'Drops up to p_limit partitions past the retention; an error 55P03 says: readers hold them, try later';
+    'Drops up to p_limit partitions past the retention, for which writers wait; an error 55P03 says: readers hold them, try later';

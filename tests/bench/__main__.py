@@ -65,7 +65,6 @@ TARGETS = {
     "blocks_newest_hour_of_one_series_ms": "<= 10",
     "blocks_newest_sample_ms": "<= 2",
     "blocks_into_numpy_samples_per_second": ">= 6,000,000",
-    "blocks_day_by_minute_pages": "<= 40",
     "page_first_paint_ms": "<= 300",
     "page_chart_of_1000_series_ms": "< 1,000",
 }

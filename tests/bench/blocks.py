@@ -55,14 +55,10 @@ NEWEST = """
 SELECT value FROM internal.samples_between($1, 'infinity') WHERE series_id = $2
 ORDER BY time DESC LIMIT 1
 """
-MINUTES = """
-EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
-SELECT * FROM internal.rollup_1m_between(1, '{common}', '{kept}', $1, $2)
-"""
 
 
 def run() -> dict[str, float]:
-    """Milliseconds, samples a second, and pages."""
+    """Milliseconds, and samples a second."""
     configure_logs("warning", "text")
     figures: dict[str, float] = {}
     for packed in (True, False):
@@ -86,11 +82,8 @@ async def _measure(database: Database, packed: bool) -> dict[str, float]:
         midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         start = midnight - DAY
         await generate(connection, "internal", start, 1, STEP_SECONDS)
-        await _minutes(connection, start)
         if packed:
             await pack(connection, midnight)
-            while await connection.fetchval("SELECT internal.pack_minutes()"):
-                pass
         hot = await _series(connection, "hot", HOT_SERIES)
         now = datetime.now(UTC)
         await connection.execute(ENSURE, now - HOUR, now)
@@ -116,10 +109,6 @@ async def _measure(database: Database, packed: bool) -> dict[str, float]:
 
             figures[f"blocks_{name}"] = await _median_ms(once)
         figures["blocks_into_numpy_samples_per_second"] = await _into_numpy(connection, start)
-        plan = json.loads(await connection.fetchval(MINUTES, start, midnight))[0]["Plan"]
-        figures["blocks_day_by_minute_pages"] = (
-            plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-        )
         return figures
     finally:
         await connection.close()
@@ -130,13 +119,6 @@ async def _series(connection: asyncpg.Connection, name: str, count: int) -> list
     labels = [json.dumps({"__name__": name, "n": str(number)}) for number in range(count)]
     ids: list[int] = await connection.fetchval(RESOLVE, identities, count, name, labels)
     return ids
-
-
-async def _minutes(connection: asyncpg.Connection, start: datetime) -> None:
-    """Rollups of a day, stored as the worker does."""
-    await connection.execute("SELECT internal.mark_period($1, $2)", start, start + DAY)
-    while await connection.fetchval("SELECT internal.rollup_work('1 day')"):
-        pass
 
 
 async def _median_ms(ask: Callable[[], Awaitable[None]]) -> float:

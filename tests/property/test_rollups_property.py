@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections import defaultdict
 from dataclasses import dataclass
@@ -174,6 +175,7 @@ SAME = """
 """
 """All that a rollup says, from nothing but the samples."""
 
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "12"))
 PACK = "SELECT internal.pack_minutes($1, 'infinity', '0')"
 
 moments = st.one_of(
@@ -203,7 +205,7 @@ def test_nobody_is_forgotten_over_the_marks_of_others(postgres_db: Database) -> 
     """Any metrics of any tenants in any batches, worker and packing at any moment: what every
     metric's rollups say, by view and by period, is what its samples add up to, at each step."""
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(steps)
     def check(drawn: list[tuple[Any, ...]]) -> None:
         blocking(_beside_others(postgres_db, drawn))

@@ -300,6 +300,14 @@ class WriterSettings(Section):
     max_cached_series: int = Field(
         2_000_000, ge=1000, description="series ids held in memory; older ones are asked for again"
     )
+    remove_series: bool = Field(
+        True,
+        description="remove series of which nothing is left: no sample, histogram, exemplar, hour;"
+        " and metrics without series and rollups",
+    )
+    remove_series_age_seconds: float = Field(
+        3600, ge=0, description="a series must have been there for so long to be removed"
+    )
 
 
 def _zero_is_never(value: object) -> object:

@@ -8,7 +8,6 @@ import functools
 import gc
 import signal
 import sys
-from collections.abc import Collection
 
 from ingest import tasks
 from ingest.admission import Admission
@@ -58,6 +57,7 @@ from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.storage.pool import Pool, forget_lost_answers
 from ingest.storage.read import Lane
+from ingest.storage.removal import Removal
 from ingest.storage.tenants import CONNECTIONS as KEY_CONNECTIONS
 from ingest.storage.tenants import TenantDatabase
 from ingest.storage.turns import Turns
@@ -124,7 +124,7 @@ class Daemon:
             self._pool = pool
             await self._tenants.open()
             await self._tenancy.start(memory.known.directory if memory.known else None)
-            await self._assemble(engine, memory.packs)
+            await self._assemble(engine, memory)
             self._background.append(asyncio.create_task(self._remember(memory, engine)))
             self.address = await self._server.start(
                 self.address or settings.listen, waiting.release() if waiting else ()
@@ -148,9 +148,10 @@ class Daemon:
 
         await repeat("known", REMEMBER_EVERY_SECONDS, note)
 
-    async def _assemble(self, engine: Engine, packs: Collection[str]) -> None:
+    async def _assemble(self, engine: Engine, memory: Memory) -> None:
         settings = self._settings
-        database = Database(self._pool, settings.database.command_timeout_seconds)
+        timeout = settings.database.command_timeout_seconds
+        database = Database(self._pool, timeout, memory.life)
         directory = self._tenancy.directory
         names = TenantNames(directory.name_of)
         quotas = TenantQuotas(settings.limits, directory.limits_of, names)
@@ -171,7 +172,7 @@ class Daemon:
             self._spool,
             settings.spool.after,
         )
-        router, clock = Router(settings, packs), DatabaseClock(self._pool)
+        router, clock = Router(settings, memory.packs), DatabaseClock(self._pool)
         max_future_ms = int(settings.receiver.max_future_seconds * 1000)
         limits = TimeLimits(engine.horizons.start_ms, max_future_ms, clock.ahead_ms)
         # What was acknowledged is written back whatever limits of sizes, and clocks, are by now.
@@ -244,6 +245,9 @@ class Daemon:
             repeat("staging", STAGING_EVERY_SECONDS, lambda: empty_staging(database, pauses)),
             repeat("clock", CLOCK_EVERY_SECONDS, clock.look),
         ]
+        if settings.writer.remove_series:
+            removal = Removal(self._pool, settings.writer.remove_series_age_seconds)
+            work.append(repeat("removal", removal.idle_seconds, removal.step))
         if self._spool is not None:
             limit_bytes = settings.receiver.max_decompressed_bytes
             replay = Replay(self._spool, decoder, self._pipeline, ledger, limit_bytes)

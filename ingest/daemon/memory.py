@@ -11,9 +11,9 @@ from ingest.migrate.known import is_of, schema_digest
 from ingest.series.cache import SeriesCache
 from ingest.storage.engine import Engine, identity_of
 from ingest.storage.engines import engine_name, load_engine, recalled_engine
+from ingest.storage.life import Life
 from ingest.storage.packs import check_packs, named, recorded_packs
 from ingest.storage.pool import AnyConnection, Pool, create_pool, lazy_pool
-from ingest.storage.timeline import Timeline
 from ingest.storage.urls import place_of
 from ingest.writer.spool.file import FOLDER
 
@@ -27,13 +27,14 @@ class Memory:
         known: what an earlier process knew, if that still holds: of the same place, and for the
             schema of this version. Without a spool there is no use for it.
         packs: of the database, once it is met.
+        life: of its data, that of what `series` holds.
     """
 
     def __init__(self, settings: Settings, url: str, series: SeriesCache) -> None:
         self._settings = settings
         self._url = url
         self._folder = settings.data_dir.expanduser() / FOLDER
-        self._timeline = Timeline(series)
+        self.life = Life(series)
         self._engine: Engine | None = None
         self._identity: str | None = None
         self._is_met = False
@@ -80,7 +81,7 @@ class Memory:
 
     async def _greet(self, connection: AnyConnection) -> None:
         """Of each new connection: whether the database is the one that we take it for."""
-        await self._timeline.check(connection)
+        await self.life.check(connection)
         if self._engine is None or self._is_met or self.known is None:
             return
         name = await engine_name(connection)

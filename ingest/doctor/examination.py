@@ -62,11 +62,13 @@ from ingest.doctor.tables import (
     INDEXES,
     PARTITIONS,
     RETENTION,
+    SERIES,
     STAGING,
     check_blocks,
     check_indexes,
     check_partitions,
     check_retention,
+    check_series,
     check_staging,
 )
 from ingest.errors import MigrationError, OperatorError, QueryRefused
@@ -99,6 +101,7 @@ TABLES_AND_LOAD: dict[str, Check] = {
     STAGING: check_staging,
     RETENTION: check_retention,
     INDEXES: check_indexes,
+    SERIES: check_series,
     TRANSACTIONS: check_transactions,
     VACUUM: check_vacuum,
     CONNECTIONS: check_connections,

@@ -11,6 +11,7 @@ from ingest.writer.truncate_staging import EMPTY_ABOVE_BYTES, HARD_LIMIT_BYTES
 
 STAGING, PARTITIONS, RETENTION, INDEXES = "staging", "partitions", "retention", "indexes"
 BLOCKS = "blocks"
+SERIES = "series"
 
 BRIN = "CREATE INDEX {} ON {} USING brin (time) WITH (autosummarize = on)"
 
@@ -70,6 +71,13 @@ async def check_partitions(case: Case) -> list[Finding]:
         )
         for row in idle
     ]
+
+
+async def check_series(case: Case) -> list[Finding]:
+    """How many series there are, and of which metrics most of the new ones are."""
+    [row] = await case.rows("series")
+    what = f"{row['series']} in all, {row['fresh']} of them came within a day"
+    return ok(SERIES, f"{what}, most of {row['most']}" if row["most"] else what)
 
 
 async def check_blocks(case: Case) -> list[Finding]:

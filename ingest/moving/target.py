@@ -29,6 +29,7 @@ from ingest.storage.clock import DatabaseClock
 from ingest.storage.database import Database
 from ingest.storage.engine import Engine
 from ingest.storage.engines import load_engine
+from ingest.storage.life import Life
 from ingest.storage.packs import recorded_packs
 from ingest.storage.pgerrors import operator_error, translated, went_away
 from ingest.storage.pool import Pool, create_pool, forget_lost_answers
@@ -114,13 +115,20 @@ class Target:
     """
 
     def __init__(
-        self, settings: Settings, pool: Pool, engine: Engine, router: Router, dry_run: bool
+        self,
+        settings: Settings,
+        pool: Pool,
+        engine: Engine,
+        router: Router,
+        cache: SeriesCache,
+        life: Life,
+        dry_run: bool,
     ) -> None:
         self.pool = pool
         self.router = router
         self.dry_run = dry_run
-        self.cache = SeriesCache(min(settings.writer.max_cached_series, MOST_CACHED_SERIES))
-        self.database = Database(pool, settings.database.command_timeout_seconds)
+        self.cache = cache
+        self.database = Database(pool, settings.database.command_timeout_seconds, life)
         self._engine = engine
         self._made_up = map(SeriesId, count(1))
         self._names = TenantNames()
@@ -311,7 +319,9 @@ async def open_target(settings: Settings, dry_run: bool) -> AsyncIterator[Target
         OperatorError: there is none, or it is not migrated to this version.
     """
     forget_lost_answers(asyncio.get_running_loop())
-    pool = await create_pool(owner_database_url(settings), settings.database, "promgres import")
+    cache = SeriesCache(min(settings.writer.max_cached_series, MOST_CACHED_SERIES))
+    life, url = Life(cache), owner_database_url(settings)
+    pool = await create_pool(url, settings.database, "promgres import", life.check)
     try:
         async with pool.acquire() as connection:
             engine = await load_engine(connection, settings)
@@ -320,7 +330,7 @@ async def open_target(settings: Settings, dry_run: bool) -> AsyncIterator[Target
                 "SELECT to_regclass('internal.import_progress') IS NOT NULL"
             ):
                 raise MigrationError("the database is older than this version: promgres migrate")
-        target = Target(settings, pool, engine, Router(settings, packs), dry_run)
+        target = Target(settings, pool, engine, Router(settings, packs), cache, life, dry_run)
         await target.clock.look()
         try:
             yield target

@@ -10,8 +10,8 @@ When it is full and series keep coming, the dicts are rebuilt now and then: some
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Collection, Sequence
+from itertools import compress, repeat
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _STORED = Place(0)
 """Of an item, of which only that matters."""
 _TARGET_BITS = 2
 _TARGET_MASK = (1 << _TARGET_BITS) - 1
+MOST_GENERATIONS = 100
+"""Of which is known what ended: requests of older ones are decoded again."""
 MOST_METADATA = 100_000
 """Metadata known to be stored; what is beyond is stored again, which changes nothing."""
 _ENTRY_BYTES = 131
@@ -69,13 +71,13 @@ class SeriesCache:
         max_series: bound of each of the two tables.
 
     Attributes:
-        newest: id and identity of the series created last of all that were ever remembered.
-        generation: how often the cache was cleared; ids of an earlier generation mean nothing.
+        generation: how often something was forgotten because it no longer holds; of ids of an
+            earlier generation, see `ended_since`.
     """
 
     def __init__(self, max_series: int) -> None:
-        self.newest: tuple[SeriesId, bytes] | None = None
         self.generation = 0
+        self._ended: dict[int, frozenset[SeriesId]] = {}
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
         self._stored_items = {
@@ -96,8 +98,6 @@ class SeriesCache:
     def remember(self, series: Series, series_id: SeriesId) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
         self._by_identity.put(series.identity, place_of(series.target, series_id))
-        if self.newest is None or series_id > self.newest[0]:
-            self.newest = series_id, series.identity
 
     def id_of(self, identity: bytes) -> SeriesId | None:
         """The id of a series, None if it is not known here."""
@@ -135,8 +135,27 @@ class SeriesCache:
             table.clear()
         self._by_identity.clear()
         self._by_key.clear()
-        self.newest = None
+        self._ended.clear()
         self.generation += 1
+
+    def forget(self, series_ids: Collection[SeriesId]) -> None:
+        """Forget these series, which are removed, and what is said of metrics, which may be."""
+        self._by_identity.drop(series_ids)
+        self._by_key.drop(series_ids)
+        self._stored_items["metadata"].clear()
+        self.generation += 1
+        self._ended[self.generation] = frozenset(series_ids)
+        while len(self._ended) > MOST_GENERATIONS:
+            del self._ended[next(iter(self._ended))]
+
+    def ended_since(self, generation: int) -> frozenset[SeriesId] | None:
+        """Ids that were good in that generation and mean nothing any more; None: any of them."""
+        if generation == self.generation:
+            return frozenset()
+        since = range(generation + 1, self.generation + 1)
+        if not all(each in self._ended for each in since):
+            return None
+        return frozenset().union(*[self._ended[each] for each in since])
 
 
 class _Table:
@@ -153,6 +172,15 @@ class _Table:
                 del self.places[self._order.popleft()]
             self._order.append(key)
         self.places[key] = place
+
+    def drop(self, series_ids: Collection[SeriesId]) -> None:
+        """Forget what has the place of one of them: 60 ms where there are a million entries."""
+        places = np.fromiter(self.places.values(), np.int64, len(self.places)) >> _TARGET_BITS
+        is_gone = np.isin(places, np.fromiter(series_ids, np.int64, len(series_ids)))
+        if is_gone.any():
+            for key in compress([*self.places], is_gone.tolist()):
+                del self.places[key]
+            self._order = deque(self.places)  # a dict keeps the order in which they came
 
     def clear(self) -> None:
         self._order.clear()

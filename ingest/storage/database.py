@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import asyncpg
 
@@ -25,6 +26,7 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Labels, Series, SeriesId, TenantId, labels_json
 from ingest.sqlfiles import query
+from ingest.storage.life import ENDED, End, Life, LifeEnded
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request, is_missing_partition
 from ingest.storage.pool import (
     AnyConnection,
@@ -74,7 +76,8 @@ NEEDS_STAGING = (
 
 DURABLE = "set_config('synchronous_commit', 'on', true)"
 """Said once more after a COPY: a trigger may have turned it off. The commit waits for the disk."""
-END = "SET LOCAL synchronous_commit = 'on'; COMMIT"
+NO_MEMORY = End("", uuid4())
+"""How it ends where nothing is remembered."""
 NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
 """NULL where no trigger said so: a setting of an earlier transaction is the empty text."""
 
@@ -101,10 +104,18 @@ class Database:
 
     Every writing transaction sets `synchronous_commit = on` for itself, whatever server, role or
     pooler say: an acknowledged sample is on disk.
+
+    Args:
+        life: of the data that ids are remembered of; None where none is.
     """
 
-    def __init__(self, pool: Pool, command_timeout_seconds: float = 60) -> None:
+    _life: Life | None = None
+
+    def __init__(
+        self, pool: Pool, command_timeout_seconds: float = 60, life: Life | None = None
+    ) -> None:
         self.pool = pool
+        self._life = life
         self._timeout = command_timeout_seconds
         self._most_seconds = command_timeout_seconds + LAST_WORDS_SECONDS
         self._lost_backends: set[int] = set()
@@ -126,6 +137,10 @@ class Database:
                     ids.update(await self._resolve(fewer, labels))
         return ids
 
+    def end(self, remembers: bool = False) -> End:
+        """How a transaction ends that relies on what is remembered at this moment."""
+        return self._life.end(remembers) if self._life is not None else NO_MEMORY
+
     async def _find_or_copy(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
         """Ids of series; those that are missing are copied under ids that are reserved for them.
 
@@ -134,19 +149,21 @@ class Database:
         """
         metrics = list(dict.fromkeys([one[1:5] for one in series]))  # tenant to name
         identities = [one.identity for one in series]
+        end = self.end(remembers=True)
         async with self._connection() as connection, rolled_back(connection):
             await connection.execute(begin_writing(connection), timeout=self._timeout)
             [(found, reserved, metric_ids)] = await connection.fetch(
                 RESERVE, identities, *zip(*metrics, strict=True), timeout=self._timeout
             )
-            if reserved is None:
-                await connection.execute("COMMIT", timeout=self._timeout)
-                return dict(zip(identities, found, strict=True))
-            ids = iter(reserved)
+            ids = iter(reserved or ())
             known = [next(ids) if each is None else each for each in found]
             new = [each for each, one in zip(series, found, strict=True) if one is None]
-            rows = _series_rows(new, reserved, dict(zip(metrics, metric_ids, strict=True)))
-            await copy_within(connection, f"{COPY_SERIES}; {END}", rows, self._timeout)
+            if reserved is None:
+                await connection.execute(_commit(end), timeout=self._timeout)
+            else:
+                rows = _series_rows(new, reserved, dict(zip(metrics, metric_ids, strict=True)))
+                await copy_within(connection, f"{COPY_SERIES}; {_commit(end)}", rows, self._timeout)
+        self._committed(end)
         return dict(zip(identities, known, strict=True))
 
     async def find_series(self, identities: Collection[bytes]) -> dict[bytes, SeriesId]:
@@ -183,12 +200,16 @@ class Database:
             [one.schema for one in series],
             labels,
         )
-        async with self._transaction() as connection:
+        end = self.end(remembers=True)
+        async with self._connection() as connection, rolled_back(connection):
+            await connection.execute(begin_writing(connection), timeout=self._timeout)
             rows = await connection.fetch(
                 "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
                 *columns,
                 timeout=self._timeout,
             )
+            await connection.execute(_commit(end), timeout=self._timeout)
+        self._committed(end)
         return {row["identity"]: row["series_id"] for row in rows}
 
     async def labels_of(self, series_ids: Collection[SeriesId]) -> dict[SeriesId, Labels]:
@@ -213,6 +234,7 @@ class Database:
         payloads: Sequence[bytes],
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
+        end: End | None = None,
     ) -> list[int]:
         """COPY binary payloads into the store's staging table, all in one transaction.
 
@@ -222,6 +244,7 @@ class Database:
             expect_duplicates: spares the trigger the attempt without ON CONFLICT.
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
+            end: as `end()` said when the ids in them were looked at.
 
         Returns:
             How many rows of each payload were new.
@@ -245,7 +268,7 @@ class Database:
                         f"{into.staging} moves no rows: is its trigger disabled?"
                     )
                 counts.append(row[0])
-            await connection.execute("COMMIT", timeout=self._timeout)
+            await connection.execute(_commit(end or self.end()), timeout=self._timeout)
         return counts
 
     async def append_samples(
@@ -255,6 +278,7 @@ class Database:
         payloads: Sequence[bytes],
         touched: Touched,
         sent: Callable[[], None] | None,
+        end: End | None = None,
     ) -> bool:
         """COPY rows that are probably all new straight into the target's sample table.
 
@@ -263,6 +287,7 @@ class Database:
             touched: what of it rollups have to know.
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
+            end: as `end()` said when the ids in them were looked at.
 
         Returns:
             Whether all of it is stored; if not, nothing is, and staging is the way.
@@ -274,7 +299,7 @@ class Database:
         into = STORES[target]
         # One message: the server has the rows, the marks and the commit before it answers.
         said = [_mark(target, *each) for each in marks if each[0]]
-        statements = [into.copy_direct(table), *said, END]
+        statements = [into.copy_direct(table), *said, _commit(end or self.end())]
         try:
             async with self._connection() as connection, rolled_back(connection):
                 await copy_within(
@@ -304,9 +329,18 @@ class Database:
             backend = connection.get_server_pid()
             try:
                 yield connection
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != ENDED or self._life is None:
+                    raise
+                await self._life.renew(connection)
+                raise LifeEnded("what was remembered was removed") from error
             finally:
                 if _is_lost(connection):
                     self._lost_backends.add(backend)
+
+    def _committed(self, end: End) -> None:
+        if self._life is not None:
+            self._life.committed(end)
 
     async def _end_lost_backends(self, connection: AnyConnection) -> None:
         """The server may not know that a connection is gone: its backend waits for the rest of a
@@ -391,6 +425,10 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
         held_bytes += len(text)
     if few:
         yield few, labels
+
+
+def _commit(end: End) -> str:
+    return f"SET LOCAL synchronous_commit = 'on'; {end.sql}COMMIT"
 
 
 def _mark(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int] | None) -> str:

@@ -2,7 +2,8 @@
 
     attempt ──committed──────────────────────────────► settle: written, duplicate
        │ ▲
-       │ └──retry: a deadlock, a partition that is gone (`Verdict.RETRY`), 5 times
+       │ ├──retry: a deadlock, a partition that is gone (`Verdict.RETRY`), 5 times
+       │ └──again without what holds ids that were removed (`LifeEnded`)
        ├──some row can never be stored (`Verdict.REJECT`): bisect, request by request, in attempts
        │  of their own, down to the rows that are refused ──► settle: written, duplicate, rejected
        └──the database is away or unwell, or a defect of ours ──► fail: the senders hear of it
@@ -30,8 +31,8 @@ from ingest.model import Int64s, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, Touched, unavailable
 from ingest.storage.engine import Engine
+from ingest.storage.life import End, LifeEnded, WentBack
 from ingest.storage.pgerrors import Verdict, verdict_of
-from ingest.storage.timeline import WentBack
 from ingest.stores import ITEM_STORES, RECORDS, STORES, TARGETS
 from ingest.writer.batch import Batch, halves
 from ingest.writer.ledger import Ledger, PendingRows
@@ -117,30 +118,49 @@ class Committer:
         Returns:
             How many rows are decided; the others have to be written again.
         """
-        if store not in RECORDS:  # those hold no ids of series
-            generation = self._cache.generation
-            stale = [each for each in waiting if each.generation != generation]
-            if stale:
-                self._fail(store, stale, WentBack("the database went back in time"))
-                waiting = [each for each in waiting if each.generation == generation]
-        if not waiting:
-            return 0
-        by_tenant: dict[int, list[PendingRows]] = {}
-        for pending in waiting:
-            by_tenant.setdefault(pending.request.tenant_id, []).append(pending)
-        # In one order, as the other worker has it, so that they wait for each other in turn.
-        shares = [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]
-        try:
-            counts = await self._attempt(store, [_merged(share) for share in shares], sent)
-        except Exception as error:
-            if verdict_of(error) is Verdict.REJECT:
-                return sum([await self._bisect(store, pending) for pending in waiting])
-            return self._fail(store, waiting, error)
+        for attempts_left in reversed(range(RETRIES)):
+            waiting, end = self._still_good(store, waiting), self._database.end()
+            if not waiting:
+                return 0
+            by_tenant: dict[int, list[PendingRows]] = {}
+            for pending in waiting:
+                by_tenant.setdefault(pending.request.tenant_id, []).append(pending)
+            # In one order, as the other worker has it, so that they wait for each other in turn.
+            shares = [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]
+            try:
+                counts = await self._attempt(store, [_merged(share) for share in shares], sent, end)
+                break
+            except LifeEnded as error:
+                if not attempts_left:
+                    return self._fail(store, waiting, error)
+            except Exception as error:
+                if verdict_of(error) is Verdict.REJECT:
+                    return sum([await self._bisect(store, pending, end) for pending in waiting])
+                return self._fail(store, waiting, error)
         for share, new_rows in zip(shares, counts, strict=True):
             self._settle(share, new_rows)
         return sum(len(pending.rows) for pending in waiting)
 
-    async def _attempt(self, store: str, batches: Sequence[Batch], sent: Sent) -> list[int]:
+    def _still_good(self, store: str, waiting: Sequence[PendingRows]) -> Sequence[PendingRows]:
+        """Those whose ids still mean what they meant when they were looked up; the others fail, and
+        are decoded again when they come again, from their sender or from the spool."""
+        if store in RECORDS:  # they hold no ids of series
+            return waiting
+        good: list[PendingRows] = []
+        stale: list[PendingRows] = []
+        for each in waiting:
+            ended = self._cache.ended_since(each.generation)
+            if ended and STORES[store].owner != "series":
+                ended = frozenset()
+            is_good = ended is not None and (not ended or ended.isdisjoint(each.rows.owner_ids))
+            (good if is_good else stale).append(each)
+        if stale:
+            self._fail(store, stale, WentBack("series of it were removed since it was decoded"))
+        return good
+
+    async def _attempt(
+        self, store: str, batches: Sequence[Batch], sent: Sent, end: End
+    ) -> list[int]:
         """Commit the batches together; how many rows of each were new.
 
         Raises:
@@ -156,7 +176,7 @@ class Committer:
                             self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
                         )
                 with COPY_SECONDS.labels(store).time():
-                    counts = await self._copy(store, batches, payloads, sent)
+                    counts = await self._copy(store, batches, payloads, sent, end)
                 break
             except DATABASE_ERRORS as error:
                 if retries == RETRIES or verdict_of(error) is not Verdict.RETRY:
@@ -169,7 +189,12 @@ class Committer:
         return counts
 
     async def _copy(
-        self, store: str, batches: Sequence[Batch], payloads: Sequence[bytes], sent: Sent
+        self,
+        store: str,
+        batches: Sequence[Batch],
+        payloads: Sequence[bytes],
+        sent: Sent,
+        end: End,
     ) -> list[int]:
         """One transaction, by the path that is right for it; how many rows of each were new."""
         if store in ITEM_STORES:
@@ -184,18 +209,20 @@ class Committer:
                 self._staged_left[store] -= 1
             elif touched is not None:
                 table = self._engine.samples_table
-                if await self._database.append_samples(store, table, payloads, touched, sent):
+                if await self._database.append_samples(store, table, payloads, touched, sent, end):
                     self._backoff[store] = 1
                     BATCHES.labels(store, "direct").inc()
                     return [len(batch) for batch in batches]
                 self._staged_left[store] = self._backoff[store] - 1
                 self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
         BATCHES.labels(store, "staging").inc()
-        counts = await self._database.copy_to_staging(store, payloads, expects_duplicates, sent)
+        counts = await self._database.copy_to_staging(
+            store, payloads, expects_duplicates, sent, end
+        )
         self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
         return counts
 
-    async def _bisect(self, store: str, pending: PendingRows) -> int:
+    async def _bisect(self, store: str, pending: PendingRows, end: End) -> int:
         """Write one request's rows without those that the database will never take.
 
         By itself, so that no request depends on another one's rejected rows.
@@ -206,7 +233,7 @@ class Committer:
         while pieces:
             piece = pieces.pop()
             try:
-                [count] = await self._attempt(store, [piece], None)
+                [count] = await self._attempt(store, [piece], None, end)
                 new_rows += count
             except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:

@@ -8,12 +8,15 @@ from ingest.logs import get_logger
 from ingest.model import NewSamples, Rejection, Series, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage.database import DATABASE_ERRORS, Database, unavailable
+from ingest.storage.life import LifeEnded
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.writer.metrics import SERIES_RESOLVED
 from ingest.writer.rejections import rejection_of, rejection_of_series
 from ingest.writer.series_limits import SeriesLimits
 
 log = get_logger("writer")
+
+ATTEMPTS = 5
 
 
 class Resolved(NamedTuple):
@@ -94,7 +97,7 @@ class SeriesIds:
     async def _ask(self, series: list[Series], ids: dict[bytes, SeriesId]) -> BaseException | None:
         """Fill in the ids of these series; the error if one of them is refused for ever."""
         try:
-            found = await self._database.resolve_series(series)
+            found = await self._resolve(series)
         except DATABASE_ERRORS as error:
             if verdict_of(error) is Verdict.REJECT:
                 return error
@@ -105,3 +108,16 @@ class SeriesIds:
             self._cache.remember(one, found[one.identity])
         ids.update(found)
         return None
+
+    async def _resolve(self, series: list[Series]) -> dict[bytes, SeriesId]:
+        """Ids that mean what they say at this moment: some may be removed while we ask."""
+        for _ in range(ATTEMPTS):
+            generation = self._cache.generation
+            try:
+                found = await self._database.resolve_series(series)
+            except LifeEnded:
+                continue
+            ended = self._cache.ended_since(generation)
+            if ended is not None and ended.isdisjoint(found.values()):
+                return found
+        raise LifeEnded("series are being removed as fast as they are asked for")

@@ -164,6 +164,22 @@ async def test_an_index_of_raw_data_is_gone(engine_db: Database, harm: str, what
     await heals(engine_db, "indexes")
 
 
+async def test_series_are_counted_and_told_by_metric(engine_db: Database) -> None:
+    assert (await diagnose(engine_db)).only("series").what.startswith("0 in all, 0 of them")
+    async with samples_of(engine_db) as samples:
+        for name, number in (("busy", 1), ("busy", 2), ("busy", 3), ("calm", 1)):
+            await samples.series(name, label=str(number))
+    await execute(
+        engine_db.url,
+        "UPDATE internal.series SET created_at = NULL WHERE labels ->> 'label' = '3'",
+    )
+    found = (await diagnose(engine_db)).only("series")
+    assert found.level == Level.OK
+    assert found.what == (
+        "4 in all, 3 of them came within a day, most of busy (2 of 3), calm (1 of 1)"
+    )
+
+
 async def test_a_session_holds_packing_up(postgres_db: Database) -> None:
     """It may read what is packed, or it writes where nothing else is to be written any more."""
     await execute(postgres_db.url, "DELETE FROM internal.setting WHERE key = 'storage.pack'")

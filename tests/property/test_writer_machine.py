@@ -158,6 +158,16 @@ class WriterMachine(RuleBasedStateMachine):
     def next_calls_meet(self, faults: list[Fault]) -> None:
         self.database.faults += faults
 
+    @rule(expire=st.booleans())
+    def series_without_samples_go(self, expire: bool) -> None:
+        """Whoever has their ids, cached or in what waits, hears of it in time. If nothing is under
+        way, retention may take all samples before."""
+        at_rest = all(sent.answer.done() for sent in self.sent)
+        if expire and at_rest and (self.side.spool is None or self.side.spool.empty):
+            self.sent.clear()
+            self.database.rows.clear()
+        self.database.remove_empty()
+
     @rule(number=st.integers(0, 50))
     @precondition(lambda self: self.sent)
     def sender_hangs_up(self, number: int) -> None:
@@ -203,6 +213,8 @@ class WriterMachine(RuleBasedStateMachine):
         assert not [task for task in self.side.background if task.done()]
         for sent in self.sent:
             self._check(sent)
+        stored = {key.series_id for key in self.database.rows}
+        assert stored <= set(self.database.ids.values()), "rows of series that are not there"
 
     def _check(self, sent: Sent) -> None:
         if sent.answer.cancelled():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import numpy as np
@@ -17,8 +18,10 @@ import numpy as np
 from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, TRAILER
 from ingest.copy_samples import ROW
 from ingest.model import Labels, Series, SeriesId, TenantId
+from ingest.series.cache import SeriesCache
 from ingest.storage.database import Database, Touched
 from ingest.storage.engine import Horizons, Progress
+from ingest.storage.life import End, LifeEnded
 from ingest.storage.pool import AnyConnection, Pool
 
 POISON = 666.0
@@ -57,6 +60,8 @@ class FakeDatabase(Database):
         most_rows: larger batches are cancelled, as by a statement timeout.
         breaks_at: a label at which the connection breaks, each time that a series with it is asked.
         rows: what is committed, value by key.
+        cache: what the process remembers that is connected, since `connected`.
+        ended: ids that were removed, by each life that ended.
     """
 
     mood: Fault = Fault.NONE
@@ -67,19 +72,53 @@ class FakeDatabase(Database):
     rows: dict[Sample, float] = field(default_factory=dict)
     ids: dict[bytes, SeriesId] = field(default_factory=dict)
     pool: Any = None
+    cache: SeriesCache | None = None
+    ended: list[frozenset[SeriesId]] = field(default_factory=list)
+    _created: int = 0
+    _known_lives: int = 0
     _gates: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def resolve_series(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
         """Ids by identity; a failed call may have created some."""
+        end = self.end()
         fault = await self._meet()
         if any(self.breaks_at in one.labels for one in series):
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle")
         if any(POISONED in one.labels for one in series):
             raise asyncpg.CheckViolationError("violates check constraint")
+        self._refuse_another_life(end)
         for one in series:
-            self.ids.setdefault(one.identity, SeriesId(len(self.ids) + 1))
+            if one.identity not in self.ids:
+                self._created += 1
+                self.ids[one.identity] = SeriesId(self._created)
         self._fail_after_commit(fault)
         return {one.identity: self.ids[one.identity] for one in series}
+
+    def connected(self, cache: SeriesCache) -> None:
+        """Another process remembers from now on what it asks."""
+        self.cache, self._known_lives = cache, len(self.ended)
+
+    def remove_empty(self) -> None:
+        """Series without a row go, and with them a life."""
+        full = {key.series_id for key in self.rows}
+        gone = {identity: each for identity, each in self.ids.items() if each not in full}
+        for identity in gone:
+            del self.ids[identity]
+        self.ended.append(frozenset(gone.values()))
+
+    def end(self, remembers: bool = False) -> End:
+        """Tells the life in which it was made."""
+        del remembers
+        return End(str(self._known_lives), UUID(int=0))
+
+    def _refuse_another_life(self, end: End | None) -> None:
+        if end is None or int(end.sql) == len(self.ended):
+            return
+        assert self.cache is not None
+        for ended in self.ended[self._known_lives :]:
+            self.cache.forget(ended)
+        self._known_lives = len(self.ended)
+        raise LifeEnded("what was remembered was removed")
 
     async def count_series(self, tenant_id: TenantId, most: int) -> int:
         """All of them are of one tenant."""
@@ -99,6 +138,7 @@ class FakeDatabase(Database):
         payloads: Sequence[bytes],
         touched: Touched,
         sent: Callable[[], None] | None,
+        end: End | None = None,
     ) -> bool:
         """All rows, if all of them are new."""
         del table, touched
@@ -109,6 +149,7 @@ class FakeDatabase(Database):
         self._refuse(batches)
         if any(key in self.rows for batch in batches for key in batch):
             return False
+        self._refuse_another_life(end)
         for batch in batches:
             self.rows |= batch
         self._fail_after_commit(fault)
@@ -120,6 +161,7 @@ class FakeDatabase(Database):
         payloads: Sequence[bytes],
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
+        end: End | None = None,
     ) -> list[int]:
         """The rows that are new."""
         del expect_duplicates
@@ -128,6 +170,7 @@ class FakeDatabase(Database):
         fault = await self._meet()
         batches = [_rows(store, payload) for payload in payloads]
         self._refuse(batches)
+        self._refuse_another_life(end)
         counts = []
         for batch in batches:
             before = len(self.rows)

@@ -78,6 +78,7 @@ class MemorySide:
         self.ledger = Ledger(TenantNames(lambda _: TENANT))
         self._before = _counts()
         cache = SeriesCache(1000)
+        database.connected(cache)
         self._pipeline = Pipeline(
             database, FakeEngine(), cache, self.ledger, writer, receiver, UNLIMITED
         )

@@ -25,6 +25,27 @@ $function$;
 COMMENT ON FUNCTION internal.create_metrics IS
     'Creates those metrics that are missing';
 
+CREATE OR REPLACE FUNCTION internal.spare_series(p_identity bytea[])
+RETURNS void
+LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM internal.doomed_series) THEN
+        -- In key order. Who removes some of them at this moment is waited for.
+        PERFORM FROM internal.doomed_series d
+        JOIN internal.series s USING (series_id)
+        WHERE s.identity = ANY (p_identity)
+        ORDER BY d.series_id
+        FOR UPDATE OF d;
+        DELETE FROM internal.doomed_series d
+        USING internal.series s
+        WHERE s.series_id = d.series_id AND s.identity = ANY (p_identity);
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION internal.spare_series IS
+    'Series that somebody asks for are no longer doomed, see removal.sql';
+
 CREATE OR REPLACE FUNCTION internal.reserve_series(
     p_identity  bytea[],
     p_tenant_id int[],
@@ -40,6 +61,7 @@ SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    PERFORM internal.spare_series(p_identity);
     known := ARRAY(
         SELECT s.series_id
         FROM unnest(p_identity) WITH ORDINALITY AS given (identity, number)
@@ -81,6 +103,7 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
 #variable_conflict use_column
 BEGIN
+    PERFORM internal.spare_series(p_identity);
     IF EXISTS (
         SELECT FROM unnest(p_identity) AS given (identity)
         WHERE NOT EXISTS (SELECT FROM internal.series s WHERE s.identity = given.identity)

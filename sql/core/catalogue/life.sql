@@ -1,0 +1,158 @@
+-- Whether what a writer remembers still holds. It is asked by the statement that ends a transaction, so
+-- it costs no round trip; a "no" is an error of that transaction, after which nothing of it is stored.
+--
+-- A life is told by what no dump and no standby carries along (the cluster, its timeline, OIDs) and by
+-- the newest row of internal.life, which whoever removes something replaces. A copy of the disk that
+-- is put back carries all of that: it is told by the writer's own mark, which is older there.
+
+CREATE OR REPLACE FUNCTION internal.life_lock()
+RETURNS bigint
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT 7306093857422157926 $$;
+COMMENT ON FUNCTION internal.life_lock IS
+    'Advisory lock: shared while a transaction that relied on a memory ends, exclusive while a life ends';
+
+-- Of any one session the cluster and the database stay the same: a writer looks at them when it connects
+-- (the cluster's number is in a file), at all else each time.
+CREATE OR REPLACE FUNCTION internal.life_here(p_life uuid)
+RETURNS text
+LANGUAGE sql
+AS $$
+    SELECT concat_ws(' ', left(pg_walfile_name(pg_current_wal_insert_lsn()), 8),
+        'internal.series'::regclass::oid, 'internal.life'::regclass::oid, p_life)
+$$;
+COMMENT ON FUNCTION internal.life_here IS
+    'A life as far as a session may see it change: timeline, OIDs of tables, row of internal.life';
+
+CREATE OR REPLACE FUNCTION internal.life_of_data()
+RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    v_cluster text;
+BEGIN
+    BEGIN
+        v_cluster := (SELECT system_identifier FROM pg_control_system());
+    EXCEPTION WHEN insufficient_privilege THEN
+        v_cluster := '-';
+    END;
+    RETURN concat_ws(' ', v_cluster,
+        (SELECT oid FROM pg_database WHERE datname = current_database()),
+        internal.life_here((SELECT life FROM internal.life ORDER BY number DESC LIMIT 1)));
+END
+$$;
+COMMENT ON FUNCTION internal.life_of_data IS
+    'This life of the data, as text: cluster, database, and what internal.life_here() says';
+
+-- A batch of samples pays for it: no other function, no settings of its own.
+CREATE OR REPLACE PROCEDURE internal.end_writing(
+    p_writer uuid, p_mark bigint, p_life_here text, p_new_mark bigint DEFAULT NULL
+)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- Held until the commit is done: who ends a life waits for it, and then sees what it has stored.
+    PERFORM pg_advisory_xact_lock_shared(internal.life_lock());
+    IF NOT EXISTS (
+        SELECT FROM internal.writer w,
+            (SELECT life FROM internal.life ORDER BY number DESC LIMIT 1) AS newest
+        WHERE w.writer = p_writer AND w.mark >= p_mark
+            AND internal.life_here(newest.life) = p_life_here
+    ) THEN
+        RAISE EXCEPTION 'the data is not what its writer remembers' USING ERRCODE = 'PL001';
+    END IF;
+    IF p_new_mark IS NOT NULL THEN
+        UPDATE internal.writer SET mark = greatest(mark, p_new_mark), marked_at = now()
+        WHERE writer = p_writer;
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE internal.end_writing IS
+    'The last statement of a transaction that relied on a memory: an error, PL001, if it no longer holds. p_new_mark goes with what is remembered from now on';
+
+CREATE OR REPLACE FUNCTION internal.life_since(
+    p_writer uuid, p_mark bigint, p_life text, OUT life text, OUT ended_series bigint[]
+)
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT now_.life, CASE
+        WHEN known.number IS NOT NULL
+            AND left(now_.life, -36) = left(p_life, -36)  -- but for the uuid
+            AND EXISTS (SELECT FROM internal.writer WHERE writer = p_writer AND mark >= p_mark)
+            AND NOT EXISTS (
+                SELECT FROM internal.life l
+                WHERE l.number > known.number AND l.ended_series IS NULL
+            )
+        THEN ARRAY(
+            SELECT unnest(l.ended_series) FROM internal.life l WHERE l.number > known.number
+        )
+        END
+    FROM (SELECT internal.life_of_data() AS life) AS now_
+    LEFT JOIN internal.life AS known ON known.life::text = right(p_life, 36)
+$$;
+COMMENT ON FUNCTION internal.life_since IS
+    'This life, and which ids ended since the one that a writer knows; null: it is to forget everything';
+
+CREATE OR REPLACE FUNCTION internal.enrol_writer(p_writer uuid)
+RETURNS text
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO internal.writer (writer, mark) VALUES (p_writer, 0);
+    SELECT internal.life_of_data();
+$$;
+COMMENT ON FUNCTION internal.enrol_writer IS
+    'A writer that remembers nothing yet; returns the life that it begins in';
+
+-- Whoever takes ids away by hand ends a life, too.
+CREATE OR REPLACE FUNCTION internal.note_deleted_series()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('promgres.removes_doomed', true) = 'yes' THEN
+        RETURN NULL;  -- nobody remembers those
+    END IF;
+    IF NOT EXISTS (SELECT FROM gone) THEN
+        RETURN NULL;
+    END IF;
+    PERFORM pg_advisory_xact_lock(internal.life_lock());
+    INSERT INTO internal.life (ended_series)
+    SELECT array_agg(series_id) FROM gone HAVING count(*) <= 100000;
+    IF NOT FOUND THEN
+        INSERT INTO internal.life DEFAULT VALUES;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION internal.note_deleted_series IS
+    'Ends a life when series are deleted by hand, and names them';
+
+CREATE OR REPLACE TRIGGER note_deleted_series
+    AFTER DELETE ON internal.series
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.note_deleted_series();
+
+CREATE OR REPLACE FUNCTION internal.end_life()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(internal.life_lock());
+    INSERT INTO internal.life DEFAULT VALUES;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION internal.end_life IS
+    'Ends a life: whoever remembers something of the data forgets all of it';
+
+CREATE OR REPLACE TRIGGER end_life
+    AFTER TRUNCATE ON internal.series
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.end_life();

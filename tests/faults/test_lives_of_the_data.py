@@ -1,0 +1,87 @@
+"""A copy of the disk, or a standby that was behind, takes the place of the database under a running
+write side: what it remembers of the series since then means nothing, and no sample is misplaced.
+
+The copy has the same cluster, OIDs and rows; of the standby only the timeline is another.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ingest.migrate import migrate
+from tests.faults.test_database_restored import STORED
+from tests.support.databases import Database, blocking, connect, execute
+from tests.support.messages import series
+from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, Home, make_home
+from tests.support.processes import wait_until
+from tests.support.remote_write import WriteSide, write_side
+
+NOW_MS = time.time_ns() // 1_000_000
+
+
+def stop(cluster: Cluster) -> None:
+    """As asked: with a checkpoint, and hanging up on everybody."""
+    cluster.process.send_signal(signal.SIGINT)
+    cluster.process.wait(60)
+
+
+def copied(home: Home, source: Path, copy: Path) -> None:
+    """A data directory, its owners included."""
+    shutil.rmtree(copy, ignore_errors=True)
+    subprocess.run(["cp", "-a", str(source), str(copy)], check=True)
+    assert home.data.parent.exists()
+
+
+def send(side: WriteSide, step: int, *names: str) -> None:
+    """A sample of each, until it is taken."""
+    request = [series({"name": name}, (NOW_MS + step, 1.0)) for name in names]
+    wait_until(lambda: side.write(*request).status == 204)
+
+
+@pytest.mark.parametrize("by", ["a copy of the disk", "a standby"])
+def test_an_older_database_takes_its_place(by: str) -> None:
+    home = make_home({**UNSAFE_BUT_QUICK, "wal_level": "replica"})
+    backup = home.directory / "backup"
+    cluster = home.launch()
+    try:
+        blocking(execute(cluster.url("postgres"), "CREATE DATABASE metrics"))
+        database = Database(cluster.url("metrics"), "postgres")
+        blocking(migrate(database.url, database.settings()))
+        with write_side(database, PROMGRES_SPOOL__AFTER="0.5") as side:
+            send(side, 1, "early")
+            stop(cluster)
+            copied(home, home.data, backup)
+            cluster = home.launch()
+            send(side, 2, "lost_a", "early")
+            wait_until(lambda: stored(database).get("lost_a"))
+            stop(cluster)
+            copied(home, backup, home.data)
+            if by == "a standby":
+                (home.data / "standby.signal").touch()
+            cluster = home.launch()
+            if by == "a standby":
+                blocking(execute(cluster.url("postgres"), "SELECT pg_promote()"))
+            for name in ("others_a", "others_b"):  # take the ids that are free again
+                with write_side(database) as newcomer:
+                    send(newcomer, 3, name)
+            for step in range(4, 7):
+                send(side, step, "early", "lost_a")
+            # of step 2 only the standby of an archive would have anything
+            wanted = {"early": 4, "lost_a": 3, "others_a": 1, "others_b": 1}
+            wait_until(lambda: stored(database) == wanted, what=str(stored(database)))
+    finally:
+        cluster.stop()
+
+
+def stored(database: Database) -> dict[str, int]:
+    async def ask() -> dict[str, int]:
+        async with connect(database) as connection:
+            return dict(await connection.fetch(STORED))  # type: ignore[arg-type]
+
+    return blocking(ask())

@@ -52,7 +52,7 @@ class End(NamedTuple):
     """How a transaction ends that relies on what was remembered when this was made.
 
     Attributes:
-        sql: a statement, or nothing, to stand before COMMIT. (A CALL is not planned as a SELECT is.)
+        sql: a statement to stand before COMMIT, or nothing; CALL is not planned as a SELECT is.
         mark: of what is remembered once it is committed, if something is.
     """
 

@@ -19,7 +19,7 @@ from tests.bench import prometheus
 BENCHMARKS = (
     "decode", "ingest", "duplicates", "prometheus", "backfill", "memory", "year", "late", "staging",
     "disk", "minutes", "push", "keys", "readers", "calls", "export", "scripts", "questions",
-    "promql", "hours", "baseline", "page", "views", "blocks",
+    "promql", "hours", "baseline", "page", "views", "blocks", "churn",
 )  # fmt: skip
 TARGETS = {
     "decode_samples_per_second": ">= 500,000",
@@ -44,6 +44,11 @@ TARGETS = {
     "minutes_of_10_series_packed_bytes_per_sample": "<= 2.9",
     "minutes_of_3_series_packed_bytes_per_sample": "<= 2.9",
     "minutes_day_by_period_pages": "<= 40",
+    "churn_samples_of_nobody": "0",
+    **{
+        f"churn_{name}_growth_ratio": "<= 1.05"
+        for name in ("series", "series_bytes", "cached", "daemon_bytes")
+    },
     "push_events_per_second": ">= 16,667",
     "push_over_kill_events_per_second": ">= 16,667",
     "push_lost_over_kill": "0",

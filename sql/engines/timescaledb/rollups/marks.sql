@@ -4,10 +4,14 @@ CREATE OR REPLACE FUNCTION internal.mark_samples(
     p_target text, p_minutes timestamptz[], p_series bigint[]
 )
 RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT internal.mark_hours(p_target, p_minutes, p_series)
+BEGIN
+    IF p_series IS NOT NULL THEN
+        PERFORM internal.mark_hours(p_target, p_minutes, p_series);
+    END IF;
+END
 $function$;
 COMMENT ON FUNCTION internal.mark_samples IS
     'Marks hours of series; continuous aggregates keep account of what was written themselves';

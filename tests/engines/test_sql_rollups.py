@@ -23,6 +23,8 @@ NAN = math.nan
 STALE: float = struct.unpack("!d", bytes.fromhex("7ff0000000000002"))[0]
 ALL = ("samples", "sum", "min", "max", "last", "exact_max", "exact_last")
 WIDTHS = ("1m", "1h", "1d")
+BESIDE_MARKS = "ingest.storage.engines.postgres.STEPS_OF_ROLLED_UP"
+"""Work of other kinds, where a test counts marks."""
 
 
 @pytest.fixture
@@ -179,7 +181,10 @@ async def test_tenants_schemas_and_targets_do_not_mix(samples: Samples) -> None:
         await samples.settle()
 
 
-async def test_a_mark_that_comes_while_the_worker_runs_stays(postgres_db: Database) -> None:
+async def test_a_mark_that_comes_while_the_worker_runs_stays(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BESIDE_MARKS, ())
     async with samples_of(postgres_db) as samples, connect(postgres_db) as worker:
         series = await samples.series("m")
         await samples.copy([(at(0), series, 1.0, None)])
@@ -380,6 +385,7 @@ async def test_a_minute_that_still_fills_is_stored_once_a_pass(
 ) -> None:
     """Not with every batch; what is in none of them yet is read all the same."""
     monkeypatch.setattr("ingest.storage.engines.postgres.PASS_SECONDS", 3600.0)
+    monkeypatch.setattr(BESIDE_MARKS, ())
     async with samples_of(postgres_db) as samples:
         series = await samples.series("m")
         for n, taken in ((1, 1), (2, 0)):

@@ -131,7 +131,7 @@ COMMENT ON FUNCTION @target@.pack_hot IS
     'Packs about p_most rows of the oldest closed partition; returns how many';
 
 CREATE OR REPLACE FUNCTION @target@.pack_late(
-    p_most int DEFAULT 10000, p_least int DEFAULT 1000, p_quiet interval DEFAULT '2 minutes'
+    p_most int DEFAULT 4000, p_least int DEFAULT 1000, p_quiet interval DEFAULT '2 minutes'
 )
 RETURNS bigint
 LANGUAGE plpgsql

@@ -309,6 +309,7 @@ async def _apply(connection: AnyConnection, files: Sequence[SqlFile]) -> None:
 
 async def _apply_policies(connection: AnyConnection, settings: Settings) -> None:
     wanted = {f"retention.{target}_days": settings.retention.days(target) for target in RETAINED}
+    wanted["retention.series_hours_days"] = settings.retention.series_hours_days
     wanted["compress_after_days"] = settings.retention.compress_after_days
     values = ["" if days is None else str(days) for days in wanted.values()]
     async with locked(connection):

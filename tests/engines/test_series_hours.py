@@ -19,7 +19,7 @@ from ingest.migrate import migrate
 from ingest.promql.evaluate import Options, Query
 from ingest.promql.parser import Features
 from ingest.storage.selecting import Budget, LabelCache, find_series, select
-from tests.support.blocks import random_step, switch_on
+from tests.support.blocks import steps_of, switch_on, take_step
 from tests.support.databases import Database, connect
 from tests.support.hours import WAITS, make_hours
 from tests.support.sql_samples import Row, Samples, samples_of
@@ -114,7 +114,9 @@ async def test_hours_say_what_samples_say(samples: Samples) -> None:
             await samples.connection.fetchval(STEP, TODAY, chance.choice((timedelta(0), HOUR)))
         if packs:
             for _ in range(chance.randrange(4)):
-                await random_step(samples.connection, chance, TODAY)
+                name = chance.choice(list(steps_of("internal")))
+                argument = TODAY if name == "close" else chance.choice((7, 50, 500_000))
+                await take_step(samples.connection, name, argument)
         if round_ % 3 == 2:
             await samples.copy(waiting[: len(waiting) // 3 + 1])  # some of them come again
             waiting = waiting[len(waiting) // 4 + 1 :] or every["odd"][::50]

@@ -18,13 +18,13 @@ import asyncpg
 import numpy as np
 import psutil
 
-from ingest.copy_format import encode_samples
+from ingest.copy_samples import encode_samples
 from ingest.logs import configure_logs
 from ingest.migrate import migrate
 from ingest.model import Float64s, Rows
 from ingest.promql.evaluate import Options, Query
 from ingest.storage.selecting import Budget, LabelCache, find_series, select
-from tests.bench.disk import ENSURE, PARTITIONS_BYTES, mixed_values
+from tests.bench.disk import ENSURE, SERIES_HOURS, TREE_BYTES, mixed_values
 from tests.bench.raw import copy_payload
 from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database
@@ -86,8 +86,8 @@ async def _measure(database: Database) -> dict[str, float]:
         making = _cpu_ms(backend) - making
         await connection.execute("VACUUM ANALYZE")
         hours, blocks = [
-            float(await connection.fetchval(PARTITIONS_BYTES, f"internal.{table}")) / samples
-            for table in ("series_hours", "block")
+            await connection.fetchval(TREE_BYTES, names) / samples
+            for names in (SERIES_HOURS, ["internal.block", "internal.long_block"])
         ]
         # Neither edge is that of an hour.
         start = begins + timedelta(minutes=17, seconds=23)

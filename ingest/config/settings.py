@@ -347,7 +347,7 @@ class StorageSettings(Section):
     """`[storage]`: how engine postgres keeps samples. `promgres migrate` puts it in force."""
 
     pack: bool = Field(
-        False,
+        True,
         description="put samples that are older than a few hours into blocks, six hours of a series"
         " in a row: 2 to 3 bytes a sample instead of 84; off leaves rows as they are",
     )

@@ -7,8 +7,8 @@ for the length of one exchange their transport speaks to a `OneTrip` instead (Po
 "Message Formats" and "Pipelining"). One Sync at the end: after an error the server skips all the
 rest, COMMIT too, and the transaction is still open, to be rolled back.
 
-What is prepared by a name, as asyncpg's statements are, a function can deallocate: then the
-question is asked step by step, and prepared again the next time.
+Nothing but the question itself is prepared by a name: what a function prepares for its session
+cannot take the place of what says who asks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from struct import Struct
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import asyncpg
 
@@ -41,24 +41,6 @@ _NULL = 0xFFFFFFFF
 
 Row = list[bytes | None]
 Parameter = str | bytes | int | None | Sequence[str]
-
-
-class Text(bytes):
-    """A parameter as text, encoded."""
-
-
-class Question(NamedTuple):
-    """A statement that is kept prepared.
-
-    Attributes:
-        formats: of the row's columns, as `column_formats` makes them.
-    """
-
-    sql: str
-    parameters: Sequence[Parameter]
-    formats: bytes
-
-
 Fields = dict[str, str]
 """Of an error, by their one-letter codes."""
 
@@ -92,27 +74,28 @@ class OneTrip(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._answer: asyncio.Future[tuple[Row | None, Fields | None]] | None = None
 
-    async def ask(self, before: bytes, questions: Sequence[Question], after: bytes) -> Row:
-        """The row of the last question, which has one and no more; those before have none.
+    async def ask(
+        self, before: bytes, sql: str, parameters: Sequence[Parameter], formats: bytes, after: bytes
+    ) -> Row:
+        """The row of a statement that has one and no more.
 
         Args:
-            before, after: what is executed around them, as `executed` makes it.
+            before, after: what is executed around it, as `executed` and `settings` make it.
+            formats: of the row's columns, as `column_formats` makes them.
 
         Raises:
             asyncpg.PostgresError: what the server said; the transaction is still open.
             asyncpg.ConnectionDoesNotExistError: the server is gone.
         """
-        new: list[str] = []
-        parts = [before]
-        for sql, parameters, formats in questions:
-            name = self._names.get(sql)
-            if name is None:
-                self._made += 1
-                name = self._names[sql] = b"promgres_%d" % self._made
-                parts.append(_parse(name, sql))
-                new.append(sql)
-            parts += (_bind(name, [_text(each) for each in parameters], formats), EXECUTE)
-        message = b"".join((*self._closing, *parts, after, SYNC))
+        name, parse = self._names.get(sql), b""
+        if is_new := name is None:
+            self._made += 1
+            name = self._names[sql] = b"promgres_%d" % self._made
+            parse = _parse(name, sql)
+            if len(self._names) > self._most_statements:
+                self._forget(next(iter(self._names)))
+        bind = _bind(name, [_text(each) for each in parameters], formats)
+        message = b"".join((*self._closing, before, parse, bind, EXECUTE, after, SYNC))
         if self._transport.is_closing():
             raise _gone()
         self._closing.clear()
@@ -121,12 +104,9 @@ class OneTrip(asyncio.Protocol):
         self._transport.write(message)
         row, error = await self._answer
         if error is not None:
-            is_stale = error["C"] in STALE
-            self._forget(each.sql for each in questions if is_stale or each.sql in new)
+            if is_new or error["C"] in STALE:
+                self._forget(sql)
             raise asyncpg.PostgresError.new(error)
-        if len(self._names) > self._most_statements:
-            asked = {each.sql for each in questions}
-            self._forget([next(sql for sql in self._names if sql not in asked)])
         assert row is not None
         return row
 
@@ -161,11 +141,10 @@ class OneTrip(asyncio.Protocol):
         self._parts.clear()
         self._transport.set_protocol(self._asyncpgs)
 
-    def _forget(self, statements: Iterable[str]) -> None:
-        """Close them with the next message, whether they were prepared or not."""
-        for sql in statements:
-            name = self._names.pop(sql)
-            self._closing.append(_message(b"C", b"S" + name + b"\0"))
+    def _forget(self, sql: str) -> None:
+        """Close it with the next message, whether it was prepared or not."""
+        name = self._names.pop(sql)
+        self._closing.append(_message(b"C", b"S" + name + b"\0"))
 
 
 def executed(*statements: str) -> bytes:
@@ -173,9 +152,9 @@ def executed(*statements: str) -> bytes:
     return b"".join([_parse(b"", each) + _bind(b"", (), b"\0\0") + EXECUTE for each in statements])
 
 
-def setting(names: bytes, values: bytes) -> Question:
-    """What sets settings for this transaction, in this order: two arrays."""
-    return Question(SETTINGS, (Text(names), Text(values)), b"\0\0")
+def setting(names: bytes, values: bytes) -> bytes:
+    """Messages that set settings for this transaction, in this order: two arrays."""
+    return _PARSE_SETTINGS + _bind(b"", (names, values), b"\0\0") + EXECUTE
 
 
 def text_array(texts: Iterable[str], begun: bytes = b"{") -> bytes:
@@ -201,8 +180,6 @@ def _text(value: Parameter) -> bytes | None:
             return None
         case str():
             return value.encode()
-        case Text():
-            return value
         case bytes():
             return b"\\x" + value.hex().encode()
         case int():
@@ -224,6 +201,9 @@ def _bind(statement: bytes, values: Sequence[bytes | None], formats: bytes) -> b
         parts += (_LENGTH.pack(_NULL),) if value is None else (_LENGTH.pack(len(value)), value)
     parts.append(formats)
     return _message(b"B", b"".join(parts))
+
+
+_PARSE_SETTINGS = _parse(b"", SETTINGS)
 
 
 def _read(data: bytes) -> tuple[Row | None, Fields | None] | None:

@@ -22,7 +22,6 @@ from ingest.storage.one_trip import (
     STALE,
     OneTrip,
     Parameter,
-    Question,
     Row,
     TripConnection,
     executed,
@@ -195,12 +194,9 @@ class ReadTransactions:
             names, constants = _setting(
                 version, seconds, tuple(settings), notices=bool(self._notices)
             )
-            questions = (
-                setting(names, text_array(settings.values(), constants)),
-                Question(sql, parameters, formats),
-            )
+            before = _BEGIN + setting(names, text_array(settings.values(), constants))
             try:
-                return await trip.ask(_BEGIN, questions, _COMMIT)
+                return await trip.ask(before, sql, parameters, formats, _COMMIT)
             except asyncpg.PostgresError as error:
                 await connection.execute(lane.end("ROLLBACK", unlock=True))
                 if error.sqlstate in STEP_BY_STEP:
@@ -258,6 +254,7 @@ class ReadTransactions:
         await self.take(lane.turns, caller)
         while lane.kept:
             if not _is_closed(connection := lane.kept.pop()):
+                self._is_back()
                 return connection
         try:
             async with asyncio.timeout(self._acquire_seconds):  # the pool's own makes a task
@@ -269,12 +266,15 @@ class ReadTransactions:
         except BaseException:
             lane.turns.give()
             raise
-        if self._away:
-            self._away = False
-            log.info("the database is back")
+        self._is_back()
         if lane.kept is not None:
             asyncio.get_running_loop().call_later(KEPT_SECONDS, self._let_go, lane, connection)
         return connection
+
+    def _is_back(self) -> None:
+        if self._away:
+            self._away = False
+            log.info("the database is back")
 
     async def _leave(self, lane: Lane, connection: Proxy) -> None:
         """End the transaction of a connection whose statement is being cancelled."""

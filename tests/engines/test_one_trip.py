@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -12,7 +12,6 @@ import pytest
 from ingest.storage.one_trip import (
     OneTrip,
     Parameter,
-    Question,
     TripConnection,
     column_formats,
     executed,
@@ -43,12 +42,11 @@ async def connected(database: Database) -> AsyncIterator[TripConnection]:
 
 
 async def ask(
-    connection: TripConnection, sql: str, *parameters: Parameter, before: Sequence[Question] = ()
+    connection: TripConnection, sql: str, *parameters: Parameter, before: bytes = _BEGIN
 ) -> bytes | None:
     """The only column of the only row, as text."""
     assert connection.trip is not None
-    question = Question(sql, parameters, ONE_TEXT)
-    [found] = await connection.trip.ask(_BEGIN, [*before, question], _COMMIT)
+    [found] = await connection.trip.ask(before, sql, parameters, ONE_TEXT, _COMMIT)
     return found
 
 
@@ -73,12 +71,13 @@ async def test_an_answer_is_the_same_however_it_is_cut(postgres_db: Database) ->
     """With notices, settings that are reported, and what ends an exchange within the row."""
     async with connected(postgres_db) as connection:
         trip = ByteByByte(connection, 10)
-        before = executed("BEGIN", "DO $$ BEGIN RAISE NOTICE 'Z'; END $$")
-        said = text_array(["Asia/Tokyo", "Z\x05I"])
-        settings = setting(b"{TimeZone,application_name}", said)
+        before = (
+            executed("BEGIN", "DO $$ BEGIN RAISE NOTICE 'Z'; END $$")
+            + setting(b"{TimeZone,application_name}", text_array(["Asia/Tokyo", "Z\x05I"]))
+        )  # fmt: skip
         sql = "SELECT repeat($1::text, 1000) || current_setting('TimeZone')"
         ready = "Z\x01\x01\x01\x05I"
-        [found] = await trip.ask(before, [settings, Question(sql, [ready], ONE_TEXT)], _COMMIT)
+        [found] = await trip.ask(before, sql, [ready], ONE_TEXT, _COMMIT)
         assert found == ready.encode() * 1000 + b"Asia/Tokyo"
         assert await connection.fetchval("SHOW TimeZone") != "Asia/Tokyo"
 
@@ -102,7 +101,7 @@ async def test_a_question_is_not_asked_if_who_asks_cannot_be_set(postgres_db: Da
     """Not even one that would be remembered: the server skips all behind the error."""
     async with connected(postgres_db) as connection:
         await connection.execute("CREATE SEQUENCE asked")
-        before = [setting(b"{role}", b"{nobody}")]
+        before = executed("BEGIN") + setting(b"{role}", b"{nobody}")
         with pytest.raises(asyncpg.InvalidParameterValueError):
             await ask(connection, "SELECT nextval('asked')", before=before)
         await connection.execute("ROLLBACK")
@@ -132,11 +131,11 @@ async def test_no_more_statements_are_kept_than_wanted(postgres_db: Database) ->
     async with connected(postgres_db) as connection:
         trip = OneTrip(connection, 3)
         for number in range(10):
-            await trip.ask(_BEGIN, [Question(f"SELECT {number}", (), ONE_TEXT)], _COMMIT)
+            await trip.ask(_BEGIN, f"SELECT {number}", (), ONE_TEXT, _COMMIT)
             with pytest.raises(asyncpg.DivisionByZeroError):
-                await trip.ask(_BEGIN, [Question(f"SELECT {number} / 0", (), ONE_TEXT)], _COMMIT)
+                await trip.ask(_BEGIN, f"SELECT {number} / 0", (), ONE_TEXT, _COMMIT)
             await connection.execute("ROLLBACK")
-        await trip.ask(_BEGIN, [Question("SELECT 0", (), ONE_TEXT)], _COMMIT)
+        await trip.ask(_BEGIN, "SELECT 0", (), ONE_TEXT, _COMMIT)
         kept = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'promgres%'"
         assert await connection.fetchval(kept) <= 4
 
@@ -164,15 +163,3 @@ async def test_a_server_that_ends_ends_the_question(postgres_db: Database) -> No
         assert connection.is_closed()
         with pytest.raises(asyncpg.ConnectionDoesNotExistError):
             await ask(connection, "SELECT 1")
-
-
-async def test_settings_that_a_session_forgot_are_set_again(postgres_db: Database) -> None:
-    async with connected(postgres_db) as connection:
-        for value in (b"{1}", b"{2}"):
-            before = [setting(b"{a.b}", value)]
-            sql = "SELECT current_setting('a.b')"
-            assert await ask(connection, sql, before=before) == value.strip(b"{}")
-            await connection.execute("DEALLOCATE ALL")
-            with pytest.raises(asyncpg.InvalidSQLStatementNameError):
-                await ask(connection, sql, before=before)
-            await connection.execute("ROLLBACK")

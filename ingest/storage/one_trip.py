@@ -23,10 +23,8 @@ import asyncpg
 
 from ingest.storage.pool import CleanConnection
 
-SETTINGS = """
-SELECT FROM unnest($1::text[], $2::text[]) AS s(name, value)
-WHERE pg_catalog.set_config(s.name, s.value, true) IS NULL
-"""
+SETTINGS = """SELECT FROM unnest($1::text[], $2::text[]) AS s(name, value)
+WHERE pg_catalog.set_config(s.name, s.value, true) IS NULL"""
 """Sets all of them, in their order, and has no row."""
 
 STALE = frozenset({"0A000", "26000", "42P05"})

@@ -75,6 +75,7 @@ OF_THE_READ_SIDE = {
     *(f"{target}.{name}" for target in TARGETS
       for name in ("count_samples", "exported_samples", "live_series", "newest_samples",
                    "packed_samples")),
+    "internal.reduced_samples", "cumsum.reduced_samples",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ VIEWS = (
     "internal.prometheus_remote_write", "cumsum.prometheus_remote_write",
     "internal.prometheus_remote_write_tag", "internal.prometheus_remote_write_with_tags",
     "cumsum.prometheus_remote_write_with_tags",
+    "internal.prometheus_remote_write_last_day", "cumsum.prometheus_remote_write_last_day",
     "internal.rollup_1m", "internal.rollup_1h", "internal.rollup_1d",
     "internal.series_hour", "cumsum.series_hour",
     "cumsum.rollup_1m", "cumsum.rollup_1h", "cumsum.rollup_1d",

@@ -129,6 +129,7 @@ async def test_in_place_while_a_sender_writes(old_db: Database) -> None:
         assert set(sender.statuses) == {204}
         mine = series({"__name__": "after_it"}, (int(time.time() * 1000), 1.0))
         assert send(side.url, snappy(payload(mine)), bearer(KEY_OF_SHOP)).status == 204
+        wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")
 
     assert report.applied == pending
     assert before <= await rows(old_db, *TABLES), "nothing is lost"

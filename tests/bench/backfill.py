@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import cramjam
@@ -22,6 +23,8 @@ import numpy as np
 from ingest.load.requests import series_bytes
 from tests.support import series_bytes as wire
 from tests.support.blocks import pack
+from tests.support.metrics import Metrics
+from tests.support.processes import wait_until
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
@@ -102,7 +105,9 @@ async def _measure(stack: Stack, order: str) -> dict[str, float]:
 
 
 async def _check(stack: Stack, samples: int) -> None:
-    """All of it is there once, and staging is small."""
+    """All of it is there once, also what was spooled for a while, and staging is small."""
+    address = urlsplit(stack.write_url).netloc
+    await asyncio.to_thread(wait_until, lambda: Metrics(address).at_rest, 600)
     connection = await asyncpg.connect(stack.database_url)
     try:
         assert await connection.fetchval("SELECT count(*) FROM internal.sample") == samples

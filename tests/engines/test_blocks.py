@@ -284,6 +284,19 @@ async def test_late_samples_are_stored_once_whatever_is_expected_of_them(samples
     assert len(await all_samples(samples.connection)) == len(packed) + 2 * 12
 
 
+async def test_a_time_is_found_among_irregular_steps(samples: Samples) -> None:
+    steps = [0, 15_000, 1, 30_000, 14_999, 86_400_000]
+    times = set(itertools.accumulate(steps))
+    for ms in {at + off for at in times for off in (-1, 0, 1)} | {-1, 10**10}:
+        for micros in (0, 1):
+            found = await samples.connection.fetchval(
+                "SELECT internal.is_reached($1, $2)",
+                steps,
+                timedelta(milliseconds=ms, microseconds=micros),
+            )
+            assert found == (ms in times and not micros), (ms, micros)
+
+
 @pytest.mark.parametrize("target", ["internal", "cumsum", "geo"])
 async def test_the_view_takes_nothing_and_says_where_to_go(samples: Samples, target: str) -> None:
     series = await samples.series("m", target=target)

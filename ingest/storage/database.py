@@ -328,6 +328,9 @@ class Database:
             await self._end_lost_backends(connection)
             backend = connection.get_server_pid()
             try:
+                if self._life is not None and not self._life.has_begun:
+                    await self._life.renew(connection)
+                    raise LifeEnded("it begins: how to end was asked before")
                 yield connection
             except asyncpg.PostgresError as error:
                 if error.sqlstate != ENDED or self._life is None:

@@ -30,13 +30,16 @@ SINCE = "SELECT life, ended_series FROM internal.life_since($1, $2, $3)"
 ENROL = "SELECT internal.enrol_writer($1)"
 
 
-NOWHERE_TO_BEGIN = (
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, or read-only by default
-    asyncpg.ObjectNotInPrerequisiteStateError,  # a standby, that is asked for its place in the log
-    asyncpg.InvalidSchemaNameError,  # not migrated
+NOT_MIGRATED = (
+    asyncpg.InvalidSchemaNameError,
     asyncpg.UndefinedFunctionError,  # migrated by an older version
 )
-"""No transaction of ours gets to its end there; somebody else has the words for why."""
+NOWHERE_TO_BEGIN = (
+    *NOT_MIGRATED,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or read-only by default
+    asyncpg.ObjectNotInPrerequisiteStateError,  # a standby, that is asked for its place in the log
+)
+"""No transaction of ours gets to its end there; that of a standby others have the words for."""
 
 
 class WentBack(OSError):
@@ -69,6 +72,9 @@ class Life:
     commit of its own, as of many small ones, may leave one now and then, and rely only on what
     came before.
 
+    Where none can begin yet, beside a schema that waits for its migration, nothing is remembered
+    and no transaction begun that could not end: what is said of rows there is not believed.
+
     Args:
         cache: what is remembered.
     """
@@ -79,19 +85,40 @@ class Life:
         self._mark = 0
         self._last_mark = 0
         self._life: str | None = None
+        self._is_told = False
         self._asking = asyncio.Lock()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a transaction could end."""
+        return self._life is not None
+
     async def check(self, connection: AnyConnection) -> None:
-        """Of each new connection: forget what no longer holds.
+        """Of each new connection: forget what no longer holds. It may read where no life begins.
 
         Raises:
             WentBack: all of it.
         """
-        if not await self.renew(connection):
+        try:
+            holds = await self.renew(connection)
+        except NOWHERE_TO_BEGIN as error:
+            if self._life is not None:
+                raise
+            if isinstance(error, NOT_MIGRATED) and not self._is_told:
+                self._is_told = True
+                log.warning(
+                    "nothing is written: the database waits for promgres migrate", error=str(error)
+                )
+            return
+        if not holds:
             raise WentBack("the database went back in time")
 
     async def renew(self, connection: AnyConnection) -> bool:
-        """Ask which life this is, and forget what ended; False if all of it did."""
+        """Ask which life this is, and forget what ended; False if all of it did.
+
+        Raises:
+            NOWHERE_TO_BEGIN: there is none.
+        """
         async with self._asking:
             if self._life is None:
                 await self._enrol(connection)
@@ -131,8 +158,5 @@ class Life:
     async def _enrol(self, connection: AnyConnection) -> None:
         """Begin anew, with nothing remembered."""
         writer = uuid4()
-        try:
-            life = await connection.fetchval(ENROL, writer)
-        except NOWHERE_TO_BEGIN:
-            return
+        life = await connection.fetchval(ENROL, writer)
         self._writer, self._mark, self._last_mark, self._life = writer, 0, 0, life

@@ -9,12 +9,14 @@ is never made again: that is the point of it.
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -34,6 +36,7 @@ from tests.support.remote_write import WriteSide, send, snappy, write_side
 BLOCKS = (
     Path(__file__).parents[2] / "sql" / "engines" / "postgres" / "migrations" / "0015_blocks.sql"
 )
+DAY_MS = 86_400_000
 KEY_OF_SHOP = "pmk_dc63d0378594_UeSVi6W7SPO7PQQ7S-t3ttUOJChp3UOQhaAWPtvQPng"
 """Of tenant `shop`, with the scopes write and read."""
 
@@ -80,8 +83,38 @@ async def functions(database: Database) -> set[str]:
     return {row[0] for row in found}
 
 
+async def write_as_before(connection: asyncpg.Connection, at: datetime) -> list[int]:
+    """What the write side of that commit says for a sample of a new series, to the letter: it goes
+    on beside a newer schema until it is replaced. How many rows were new, the second time, too."""
+    row = (at, await connection.fetchval(
+        "SELECT series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
+        [uuid4().bytes], [1], ["internal"], ["as_before"], ["common"], ['{"__name__":"as_before"}'],
+    ), 1.0, None)  # fmt: skip
+    await connection.execute("SELECT internal.ensure_partitions($1, $2, $2)", "internal", at)
+
+    async def copy(schema: str) -> None:
+        columns = ("time", "series_id", "value", "exact")
+        await connection.copy_records_to_table(
+            "sample", schema_name=schema, columns=columns, records=[row]
+        )
+
+    with pytest.raises(asyncpg.FeatureNotSupportedError):  # which it takes for compressed chunks
+        await copy("internal")
+    counts = []
+    for _ in range(2):
+        async with connection.transaction():
+            await copy("staging_internal")
+            counts.append(
+                await connection.fetchval(
+                    "SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint"
+                )
+            )
+    return counts
+
+
 class Sender:
-    """Writes sample after sample, and remembers which were taken."""
+    """Writes sample after sample, and remembers which were taken: at irregular times, and every
+    fifth is late, of a time that may be packed by then."""
 
     def __init__(self, side: WriteSide) -> None:
         self._side = side
@@ -102,11 +135,14 @@ class Sender:
             self._thread.join(30)
 
     def _work(self) -> None:
-        now_ms = int(time.time() * 1000)
+        now_ms, jitter = int(time.time() * 1000), random.Random(13)
         while not self._ended.is_set():
             number = len(self.statuses)
             labels = {"__name__": "while_it_upgrades", "lane": str(number % 3)}
-            self.statuses.append(self._side.write(series(labels, (now_ms + number, number))).status)
+            at_ms = now_ms + 20 * number + jitter.randrange(20)
+            if number % 5 == 4:
+                at_ms -= 2 * DAY_MS
+            self.statuses.append(self._side.write(series(labels, (at_ms, number))).status)
 
     def _wait_for_more(self) -> None:
         wanted, until = len(self.statuses) + 20, time.monotonic() + 60
@@ -125,11 +161,13 @@ async def test_in_place_while_a_sender_writes(old_db: Database) -> None:
     with write_side(old_db) as side:
         sender = Sender(side)
         with sender.at_work():
+            assert "waits for promgres migrate" in side.program.output
             report = await migrate(old_db.url, settings)
         assert set(sender.statuses) == {204}
         mine = series({"__name__": "after_it"}, (int(time.time() * 1000), 1.0))
         assert send(side.url, snappy(payload(mine)), bearer(KEY_OF_SHOP)).status == 204
         wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")
+        assert Metrics(side.address).samples("rejected") == 0
 
     assert report.applied == pending
     assert before <= await rows(old_db, *TABLES), "nothing is lost"
@@ -280,12 +318,15 @@ async def test_it_is_packed_while_a_sender_writes(old_db: Database) -> None:
                 for target in ("internal", "cumsum", "geo"):
                     await pack(connection, datetime.now(UTC) - timedelta(hours=1), target)
                 assert before <= await rows(old_db, *relations)
+                for days in (0, 2):  # rows yet, and packed
+                    at = datetime.now(UTC) - timedelta(days)
+                    assert await write_as_before(connection, at) == [1, 0]
                 await pack(connection, datetime.now(UTC) + timedelta(days=9))
         assert set(sender.statuses) == {204}
         wait_until(lambda: Metrics(side.address).at_rest, what="the spool is empty")
     after = await rows(old_db, *relations)
     assert before <= after
-    assert len(after) == len(before) + len(sender.statuses)
+    assert len(after) == len(before) + len(sender.statuses) + 2
     assert read == await rows(old_db, *READ)
     async with connect(old_db) as connection:
         assert await connection.fetchval("SELECT count(*) FROM internal.block") > 0

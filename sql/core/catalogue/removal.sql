@@ -47,6 +47,9 @@ DECLARE
     v_seen  int;
     v_each  record;
     v_empty bigint[] := '{}';
+    -- Writers of an older version ask nothing before they end. They have time to be replaced.
+    v_since timestamptz := (
+        SELECT max(applied_at) FROM internal.migration WHERE file LIKE '%/0021_life_of_the_data.sql');
 BEGIN
     doomed := 0;
     IF NOT pg_try_advisory_xact_lock(hashtextextended('promgres.removal', 0)) THEN
@@ -61,7 +64,7 @@ BEGIN
         SELECT s.target, array_agg(s.series_id) AS ids
         FROM internal.series s
         WHERE s.series_id > p_after AND s.series_id <= last
-            AND coalesce(s.created_at, '-infinity') < now() - p_age
+            AND coalesce(greatest(s.created_at, v_since), '-infinity') < now() - p_age
             AND NOT EXISTS (SELECT FROM internal.doomed_series d WHERE d.series_id = s.series_id)
         GROUP BY s.target
     LOOP
@@ -84,7 +87,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION internal.doom_series IS
-    'Looks at the next p_most series after an id that are older than p_age, and dooms those of which nothing is left. last is where to go on; null at the end';
+    'Looks at the next p_most series after an id that are older than p_age, as the schema has to be, and dooms those of which nothing is left. last is where to go on; null at the end';
 
 CREATE OR REPLACE FUNCTION internal.remove_doomed(p_most int)
 RETURNS int

@@ -125,7 +125,7 @@ async def test_migrate_brings_back_jobs(timescale_db: Database) -> None:
         "SELECT public.delete_job(job_id) FROM timescaledb_information.jobs"
         " WHERE hypertable_schema IS NOT NULL OR proc_schema = 'internal'",
     )
-    assert len((await diagnose(timescale_db)).of("jobs")) == 3 + 7
+    assert len((await diagnose(timescale_db)).of("jobs")) == 4 + 7
     await migrate(timescale_db.url, timescale_db.settings())
     assert (await diagnose(timescale_db)).level("jobs") == Level.OK
 

@@ -130,7 +130,7 @@ async def test_retention_is_their_own(engine_db: Database) -> None:
             assert engine.horizons.start_ms(store, now_ms) == to_ms(today - 29 * DAY)
         for store in ("internal", "histogram"):
             assert engine.horizons.start_ms(store, now_ms) < to_ms(today - 50 * DAY)
-        for _ in range(5):  # eight partitions a round
+        for _ in range(20):  # two partitions of each a round
             await engine.work(samples.pool)
         if engine.name == "timescaledb":
             await drop_expired(samples.connection)

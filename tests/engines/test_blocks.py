@@ -22,7 +22,7 @@ from ingest.storage import selecting
 from ingest.storage.engine import to_datetime
 from tests.engines.sql_api import Api
 from tests.engines.test_prometheus_selecting import budget, selected, told
-from tests.support.blocks import Stored, all_samples, close, pack, switch_on, take_step
+from tests.support.blocks import Stored, all_samples, close, pack, switch_off, switch_on, take_step
 from tests.support.databases import Database, connect, execute
 from tests.support.sql_samples import Row, Samples, samples_of
 
@@ -391,9 +391,18 @@ async def test_blocks_go_with_their_retention(postgres_db: Database) -> None:
             await samples.copy([(old, series, 1.0, None)])
 
 
+async def test_no_partition_of_the_past_is_closed_at_once(samples: Samples) -> None:
+    """Not even the first: somebody may be filling it."""
+    await samples.copy(every(60, START - 9 * DAY, 10, await samples.series("m")))
+    for waits, closed in (("10 minutes", 0), ("10 minutes", 0), ("0", 1)):
+        close_hot = f"SELECT internal.close_hot('internal', p_quiet => '{waits}')"
+        assert await samples.connection.fetchval(close_hot) == closed, waits
+
+
 async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
     """By the setting, and no sooner than its time is over; writers go through staging then."""
     async with samples_of(postgres_db) as samples:
+        await switch_off(samples.connection)
         series = await samples.series("m")
         now = datetime.now(UTC).replace(microsecond=0)
         await samples.copy([(TODAY - 2 * HOUR, series, 1.0, None), (now, series, 1.0, None)])

@@ -84,6 +84,7 @@ BEGIN
                 old_waits_since = coalesce(old_waits_since, now())
             WHERE target = p_target;
             v_at.old_since := now();
+            v_at.old_waits_since := coalesce(v_at.old_waits_since, now());
         END IF;
         IF now() < v_at.old_since + p_quiet AND now() < v_at.old_waits_since + interval '6 hours' THEN
             RETURN 0;

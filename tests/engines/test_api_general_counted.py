@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.engines.counted import Question, answer
 from tests.engines.sql_api import Api, Sample
-from tests.support.blocks import pack, switch_on
+from tests.support.blocks import pack, switch_off, switch_on
 from tests.support.hours import make_hours
 
 QUESTIONS = int(os.environ.get("PROMGRES_EXAMPLES", "60"))
@@ -137,6 +137,7 @@ async def test_random_questions(api: Api) -> None:
     await api.store(*[each for each in stored if each not in waiting])
     await api.roll_up()
     # Hours of series are there for all questions; the samples below are late for some of them.
+    await switch_off(api.connection)  # until the last third: hours of series are made of rows
     for target in ("internal", "cumsum"):
         await make_hours(api.connection, datetime.now(UTC), target)
     assert await api.connection.fetchval(HOURS)

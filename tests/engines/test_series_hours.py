@@ -14,12 +14,12 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from ingest.config import RetentionSettings
+from ingest.config import RetentionSettings, StorageSettings
 from ingest.migrate import migrate
 from ingest.promql.evaluate import Options, Query
 from ingest.promql.parser import Features
 from ingest.storage.selecting import Budget, LabelCache, find_series, select
-from tests.support.blocks import steps_of, switch_on, take_step
+from tests.support.blocks import steps_of, switch_off, switch_on, take_step
 from tests.support.databases import Database, connect
 from tests.support.hours import WAITS, make_hours
 from tests.support.sql_samples import Row, Samples, samples_of
@@ -38,7 +38,9 @@ COUNT = "SELECT count(*) FROM internal.series_hour"
 
 @pytest_asyncio.fixture
 async def samples(engine_db: Database) -> AsyncIterator[Samples]:
+    """Where samples stay rows: else hours are made of what is packed, and a backfill is later."""
     async with samples_of(engine_db) as opened:
+        await switch_off(opened.connection)
         yield opened
 
 
@@ -131,7 +133,7 @@ async def test_hours_say_what_samples_say(samples: Samples) -> None:
         assert said == await answer_of_samples(samples.connection, *asked), (round_, asked)
         with_hours += bool(said) and await samples.connection.fetchval(COUNT)
     assert with_hours > ROUNDS // 3
-    await samples.connection.execute("DELETE FROM internal.setting WHERE key = 'storage.pack'")
+    await switch_off(samples.connection)
     await make_hours(samples.connection, TODAY)
     assert await samples.connection.fetchval("SELECT count(*) FROM internal.hours_mark") == 0
     assert await samples.connection.fetchval("SELECT count(*) FROM internal.hours_todo") == 0
@@ -275,6 +277,7 @@ async def test_the_worker_makes_them(samples: Samples) -> None:
 
 async def test_writers_that_do_not_know_are_waited_for(postgres_db: Database) -> None:
     async with samples_of(postgres_db) as samples:
+        await switch_off(samples.connection)
         series = await samples.series("m")
         rows: list[Row] = [(START + n * HOUR / 4, series, float(n), None) for n in range(96)]
         await samples.copy(rows)
@@ -314,13 +317,15 @@ async def test_hours_may_outlive_their_samples(postgres_db: Database) -> None:
     drop = "SELECT internal.drop_expired_partitions('internal')"
     old = TODAY - 40 * DAY
     asked = ("increase", DAY, old - DAY, TODAY)
+    rows = StorageSettings(pack=False)
     async with samples_of(postgres_db) as samples:
+        await switch_off(samples.connection)
         series = await samples.series("m")
         await samples.copy([(old + n * HOUR / 4, series, float(n), None) for n in range(96)])
         before = await answer(samples.connection, *asked)
         assert [row[2] for row in before] == ["95"]
         kept = RetentionSettings(internal_days=30, series_hours_days=0)
-        await migrate(postgres_db.url, postgres_db.settings(retention=kept))
+        await migrate(postgres_db.url, postgres_db.settings(retention=kept, storage=rows))
         while await samples.connection.fetchval("SELECT internal.rollup_work('1 day')"):
             pass
         assert await samples.connection.fetchval(drop) == 0, "hours need them"
@@ -332,7 +337,7 @@ async def test_hours_may_outlive_their_samples(postgres_db: Database) -> None:
         assert await samples.connection.fetchval("SELECT internal.drop_expired_hours()") == 0
 
         gone = RetentionSettings(internal_days=30)
-        await migrate(postgres_db.url, postgres_db.settings(retention=gone))
+        await migrate(postgres_db.url, postgres_db.settings(retention=gone, storage=rows))
         assert await answer(samples.connection, *asked) == []
         await samples.connection.execute(
             "UPDATE internal.target SET dropped_before = date_trunc('month', now())"

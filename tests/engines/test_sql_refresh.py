@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from ingest.cli.main import cli
 from ingest.migrate import migrate
+from tests.support.blocks import switch_off
 from tests.support.databases import Database
 from tests.support.processes import PROMGRES, run
 from tests.support.sql_samples import Samples, plain, samples_of
@@ -21,6 +22,7 @@ async def total(samples: Samples, width: str) -> int:
 
 async def test_rows_deleted_by_hand_leave_the_rollups(engine_db: Database) -> None:
     async with samples_of(engine_db) as samples:
+        await switch_off(samples.connection)
         series = await samples.series("m")
         times = [TODAY - 3 * DAY + n * timedelta(hours=1) for n in range(60)]
         await samples.copy([(time, series, 1.0, None) for time in times])
@@ -43,6 +45,7 @@ async def test_rows_deleted_by_hand_leave_the_rollups(engine_db: Database) -> No
 
 async def test_the_command(engine_db: Database) -> None:
     async with samples_of(engine_db) as samples:
+        await switch_off(samples.connection)
         series = await samples.series("m")
         await samples.copy([(TODAY - 2 * DAY, series, 1.0, None)])
         await samples.settle()

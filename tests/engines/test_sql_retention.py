@@ -39,7 +39,7 @@ async def drop_expired(samples: Samples) -> None:
         await run_retention_job(samples.connection)
         return
     worker = await load_engine(samples.connection, samples.database.settings())
-    for _ in range(40):  # eight partitions a round
+    for _ in range(40):  # two partitions of each store a round
         worker._housekeeping_due = 0.0  # type: ignore[attr-defined]
         await worker.work(samples.pool)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.sql_api import Api, Sample
+from tests.support.blocks import switch_off
 from tests.support.databases import Database, connect
 from tests.support.sql_samples import Samples, samples_of
 from tests.support.zones import DAY, PLACES, ZONES, change_days, in_zone
@@ -97,6 +98,7 @@ async def test_refresh_of_the_day_of_a_change(postgres_db: Database, zone: str) 
 async def test_days_that_were_stored_wrong_are_computed_anew(postgres_db: Database) -> None:
     """By a migration, and where raw samples are gone, too."""
     async with samples_of(postgres_db) as samples:
+        await switch_off(samples.connection)  # rows that go
         today = await samples.connection.fetchval("SELECT date_trunc('day', now(), 'UTC')")
         day = today - 9 * DAY
         series = await samples.series("m")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import asyncpg
 from pydantic import SecretStr
 
-from ingest.config import DatabaseSettings, Settings, StorageSettings
+from ingest.config import DatabaseSettings, Settings
 
 T = TypeVar("T")
 
@@ -47,16 +47,12 @@ class Database:
         return self.url.replace("//postgres@", "//promgres_api@")
 
     def settings(self, **changes: Any) -> Settings:
-        """Settings of a daemon or read API on this database; `changes` win.
-
-        Samples stay rows, and partitions days: tests of packing switch it on by themselves.
-        """
+        """Settings of a daemon or read API on this database; `changes` win."""
         cache = DatabaseSettings(statement_cache_size=self.statement_cache_size)
         ours: dict[str, Any] = {
             "database_url": SecretStr(self.url),
             "api_database_url": SecretStr(self.api_url),
             "database": cache,
-            "storage": StorageSettings(pack=False),
         }
         return Settings(**(ours | changes))
 

@@ -329,7 +329,7 @@ class Database:
             backend = connection.get_server_pid()
             try:
                 if self._life is not None and not self._life.has_begun:
-                    await self._life.renew(connection)
+                    await self._life.begin(connection)
                     raise LifeEnded("it begins: how to end was asked before")
                 yield connection
             except asyncpg.PostgresError as error:

@@ -101,17 +101,28 @@ class Life:
         """
         try:
             holds = await self.renew(connection)
-        except NOWHERE_TO_BEGIN as error:
+        except NOWHERE_TO_BEGIN:
             if self._life is not None:
                 raise
-            if isinstance(error, NOT_MIGRATED) and not self._is_told:
+            return
+        if not holds:
+            raise WentBack("the database went back in time")
+
+    async def begin(self, connection: AnyConnection) -> None:
+        """Before the first transaction.
+
+        Raises:
+            NOWHERE_TO_BEGIN: there can be none; the log says so if that is for long.
+        """
+        try:
+            await self.renew(connection)
+        except NOT_MIGRATED as error:
+            if not self._is_told:
                 self._is_told = True
                 log.warning(
                     "nothing is written: the database waits for promgres migrate", error=str(error)
                 )
-            return
-        if not holds:
-            raise WentBack("the database went back in time")
+            raise
 
     async def renew(self, connection: AnyConnection) -> bool:
         """Ask which life this is, and forget what ended; False if all of it did.

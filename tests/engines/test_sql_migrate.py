@@ -392,6 +392,7 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
     assert set(before) == {
         "refresh_rollups",
         "compress_rollups",
+        "make_series_hours",
         "drop_expired",
         "policy_compression of internal.sample",
         "policy_compression of cumsum.sample",
@@ -405,7 +406,8 @@ async def test_timescaledb_gets_the_policies(timescale_db: Database) -> None:
     assert await policies() == before
     none = RetentionSettings(internal_days=None, app_days=None, compress_after_days=None)
     await migrate(timescale_db.url, timescale_db.settings(retention=none))
-    assert set(await policies()) == {"refresh_rollups", "compress_rollups", "drop_expired"}
+    ours = {"refresh_rollups", "compress_rollups", "make_series_hours", "drop_expired"}
+    assert set(await policies()) == ours
 
 
 async def test_tables_of_an_upgrade_get_the_policies_in_force(

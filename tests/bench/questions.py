@@ -5,7 +5,7 @@ cumulative one; a day of minutes of a metric of 1,000 series. On PostgreSQL, and
 of PROMGRES_TEST_TIMESCALEDB_URL if that is set. No daemon runs: samples go into the database.
 
 To fill it takes nearly all of the time: some 20 s of a quiet machine for a year of one gauge
-and its rollups. Three are the default; 100 take half an hour.
+and its rollups. Three are the default; 100 take much longer.
 """
 
 from __future__ import annotations

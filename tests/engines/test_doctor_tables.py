@@ -205,8 +205,10 @@ async def test_a_session_holds_packing_up(postgres_db: Database) -> None:
         assert "up to the last hours" in (await diagnose(postgres_db)).only("blocks").what
         await samples.copy([(old + timedelta(days=1), series, 1.0, None)])
         async with idle.transaction():
-            await idle.execute(
-                "INSERT INTO internal.hot VALUES ($1, $2, 1)", old + timedelta(hours=25), series
+            await idle.execute(  # in the partition of the row above, whatever the time of day
+                "INSERT INTO internal.hot VALUES ($1, $2, 1)",
+                old + timedelta(days=1, milliseconds=1),
+                series,
             )
             found = (await diagnose(postgres_db, packing=0.0)).only("blocks")
             assert "is over and cannot be packed: forgotten (pid " in found.what

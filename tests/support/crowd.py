@@ -73,7 +73,7 @@ class Crowd:
         self._start_ms, self._number = _start_ms(), count()
         self._series = count(0)
         self._lock = threading.Lock()
-        self._may_go = threading.Event()
+        self._may_go, self._going = threading.Condition(self._lock), False
         self._ended = threading.Event()
         self._busy = senders
         self._errors: list[BaseException] = []
@@ -90,7 +90,7 @@ class Crowd:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._may_go.set()
+        self.go()
         for thread in self._threads:
             thread.join(60)
 
@@ -108,11 +108,15 @@ class Crowd:
 
     def go(self) -> None:
         """Let everybody send."""
-        self._may_go.set()
+        with self._may_go:
+            self._going = True
+            self._may_go.notify_all()
 
     def pause(self) -> None:
-        """Return when nobody has a request under way."""
-        self._may_go.clear()
+        """Return when nobody has a request under way, or will have: who has not yet woken since
+        `go` goes on resting."""
+        with self._may_go:
+            self._going = False
         wait_until(lambda: self._busy == 0, LATEST_ANSWER_SECONDS * 3, "senders are at rest")
         self.check()
 
@@ -139,8 +143,7 @@ class Crowd:
     def _send_until_ended(self, random: Random) -> None:
         templates: dict[str, RequestTemplate] = {}
         for number in count():
-            if not self._may_go.is_set():
-                self._rest()
+            self._rest_if_told()
             if self._ended.is_set():
                 return
             if number % NEW_SERIES_EVERY == 0:
@@ -153,11 +156,10 @@ class Crowd:
                 expected = {target: _shape(template) for target, template in templates.items()}
             self._send(self._request(templates, expected), random)
 
-    def _rest(self) -> None:
-        with self._lock:
+    def _rest_if_told(self) -> None:
+        with self._may_go:
             self._busy -= 1
-        self._may_go.wait()
-        with self._lock:
+            self._may_go.wait_for(lambda: self._going)
             self._busy += 1
 
     def _request(

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import asyncpg
 import psutil
 
-from tests.support.processes import child
+from tests.support.processes import child, cpu_seconds
 from tests.support.stack import Stack, running_stack
 
 ROUNDS = int(os.environ.get("BENCH_CALLS_ROUNDS", "5"))
@@ -137,7 +137,8 @@ async def _round(server: Served, seconds: float) -> Round:
         for now, then in zip(_cpu_seconds(server), before, strict=True)
     ]
     p99 = statistics.quantiles(latencies, n=100)[98]
-    return Round(len(latencies) / seconds, *spent, p99 * 1000)
+    cpu_us, postgres_us, client_us = spent
+    return Round(len(latencies) / seconds, cpu_us, postgres_us, client_us, p99 * 1000)
 
 
 class _Client(asyncio.Protocol):
@@ -179,6 +180,5 @@ def _cpu_seconds(server: Served) -> tuple[float, float, float]:
     """Of the server, of PostgreSQL, and our own: we are the clients."""
     postgres = [server.postmaster, *server.postmaster.children(recursive=True)]
     groups = (server.processes, postgres, [psutil.Process()])
-    times = [[process.cpu_times() for process in group] for group in groups]
-    ours, theirs, clients = (sum(each.user + each.system for each in of) for of in times)
+    ours, theirs, clients = (cpu_seconds(*group) for group in groups)
     return ours, theirs, clients

@@ -1,9 +1,12 @@
-"""Hours of churn in a minute: a tenth of the series is replaced each hour, retention drops what is
-old, and nothing grows for ever: series, caches, memory, disk.
+"""Four hours of churn in a minute, or in a quarter of an hour: a tenth of the series is replaced
+each hour, retention drops what is old, and nothing grows for ever: series, caches, memory, disk.
 
-An hour is one round: a sample of each series that is alive, in a day's partition of its own. Then
-retention drops the partitions that are older than `KEPT_HOURS`, and the write side removes what is
-empty. `BENCH_CHURN_SECONDS` (60) says for how long, `BENCH_CHURN_SERIES` (10,000) how many live.
+Every five minutes of it each series that is alive has a sample; half an hour is a day of
+timestamps, so that its partitions can be dropped an hour later. Series may be removed when they are
+an hour old, as by default. In the second hour the database is killed: what is sent meanwhile is
+spooled.
+`BENCH_CHURN_SECONDS` (60) says how long that takes, `BENCH_CHURN_SERIES` (10,000) how many live:
+720 and 200,000 are what one wants to know, once.
 """
 
 from __future__ import annotations
@@ -13,6 +16,10 @@ import os
 import re
 import statistics
 import time
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import NamedTuple
 from urllib.request import urlopen
 
@@ -20,96 +27,135 @@ import asyncpg
 import psutil
 
 from ingest.load.requests import RequestTemplate
+from ingest.storage.pgerrors import CONNECTION_ERRORS
 from tests.support.processes import child
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
 SECONDS = float(os.environ.get("BENCH_CHURN_SECONDS", "60"))
 ALIVE = int(os.environ.get("BENCH_CHURN_SERIES", "10000"))
-REPLACED = ALIVE // 10
-KEPT_HOURS = 5
-AGE_SECONDS = 2.0
-LONGEST_HOURS = 300
-DAY_MS = 86_400_000
+HOURS, ROUNDS_A_HALF_HOUR = 4, 6
+HALF_HOURS = 2 * HOURS
+KEPT_HALF_HOURS = 2
+KILLED_IN = 3  # half hours before it
+REQUESTS_A_ROUND = 10 * 2 * ROUNDS_A_HALF_HOUR
+"""Each round the first of them is another one: a tenth in an hour."""
+SERIES_A_REQUEST = ALIVE // REQUESTS_A_ROUND
+DAY = timedelta(days=1)
+AWAY_SECONDS = 300
+MOST_GROWTH = 1.05
 
-PARTITIONS = """
-    SELECT inhrelid::regclass::text FROM pg_inherits
-    WHERE inhparent IN ('internal.hot'::regclass, 'internal.late'::regclass)
-        AND substring(inhrelid::regclass::text FROM '[0-9]{8}$') < $1
+EXPIRED = """
+    SELECT format('internal.%I', name) FROM internal.partitions_of('internal')
+    WHERE "table" IN ('hot', 'late') AND upper(bounds) <= $1
 """
+STORED = "SELECT count(*) FROM internal.samples_between($1, $2)"
 NOBODYS = """
     SELECT count(*) FROM internal.hot x
     WHERE NOT EXISTS (SELECT FROM internal.series s WHERE s.series_id = x.series_id)
 """
 STATE = """
-    SELECT (SELECT count(*) FROM internal.series), pg_total_relation_size('internal.series'),
-        pg_database_size(current_database())
+    SELECT (SELECT count(*) FROM internal.series) AS series,
+        pg_total_relation_size('internal.series') AS series_bytes,
+        pg_database_size(current_database()) - marks.bytes AS database_bytes,
+        marks.bytes AS marks_bytes
+    FROM (
+        SELECT sum(pg_total_relation_size(name::regclass))::bigint AS bytes
+        FROM (VALUES ('internal.hours_todo'), ('internal.hours_mark')) AS t (name)
+    ) AS marks
 """
 
 
 class State(NamedTuple):
-    """At the end of an hour."""
+    """At the end of half an hour. Marks of hours that late samples came for are by themselves: all
+    samples here are late, each day anew, and they stay until none has come for ten real minutes."""
 
     series: int
     series_bytes: int
     database_bytes: int
+    marks_bytes: int
     cached: float
     daemon_bytes: int
 
 
+GROW = [name for name in State._fields if name != "marks_bytes"]
+
+
 def run() -> dict[str, float]:
-    """How much more there is of each in the last third than in the one before."""
-    age = {"PROMGRES_WRITER__REMOVE_SERIES_AGE_SECONDS": str(AGE_SECONDS)}
-    with running_stack(**age) as stack:
+    """How much more there is of each in the last hour than in the one before; what is missing."""
+    age_seconds = SECONDS / HOURS
+    # Blocks stay as long as a month of theirs: what is looked at is what rows leave behind.
+    with running_stack(
+        PROMGRES_WRITER__REMOVE_SERIES_AGE_SECONDS=str(age_seconds), PROMGRES_STORAGE__PACK="false"
+    ) as stack:
         return asyncio.run(_churn(stack))
 
 
 async def _churn(stack: Stack) -> dict[str, float]:
-    connection = await asyncpg.connect(stack.database_url)
-    try:
-        states = await _hours(stack, connection)
-        nobodys = await connection.fetchval(NOBODYS)
-    finally:
-        await connection.close()
-    third = len(states) // 3
-    before, last = states[-2 * third : -third], states[-third:]
+    states: list[State] = []
+    missing = 0
+    rounds = _rounds()
+    begins = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    begins -= (HALF_HOURS + 2) * DAY
+    began = time.monotonic()
+    for half_hour in range(HALF_HOURS):
+        since = begins + half_hour * DAY
+        if half_hour == KILLED_IN:
+            psutil.Process(child(stack.program.pid, "postgres", "-D").pid).kill()
+        for number in range(ROUNDS_A_HALF_HOUR):
+            await _send(stack, next(rounds), since + number * DAY / ROUNDS_A_HALF_HOUR)
+            due = (half_hour * ROUNDS_A_HALF_HOUR + number + 1) / (HALF_HOURS * ROUNDS_A_HALF_HOUR)
+            await asyncio.sleep(max(0.0, began + due * SECONDS - time.monotonic()))
+        await _drain(stack)
+        connection = await _connected(stack)
+        try:
+            acknowledged = ROUNDS_A_HALF_HOUR * REQUESTS_A_ROUND * SERIES_A_REQUEST
+            stored = await connection.fetchval(STORED, since, since + DAY)
+            missing += acknowledged - stored
+            for row in await connection.fetch(EXPIRED, since - (KEPT_HALF_HOURS - 1) * DAY):
+                await connection.execute(f"DROP TABLE {row[0]}")
+            await connection.execute("VACUUM internal.series")  # as autovacuum does within an hour
+            states.append(await _state(stack, connection))
+            nobodys = await connection.fetchval(NOBODYS)
+        finally:
+            await connection.close()
+        print(f"hour {(half_hour + 1) / 2}: {states[-1]}, {acknowledged - stored} missing")
+    spooled = await asyncio.to_thread(_metric, stack, "promgres_spool_appended_total")
+    return _figures(states, missing, nobodys, spooled)
+
+
+def _figures(states: list[State], missing: int, nobodys: int, spooled: float) -> dict[str, float]:
     growth = {
-        f"churn_{name}_growth_ratio": statistics.mean(getattr(state, name) for state in last)
-        / statistics.mean(getattr(state, name) for state in before)
-        for name in State._fields
+        f"churn_{name}_growth_ratio": statistics.mean(getattr(state, name) for state in states[-2:])
+        / statistics.mean(getattr(state, name) for state in states[-4:-2])
+        for name in GROW
     }
+    is_flat = max(growth.values()) <= MOST_GROWTH and not missing and not nobodys
+    print(f"churn: {HOURS} h of {ALIVE:,} series: {'flat' if is_flat else 'NOT FLAT'}")
+    rounds = HALF_HOURS * ROUNDS_A_HALF_HOUR
     return {
-        "churn_hours": len(states),
-        "churn_series_created": ALIVE + REPLACED * (len(states) - 1),
+        "churn_is_flat": float(is_flat),
+        "churn_series_created": (REQUESTS_A_ROUND + rounds - 1) * SERIES_A_REQUEST,
         "churn_series_left": states[-1].series,
-        "churn_series_at_least": ALIVE + REPLACED * KEPT_HOURS,
+        "churn_requests_spooled": spooled,
+        "churn_acknowledged_samples_missing": missing,
         "churn_samples_of_nobody": nobodys,
         **growth,
     }
 
 
-async def _hours(stack: Stack, connection: asyncpg.Connection) -> list[State]:
-    states: list[State] = []
-    first_ms = (time.time_ns() // 1_000_000 // DAY_MS - LONGEST_HOURS) * DAY_MS
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until and len(states) < LONGEST_HOURS:
-        hour = len(states)
-        await _send(stack, hour * REPLACED, first_ms + hour * DAY_MS)
-        oldest = time.gmtime((first_ms + (hour - KEPT_HOURS) * DAY_MS) / 1000)
-        for name in await connection.fetch(PARTITIONS, time.strftime("%Y%m%d", oldest)):
-            await connection.execute(f"DROP TABLE {name[0]}")
-        await connection.execute("VACUUM internal.series")  # as autovacuum does within an hour
-        states.append(await _state(stack, connection))
-    return states
+def _rounds() -> Iterator[list[RequestTemplate]]:
+    """The requests of each round: one that is new, and not the oldest any more."""
+    alive: deque[RequestTemplate] = deque(maxlen=REQUESTS_A_ROUND)
+    for number in count():
+        alive.append(RequestTemplate(number * SERIES_A_REQUEST, SERIES_A_REQUEST, "churn"))
+        if len(alive) == REQUESTS_A_ROUND:
+            yield list(alive)
 
 
-async def _send(stack: Stack, first: int, at_ms: int) -> None:
-    """A sample of each series that is alive: those from this number on."""
-    bodies = [
-        RequestTemplate(number, 1000, "churn").body(at_ms)
-        for number in range(first, first + ALIVE, 1000)
-    ]
-    for body in bodies:
+async def _send(stack: Stack, requests: list[RequestTemplate], at: datetime) -> None:
+    for request in requests:
+        body = request.body(int(at.timestamp() * 1000))
         answer = await asyncio.to_thread(send, stack.write_url, body)
         while answer.status == 503:  # as senders do
             await asyncio.sleep(0.1)
@@ -117,16 +163,32 @@ async def _send(stack: Stack, first: int, at_ms: int) -> None:
         assert answer.status == 204, answer
 
 
+async def _drain(stack: Stack) -> None:
+    async with asyncio.timeout(AWAY_SECONDS):
+        while await asyncio.to_thread(_metric, stack, "promgres_spool_requests"):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+
+async def _connected(stack: Stack) -> asyncpg.Connection:
+    async with asyncio.timeout(AWAY_SECONDS):
+        while True:
+            try:
+                return await asyncpg.connect(stack.database_url)
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError):  # it recovers
+                await asyncio.sleep(0.2)
+
+
 async def _state(stack: Stack, connection: asyncpg.Connection) -> State:
-    text = await asyncio.to_thread(_metrics, stack.write_url)
-    cached = re.search(r"^promgres_series_cached (\S+)", text, re.MULTILINE)
-    assert cached is not None, "no such metric"
-    daemon = psutil.Process(child(stack.program.pid, "bin/promgres ingest").pid)
     row = await connection.fetchrow(STATE)
-    return State(*row, float(cached.group(1)), daemon.memory_info().rss)
+    assert row is not None
+    cached = await asyncio.to_thread(_metric, stack, "promgres_series_cached")
+    daemon = psutil.Process(child(stack.program.pid, "bin/promgres ingest").pid)
+    return State(**row, cached=cached, daemon_bytes=daemon.memory_info().rss)
 
 
-def _metrics(write_url: str) -> str:
-    with urlopen(write_url.rpartition("/write")[0] + "/metrics") as answer:
+def _metric(stack: Stack, name: str) -> float:
+    with urlopen(stack.write_url.rpartition("/write")[0] + "/metrics") as answer:
         text: str = answer.read().decode()
-    return text
+    found = re.search(rf"^{name} (\S+)", text, re.MULTILINE)
+    assert found is not None, f"no such metric: {name}"
+    return float(found.group(1))

@@ -12,7 +12,7 @@ from functools import partial
 
 from cramjam import snappy
 
-from ingest.model import Series
+from ingest.model import Series, SeriesId, TenantId
 from ingest.series.cache import SeriesCache, place_of
 from ingest.series.identity import identity_of, label_key, label_keys
 from ingest.wire.encoding.snappy import decompress_snappy
@@ -25,6 +25,7 @@ from tests.support.series_bytes import bits, labels, sample, write_request
 SERIES = 2000
 ROUNDS = 25
 CACHED = 50_000
+TENANT = TenantId(1)
 LIMIT = 32 * 1024 * 1024
 
 
@@ -55,7 +56,7 @@ def _both_protocols(known: Decoding, request: bytes) -> dict[str, float]:
     """The same series and samples in both protocols, in turns."""
     payloads = {Message.V1: request, Message.V2: _as_v2(request)}
     for _ in range(2):  # from then on, the fast path knows all of them and their metadata
-        known.commit(known.decoder.decode(Message.V2, payloads[Message.V2], 1, NOW))
+        known.commit(known.decoder.decode(Message.V2, payloads[Message.V2], TENANT, NOW))
     works = [decode_body(known, protocol, payload) for protocol, payload in payloads.items()]
     first, second = seconds_in_turns(*works)
     return {
@@ -94,7 +95,7 @@ def decode_body(decoding: Decoding, protocol: Message, message: bytes) -> Callab
 
     def decode() -> None:
         payload = decompress_snappy(body, LIMIT)
-        decoding.decoder.decode(protocol, payload, 1, NOW)
+        decoding.decoder.decode(protocol, payload, TENANT, NOW)
 
     return decode
 
@@ -104,8 +105,8 @@ def _cache_keys() -> dict[str, float]:
     ones = [series_labels(number) for number in range(SERIES)]
     series = [one + series_sample(0) for one in ones]
     tails = [18 if number % 5 > 1 else 9 for number in range(SERIES)]
-    raw = {one: place_of("internal", number) for number, one in enumerate(ones)}
-    hashed = {label_key(1, one): place_of("internal", number) for number, one in enumerate(ones)}
+    raw = {one: place_of("internal", SeriesId(number)) for number, one in enumerate(ones)}
+    hashed = {label_key(TENANT, one): place for one, place in raw.items()}
 
     def cut() -> list[bytes]:
         return [one[:-tail] for one, tail in zip(series, tails, strict=True)]
@@ -114,7 +115,7 @@ def _cache_keys() -> dict[str, float]:
         return list(map(raw.get, cut()))
 
     def find_hashed() -> list[int | None]:
-        return list(map(hashed.get, label_keys(1, cut())))
+        return list(map(hashed.get, label_keys(TENANT, cut())))
 
     return {
         "label_bytes_per_series": sum(map(len, ones)) / SERIES,
@@ -127,16 +128,17 @@ def _cache_keys() -> dict[str, float]:
 
 
 def _fill(key: Callable[[int], bytes]) -> object:
-    return {key(number): place_of("internal", number + 1000) for number in range(CACHED)}
+    return {key(number): place_of("internal", SeriesId(number + 1000)) for number in range(CACHED)}
 
 
 def _fill_cache() -> object:
     cache = SeriesCache(CACHED)
     for number in range(CACHED):
         text = (("__name__", f"metric_{number}"),)
-        identity = identity_of(1, "internal", "common", text)
-        cache.remember(Series(identity, 1, "internal", "common", "", ()), number + 1000)
-        cache.link(_hashed_key(number), cache.place_by_identity(identity))
+        identity = identity_of(TENANT, "internal", "common", text)
+        series_id = SeriesId(number + 1000)
+        cache.remember(Series(identity, TENANT, "internal", "common", "", ()), series_id)
+        cache.link(_hashed_key(number), place_of("internal", series_id))
     return cache
 
 
@@ -177,7 +179,7 @@ def series_labels(number: int) -> bytes:
 
 
 def _hashed_key(number: int) -> bytes:
-    return label_key(1, series_labels(number))
+    return label_key(TENANT, series_labels(number))
 
 
 def _exact_labels(number: int) -> bytes:

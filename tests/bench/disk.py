@@ -1,9 +1,9 @@
 """Bytes a sample takes on disk: on TimescaleDB, its chunk compressed, and on plain PostgreSQL, as a
 row and in a block, of several mixes and steps, and of what a real Prometheus scrapes of itself.
 
-BENCH_TIMESCALEDB_URL is an empty database of a real server (it is migrated, and the rows stay
-there); without it TimescaleDB runs in PGlite, whose tables, and so their sizes, are those of any
-PostgreSQL. A block has six hours or less: BENCH_DISK_HOURS = 720 is 30 days, 12 say the same.
+Without a server of PROMGRES_TEST_TIMESCALEDB_URL TimescaleDB runs in PGlite, whose tables, and so
+their sizes, are those of any PostgreSQL. A block has six hours or less: BENCH_DISK_HOURS = 12 says
+what 720 say; `month` has days.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database
 from tests.support.hours import make_hours
 from tests.support.install import pglite_installed
+from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import start_cluster
 from tests.support.senders import prometheus
 from tests.support.stack import running_stack
@@ -40,7 +41,6 @@ from tests.support.timescaledb import PgliteServer
 HOURS = 4.0
 PACKED_HOURS = float(os.environ.get("BENCH_DISK_HOURS", "12"))
 SCRAPE_SECONDS = float(os.environ.get("BENCH_DISK_SCRAPE_SECONDS", "45"))
-TIMESCALEDB_URL = os.environ.get("BENCH_TIMESCALEDB_URL")
 UNPACKED = """
 SELECT EXISTS (SELECT FROM internal.hot) OR EXISTS (SELECT FROM internal.late)
     OR EXISTS (SELECT FROM internal.retired)
@@ -80,9 +80,10 @@ SELECT coalesce(avg((step_ms IS NULL)::int), 0)::float8 FROM internal.block
 WHERE first_time >= $1 AND first_time < $2
 """
 TREE_BYTES = """
-SELECT sum(pg_total_relation_size(p.relid))::float8
-FROM unnest($1::text[]::regclass[]) AS t (id) CROSS JOIN LATERAL pg_partition_tree(t.id) AS p
+SELECT sum(pg_total_relation_size(coalesce(p.relid, t.id)))::float8
+FROM unnest($1::text[]::regclass[]) AS t (id) LEFT JOIN LATERAL pg_partition_tree(t.id) AS p ON true
 """
+"""A table that is not partitioned has no tree."""
 MINUTES, SERIES_HOURS = ["internal.stored_1m", "internal.packed_1m"], ["internal.series_hours"]
 SERIES_BYTES = """
 SELECT pg_total_relation_size('internal.series')::float8 / count(*) FROM internal.series
@@ -127,8 +128,9 @@ def run() -> dict[str, float]:
 
 @contextmanager
 def _timescaledb() -> Iterator[Database | None]:
-    if TIMESCALEDB_URL:
-        yield Database(TIMESCALEDB_URL, "timescaledb")
+    if url := os.environ.get(NATIVE_URL):
+        with NativeServer(url) as native, native.lend(migrated=False, workers=False) as lent:
+            yield Database(lent, "timescaledb")
         return
     if not pglite_installed():
         yield None
@@ -172,8 +174,8 @@ async def _measure_postgres(database: Database) -> dict[str, float]:
             figures["postgres_scraped_irregular_blocks_share"] = irregular
         for name, (mix, step_ms, jitter_ms, hours) in LAYOUTS.items():
             begins += timedelta(days=14)
-            batches = _batches(begins, mix, step_ms, jitter_ms, hours)
-            rows, packed, irregular = await _packed(connection, begins, batches)
+            made = batches(begins, mix, step_ms, jitter_ms, hours)
+            rows, packed, irregular = await _packed(connection, begins, made)
             if not name:
                 figures["postgres_bytes_per_sample"] = rows
             figures[f"postgres_packed{name}_bytes_per_sample"] = packed
@@ -282,14 +284,14 @@ async def _migrated(database: Database) -> asyncpg.Connection:
 async def _fill(connection: asyncpg.Connection, begins: datetime) -> int:
     """COPY all rows through staging; how many there are."""
     samples = 0
-    for rows in _batches(begins, KINDS, STEP_MS, 0, HOURS):
+    for rows in batches(begins, KINDS, STEP_MS, 0, HOURS):
         await copy_payload(connection, encode_samples(rows), "staging_internal", "sample")
         samples += len(rows.series_id)
     assert await connection.fetchval(COUNT) == samples
     return samples
 
 
-def _batches(
+def batches(
     begins: datetime, mix: dict[str, float], step_ms: int, jitter_ms: int, hours: float
 ) -> Iterator[Rows]:
     """As the daemon makes them."""
@@ -299,7 +301,7 @@ def _batches(
         for first in range(0, values.shape[1], POINTS_A_COPY):
             batch = values[:, first : first + POINTS_A_COPY]
             first_ms = int(begins.timestamp() * 1000) + (day + first) * step_ms
-            yield _rows(batch, first_ms, step_ms, jitter_ms)
+            yield rows_of(batch, first_ms, step_ms, jitter_ms)
 
 
 def _start() -> datetime:
@@ -307,10 +309,12 @@ def _start() -> datetime:
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
-def _rows(values: Float64s, first_ms: int, step_ms: int, jitter_ms: int) -> Rows:
-    """A batch in the order of the writer: by series, then by time."""
+def rows_of(
+    values: Float64s, first_ms: int, step_ms: int, jitter_ms: int, first_series: int = 1
+) -> Rows:
+    """A batch in the order of the writer: by series, then by time. `values`: (series, points)."""
     series, points = values.shape
-    series_id = np.repeat(np.arange(1, series + 1), points)
+    series_id = np.repeat(np.arange(first_series, first_series + series), points)
     scraped_at = series_id * 7919 % STEP_MS  # every series has its moment within the interval
     timestamp_ms = first_ms + scraped_at + np.tile(np.arange(points) * step_ms, series)
     if jitter_ms:
@@ -318,14 +322,16 @@ def _rows(values: Float64s, first_ms: int, step_ms: int, jitter_ms: int) -> Rows
     return Rows(series_id, timestamp_ms, values.reshape(-1))
 
 
-def mixed_values(points: int, *, shuffled: bool = True, mix: dict[str, float] = KINDS) -> Float64s:
-    """What 1,000 series say, shape (series, points); kinds are mixed among the series, or one after
-    the other."""
-    random = np.random.default_rng(4)
+def mixed_values(
+    points: int, *, shuffled: bool = True, mix: dict[str, float] = KINDS, seed: int = 4
+) -> Float64s:
+    """What 1,000 series say, shape (series, points); kinds are mixed among the series, whatever the
+    seed, or one after the other."""
+    random = np.random.default_rng(seed)
     values = np.concatenate(
         [_of_kind(kind, round(share * SERIES), points, random) for kind, share in mix.items()]
     )
-    return random.permutation(values) if shuffled else values
+    return np.random.default_rng(4).permutation(values) if shuffled else values
 
 
 def _of_kind(kind: str, series: int, points: int, random: np.random.Generator) -> Float64s:

@@ -13,7 +13,7 @@ import psutil
 
 from ingest.export.request import MEDIA
 from tests.bench.year import fill
-from tests.support.processes import child
+from tests.support.processes import child, cpu_seconds
 from tests.support.stack import Stack, running_stack
 
 DAYS = int(os.environ.get("BENCH_EXPORT_DAYS", "365"))
@@ -43,7 +43,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
         for form in MEDIA:
             query = {"metric": "year_0", "format": form, "from": start.isoformat(), "to": str(end)}
             backends = [psutil.Process(row["pid"]) for row in await connection.fetch(BACKENDS)]
-            before, idle = _cpu_seconds(api, *backends), api.memory_info().rss
+            before, idle = cpu_seconds(api, *backends), api.memory_info().rss
             watching = asyncio.create_task(_peak(api))
             length = 0
             async with session.get(url, params=query) as answer:
@@ -51,7 +51,7 @@ async def _measure(stack: Stack) -> dict[str, float]:
                     length += len(piece)
             watching.cancel()
             name = f"export_year_of_minutes_{form}"
-            figures[f"{name}_cpu_seconds"] = _cpu_seconds(api, *backends) - before
+            figures[f"{name}_cpu_seconds"] = cpu_seconds(api, *backends) - before
             figures[f"{name}_memory_mib"] = (await watching - idle) / 2**20
             figures[f"{name}_mib"] = length / 2**20
     await connection.close()
@@ -67,8 +67,3 @@ async def _peak(process: psutil.Process) -> int:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
     except asyncio.CancelledError:
         return most
-
-
-def _cpu_seconds(*processes: psutil.Process) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(each.user + each.system for each in times)

@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import asyncpg
 import numpy as np
@@ -30,6 +31,7 @@ from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database
 from tests.support.hours import make_hours
 from tests.support.postgres import start_cluster
+from tests.support.processes import cpu_seconds
 
 DAYS = int(os.environ.get("BENCH_HOURS_DAYS", "30"))
 SERIES = int(os.environ.get("BENCH_HOURS_SERIES", "5"))
@@ -81,9 +83,9 @@ async def _measure(database: Database) -> dict[str, float]:
         samples = await _fill(connection, ids, begins, values, growth)
         await pack(connection, today + timedelta(days=1))
         backend = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()"))
-        making = _cpu_ms(backend)
+        making = cpu_seconds(backend)
         await make_hours(connection, today, least=720)
-        making = _cpu_ms(backend) - making
+        making = cpu_seconds(backend) - making
         await connection.execute("VACUUM ANALYZE")
         hours, blocks = [
             await connection.fetchval(TREE_BYTES, names) / samples
@@ -93,7 +95,7 @@ async def _measure(database: Database) -> dict[str, float]:
         start = begins + timedelta(minutes=17, seconds=23)
         end = today - timedelta(minutes=29, seconds=31)
         figures = {
-            "hours_samples_made_per_cpu_second": samples / making * 1000,
+            "hours_samples_made_per_cpu_second": samples / making,
             "hours_bytes_per_sample": hours,
             "hours_to_blocks_bytes_ratio": hours / blocks,
             "hours_rows_read": float(await connection.fetchval(UNITS, ids, start, end)),
@@ -103,7 +105,7 @@ async def _measure(database: Database) -> dict[str, float]:
         for aggregate in ("increase", "max", "avg"):
             figures |= await _both(
                 connection, f"hours_{aggregate}_by_day",
-                lambda name=aggregate: connection.fetchval(ASK, name, day, start, end), backend,
+                partial(connection.fetchval, ASK, aggregate, day, start, end), backend,
             )  # fmt: skip
         figures |= await _both(
             connection, "hours_top_by_increase",
@@ -113,7 +115,7 @@ async def _measure(database: Database) -> dict[str, float]:
             text = f"{function}(m{of}[{DAYS - 1}d])"
             figures |= await _both(
                 connection, f"hours_promql_{function}",
-                lambda text=text: _evaluated(connection, text, end), backend, psutil.Process(),
+                partial(_evaluated, connection, text, end), backend, psutil.Process(),
             )  # fmt: skip
         return figures
     finally:
@@ -140,7 +142,7 @@ async def _fill(
             (values + day * growth).reshape(-1),
         )
         await copy_payload(connection, encode_samples(rows), "staging_internal", "sample")
-    return DAYS * points * len(ids)
+    return DAYS * int(points) * len(ids)
 
 
 async def _evaluated(connection: asyncpg.Connection, text: str, at: datetime) -> None:
@@ -167,10 +169,10 @@ async def _both(
         await transaction.start()
         if not with_hours:
             await connection.execute("UPDATE internal.hours_state SET made_before = '-infinity'")
-        before, began = _cpu_ms(*processes), time.perf_counter()
+        before, began = cpu_seconds(*processes), time.perf_counter()
         await ask()
         wall[with_hours].append(1000 * (time.perf_counter() - began))
-        cpu[with_hours].append(_cpu_ms(*processes) - before)
+        cpu[with_hours].append(1000 * (cpu_seconds(*processes) - before))
         await transaction.rollback()
     return {
         f"{name}_ms": statistics.median(wall[True]),
@@ -178,8 +180,3 @@ async def _both(
         f"{name}_cpu_ms": statistics.mean(cpu[True]),
         f"{name}_without_cpu_ms": statistics.mean(cpu[False]),
     }
-
-
-def _cpu_ms(*processes: psutil.Process) -> float:
-    times = [process.cpu_times() for process in processes]
-    return 1000 * sum(each.user + each.system for each in times)

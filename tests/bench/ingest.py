@@ -11,8 +11,9 @@ from typing import Any
 import asyncpg
 import numpy as np
 
+from ingest.load.report import Report
 from ingest.load.requests import RequestTemplate
-from ingest.load.sender import Load, Report, Senders
+from ingest.load.sender import Load, Senders
 from tests.bench import raw
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack

@@ -12,7 +12,7 @@ import asyncpg
 import psutil
 
 from ingest.load.requests import RequestTemplate
-from tests.support.processes import child
+from tests.support.processes import child, cpu_seconds
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
@@ -89,12 +89,9 @@ async def _late(stack: Stack, connection: asyncpg.Connection) -> dict[str, float
 
 def _cpu_seconds(server: psutil.Process) -> float:
     """Of a PostgreSQL server and all its backends, those that ended too."""
-    own = server.cpu_times()
-    used = own.user + own.system + own.children_user + own.children_system
-    for backend in server.children():
-        times = backend.cpu_times()
-        used += times.user + times.system
-    return used
+    ended = server.cpu_times()
+    under_way = cpu_seconds(server, *server.children())
+    return float(ended.children_user + ended.children_system) + under_way
 
 
 async def _worker(connection: asyncpg.Connection) -> dict[str, float]:
@@ -116,10 +113,9 @@ async def _worker(connection: asyncpg.Connection) -> dict[str, float]:
         async with connection.transaction():
             await connection.execute("SELECT FROM internal.target FOR NO KEY UPDATE")
             await connection.execute(FILL, ids, start, step, points)
-            before = backend.cpu_times()
+            before = cpu_seconds(backend)
             while await connection.fetchval("SELECT internal.rollup_work('1 day')"):
                 pass
-            after = backend.cpu_times()
-        used = after.user - before.user + after.system - before.system
+            used = cpu_seconds(backend) - before
         figures[f"{name}_samples_per_second"] = series * points / used
     return figures

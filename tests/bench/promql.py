@@ -23,6 +23,7 @@ import psutil
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from tests.support.messages import payload
+from tests.support.processes import cpu_seconds
 from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.remote_write import send, snappy
 from tests.support.stack import running_stack
@@ -147,7 +148,7 @@ def _cpu_seconds(root: int | None) -> float:
         processes = [one for one in psutil.Process().children() if one.name() == "prometheus"]
     else:
         processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
-    return sum(one.cpu_times().user + one.cpu_times().system for one in processes)
+    return cpu_seconds(*processes)
 
 
 def _samples(now_ms: int) -> Iterator[list[v1.TimeSeries]]:
@@ -161,7 +162,7 @@ def _samples(now_ms: int) -> Iterator[list[v1.TimeSeries]]:
         return lambda first, last: [
             _series(
                 {"__name__": name, "instance": f"host-{at // 10}:9100", "path": f"/p{at % 10}"},
-                times[first:last], values[at, first:last],
+                times[first:last], values[at, first:last].tolist(),
             )
             for at in range(series)
         ]  # fmt: skip
@@ -178,7 +179,7 @@ def _samples(now_ms: int) -> Iterator[list[v1.TimeSeries]]:
         yield [
             _series(
                 {"__name__": "room_celsius", "room": f"r{at}", "zone": f"z{at % 20}"},
-                hour[-4:], 20 + rng.random(4),
+                hour[-4:], (20 + rng.random(4)).tolist(),
             )
             for at in range(first, first + 2000)
         ]  # fmt: skip

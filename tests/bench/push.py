@@ -84,6 +84,7 @@ async def _count(stack: Stack, name: str) -> tuple[int, int]:
         )
     finally:
         await connection.close()
+    assert row is not None
     return row[0], row[1]
 
 

@@ -30,6 +30,7 @@ from tests.engines.sql_api import Api, Sample
 from tests.support.databases import Database
 from tests.support.native_timescaledb import NATIVE_URL, NativeServer
 from tests.support.postgres import start_cluster
+from tests.support.processes import cpu_seconds
 
 DAYS = int(os.environ.get("BENCH_QUESTION_DAYS", "366"))
 METRICS = int(os.environ.get("BENCH_QUESTION_METRICS", "3"))
@@ -187,13 +188,11 @@ async def _median_ms(
     """Of the time that it takes, and the backend's CPU, which a busy machine changes less: the mean
     of all."""
     backend = psutil.Process(connection.get_server_pid())
-    before = backend.cpu_times()
+    before = cpu_seconds(backend)
     times = []
     for _ in range(repetitions):
         began = time.perf_counter()
         rows = await connection.fetch(query, *arguments)
         times.append((time.perf_counter() - began) * 1000)
         assert rows
-    now = backend.cpu_times()
-    cpu_seconds = now.user - before.user + now.system - before.system
-    return statistics.median(times), cpu_seconds / repetitions * 1000
+    return statistics.median(times), (cpu_seconds(backend) - before) / repetitions * 1000

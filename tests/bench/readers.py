@@ -37,7 +37,8 @@ async def _measure(stack: Stack) -> dict[str, float]:
     await connection.execute(HEAVY)
     await connection.close()
     await _ingest(stack)  # its series are known from here on
-    ratios, small_ms = [], []
+    ratios: list[float] = []
+    small_ms: list[float] = []
     for _ in range(ROUNDS):
         alone = await _ingest(stack)
         async with _readers(stack):

@@ -16,6 +16,7 @@ from ingest.wire.remote_write.negotiate import Message
 from tests.bench.decode import (
     ROUNDS,
     SERIES,
+    TENANT,
     decode_body,
     seconds_in_turns,
     series_labels,
@@ -48,7 +49,7 @@ def _first_sight(settings: dict[str, Any], request: bytes) -> Callable[[], objec
     fresh = iter([Decoding.create(**settings) for _ in range(ROUNDS)])
 
     def see() -> None:
-        intake = next(fresh).decoder.decode(Message.V1, request, 1, NOW)
+        intake = next(fresh).decoder.decode(Message.V1, request, TENANT, NOW)
         assert len(intake.new) == SERIES
 
     return see
@@ -57,5 +58,5 @@ def _first_sight(settings: dict[str, Any], request: bytes) -> Callable[[], objec
 def _known(settings: dict[str, Any], request: bytes) -> Callable[[], object]:
     decoding = Decoding.create(**settings)
     for _ in range(2):
-        decoding.commit(decoding.decoder.decode(Message.V1, request, 1, NOW))
+        decoding.commit(decoding.decoder.decode(Message.V1, request, TENANT, NOW))
     return decode_body(decoding, Message.V1, request)

@@ -318,3 +318,9 @@ def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PROMGRES_")}
     merged: dict[str, str | None] = {**inherited, **changes}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def cpu_seconds(*processes: psutil.Process) -> float:
+    """What these have used so far, in user and in kernel mode; not what ended under them."""
+    times = [process.cpu_times() for process in processes]
+    return float(sum(each.user + each.system for each in times))

@@ -37,6 +37,7 @@ from ingest.storage.pool import (
     rolled_back,
     writing,
 )
+from ingest.storage.session import READ_COMMITTED, STRAIGHT, begin
 from ingest.stores import STORES
 
 log = get_logger("storage")
@@ -76,6 +77,8 @@ NEEDS_STAGING = (
 
 DURABLE = "set_config('synchronous_commit', 'on', true)"
 """Said once more after a COPY: a trigger may have turned it off. The commit waits for the disk."""
+BEGIN_STRAIGHT = begin(READ_COMMITTED, STRAIGHT, version=0)
+"""Of a transaction that copies rows past staging."""
 NO_MEMORY = End("", uuid4())
 """How it ends where nothing is remembered."""
 NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
@@ -295,16 +298,17 @@ class Database:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
-        marks = [(touched.minutes_ms, touched.series_ids), (touched.recent_minutes_ms, None)]
-        into = STORES[target]
         # One message: the server has the rows, the marks and the commit before it answers.
-        said = [_mark(target, *each) for each in marks if each[0]]
-        statements = [into.copy_direct(table), *said, _commit(end or self.end())]
+        statements = [STORES[target].copy_direct(table)]
+        if touched.series_ids is not None:
+            statements.append(_mark_late(target, touched.minutes_ms, touched.series_ids))
+        recent_ms = touched.minutes_ms if touched.series_ids is None else touched.recent_minutes_ms
+        statements.append(_commit(end or self.end(), target, recent_ms))
         try:
             async with self._connection() as connection, rolled_back(connection):
                 await copy_within(
                     connection,
-                    "; ".join([begin_writing(connection), *statements]),
+                    "; ".join([BEGIN_STRAIGHT, *statements]),
                     _source(joined(payloads), sent),
                     self._timeout,
                 )
@@ -430,16 +434,22 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
         yield few, labels
 
 
-def _commit(end: End) -> str:
-    return f"SET LOCAL synchronous_commit = 'on'; {end.sql}COMMIT"
+def _commit(end: End, target: str = "", minutes_ms: Sequence[int] = ()) -> str:
+    """How a transaction ends; these minutes of the target have current samples of it."""
+    ends = end.marking(target, _array(minutes_ms)) if minutes_ms else end.sql
+    return f"SET LOCAL synchronous_commit = 'on'; {ends}COMMIT"
 
 
-def _mark(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int] | None) -> str:
-    """The statement that tells rollups of samples. All of it is numbers of ours: nothing needs to
-    be quoted."""
+def _mark_late(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int]) -> str:
+    """The statement that tells rollups of late samples. All of it is numbers of ours: nothing needs
+    to be quoted."""
+    ids = "'{" + ",".join(map(str, series_ids)) + "}'"
+    return f"SELECT internal.mark_samples('{target}', {_array(minutes_ms)}, {ids})"
+
+
+def _array(minutes_ms: Sequence[int]) -> str:
     minutes = ", ".join([f"to_timestamp({ms // 1000})" for ms in minutes_ms])
-    ids = "NULL" if series_ids is None else "'{" + ",".join(map(str, series_ids)) + "}'"
-    return f"SELECT internal.mark_samples('{target}', ARRAY[{minutes}], {ids})"
+    return f"ARRAY[{minutes}]"
 
 
 def _source(payload: bytes, sent: Callable[[], None] | None) -> memoryview | AsyncIterator[bytes]:

@@ -55,13 +55,29 @@ class End(NamedTuple):
     """How a transaction ends that relies on what was remembered when this was made.
 
     Attributes:
-        sql: a statement to stand before COMMIT, or nothing; CALL is not planned as a SELECT is.
+        reliance: on what, the first arguments of `internal.end_writing`; empty: on nothing.
         mark: of what is remembered once it is committed, if something is.
     """
 
-    sql: str
+    reliance: str
     writer: UUID
     mark: int | None = None
+
+    @property
+    def sql(self) -> str:
+        """A statement to stand before COMMIT, or nothing; CALL is not planned as a SELECT is."""
+        mark = "" if self.mark is None else f", {self.mark}"
+        return f"CALL internal.end_writing({self.reliance}{mark}); " if self.reliance else ""
+
+    def marking(self, target: str, minutes: str) -> str:
+        """The same for one that has stored current samples of a target, and says so to rollups.
+
+        Args:
+            minutes: those with samples, an array as SQL.
+        """
+        if not self.reliance:
+            return f"SELECT internal.mark_samples('{target}', {minutes}, NULL); "
+        return f"CALL internal.end_samples({self.reliance}, '{target}', {minutes}); "
 
 
 class Life:
@@ -156,10 +172,8 @@ class Life:
         if remembers:
             self._last_mark = mark = self._last_mark + 1
         here = " ".join((self._life or "").split()[_OF_THE_SESSION:])
-        arguments = [f"'{self._writer}'", str(self._mark), literal(here)]
-        if mark is not None:
-            arguments.append(str(mark))
-        return End(f"CALL internal.end_writing({', '.join(arguments)}); ", self._writer, mark)
+        reliance = f"'{self._writer}', {self._mark}, {literal(here)}"
+        return End(reliance, self._writer, mark)
 
     def committed(self, end: End) -> None:
         """A transaction that ended so is committed."""

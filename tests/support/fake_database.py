@@ -112,7 +112,7 @@ class FakeDatabase(Database):
         return End(str(self._known_lives), UUID(int=0))
 
     def _refuse_another_life(self, end: End | None) -> None:
-        if end is None or int(end.sql) == len(self.ended):
+        if end is None or int(end.reliance) == len(self.ended):
             return
         assert self.cache is not None
         for ended in self.ended[self._known_lives :]:

@@ -13,12 +13,7 @@ BEGIN
     END IF;
     INSERT INTO @target@.rollup_mark (hour, minute, metric_id, minutes)
     SELECT marked.hour, marked.minute, metric_id, marked.minutes
-    FROM unnest(v_metrics) AS metric_id,
-        (
-            SELECT date_bin('1 hour', m, @origin@), max(m), bit_or(internal.minute_bit(m))
-            FROM unnest(p_minutes) AS m
-            GROUP BY 1
-        ) AS marked (hour, minute, minutes);
+    FROM unnest(v_metrics) AS metric_id, internal.marks_of_minutes(p_minutes) AS marked;
 END
 $function$;
 COMMENT ON FUNCTION @target@.add_marks IS 'What internal.mark_samples does for this target';

@@ -15,3 +15,15 @@ END
 $function$;
 COMMENT ON FUNCTION internal.mark_samples IS
     'Marks hours of series; continuous aggregates keep account of what was written themselves';
+
+CREATE OR REPLACE PROCEDURE internal.end_samples(
+    p_writer uuid, p_mark bigint, p_life_here text, p_target text, p_minutes timestamptz[]
+)
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    CALL internal.end_writing(p_writer, p_mark, p_life_here);
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.end_samples IS
+    'As end_writing: of current samples nothing is marked';

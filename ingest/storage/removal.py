@@ -18,7 +18,9 @@ from ingest.storage.pool import Pool, borrow
 
 log = get_logger("storage")
 
-AT_ONCE = 1000
+AT_ONCE, REMOVED_AT_ONCE = 1000, 100
+"""Series of a step, and of one transaction that removes: a sender that asks for one of these waits
+for its end."""
 STEP_SECONDS = 120
 LONGEST_PAUSE_SECONDS = 5.0
 SHORTEST_IDLE_SECONDS, LONGEST_IDLE_SECONDS = 1.0, 900.0
@@ -72,9 +74,10 @@ class Removal:
                 AT_ONCE,
                 self._age_seconds,
             )
-            removed: int = await connection.fetchval("SELECT internal.remove_doomed($1)", AT_ONCE)
-            self._found += removed
-            REMOVED.inc(removed)
+            remove = "SELECT internal.remove_doomed($1)"
+            while removed := await connection.fetchval(remove, REMOVED_AT_ONCE):
+                self._found += removed
+                REMOVED.inc(removed)
             if last is not None:
                 self._after = last
                 return True

@@ -30,6 +30,7 @@ TARGETS = {
     "daemon_bytes_per_series": "<= 356 (labels) + 150",
     "backfill_in_order_slowest_to_median_ratio": "<= 10",
     "backfill_shuffled_slowest_to_median_ratio": "<= 10",
+    "pack_load_sender_longest_lock_wait_ms": "<= 200",
     "year_by_day_ms": "<= 20",
     "settled_read_beside_marks_ratio": "<= 2",
     "year_by_day_of_what_waits_ms": "<= 1000",

@@ -1,11 +1,14 @@
-"""Packing, joining, merging of late rows and retention beside a load, with time compressed: whether
-memory, disk, WAL and latencies stay flat, and for how long a sender waits behind our locks.
+"""Packing, joining, merging of late rows, minutes, hours, retention and removal of series beside a
+load, with time compressed: whether memory, disk, WAL and latencies stay flat, and for how long a
+sender waits behind our locks, and whose.
 
 Not part of `make bench` by itself: `python -m tests.bench pack_load`, for BENCH_PACK_LOAD_SECONDS.
-Two senders of a thousand series each go through days of the past, five minutes a round; a third
-sends late samples of the days before. Three days are kept. What the worker does by the clock is
-asked of the same functions by the time that the senders have reached. Halves of the time after the
-first three days are compared.
+Two senders of a thousand series each go through days of the past, five minutes a round, a hundred
+of the series under new names each day; a third sends late samples of the days before, some of them
+twice. Three days are kept. What the worker does by the clock is asked of the same functions by the
+time that the senders have reached; minutes, hours and what is empty its own write side sees to.
+Halves of the time after the first three days are compared. Each 20 ms it is looked who waits for a
+lock: of our senders and of who holds them up, the longest of each pair is printed.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ import statistics
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 import asyncpg
@@ -30,7 +34,7 @@ from tests.support.stack import Stack, running_stack
 
 SECONDS = float(os.environ.get("BENCH_PACK_LOAD_SECONDS", "600"))
 SAMPLES_A_SECOND = float(os.environ.get("BENCH_PACK_LOAD_RATE", "20000"))
-SERIES, SENDERS = 1000, 2
+SERIES, SENDERS, DAILY_SERIES = 1000, 2, 100
 ROUND = timedelta(minutes=5)
 KEPT = timedelta(days=3)
 BEGINS_DAYS_AGO = 40
@@ -41,13 +45,21 @@ KEEP = """
 UPDATE internal.setting SET value = ceil(extract(epoch FROM now() - $1::timestamptz) / 86400)::text
 WHERE key = 'retention.internal_days'
 """
+BACKGROUND = "rollup|pack|hours|minutes|partitions|close_hot|join_blocks|drop_|settle|doom|remove_"
+"""In the text of what our worker asks, and the steps here; senders ask nothing like it."""
 WAITS = """
-SELECT extract(epoch FROM clock_timestamp() - l.waitstart)::float8, l.locktype,
-    (SELECT string_agg(left(b.query, 60), ' | ') FROM pg_stat_activity AS b
-        WHERE b.pid = ANY (pg_blocking_pids(a.pid)))
-FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
-WHERE NOT l.granted AND a.application_name <> '' AND a.query !~ 'rollup|pack_|partitions'
-ORDER BY 1 DESC LIMIT 1
+SELECT extract(epoch FROM clock_timestamp() - l.waitstart)::float8 AS seconds,
+    concat_ws(' ', l.locktype, l.mode, l.relation::regclass) AS lock,
+    coalesce(h.query, 'nobody by now') AS holder, coalesce(h.is_ours, false) AS is_ours
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a USING (pid)
+CROSS JOIN LATERAL (
+    SELECT string_agg(DISTINCT left(b.query, 60), ' | ') AS query,
+        bool_or(b.query ~ $1 OR b.backend_type <> 'client backend') AS is_ours
+    FROM pg_stat_activity AS b WHERE b.pid = ANY (pg_blocking_pids(a.pid))
+) AS h
+WHERE NOT l.granted AND l.waitstart IS NOT NULL AND a.application_name <> ''
+    AND (a.query !~ $1 OR a.query ~ 'ensure_partitions')
 """
 STATE = "SELECT pg_database_size(current_database()), pg_current_wal_lsn() - '0/0'::pg_lsn"
 
@@ -72,7 +84,8 @@ class Run:
     took: list[tuple[float, float]] = field(default_factory=list)  # when, seconds of a request
     steps: dict[str, float] = field(default_factory=dict)  # the longest of each
     moments: list[Moment] = field(default_factory=list)
-    longest_wait: tuple[float, str, str] = (0, "", "")  # seconds, kind of lock, who held it
+    waits: dict[tuple[bool, str, str], float] = field(default_factory=dict)
+    """The longest, in seconds: whether of ours, which lock, who held it."""
 
     @property
     def goes_on(self) -> bool:
@@ -81,7 +94,10 @@ class Run:
 
 def run() -> dict[str, float]:
     """Ratios of the second half to the first, the longest wait, the longest step."""
-    with running_stack(PROMGRES_RETENTION__INTERNAL_DAYS=str(BEGINS_DAYS_AGO + 1)) as stack:
+    with running_stack(
+        PROMGRES_RETENTION__INTERNAL_DAYS=str(BEGINS_DAYS_AGO + 1),
+        PROMGRES_WRITER__REMOVE_SERIES_AGE_SECONDS="5",
+    ) as stack:
         return asyncio.run(_measure(stack))
 
 
@@ -112,27 +128,38 @@ async def _send(stack: Stack, state: Run, number: int, begins: datetime) -> None
     round_, due = begins, time.monotonic()
     while state.goes_on and round_ < datetime.now(UTC) - timedelta(days=2):
         await _post(stack, state, template, round_)
+        if number == 0:
+            await _post(stack, state, _of_a_day(round_.date()), round_, DAILY_SERIES)
         round_ += ROUND
         state.reached = max(state.reached, round_)
         due = max(due + SERIES * SENDERS / SAMPLES_A_SECOND, time.monotonic() - 1)
         await asyncio.sleep(max(0, due - time.monotonic()))
 
 
+@cache
+def _of_a_day(day: date) -> RequestTemplate:
+    return RequestTemplate(0, DAILY_SERIES, f"day_{day:%Y%m%d}")
+
+
 async def _send_late(stack: Stack, state: Run, begins: datetime) -> None:
     template, chance = RequestTemplate(0, SERIES, "load_0"), random.Random(8)
+    back = timedelta(0)
     while state.goes_on:
-        back = chance.random() * min(timedelta(days=2), state.reached - begins)
+        if chance.randrange(4):
+            back = chance.random() * min(timedelta(days=2), state.reached - begins)
         await _post(stack, state, template, state.reached - back)
         await asyncio.sleep(LATE_EVERY_SECONDS)
 
 
-async def _post(stack: Stack, state: Run, template: RequestTemplate, at: datetime) -> None:
+async def _post(
+    stack: Stack, state: Run, template: RequestTemplate, at: datetime, count: int = SERIES
+) -> None:
     body = template.body(int(at.timestamp() * 1000))
     began = time.monotonic()
     answer = await asyncio.to_thread(send, stack.write_url, body)
     assert answer.status == 204, answer
     state.took.append((began, time.monotonic() - began))
-    state.samples += SERIES
+    state.samples += count
 
 
 async def _pack(connection: asyncpg.Connection, state: Run) -> None:
@@ -157,8 +184,9 @@ async def _pack(connection: asyncpg.Connection, state: Run) -> None:
 
 async def _watch(connection: asyncpg.Connection, state: Run) -> None:
     while state.goes_on:
-        for seconds, kind, holder in await connection.fetch(WAITS):
-            state.longest_wait = max(state.longest_wait, (seconds or 0, kind, holder or ""))
+        for seconds, lock, holder, is_ours in await connection.fetch(WAITS, BACKGROUND):
+            what = (is_ours, lock, holder)
+            state.waits[what] = max(state.waits.get(what, 0), seconds)
         await asyncio.sleep(0.02)
 
 
@@ -176,6 +204,10 @@ async def _look(connection: asyncpg.Connection, stack: Stack, state: Run) -> Non
             Moment(time.monotonic(), memory, float(disk), float(wal), state.samples)
         )
         await asyncio.sleep(SECONDS / 200)
+
+
+def _longest(state: Run, *, is_ours: bool) -> float:
+    return max((wait for what, wait in state.waits.items() if what[0] == is_ours), default=0.0)
 
 
 def _figures(state: Run, begins: datetime) -> dict[str, float]:
@@ -203,10 +235,13 @@ def _figures(state: Run, begins: datetime) -> dict[str, float]:
     ratios |= {"p99_second_half_to_first_ratio": new / old, "p99_ms": new * 1000}
     ratios |= {
         "request_longest_ms": max(seconds for _, seconds in state.took) * 1000,
-        "sender_longest_lock_wait_ms": state.longest_wait[0] * 1000,
+        "sender_longest_lock_wait_ms": _longest(state, is_ours=True) * 1000,
+        "sender_longest_wait_for_senders_ms": _longest(state, is_ours=False) * 1000,
         "days_of_data": (state.reached - begins) / timedelta(days=1),
         "samples": state.samples,
         **{f"{name}_longest_step_ms": seconds * 1000 for name, seconds in state.steps.items()},
     }
-    print("pack_load: the longest wait was for", *state.longest_wait[1:])
+    for (is_ours, *what), seconds in sorted(state.waits.items(), key=lambda item: -item[1])[:8]:
+        whose = "our work" if is_ours else "senders"
+        print(f"pack_load: {seconds * 1000:.0f} ms behind {whose}:", *what)
     return {f"pack_load_{name}": value for name, value in ratios.items()}

@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION internal.doom_series(
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '1s'
+SET lock_timeout = '100ms'
 AS $function$
 DECLARE
     v_seen  int;
@@ -77,7 +77,8 @@ BEGIN
     IF doomed = 0 THEN
         RETURN;
     END IF;
-    -- Whoever ends a transaction with one of them holds the lock until it is committed.
+    -- Whoever ends a transaction with one of them holds the lock until it is committed; and who comes
+    -- while this waits for them waits, too: not for long (lock_timeout).
     PERFORM pg_advisory_xact_lock(internal.life_lock());
     INSERT INTO internal.doomed_series (series_id) SELECT unnest(v_empty) ON CONFLICT DO NOTHING;
     INSERT INTO internal.life (ended_series) VALUES (v_empty);
@@ -129,7 +130,7 @@ RETURNS int
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '1s'
+SET lock_timeout = '100ms'
 SET enable_seqscan = off
 SET jit = off
 AS $function$

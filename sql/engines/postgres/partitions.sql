@@ -257,13 +257,32 @@ $function$;
 COMMENT ON FUNCTION internal.has_marks_before IS
     'Whether rows of before p_before are still needed to compute rollups, or hours of series that are kept longer: only samples ever are';
 
+-- To drop a partition locks its table, too. Who waits for that makes all others wait that come
+-- meanwhile: not for long (the lock_timeout of the caller), and once, not for the table and then for the
+-- partition.
+CREATE OR REPLACE FUNCTION internal.lock_partition(p_schema text, p_name text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF to_regclass(format('%I.%I', p_schema, p_name)) IS NOT NULL THEN
+        EXECUTE format('LOCK TABLE ONLY %I.%I IN ACCESS EXCLUSIVE MODE',
+            p_schema, regexp_replace(p_name, '_p[0-9]+w?$', ''));
+        EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE NOWAIT', p_schema, p_name);
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION internal.lock_partition IS
+    'Locks a partition, if it is there, and its table, as DROP TABLE does; an error 55P03 says: others hold them, try later';
+
 CREATE OR REPLACE FUNCTION internal.drop_expired_partitions(p_target text, p_limit int DEFAULT 2)
 RETURNS int
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
-SET lock_timeout = '200ms'
+SET lock_timeout = '100ms'
 SET jit = off
 AS $function$
 DECLARE
@@ -289,6 +308,14 @@ BEGIN
         LIMIT p_limit
     LOOP
         EXIT WHEN internal.has_marks_before(p_target, v_expired.upper_bound);
+        BEGIN
+            PERFORM internal.lock_partition(v_expired.target, v_expired.name);
+        EXCEPTION WHEN lock_not_available THEN
+            IF v_dropped = 0 THEN
+                RAISE;
+            END IF;
+            EXIT;
+        END;
         EXECUTE format('DROP TABLE %I.%I', v_expired.target, v_expired.name);
         DELETE FROM internal.retired WHERE (target, name) = (p_target, v_expired.name);
         DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_expired.name);
@@ -296,6 +323,7 @@ BEGIN
         SET dropped_before = greatest(dropped_before, v_expired.upper_bound)
         WHERE target = p_target;
         v_dropped := v_dropped + 1;
+        SET LOCAL lock_timeout = '1ms';  -- who waits for the first one does not for the next
     END LOOP;
     RETURN v_dropped;
 END

@@ -48,7 +48,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '200ms'
+SET lock_timeout = '100ms'
 SET jit = off
 AS $function$
 DECLARE
@@ -93,6 +93,8 @@ BEGIN
             format('%I.%I', p_target, v_next.name)::regclass);
     END IF;
 
+    -- For a day more, so that by then all know of them; and before writers of this one have to wait.
+    PERFORM internal.make_partitions(p_target, 'block', v_next.start, v_next.stop + interval '18 hours');
     EXECUTE format(
         'CREATE TRIGGER closed BEFORE INSERT OR UPDATE OR DELETE ON %I.%I'
         ' FOR EACH ROW EXECUTE FUNCTION internal.refuse_closed()', p_target, v_next.name);
@@ -100,8 +102,6 @@ BEGIN
     SET closed_before = v_next.stop, old_rows = v_rows,
         old_waits_since = CASE WHEN v_next.stop <= v_past THEN old_waits_since END
     WHERE target = p_target;
-    -- For a day more, so that by then all know of them.
-    PERFORM internal.make_partitions(p_target, 'block', v_next.start, v_next.stop + interval '18 hours');
     RETURN 1;
 END
 $function$;

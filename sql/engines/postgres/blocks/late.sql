@@ -11,8 +11,36 @@ RETURNS TABLE ("time" timestamptz, series_id bigint, value float8, exact numeric
 LANGUAGE sql
 STABLE
 AS $function$
+    WITH n AS MATERIALIZED (
+        SELECT *
+        FROM unnest(p_time, p_series, p_value, p_exact) WITH ORDINALITY
+            AS u (time, series_id, value, exact, number)
+    ), reaching AS MATERIALIZED (  -- blocks of regular steps that have one, all others that may
+        SELECT n.number, n.time, n.series_id, b.*
+        FROM n
+        CROSS JOIN LATERAL (
+            SELECT b.first_time, b.step_ms, false AS is_long FROM @target@.block AS b
+            WHERE b.series_id = n.series_id AND b.first_time <= n.time
+                AND b.first_time >= date_bin('6 hours', n.time, @origin@)
+                AND b.first_time >= date_bin('6 hours', p_lo, @origin@) AND b.first_time <= p_hi
+                AND @may_have_time@
+            UNION ALL
+            SELECT b.first_time, b.step_ms, true FROM @target@.long_block AS b
+            WHERE b.series_id = n.series_id AND b.first_time <= n.time
+                AND b.first_time >= date_bin('7 days', n.time, @origin@)
+                AND b.first_time >= date_bin('7 days', p_lo, @origin@) AND b.first_time <= p_hi
+                AND @may_have_time@
+        ) AS b
+    ), irregular AS (  -- each is read once, for all that may be in it
+        SELECT series_id, first_time, is_long,
+            array_agg((1000000 * extract(epoch FROM time - first_time))::bigint ORDER BY time, number)
+                AS after_us,
+            array_agg(number ORDER BY time, number) AS numbers
+        FROM reaching WHERE step_ms IS NULL
+        GROUP BY 1, 2, 3
+    )
     SELECT n.time, n.series_id, n.value, n.exact
-    FROM unnest(p_time, p_series, p_value, p_exact) AS n (time, series_id, value, exact)
+    FROM n
     WHERE (
             SELECT true FROM @target@.hot AS h
             WHERE h.series_id = n.series_id AND h.time = n.time
@@ -21,22 +49,30 @@ AS $function$
                     SELECT k.packed_before FROM internal.packed AS k WHERE k.target = '@target@')
             LIMIT 1
         ) IS NULL
-        AND (
-            SELECT true FROM @target@.block AS b
-            WHERE b.series_id = n.series_id AND b.first_time <= n.time
-                AND b.first_time >= date_bin('6 hours', n.time, @origin@)
-                AND b.first_time >= date_bin('6 hours', p_lo, @origin@) AND b.first_time <= p_hi
-                AND @has_time@
-            LIMIT 1
-        ) IS NULL
-        AND (
-            SELECT true FROM @target@.long_block AS b
-            WHERE b.series_id = n.series_id AND b.first_time <= n.time
-                AND b.first_time >= date_bin('7 days', n.time, @origin@)
-                AND b.first_time >= date_bin('7 days', p_lo, @origin@) AND b.first_time <= p_hi
-                AND @has_time@
-            LIMIT 1
-        ) IS NULL
+        AND n.number NOT IN (
+            -- DISTINCT, of which the planner expects few, and so looks them up by hash.
+            SELECT DISTINCT k.number
+            FROM (
+                SELECT number FROM reaching WHERE step_ms IS NOT NULL
+                UNION ALL
+                SELECT i.numbers[r.place]
+                FROM irregular AS i
+                CROSS JOIN LATERAL (
+                    SELECT b.steps FROM @target@.block AS b
+                    WHERE NOT i.is_long
+                        AND b.series_id = i.series_id AND b.first_time = i.first_time
+                        AND b.first_time >= date_bin('6 hours', p_lo, @origin@)
+                        AND b.first_time <= p_hi
+                    UNION ALL
+                    SELECT b.steps FROM @target@.long_block AS b
+                    WHERE i.is_long
+                        AND b.series_id = i.series_id AND b.first_time = i.first_time
+                        AND b.first_time >= date_bin('7 days', p_lo, @origin@)
+                        AND b.first_time <= p_hi
+                ) AS b
+                CROSS JOIN LATERAL internal.reached(b.steps, i.after_us) AS r (place)
+            ) AS k
+        )
 $function$;
 COMMENT ON FUNCTION @target@.not_in_blocks IS
     'Those of these samples, of times from p_lo to p_hi, that neither hot rows nor blocks have. Parallel arrays';
@@ -51,18 +87,17 @@ SET plan_cache_mode = force_custom_plan
 SET jit = off
 AS $function$
 DECLARE
-    v_lo  timestamptz;
-    v_hi  timestamptz;
-    v_new bigint;
+    v_lo     timestamptz;
+    v_hi     timestamptz;
+    v_packed text := (SELECT k.xmin::text FROM internal.packed AS k WHERE k.target = '@target@');
+    v_new    bigint;
+    v_again  bigint;
 BEGIN
     -- An older snapshot does not see what was packed since, and would let a duplicate in.
     IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'late samples are taken in transactions of READ COMMITTED only'
             USING ERRCODE = 'feature_not_supported';
     END IF;
-    -- While late rows are put into blocks, they are in neither for who looks with a fresh eye. A
-    -- statement of its own, so that the next one sees what was done meanwhile.
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('promgres.late.@target@', 0));
     SELECT min(t), max(t) INTO v_lo, v_hi FROM unnest(p_time) AS t;
     -- In key order, so that two writers never wait in a circle.
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
@@ -72,17 +107,31 @@ BEGIN
             SELECT * FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi)
             ORDER BY series_id, time;
             GET DIAGNOSTICS v_new = ROW_COUNT;
-            RETURN v_new;
         EXCEPTION WHEN unique_violation THEN
             v_new := NULL;
         END;
     END IF;
-    INSERT INTO @target@.late (time, series_id, value, exact)
-    SELECT * FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi)
-    ORDER BY series_id, time
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS v_new = ROW_COUNT;
-    RETURN v_new;
+    IF v_new IS NULL THEN
+        INSERT INTO @target@.late (time, series_id, value, exact)
+        SELECT * FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi)
+        ORDER BY series_id, time
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS v_new = ROW_COUNT;
+    END IF;
+    -- Late rows that were put into blocks between the look into blocks and the key's into late were in
+    -- neither. So no lock is needed: if pack_late was committed since, there are looked for once more, and
+    -- what a block has is a row of ours, since nobody else's may stand beside it.
+    IF v_packed = (SELECT k.xmin::text FROM internal.packed AS k WHERE k.target = '@target@') THEN
+        RETURN v_new;
+    END IF;
+    DELETE FROM @target@.late AS l
+    USING unnest(p_time, p_series) AS n (time, series_id)
+    LEFT JOIN @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi) AS m
+        ON m.series_id = n.series_id AND m.time = n.time
+    WHERE m.time IS NULL AND l.series_id = n.series_id AND l.time = n.time
+        AND l.time >= v_lo AND l.time <= v_hi;
+    GET DIAGNOSTICS v_again = ROW_COUNT;
+    RETURN v_new - v_again;
 END
 $function$;
 COMMENT ON FUNCTION @target@.store_late IS

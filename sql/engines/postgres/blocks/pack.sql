@@ -10,6 +10,10 @@
 --   join_blocks blocks of few samples become one of a day, or a week
 --   drop_retired partitions whose rows are in blocks go, once nobody may read them there (retire.sql)
 --
+-- No sender waits for long: none of them takes a lock on rows or tables that a sender needs, but for
+-- close_hot, drop_retired and the last lines of pack_late; and while they wait for one (lock_timeout: for
+-- a partition that is being made, too), senders that come queue up behind them.
+--
 -- No JIT in any of them, nor where partitions are made and dropped: of a plan over many partitions it
 -- compiles for seconds what runs for milliseconds.
 --
@@ -24,6 +28,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
+SET lock_timeout = '100ms'
 SET jit = off
 AS $function$
 DECLARE
@@ -152,8 +157,7 @@ DECLARE
     v_last  bigint;
     v_until bigint;
     v_done  bigint;
-    v_went  bigint;
-    v_came  record;  -- keys of late rows, of the blocks they belong to, and the blocks of both
+    v_came  record;  -- keys of late rows, and how many samples the blocks have that they are in now
 BEGIN
     SELECT * INTO v_at FROM internal.packed WHERE target = '@target@' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND OR NOT internal.packs() THEN
@@ -227,47 +231,48 @@ BEGIN
     LIMIT 1;
     v_last := coalesce(v_until, v_last);
 
-    -- What takes time is done before any writer has to wait for it: nobody else changes these rows
-    -- and blocks, and what comes meanwhile stays late.
+    -- What takes time comes first. Nobody else changes these rows and blocks, and what comes meanwhile
+    -- stays late.
     WITH came AS MATERIALIZED (
         SELECT l.* FROM @target@.late AS l
         WHERE l.time >= v_from AND l.time < v_to AND (v_last IS NULL OR l.series_id <= v_last)
             AND date_bin('1 millisecond', l.time, @origin@) = l.time
     ), touched AS (
         SELECT DISTINCT series_id, date_bin('6 hours', time, @origin@) AS span FROM came
-    ), gone AS MATERIALIZED (
-        SELECT b.* FROM touched AS t
-        JOIN @target@.block AS b ON b.series_id = t.series_id
+    ), gone AS (
+        DELETE FROM @target@.block AS b
+        USING touched AS t
+        WHERE b.series_id = t.series_id
             AND b.first_time >= t.span AND b.first_time < t.span + interval '6 hours'
-        WHERE b.first_time >= v_from AND b.first_time < v_to
+            AND b.first_time >= v_from AND b.first_time < v_to
+        RETURNING b.*
     ), rows AS (
         SELECT series_id, date_bin('6 hours', time, @origin@) AS span, time, value, exact FROM came
         UNION ALL
         SELECT b.series_id, date_bin('6 hours', b.first_time, @origin@), @samples_of@
     ), made AS (
+        INSERT INTO @target@.block
         @as_blocks@
+        RETURNING count
     )
-    SELECT c.*, g.*, m.* INTO v_came
+    SELECT c.*, m.* INTO v_came
     FROM (SELECT array_agg(series_id) AS series, array_agg(time) AS times, count(*) FROM came) AS c,
-        (SELECT array_agg(series_id) AS of_blocks, array_agg(first_time) AS starts, count(*) AS blocks
-            FROM gone) AS g,
-        (SELECT array_agg(ROW(made.*)::@target@.block) AS made, sum(count) AS samples FROM made) AS m;
+        (SELECT sum(count) AS samples FROM made) AS m;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('promgres.late.@target@', 0));
+    -- Who brings one of these once more waits from here on until the commit. Whoever has looked before
+    -- that commit where it stands finds a newer row of internal.packed, and looks again (store_late).
+    UPDATE internal.packed
+    SET joined_before = CASE WHEN v_last IS NULL
+        THEN least(joined_before, date_bin('24 hours', v_from, @origin@)) ELSE joined_before END
+    WHERE target = '@target@';
     DELETE FROM @target@.late AS l
     USING unnest(v_came.series, v_came.times) AS c (series_id, time)
     WHERE l.series_id = c.series_id AND l.time = c.time AND l.time >= v_from AND l.time < v_to;
     GET DIAGNOSTICS v_done = ROW_COUNT;
-    DELETE FROM @target@.block AS b
-    USING unnest(v_came.of_blocks, v_came.starts) AS g (series_id, first_time)
-    WHERE b.series_id = g.series_id AND b.first_time = g.first_time
-        AND b.first_time >= v_from AND b.first_time < v_to;
-    GET DIAGNOSTICS v_went = ROW_COUNT;
-    IF (v_done, v_went) <> (v_came.count, v_came.blocks) THEN
+    IF v_done <> v_came.count THEN
         RAISE EXCEPTION 'samples of @target@ were taken away while they were packed'
             USING ERRCODE = 'serialization_failure';
     END IF;
-    INSERT INTO @target@.block SELECT b.* FROM unnest(v_came.made) AS b;
 
     -- Who drops a partition knows by this row since when nobody takes rows out of it.
     UPDATE internal.retired SET rounds = 0, waits_for = NULL
@@ -275,15 +280,12 @@ BEGIN
     IF v_last IS NULL THEN
         INSERT INTO internal.retired (target, name) VALUES ('@target@', v_part.name)
         ON CONFLICT DO NOTHING;
-        UPDATE internal.packed
-        SET joined_before = least(joined_before, date_bin('24 hours', v_from, @origin@))
-        WHERE target = '@target@';
     END IF;
     RETURN greatest(v_came.samples, 1);
 END
 $function$;
 COMMENT ON FUNCTION @target@.pack_late IS
-    'Packs about p_most late rows of the oldest partition that has p_least of them, together with the blocks that they belong to, once none have come for p_quiet; returns how many samples these blocks have. An error 55P03 says: writers were at it, try later';
+    'Packs about p_most late rows of the oldest partition that has p_least of them, together with the blocks that they belong to, once none have come for p_quiet; returns how many samples these blocks have';
 
 CREATE OR REPLACE FUNCTION @target@.join_blocks(p_most int DEFAULT 5000)
 RETURNS bigint
@@ -293,6 +295,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
 SET work_mem = '64MB'
 SET max_parallel_workers_per_gather = 0
+SET lock_timeout = '100ms'
 SET jit = off
 AS $function$
 DECLARE

@@ -71,12 +71,14 @@ RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '200ms'
+SET lock_timeout = '100ms'
+SET enable_seqscan = off
 SET jit = off
 AS $function$
 DECLARE
     v_now  text[];
     v_each record;
+    v_late text;
     v_some boolean;
 BEGIN
     PERFORM FROM internal.packed WHERE target = p_target FOR UPDATE SKIP LOCKED;
@@ -95,13 +97,19 @@ BEGIN
             WHERE (target, name) = (p_target, v_each.name);
             RETURN 1;
         END IF;
-        -- Late rows may have come again; who brings them holds a lock that this one waits for.
-        IF v_each.name LIKE 'late%' AND to_regclass(format('%I.%I', p_target, v_each.name)) IS NOT NULL
-        THEN
-            EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', p_target, v_each.name);
-            EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I)', p_target, v_each.name) INTO v_some;
+        -- Late rows may have come again, also while it waits for who brings them. By key, and once before
+        -- it locks: entries of rows that are gone are passed over by who comes next.
+        v_late := CASE WHEN v_each.name LIKE 'late%'
+                AND to_regclass(format('%I.%I', p_target, v_each.name)) IS NOT NULL
+            THEN format('SELECT count(*) > 0 FROM (SELECT FROM %I.%I ORDER BY series_id LIMIT 1) AS l',
+                p_target, v_each.name)
+            ELSE 'SELECT false' END;
+        EXECUTE v_late INTO v_some;
+        IF NOT v_some THEN
+            PERFORM internal.lock_partition(p_target, v_each.name);
+            EXECUTE v_late INTO v_some;
         END IF;
-        IF v_some IS NOT TRUE THEN
+        IF NOT v_some THEN
             EXECUTE format('DROP TABLE IF EXISTS %I.%I', p_target, v_each.name);
             DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_each.name);
         END IF;

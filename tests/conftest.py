@@ -19,10 +19,12 @@ With PROMGRES_TEST_POSTGRES PostgreSQL is not the wheel's but that of these prog
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,7 @@ LEFT_BEHIND = pytest.StashKey[list[str]]()
 LEFT_A_PROCESS = 10
 """How such a run ends: not as one whose failed tests `make test` may try once more."""
 _names = count(1)
+Made = Callable[[Path], Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -249,9 +252,26 @@ def pglite_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pglite")
 
 
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Made) -> Path:
+    """A file that one worker makes while the others, which need it too, wait."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / name
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            make(path.with_suffix(".new")).rename(path)
+    return path
+
+
 @pytest.fixture(scope="session")
-def _empty_pglite(pglite_logs: Path) -> Path:
-    server = PgliteServer(pglite_logs).open()
+def empty_pglite(tmp_path_factory: pytest.TempPathFactory, pglite_logs: Path) -> Path:
+    return _made_once(tmp_path_factory, "empty.tar", partial(_dump_empty, pglite_logs))
+
+
+def _dump_empty(logs: Path, path: Path) -> Path:
+    server = PgliteServer(logs).open()
     # The database in use is template1; the two others are half of what each test's server unpacks.
     unused = (
         "DROP DATABASE postgres",
@@ -260,23 +280,30 @@ def _empty_pglite(pglite_logs: Path) -> Path:
         "CHECKPOINT",
     )
     blocking(execute(server.url, *unused))
-    dump = server.dump(pglite_logs / "empty.tar")
+    dump = server.dump(path)
     server.stop()
     return dump
 
 
 @pytest.fixture(scope="session")
-def _migrated_pglite(pglite_logs: Path, _empty_pglite: Path) -> Path:
-    server = PgliteServer(pglite_logs).open(_empty_pglite)
+def _migrated_pglite(
+    tmp_path_factory: pytest.TempPathFactory, pglite_logs: Path, empty_pglite: Path
+) -> Path:
+    make = partial(_dump_migrated, pglite_logs, empty_pglite)
+    return _made_once(tmp_path_factory, "migrated.tar", make)
+
+
+def _dump_migrated(logs: Path, empty: Path, path: Path) -> Path:
+    server = PgliteServer(logs).open(empty)
     _migrate(_pglite(server))
-    dump = server.dump(pglite_logs / "migrated.tar")
+    dump = server.dump(path)
     server.stop()
     return dump
 
 
 @pytest.fixture(scope="session")
-def _empty_pglites(pglite_logs: Path, _empty_pglite: Path) -> Iterator[PgliteSupply]:
-    with PgliteSupply(pglite_logs, _empty_pglite) as supply:
+def _empty_pglites(pglite_logs: Path, empty_pglite: Path) -> Iterator[PgliteSupply]:
+    with PgliteSupply(pglite_logs, empty_pglite) as supply:
         yield supply
 
 

@@ -446,7 +446,8 @@ async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
         await switch_off(samples.connection)
         series = await samples.series("m")
         now = datetime.now(UTC).replace(microsecond=0)
-        await samples.copy([(TODAY - 2 * HOUR, series, 1.0, None), (now, series, 1.0, None)])
+        today = now.replace(hour=0, minute=0, second=0)  # TODAY may be yesterday by now
+        await samples.copy([(today - 2 * HOUR, series, 1.0, None), (now, series, 1.0, None)])
         await samples.settle()
         assert await blocks(samples) == 0, "it is off"
         days = await samples.connection.fetchval(
@@ -455,7 +456,7 @@ async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
         assert days == 0, "and partitions are days"
     await migrate(postgres_db.url, postgres_db.settings(storage=StorageSettings(pack=True)))
     async with samples_of(postgres_db) as samples:
-        tomorrow = TODAY + DAY + 2 * HOUR  # its partition is of six hours
+        tomorrow = today + DAY + 2 * HOUR  # its partition is of six hours
         await samples.engine.prepare(
             samples.pool, "internal", int(tomorrow.timestamp() * 1000),
             int(tomorrow.timestamp() * 1000),
@@ -466,12 +467,12 @@ async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
         assert len(names) == 4
         # Yesterday's day is over if an hour of today is; nobody fills it.
         closed = await samples.connection.fetchval(
-            "SELECT internal.close_hot('internal', $1, '0')", TODAY + HOUR
+            "SELECT internal.close_hot('internal', $1, '0')", today + HOUR
         )
         assert closed == 1
         await samples.settle()
         assert await blocks(samples) == 1
-        yesterday_ms = int((TODAY - DAY).timestamp() * 1000)
+        yesterday_ms = int((today - DAY).timestamp() * 1000)
         assert not samples.engine.takes_straight("internal", yesterday_ms)
         assert samples.engine.takes_straight("internal", int(now.timestamp() * 1000))
 

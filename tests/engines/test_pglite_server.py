@@ -255,6 +255,37 @@ async def test_a_dump_holds_what_was_written(pglite_logs: Path, tmp_path: Path) 
     server.stop()
 
 
+async def test_from_the_same_dump_it_goes_back(empty_pglite: Path, pglite_logs: Path) -> None:
+    """Memory, files and settings, whatever was open; nothing of before reaches what comes after."""
+    server = PgliteServer(pglite_logs).open(empty_pglite)
+    tables: set[int] = set()
+    for _ in range(3):
+        old = await asyncpg.connect(server.url, statement_cache_size=0)
+        queued = await asyncpg.connect(server.url, statement_cache_size=0)
+        tables.add(await old.fetchval("SELECT count(*) FROM pg_class"))
+        await old.execute(
+            "CREATE TABLE t AS SELECT n, repeat('x', 90) FROM generate_series(1, 40000) n"
+        )
+        await old.execute("DELETE FROM pg_description; SET work_mem = '123MB'; CHECKPOINT")
+        await old.execute("BEGIN; CREATE TEMP TABLE mine AS SELECT 1; DECLARE c CURSOR FOR TABLE t")
+        waiting = asyncio.create_task(queued.fetchval("SELECT count(*) FROM t"))
+        await asyncio.sleep(0)  # it has asked, and waits for the end of the transaction
+        async with connect(_database(server.open(empty_pglite))) as next_one:
+            assert await next_one.fetchval("SELECT to_regclass('t')") is None
+            assert await next_one.fetchval("SHOW work_mem") == "4MB"
+            assert await next_one.fetchval("SELECT count(*) FROM pg_description") > 4000
+            async with next_one.transaction():
+                await next_one.execute("CREATE TABLE t (n int)")
+                with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+                    await old.execute("ROLLBACK")
+                with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError)):
+                    await waiting
+            assert await next_one.fetchval("SELECT count(*) FROM t") == 0
+        server.open(empty_pglite)
+    assert len(tables) == 1
+    server.stop()
+
+
 async def test_the_next_database_ends_all_connections(pglite_logs: Path) -> None:
     server = PgliteServer(pglite_logs).open()
     old_url = server.url

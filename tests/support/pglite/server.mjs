@@ -3,7 +3,8 @@
 // Obeys lines of JSON on stdin, answers each with a line of JSON on stdout, ends when stdin closes:
 //
 //   {"open": null}   a new database, listening on 127.0.0.1: {"port": 40123}
-//   {"open": FILE}   the same, from a data directory that was dumped; in place of the one before
+//   {"open": FILE}   the same, from a data directory that was dumped; in place of the one before,
+//                    which only goes back to what it was, if it came from the same FILE
 //   {"dump": FILE}   write the data directory: {"dumped": FILE}
 //
 // One backend serves every connection. A connection owns it from its first message until an answer
@@ -53,6 +54,9 @@ class Backend {
   #owner = null
   #waiting = []
 
+  /** Whether each request was answered: an exception leaves nothing to come back to. */
+  whole = true
+
   constructor(pg) {
     this.pg = pg
   }
@@ -62,6 +66,13 @@ class Backend {
     await this.#execute(STARTUP)
     this.greeting = await this.#execute(message('p', Buffer.from('any password\0')))
     await this.#execute(query(DEFAULTS))
+  }
+
+  /** The same backend with the same greeting, after it has come back: nobody owns it. */
+  anew() {
+    const next = Object.assign(new Backend(this.pg), { greeting: this.greeting })
+    this.pg = null // connections of before may still want something
+    return next
   }
 
   /** The answer to one request. Waits while another connection owns the backend. */
@@ -75,7 +86,7 @@ class Backend {
 
   /** Roll back what a connection that vanished left open. */
   async forget(connection) {
-    if (this.#owner !== connection) return
+    if (this.#owner !== connection || !this.pg) return
     await this.#execute(message('S')) // ends what an error may have begun to skip
     await this.#execute(query('ROLLBACK'))
     this.#release()
@@ -94,7 +105,10 @@ class Backend {
   }
 
   async #execute(request) {
+    if (!this.pg) throw new Error('the database is gone')
+    this.whole = false
     const answer = await this.pg.execProtocolRaw(request, { syncToFs: false, throwOnError: false })
+    this.whole = true
     return Buffer.from(answer) // a copy: PGlite uses its own again
   }
 }
@@ -172,21 +186,112 @@ function withoutCopyIn(answer) {
   return Buffer.concat([...messagesOf(answer)].filter((part) => part[0] !== 'G'.charCodeAt(0)))
 }
 
+// What the engine instantiated so far: a library that is loaded has an instance of its own.
+let instances = 0
+for (const name of ['Instance', 'instantiate']) {
+  WebAssembly[name] = new Proxy(WebAssembly[name], {
+    construct: (target, args) => (instances++, Reflect.construct(target, args)),
+    apply: (target, self, args) => (instances++, Reflect.apply(target, self, args)),
+  })
+}
+
+/**
+ * A backend at rest, to come back to. Between two requests nothing of WebAssembly is on the stack:
+ * all that the backend knows is its linear memory and the files that Emscripten keeps in JavaScript.
+ * To come back costs a tenth of a new backend, and what the engine compiled of it stays compiled.
+ */
+class Moment {
+  static #PAGE = 65536
+  static #EMPTY = Buffer.alloc(Moment.#PAGE)
+  /** Nodes whose bytes are the moment's: they are copied before they are written to. */
+  #kept = new WeakSet()
+
+  constructor({ FS, MEMFS, HEAPU8 }) {
+    const copy = (page) => (page.equals(Moment.#EMPTY) ? Moment.#EMPTY : Buffer.from(page))
+    this.pages = Array.from(Moment.#pages(HEAPU8), copy)
+    this.nodes = Array.from(Moment.#below(FS.root), (node) => [node, { ...node }])
+    this.names = [...FS.nameTable]
+    this.streams = FS.streams.map((each) => each && [each, each.fd, { ...each.shared }])
+    this.instances = instances
+    const { stream } = MEMFS.ops_table.file
+    const { write } = stream // all else that changes a file's bytes makes new ones
+    stream.write = (opened, ...how) => {
+      const { node } = opened
+      if (this.#kept.delete(node)) node.contents = node.contents?.slice() ?? null
+      return write(opened, ...how)
+    }
+    this.#keep()
+  }
+
+  /** Whether it can be: a library loaded since would be lost to the backend. */
+  get holds() {
+    return this.instances === instances
+  }
+
+  restore({ FS, HEAPU8 }) {
+    let at = 0
+    for (const page of Moment.#pages(HEAPU8)) {
+      const before = this.pages[at++] ?? Moment.#EMPTY // memory only ever grows
+      if (!page.equals(before)) page.set(before)
+    }
+    for (const [node, before] of this.nodes) Object.assign(node, before)
+    FS.nameTable = [...this.names]
+    FS.streams = this.streams.map((each) => {
+      if (!each) return each
+      const [stream, fd, shared] = each
+      Object.assign(stream.shared, shared)
+      return Object.assign(stream, { fd })
+    })
+    this.#keep()
+  }
+
+  /** Bytes of files must not change in place, nor which files a directory has. */
+  #keep() {
+    for (const [node] of this.nodes) {
+      if (node.contents instanceof Uint8Array) this.#kept.add(node)
+      else if (node.contents) node.contents = { ...node.contents }
+    }
+  }
+
+  static *#pages(heap) {
+    for (let at = 0; at < heap.length; at += Moment.#PAGE) {
+      yield Buffer.from(heap.buffer, at, Moment.#PAGE)
+    }
+  }
+
+  static *#below(node) {
+    yield node
+    if (node.mounted) yield* Moment.#below(node.mounted.root)
+    if (!node.contents || ArrayBuffer.isView(node.contents)) return
+    for (const each of Object.values(node.contents)) yield* Moment.#below(each)
+  }
+}
+
 /** One database with its listener; closed when the next one opens. */
 class Server {
   #sockets = new Set()
 
-  static async open(file) {
+  /** @param before the server of the database before: if it has the same dump, it comes back. */
+  static async open(file, before) {
     const server = new Server()
-    const loadDataDir = file && (await openAsBlob(file))
-    server.pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
-    await server.pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does elsewhere
-    const backend = new Backend(server.pg)
-    await backend.logIn()
+    server.file = file
+    if (before?.file && !before.moment.holds) log('a library was loaded: a new backend')
+    if (file && before?.file === file && before.backend.whole && before.moment.holds) {
+      before.moment.restore(before.pg.Module)
+      Object.assign(server, { pg: before.pg, backend: before.backend.anew(), moment: before.moment })
+    } else {
+      const loadDataDir = file && (await openAsBlob(file))
+      server.pg = await PGlite.create({ extensions: { timescaledb }, loadDataDir })
+      await server.pg.exec("LOAD 'timescaledb'") // what shared_preload_libraries does elsewhere
+      await server.pg.exec("LOAD 'plpgsql'") // as any test does: see `holds`
+      server.backend = new Backend(server.pg)
+      await server.backend.logIn()
+      server.moment = file && new Moment(server.pg.Module)
+    }
     server.listener = net.createServer({ noDelay: true }, (socket) => {
       server.#sockets.add(socket)
       socket.on('close', () => server.#sockets.delete(socket))
-      new Connection(socket, backend)
+      new Connection(socket, server.backend)
     })
     server.listener.listen(0, '127.0.0.1')
     await once(server.listener, 'listening')
@@ -212,7 +317,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
     say({ dumped: dump })
   } else {
     server?.close()
-    server = await Server.open(open)
+    server = await Server.open(open, server)
     say({ port: server.listener.address().port })
   }
 }

@@ -238,9 +238,17 @@ async def live_series(
 
 
 class _Part(NamedTuple):
-    """Samples of some series: of each the rank of its labels, and of histograms their block."""
+    """Samples of some series: N of them in R runs, none of which is empty.
+
+    Attributes:
+        rank: of the labels of each run [R].
+        counts: how many samples each run has [R].
+        time, value: [N], and so is weight.
+        block: of histograms.
+    """
 
     rank: Ints
+    counts: Ints
     time: Ints
     value: Floats
     block: Histograms | None = None
@@ -300,7 +308,8 @@ async def _newest(
         series = elements([row["series_ids"]], ">i8")
         rank = np.fromiter(map(ranks.__getitem__, series.tolist()), np.int64, len(series))
         budget.take(len(rank))
-        parts.append(_Part(rank, _times([row["times"]]), elements([row["values"]], ">f8")))
+        each = np.ones(len(rank), np.int64)
+        parts.append(_Part(rank, each, _times([row["times"]]), elements([row["values"]], ">f8")))
     return parts
 
 
@@ -353,25 +362,51 @@ async def _batches(
             times = _times_of_rows(rows, counts)
             values = elements([row["values"] for row in rows], ">f8")
             weights = _weights_of_rows(rows, counts) if reduces else None
-            parts.append(_Part(np.repeat(rank, counts), times, values, weight=weights))
+            parts.append(_Part(rank, counts, times, values, weight=weights))
         else:
             size = min(MOST_SERIES_AT_ONCE, 4 * size)
     return parts
 
 
 def _times_of_rows(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
-    """Timestamps in milliseconds, one row's after the other: counted by the step of a block, or as
-    they are given."""
-    given = [row["times"] for row in rows if row["step_ms"] is None]
-    if len(given) == len(rows):
-        return _times(given)
-    first = np.array([row["first_ms"] for row in rows], np.int64)
-    step = np.array([row["step_ms"] or 0 for row in rows], np.int64)
-    place = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
-    times = np.repeat(first, counts) + np.repeat(step, counts) * place
-    if given:
-        times[np.repeat(step == 0, counts)] = _times(given)
+    """Timestamps in milliseconds, one row's after the other."""
+    kinds = np.array([1 if row["step_ms"] else 2 if row["steps"] else 0 for row in rows])
+    readers = (_given_times, _regular_times, _irregular_times)
+    if (kinds == kinds[0]).all():
+        return readers[kinds[0]](rows, counts)
+    times = np.empty(int(counts.sum()), np.int64)
+    for kind in np.unique(kinds).tolist():
+        mine = kinds == kind
+        some = [rows[at] for at in np.flatnonzero(mine).tolist()]
+        times[np.repeat(mine, counts)] = readers[kind](some, counts[mine])
     return times
+
+
+def _given_times(rows: Sequence[asyncpg.Record], _: Ints) -> Ints:
+    return _times([row["times"] for row in rows])
+
+
+def _regular_times(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
+    """Each is a step behind the one before, and the first of a row as far behind as it is."""
+    first = np.array([row["first_ms"] for row in rows], np.int64)
+    step = np.array([row["step_ms"] for row in rows], np.int64)
+    last = first + step * (counts - 1)
+    times = np.repeat(step, counts)
+    times[np.cumsum(counts) - counts] = first - np.append(0, last[:-1])
+    return np.cumsum(times, out=times)
+
+
+def _irregular_times(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
+    """Sums of steps, of which a row has all from its block's first on, which is 0: the samples are
+    those at its end."""
+    first = np.array([row["first_ms"] for row in rows], np.int64)
+    lengths = np.array([(len(row["steps"]) - _HEADER) // _INT for row in rows], np.int64)
+    ends = np.cumsum(lengths)
+    times = np.cumsum(elements([row["steps"] for row in rows], ">i4"))
+    times += np.repeat(first - times[ends - lengths], lengths)
+    if (lengths == counts).all():
+        return times
+    return times[np.arange(len(times)) >= np.repeat(ends - counts, lengths)]
 
 
 def _weights_of_rows(rows: Sequence[asyncpg.Record], counts: Ints) -> Ints:
@@ -452,7 +487,8 @@ def _histogram_part(rows: Sequence[asyncpg.Record], ranks: dict[int, int], budge
     )
     rank = np.array([ranks[row["series_id"]] for row in rows], np.int64)
     return _Part(
-        np.repeat(rank, counts),
+        rank,
+        np.array(counts, np.int64),
         _times([row["times"] for row in rows]),
         np.where(is_stale, STALE, 0.0),
         block,
@@ -531,37 +567,47 @@ async def _starts(
 
 def _joined(parts: Sequence[_Part], labels: list[Labels]) -> Samples:
     """One series for each rank that has samples: in order of time, each time once."""
-    parts = [part for part in parts if len(part.rank)]
     if not parts:
         return Samples.none()
     rank = np.concatenate([part.rank for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
     time = np.concatenate([part.time for part in parts])
     value = np.concatenate([part.value for part in parts])
-    row = np.concatenate([_rows_of(parts, number) for number in range(len(parts))])
-    weight = None
-    if any(part.weight is not None for part in parts):
-        each = [np.ones(len(p.rank), np.int64) if p.weight is None else p.weight for p in parts]
-        weight = np.concatenate(each)
-    step = np.diff(rank)
-    if not ((step > 0) | ((step == 0) & (np.diff(time) > 0))).all():
-        order = np.lexsort((time, rank))  # stable: of equal times the first part's stays first
-        rank, time, value, row = rank[order], time[order], value[order], row[order]
-        weight = None if weight is None else weight[order]
-        is_first = np.ones(len(rank), bool)
-        is_first[1:] = (rank[1:] != rank[:-1]) | (time[1:] != time[:-1])
-        rank, time, value, row = rank[is_first], time[is_first], value[is_first], row[is_first]
-        weight = None if weight is None else weight[is_first]
-    starts = np.flatnonzero(np.append(True, rank[1:] != rank[:-1]))
+    row = weight = None
     blocks = [part.block for part in parts if part.block is not None]
+    if blocks:
+        row = np.concatenate([_rows_of(parts, number) for number in range(len(parts))])
+    if any(part.weight is not None for part in parts):
+        each = [np.ones(len(p.time), np.int64) if p.weight is None else p.weight for p in parts]
+        weight = np.concatenate(each)
+    if not _are_in_order(rank, counts, time):
+        rank = np.repeat(rank, counts)
+        order = np.lexsort((time, rank))  # stable: of equal times the first part's stays first
+        rank, time = rank[order], time[order]
+        kept = np.append(True, (rank[1:] != rank[:-1]) | (time[1:] != time[:-1]))
+        rank, time, value = rank[kept], time[kept], value[order][kept]
+        row = None if row is None else row[order][kept]
+        weight = None if weight is None else weight[order][kept]
+        counts = np.ones(len(rank), np.int64)
+    starts = np.flatnonzero(np.append(True, rank[1:] != rank[:-1]))
     return Samples(
         [labels[place] for place in rank[starts].tolist()],
-        np.append(starts, len(rank)).astype(np.int64),
+        np.append((np.cumsum(counts) - counts)[starts], len(time)),
         time,
         value,
         Histograms.joined(blocks) if blocks else None,
-        row if blocks else None,
+        row,
         weights=weight,
     )
+
+
+def _are_in_order(rank: Ints, counts: Ints, time: Ints) -> bool:
+    """Whether runs come in the order of ranks, and within a rank each sample after the last."""
+    is_later = time[1:] > time[:-1]
+    last = np.cumsum(counts)[:-1] - 1
+    is_later[last] &= rank[1:] == rank[:-1]
+    is_later[last] |= rank[1:] > rank[:-1]
+    return bool(is_later.all())
 
 
 def _only(samples: Samples, kept: npt.NDArray[np.bool_]) -> Samples:
@@ -587,18 +633,18 @@ def _rows_of(parts: Sequence[_Part], number: int) -> Ints:
     """Of each sample of a part its row among the blocks of all parts, joined; -1 for a float."""
     part = parts[number]
     if part.block is None:
-        return np.full(len(part.rank), -1, np.int64)
+        return np.full(len(part.time), -1, np.int64)
     before = sum(len(one.block) for one in parts[:number] if one.block is not None)
     is_stale = part.value.view(np.int64) == np.array(STALE).view(np.int64)
-    return np.where(is_stale, -1, before + np.arange(len(part.rank)))
+    return np.where(is_stale, -1, before + np.arange(len(part.time)))
 
 
 _HEADER = 20
 """Bytes of array_send before the first element: dimensions, flags, type, length, lower bound."""
 _EMPTY = 12
 """Of an array without elements, which has no dimension."""
-_LONG = 12
-"""Bytes of an element of eight: its length comes first."""
+_LONG, _INT = 12, 8
+"""Bytes of an element of eight and of four: its length comes first."""
 
 
 def elements(arrays: Sequence[bytes], kind: str) -> npt.NDArray[Any]:

@@ -1,10 +1,10 @@
 """Reading of blocks beside the same of rows: periods through the public functions, newest samples,
-and the way into numpy. Everything is in memory, as medians of BENCH_BLOCKS_REPETITIONS.
+and the way into numpy. Everything is in memory; times are medians, CPU is that of the backend.
 
-A thousand series, a sample every 15 s, all of yesterday, which is packed, and left as rows in
-another database. Then 240 rounds of BENCH_BLOCKS_HOT_SERIES series: an hour as it comes in, its
-rows of one series stand on 240 pages (a million samples a minute are 250,000 series).
-BENCH_POSTGRES is the folder of another PostgreSQL's binaries.
+A thousand series, a sample every 15 s, a whole day, which is packed, and left as rows in another
+database. Then 240 rounds of BENCH_BLOCKS_HOT_SERIES series: an hour as it comes in, its rows of one
+series stand on 240 pages (a million samples a minute are 250,000 series). Beside it the pages of a
+day of a metric by minute. BENCH_POSTGRES is the folder of another PostgreSQL's binaries.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
+import psutil
 
 from ingest.config import StorageSettings
 from ingest.logs import configure_logs
@@ -27,15 +27,17 @@ from ingest.migrate import migrate
 from ingest.promql.matchers import Matcher
 from ingest.promql.storage import Selection
 from ingest.storage.selecting import Budget, LabelCache, find_series, select
+from tests.bench import minutes
+from tests.support.processes import cpu_seconds
+from tests.bench.questions import median_ms
 from tests.bench.raw import generate
-from tests.support.blocks import pack
-from tests.support.databases import Database
-from tests.support.postgres import UNSAFE_BUT_QUICK, make_home
+from tests.support.blocks import pack, switch_on
+from tests.support.databases import Database, connect
+from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, make_home
 
 SERIES = 1000
 STEP_SECONDS = 15
 HOT_SERIES = int(os.environ.get("BENCH_BLOCKS_HOT_SERIES", "5000"))
-REPETITIONS = int(os.environ.get("BENCH_BLOCKS_REPETITIONS", "15"))
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 RESOLVE = """
 SELECT array_agg(series_id ORDER BY series_id) FROM internal.resolve_series(
@@ -58,60 +60,77 @@ ORDER BY time DESC LIMIT 1
 
 
 def run() -> dict[str, float]:
-    """Milliseconds, and samples a second."""
+    """Milliseconds, samples a second, pages."""
     configure_logs("warning", "text")
-    figures: dict[str, float] = {}
-    for packed in (True, False):
-        binaries = os.environ.get("BENCH_POSTGRES")
-        home = make_home(UNSAFE_BUT_QUICK, binaries=Path(binaries) if binaries else None)
-        cluster = home.launch()
-        try:
-            database = Database(cluster.url("postgres"), "postgres")
-            found = asyncio.run(_measure(database, packed))
-        finally:
-            cluster.stop()
-        figures |= found if packed else {f"{name}_of_rows": value for name, value in found.items()}
+    binaries = os.environ.get("BENCH_POSTGRES")
+    cluster = make_home(UNSAFE_BUT_QUICK, binaries=Path(binaries) if binaries else None).launch()
+    try:
+        return asyncio.run(_measure(cluster))
+    finally:
+        cluster.stop()
+
+
+async def _measure(cluster: Cluster) -> dict[str, float]:
+    databases = {name: Database(cluster.url(name), name) for name in ("minutes", "rows", "packed")}
+    async with connect(Database(cluster.url("postgres"), "postgres")) as connection:
+        for name in ("minutes", "rows"):
+            await connection.execute(f"CREATE DATABASE {name}")
+        figures = await minutes.measure(
+            databases["minutes"], (), 7, ("day_by_period", "day_by_view")
+        )
+        asked = await _fill(databases["rows"])
+        await connection.execute("CREATE DATABASE packed TEMPLATE rows")
+    async with connect(databases["packed"]) as packed, connect(databases["rows"]) as rows:
+        await switch_on(packed)
+        await pack(packed, asked.start + DAY)
+        await packed.execute("VACUUM ANALYZE", timeout=600)
+        for name, (query, arguments, least, repetitions) in asked.questions().items():
+            for connection, of in ((packed, ""), (rows, "_of_rows")):
+                assert await connection.fetchval(query, *arguments) >= least, name
+                wall, cpu = await median_ms(connection, query, arguments, repetitions)
+                figures |= {f"blocks_{name}_ms{of}": wall, f"blocks_{name}_cpu_ms{of}": cpu}
+        for connection, of in ((packed, ""), (rows, "_of_rows")):
+            wall, cpu = await _into_numpy(connection, asked.start)
+            figures[f"blocks_into_numpy_samples_per_second{of}"] = wall
+            figures[f"blocks_into_numpy_samples_per_cpu_second{of}"] = cpu
     return figures
 
 
-async def _measure(database: Database, packed: bool) -> dict[str, float]:
-    await migrate(database.url, database.settings(storage=StorageSettings(pack=packed)))
-    connection = await asyncpg.connect(database.url)
-    try:
-        ids = await _series(connection, "kept", SERIES)
-        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        start = midnight - DAY
-        await generate(connection, "internal", start, 1, STEP_SECONDS)
-        if packed:
-            await pack(connection, midnight)
-        hot = await _series(connection, "hot", HOT_SERIES)
+class Asked(NamedTuple):
+    """What there is: ids of series with a day from `start` on, and of those with an hour up to
+    `now`."""
+
+    start: datetime
+    kept: list[int]
+    now: datetime
+    hot: list[int]
+
+    def questions(self) -> dict[str, tuple[str, tuple[Any, ...], int, int]]:
+        """Statement, arguments, the least that is right, and how often it is asked."""
+        one, noon = self.kept[SERIES // 2], self.start + DAY / 2
+        hour = (self.now - HOUR, self.now, self.hot[HOT_SERIES // 2])
+        return {
+            "day_of_one_series": (OF_ONE, (self.start, self.start + DAY, one), 5760, 100),
+            "hour_of_1000_series": (OF_ALL, (noon, noon + HOUR), 240 * SERIES, 15),
+            "newest_hour_of_one_series": (OF_ONE, hour, 238, 200),
+            "newest_sample": (NEWEST, (self.now - HOUR, self.hot[HOT_SERIES // 3]), 1, 200),
+        }
+
+
+async def _fill(database: Database) -> Asked:
+    await migrate(database.url, database.settings(storage=StorageSettings(pack=False)))
+    async with connect(database) as connection:
         now = datetime.now(UTC)
+        # The hour before midnight is none of the day that is packed.
+        start = now.replace(hour=0, minute=0, second=0, microsecond=0) - 2 * DAY
+        kept = await _series(connection, "kept", SERIES)
+        await generate(connection, "internal", start, 1, STEP_SECONDS)
+        hot = await _series(connection, "hot", HOT_SERIES)
         await connection.execute(ENSURE, now - HOUR, now)
         for first in range(0, 240, 20):
             await connection.execute(ROUNDS, hot[0], hot[-1], now, first, first + 19, timeout=600)
         await connection.execute("VACUUM ANALYZE", timeout=600)
-        noon, one = start + DAY / 2, ids[SERIES // 2]
-        asked: dict[str, tuple[str, tuple[Any, ...], int]] = {
-            "day_of_one_series_ms": (OF_ONE, (start, midnight, one), 5760),
-            "hour_of_1000_series_ms": (OF_ALL, (noon, noon + HOUR), 240 * SERIES),
-            "newest_hour_of_one_series_ms": (OF_ONE, (now - HOUR, now, hot[HOT_SERIES // 2]), 238),
-            "newest_sample_ms": (NEWEST, (now - HOUR, hot[HOT_SERIES // 3]), 1),
-        }
-        figures = {}
-        for name, (query, arguments, least) in asked.items():
-            statement = await connection.prepare(query)
-            assert await statement.fetchval(*arguments) >= least, name
-
-            async def once(
-                statement: Any = statement, arguments: tuple[Any, ...] = arguments
-            ) -> None:
-                await statement.fetchval(*arguments)
-
-            figures[f"blocks_{name}"] = await _median_ms(once)
-        figures["blocks_into_numpy_samples_per_second"] = await _into_numpy(connection, start)
-        return figures
-    finally:
-        await connection.close()
+        return Asked(start, kept, now, hot)
 
 
 async def _series(connection: asyncpg.Connection, name: str, count: int) -> list[int]:
@@ -121,26 +140,20 @@ async def _series(connection: asyncpg.Connection, name: str, count: int) -> list
     return ids
 
 
-async def _median_ms(ask: Callable[[], Awaitable[None]]) -> float:
-    times = []
-    for _ in range(REPETITIONS):
-        began = time.perf_counter()
-        await ask()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)
-
-
-async def _into_numpy(connection: asyncpg.Connection, start: datetime) -> float:
-    """What PromQL reads of a thousand series and a day, as arrays."""
+async def _into_numpy(connection: asyncpg.Connection, start: datetime) -> tuple[float, float]:
+    """What PromQL reads of a thousand series and a day, as arrays: samples a second, and of them a
+    second of CPU, ours and the backend's."""
     since_ms = int(start.timestamp() * 1000)
     selection = Selection((Matcher("=", "__name__", "kept"),), since_ms, since_ms + 86_400_000 - 1)
-    rates = []
-    for _ in range(max(3, REPETITIONS // 5)):
+    processes = [psutil.Process(), psutil.Process(connection.get_server_pid())]
+    rates, cpu_rates = [], []
+    for _ in range(5):
         async with connection.transaction():
             allowed = Budget(10**8, 10**5)
             found = await find_series(connection, selection.matchers, allowed, LabelCache())
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), cpu_seconds(*processes)
             samples = await select(connection, found, selection, allowed, False)
-            rates.append(len(samples.values) / (time.perf_counter() - began))
             assert len(samples.values) == 5760 * SERIES
-    return statistics.median(rates)
+            rates.append(len(samples.values) / (time.perf_counter() - began))
+            cpu_rates.append(len(samples.values) / (cpu_seconds(*processes) - cpu))
+    return statistics.median(rates), statistics.median(cpu_rates)

@@ -12,7 +12,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -63,12 +63,18 @@ def run() -> dict[str, float]:
     configure_logs("warning", "text")
     cluster = start_cluster()
     try:
-        return asyncio.run(_measure(Database(cluster.url("postgres"), "postgres")))
+        return asyncio.run(measure(Database(cluster.url("postgres"), "postgres"), (10, 3, 1)))
     finally:
         cluster.stop()
 
 
-async def _measure(database: Database) -> dict[str, float]:
+async def measure(
+    database: Database,
+    sizes: Iterable[int],
+    days: int = DAYS,
+    questions: Collection[str] = tuple(QUESTIONS),
+) -> dict[str, float]:
+    """In an empty database: room of metrics of so many series each, and some of the questions."""
     await migrate(database.url, database.settings())
     connection = await asyncpg.connect(database.url)
     try:
@@ -76,9 +82,9 @@ async def _measure(database: Database) -> dict[str, float]:
         await switch_on(connection)
         await connection.execute(NAME, 1000)
         figures: dict[str, float] = {}
-        for series in (10, 3, 1):
+        for series in sizes:
             figures |= await _room(connection, series)
-        return figures | await _questions(connection)
+        return figures | await _questions(connection, days, questions)
     finally:
         await connection.close()
 
@@ -103,34 +109,39 @@ async def _room(connection: asyncpg.Connection, series: int) -> dict[str, float]
     }
 
 
-async def _questions(connection: asyncpg.Connection) -> dict[str, float]:
+async def _questions(
+    connection: asyncpg.Connection, days: int, questions: Collection[str]
+) -> dict[str, float]:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     end = midnight + HOUR  # so that an hour stays rows
-    minutes = await _fill(connection, 10, midnight - DAYS * DAY, 24, METRICS)
-    await connection.execute(REPEAT, DAYS, METRICS)
+    minutes = await _fill(connection, 10, midnight - days * DAY, 24, METRICS)
+    await connection.execute(REPEAT, days, METRICS)
     await connection.execute(
         "INSERT INTO internal.stored_1m SELECT metric_id, bucket + interval '24 hours', samples,"
         " sum, min, max, last_key FROM internal.stored_1m WHERE bucket >= $1 AND bucket < $2",
         midnight - DAY, midnight - DAY + HOUR,
     )  # fmt: skip
     await connection.execute("VACUUM ANALYZE")
-    rows = await _asked(connection, end)
+    rows = await _asked(connection, end, questions)
     began = time.perf_counter()
     await _pack(connection)
     packing = time.perf_counter() - began
     await connection.execute("VACUUM ANALYZE")
-    packed = await _asked(connection, end)
-    figures = {"minutes_packed_per_second": minutes * DAYS / packing}
-    for name in QUESTIONS:
+    packed = await _asked(connection, end, questions)
+    figures = {"minutes_packed_per_second": minutes * days / packing}
+    for name in questions:
         for what, now, before in zip(("pages", "ms"), packed[name], rows[name], strict=True):
             figures |= {f"minutes_{name}_{what}": now, f"minutes_{name}_rows_{what}": before}
     return figures
 
 
-async def _asked(connection: asyncpg.Connection, end: datetime) -> dict[str, tuple[float, float]]:
+async def _asked(
+    connection: asyncpg.Connection, end: datetime, questions: Collection[str]
+) -> dict[str, tuple[float, float]]:
     """Of each question pages (of the statement and what it calls) and milliseconds."""
     answers: dict[str, tuple[float, float]] = {}
-    for name, (query, ago, width) in QUESTIONS.items():
+    for name in questions:
+        query, ago, width = QUESTIONS[name]
         found = []
         for _ in range(ROUNDS):
             [plan] = json.loads(

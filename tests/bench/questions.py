@@ -103,11 +103,11 @@ async def _measure(database: Database) -> dict[str, float]:
         figures = {}
         for name, query, raw, arguments in _questions(end):
             asked = f"{database.engine}_{name}"
-            figures[f"{asked}_ms"], figures[f"{asked}_cpu_ms"] = await _median_ms(
+            figures[f"{asked}_ms"], figures[f"{asked}_cpu_ms"] = await median_ms(
                 connection, query, arguments, REPETITIONS
             )
             if raw:
-                figures[f"{asked}_of_raw_rows_ms"], _ = await _median_ms(
+                figures[f"{asked}_of_raw_rows_ms"], _ = await median_ms(
                     connection, raw, arguments, RAW_REPETITIONS
                 )
         return figures
@@ -182,7 +182,7 @@ async def _settle(api: Api) -> None:
             pass
 
 
-async def _median_ms(
+async def median_ms(
     connection: asyncpg.Connection, query: str, arguments: tuple[Any, ...], repetitions: int
 ) -> tuple[float, float]:
     """Of the time that it takes, and the backend's CPU, which a busy machine changes less: the mean

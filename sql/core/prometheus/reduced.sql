@@ -3,16 +3,30 @@
 -- All others come as packed_samples has them: from made_before on, where no hours can be yet, and those
 -- of series that would be read for the most part sample by sample.
 
+-- That of earlier versions had no blocks of irregular steps.
+DO $drop$
+BEGIN
+    IF (SELECT 'steps' <> ALL (proargnames) FROM pg_proc WHERE oid = to_regprocedure(
+        '@target@.reduced_samples(bigint[], timestamptz, timestamptz, bigint, timestamptz[], text)'))
+    THEN
+        DROP FUNCTION @target@.reduced_samples(
+            bigint[], timestamptz, timestamptz, bigint, timestamptz[], text);
+    END IF;
+END
+$drop$;
+
 CREATE OR REPLACE FUNCTION @target@.reduced_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint,
     p_edges timestamptz[], p_reduction text
 )
 RETURNS TABLE (
-    series_id bigint, first_ms bigint, step_ms int, times bytea, "values" bytea, weights bytea
+    series_id bigint, first_ms bigint, step_ms int, steps bytea, times bytea, "values" bytea,
+    weights bytea
 )
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
+SET work_mem = '32MB'  -- as in samples.sql
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
@@ -35,7 +49,7 @@ BEGIN
                 >= 0.9 * count(*));
         RETURN QUERY
         SELECT x.series_id, (extract(epoch FROM min(x.time)) * 1000)::bigint, NULL::int,
-            array_send(array_agg(x.time)), array_send(array_agg(x.value)),
+            NULL::bytea, array_send(array_agg(x.time)), array_send(array_agg(x.value)),
             array_send(array_agg(x.weight))
         FROM (
             SELECT u.series_id, s.time, s.value, s.weight

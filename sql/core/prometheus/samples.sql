@@ -2,10 +2,10 @@
 -- block (engine postgres). A row a sample reaches numpy three to five times slower. They are not ordered
 -- here: an index mostly gives them in order of time, and who looks whether it did is the reader.
 
--- That of earlier versions had no blocks.
+-- That of earlier versions had no blocks, or none of irregular steps.
 DO $drop$
 BEGIN
-    IF (SELECT 'first_ms' <> ALL (proargnames) FROM pg_proc WHERE oid = to_regprocedure(
+    IF (SELECT 'steps' <> ALL (proargnames) FROM pg_proc WHERE oid = to_regprocedure(
         '@target@.packed_samples(bigint[], timestamptz, timestamptz, bigint)'))
     THEN
         DROP FUNCTION @target@.packed_samples(bigint[], timestamptz, timestamptz, bigint);
@@ -17,11 +17,12 @@ CREATE OR REPLACE FUNCTION @target@.packed_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint
 )
 RETURNS TABLE (
-    series_id bigint, first_ms bigint, step_ms int, times bytea, "values" bytea
+    series_id bigint, first_ms bigint, step_ms int, steps bytea, times bytea, "values" bytea
 )
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
+SET work_mem = '32MB'  -- what it returns is collected first
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
@@ -29,7 +30,7 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT x.series_id, (extract(epoch FROM min(x.time)) * 1000)::bigint, NULL::int,
-        array_send(array_agg(x.time)), array_send(array_agg(x.value))
+        NULL::bytea, array_send(array_agg(x.time)), array_send(array_agg(x.value))
     FROM (
         SELECT y.series_id, y.time, y.value
         FROM @scattered@ AS y
@@ -41,7 +42,7 @@ BEGIN
 END
 $function$;
 COMMENT ON FUNCTION @target@.packed_samples IS
-    'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, in any order: that of time, where an index gives it; of blocks the first time in milliseconds and the step instead of times. Several rows a series. Some p_most of them or more, if there are more';
+    'Samples of series of the current tenant with p_from <= time <= p_to: what array_send makes of times and values, parallel, in any order: that of time, where an index gives it; of blocks the first time in milliseconds and the step instead of times, or the time of the first step and all steps up to the last value. Several rows a series. Some p_most of them or more, if there are more';
 
 CREATE OR REPLACE FUNCTION @target@.count_samples(
     p_series bigint[], p_from timestamptz, p_to timestamptz, p_most bigint

@@ -20,14 +20,5 @@ UNION ALL
 SELECT x.time, x.series_id, x.value, x.exact@more@
 FROM @target@.late AS x @join@
 WHERE x.time >= @lo@ AND x.time < @hi@
-UNION ALL
-SELECT v.time, x.series_id, v.value, v.exact@more@
-FROM @target@.block AS x @join@
-CROSS JOIN LATERAL (@elements@) AS v
-WHERE @blocks@ @narrow@
-UNION ALL
-SELECT v.time, x.series_id, v.value, v.exact@more@
-FROM @target@.long_block AS x @join@
-CROSS JOIN LATERAL (@elements@) AS v
-WHERE @long_blocks@ @narrow@
+@from_blocks@
 @tail@;

@@ -2,8 +2,10 @@
 
 UNION ALL
     SELECT b.series_id,
-        (extract(epoch FROM b.first_time) * 1000)::bigint + (b.lo - 1) * b.step_ms::bigint, b.step_ms,
-        NULL, array_send(b.value[b.lo:b.hi])
+        (extract(epoch FROM b.first_time) * 1000)::bigint
+            + coalesce((b.lo - 1) * b.step_ms::bigint, 0),
+        b.step_ms, CASE WHEN b.step_ms IS NULL THEN array_send(b.steps[:b.hi]) END, NULL,
+        array_send(CASE WHEN b.hi - b.lo + 1 = b.count THEN b.value ELSE b.value[b.lo:b.hi] END)
     FROM (
         SELECT o.*,
             sum(o.hi - o.lo + 1) OVER (ORDER BY o.series_id, o.first_time) - (o.hi - o.lo + 1) AS before

@@ -1,4 +1,4 @@
--- Irregular steps: which times are among them.
+-- Irregular steps: which times are among them, and how many before one.
 
 DROP FUNCTION IF EXISTS internal.is_reached(int[], interval);  -- looked for one time
 
@@ -30,3 +30,25 @@ END
 $function$;
 COMMENT ON FUNCTION internal.reached IS
     'Places in p_after_us, microseconds in ascending order, of those that some first of p_steps, in milliseconds, none of which but the first is 0, add up to';
+
+CREATE OR REPLACE FUNCTION internal.steps_before(p_steps int[], p_after interval)
+RETURNS int
+LANGUAGE plpgsql
+IMMUTABLE
+PARALLEL SAFE
+AS $function$
+DECLARE
+    v_left  bigint := ceil(1000 * extract(epoch FROM p_after));
+    v_step  int;
+    v_count int := 0;
+BEGIN
+    FOREACH v_step IN ARRAY p_steps LOOP
+        v_left := v_left - v_step;
+        EXIT WHEN v_left <= 0;
+        v_count := v_count + 1;
+    END LOOP;
+    RETURN v_count;
+END
+$function$;
+COMMENT ON FUNCTION internal.steps_before IS
+    'How many of p_steps, in milliseconds, add up to less than p_after, each with all before it';

@@ -28,12 +28,12 @@ from ingest.promql.matchers import Matcher
 from ingest.promql.storage import Selection
 from ingest.storage.selecting import Budget, LabelCache, find_series, select
 from tests.bench import minutes
-from tests.support.processes import cpu_seconds
 from tests.bench.questions import median_ms
 from tests.bench.raw import generate
 from tests.support.blocks import pack, switch_on
 from tests.support.databases import Database, connect
 from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, make_home
+from tests.support.processes import cpu_seconds
 
 SERIES = 1000
 STEP_SECONDS = 15
@@ -71,7 +71,9 @@ def run() -> dict[str, float]:
 
 
 async def _measure(cluster: Cluster) -> dict[str, float]:
-    databases = {name: Database(cluster.url(name), name) for name in ("minutes", "rows", "packed")}
+    databases = {
+        name: Database(cluster.url(name), "postgres") for name in ("minutes", "rows", "packed")
+    }
     async with connect(Database(cluster.url("postgres"), "postgres")) as connection:
         for name in ("minutes", "rows"):
             await connection.execute(f"CREATE DATABASE {name}")

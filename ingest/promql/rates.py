@@ -2,8 +2,8 @@
 (anchored, smoothed).
 
 A rate is the last sample minus the first, plus what was lost at counter resets, extrapolated to the
-edges of the window. All windows are worked on at once; resets, which are rare, in turns: the first
-of every window that has one, then the second, …
+edges of the window. All windows are worked on at once; resets of histograms, which are rare, in
+turns: the first of every window that has one, then the second, …
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _KINDS = {
     "idelta": _Kind(False, False),
 }
 
+MOST_PAIRS = 1_000_000
+"""Of windows and resets in them, at once; each takes 24 bytes."""
+
 
 def turns(marks: Bools, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
     """The marked samples in windows low <= i < high, turn by turn: which windows [of n], and
@@ -48,6 +51,32 @@ def turns(marks: Bools, low: Ints, high: Ints) -> Iterator[tuple[Ints, Ints]]:
     for turn in range(int((last - first).max(initial=0))):
         windows = np.flatnonzero(last - first > turn)
         yield windows, places[first[windows] + turn]
+
+
+def add_lost(
+    sums: Floats, values: Floats, marks: Bools, low: Ints, high: Ints, most: int = MOST_PAIRS
+) -> None:
+    """Add to each sum [of n] the value before each marked sample in its window low <= i < high,
+    from the first to the last: sums of floats depend on their order, and `np.add.at` has that of
+    its arguments.
+
+    Args:
+        most: windows that have more of them together are worked on in pieces.
+    """
+    places = np.flatnonzero(marks)
+    before = values[places - 1]
+    first = np.searchsorted(places, low)
+    counts = np.maximum(np.searchsorted(places, high) - first, 0)
+    ends = np.cumsum(counts)
+    since = done = 0
+    while since < len(counts) and done < ends[-1]:
+        until = max(since + 1, int(np.searchsorted(ends, done + most, side="right")))
+        some = counts[since:until]
+        # Of each pair of a window and a mark in it, the number of the mark.
+        shift = first[since:until] - (ends[since:until] - some - done)
+        number = np.arange(some.sum()) + np.repeat(shift, some)
+        np.add.at(sums, np.repeat(np.arange(since, since + len(some)), some), before[number])
+        since, done = until, int(ends[until - 1])
 
 
 def extrapolated(request: Request) -> Vector:
@@ -83,8 +112,7 @@ def _rate_of_floats(
             if windows.starts is not None:
                 marks |= reset_by_start(windows)
                 _warn_of_overlaps(request, windows, some)
-            for at, places in turns(marks, low + 1, high):
-                change[at] += values[places - 1]
+            add_lost(change, values, marks, low + 1, high)
         starts = _usable_start(windows, some, kind)
         change = np.where(starts > 0, change + values[low], change)
         first = np.where((change > 0) & (values[low] >= 0), values[low] / change, np.inf)
@@ -443,8 +471,7 @@ def _lost(windows: Windows, edges: _Edges, left: Floats, right: Floats) -> Float
     lost = np.where(inside & (values[np.minimum(low, len(values) - 1)] < left), left, 0.0)
     marks = np.zeros(len(values), bool)
     marks[1:] = values[1:] < values[:-1]
-    for at, places in turns(marks, np.minimum(low + 1, len(values)), np.maximum(high, low + 1)):
-        lost[at] += values[places - 1]
+    add_lost(lost, values, marks, np.minimum(low + 1, len(values)), np.maximum(high, low + 1))
     previous = np.where(inside, values[np.maximum(high - 1, 0)], left)
     return lost + np.where(right < previous, previous, 0.0)
 

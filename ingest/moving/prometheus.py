@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from struct import unpack
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from ingest.errors import BadRequest, OperatorError
 from ingest.intake.remote_write import Decoder
 from ingest.labeltext import parse_labels
 from ingest.model import STALE_MARKER_BITS, Intake, TenantId
-from ingest.moving.target import PATIENCE_SECONDS, Part, Target, Tell
+from ingest.moving.target import PATIENCE_SECONDS, Again, Part, Target, Tell
 from ingest.wire.remote_read import Matcher, decode_answer, encode_read, encode_series
 from ingest.wire.remote_write.negotiate import Message
 
@@ -151,9 +152,12 @@ async def import_prometheus(
     span_ms = FIRST_MS
     writing: asyncio.Task[None] | None = None
 
-    async def write(intakes: list[Intake], until_ms: int) -> None:
-        for intake in intakes:
-            await target.store(intake, part.report)
+    async def decode(payload: bytes, now_ms: int) -> Intake:
+        return decoder.decode(Message.V1, payload, tenant_id, now_ms)
+
+    async def write(intakes: Sequence[tuple[Intake, Again]], until_ms: int) -> None:
+        for intake, again in intakes:
+            await target.store(intake, part.report, again)
         await target.save(tenant_id, part, str(until_ms))
         tell(part.title, (until_ms - start_ms) / max(1, end_ms - start_ms))
 
@@ -173,10 +177,11 @@ async def import_prometheus(
             if writing is not None:
                 await writing  # ids that it learned are known to the next one
             now_ms = time.time_ns() // 1_000_000
-            intakes = [decoder.decode(Message.V1, each, tenant_id, now_ms) for each in payloads]
+            decoded = [partial(decode, payload, now_ms) for payload in payloads]
+            intakes = [(await each(), each) for each in decoded]
             writing = asyncio.create_task(write(intakes, until_ms))
             at_ms = until_ms
-            samples = sum(intake.received for intake in intakes)
+            samples = sum(intake.received for intake, _ in intakes)
             change = min(2.0, max(0.25, SAMPLES_AT_ONCE / max(1, samples)))
             longest_ms = LONGEST_MS if samples else max(span_ms, LONGEST_EMPTY_MS)
             span_ms = max(SHORTEST_MS, min(longest_ms, int(span_ms * change)))
@@ -206,12 +211,16 @@ async def import_dump(
         OperatorError: a line is none of such a dump's; all before it is stored.
     """
     decoder = Decoder(target.router, target.cache, target.limits)
+
+    async def decode(payload: bytes) -> Intake:
+        return decoder.decode(Message.V1, payload, tenant_id, time.time_ns() // 1_000_000)
+
     at = int(part.position) if part.position is not None and size_bytes is not None else 0
     if at:
         file.seek(at)
     for payload, ends_at, histograms in _dumped(file, at):
-        intake = decoder.decode(Message.V1, payload, tenant_id, time.time_ns() // 1_000_000)
-        await target.store(intake, part.report)
+        decoded = partial(decode, payload)
+        await target.store(await decoded(), part.report, decoded)
         part.report.read += histograms
         part.report.leave_out("native histograms, which a dump has not in full", histograms)
         await target.save(tenant_id, part, str(ends_at))

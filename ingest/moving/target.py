@@ -8,7 +8,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ from ingest.storage.urls import owner_database_url
 from ingest.stores import ROLLED_UP
 from ingest.writer.ledger import Ledger
 from ingest.writer.pipeline import Pipeline
+from ingest.writer.series_ids import ids_of
 from ingest.writer.truncate_staging import empty_staging
 
 log = get_logger("import")
@@ -51,6 +52,7 @@ _SERIES_AND_TIME = re.compile(
 )
 """What differs from row to row at the beginning of a reason: they are counted by the rest."""
 
+Again = Callable[[], Awaitable[Intake]]
 Tell = Callable[[str, float | None], None]
 """Called with what is done now and how much of it, 0 to 1; None where no one can say."""
 
@@ -197,18 +199,13 @@ class Target:
             else:
                 found[one.identity] = series_id
         if self.dry_run:
-            ids = {identity: next(self._made_up) for identity in unknown}
+            for identity, one in unknown.items():
+                found[identity] = next(self._made_up)
+                self.cache.remember(one, found[identity])
         elif unknown:
-            ids = await self._resolve(list(unknown.values()))
-        else:
-            return found
-        for identity, series_id in ids.items():
-            self.cache.remember(unknown[identity], series_id)
-        return {**found, **ids}
-
-    async def _resolve(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
-        with translated(operator_error, went_away):
-            return await self.database.resolve_series(series)
+            with translated(operator_error, went_away):
+                found |= await ids_of(self.database, self.cache, list(unknown.values()))
+        return found
 
     async def begin(self, tenant_id: TenantId, title: str, source: str, anew: bool) -> Part:
         """A part of an import: where an earlier run of it was killed, it goes on.
@@ -240,8 +237,12 @@ class Target:
             save = query("moving/save")
             await self.ask(save, tenant_id, part.source, position, counts, finished)
 
-    async def store(self, intake: Intake, report: Report) -> None:
+    async def store(self, intake: Intake, report: Report, again: Again | None = None) -> None:
         """Store rows and count what became of them. One call at a time: it reads the accounts.
+
+        Args:
+            again: makes the same rows once more, with the ids that their series have by then: one
+                of which nothing was left may be removed under an import. None: they hold no ids.
 
         Raises:
             DatabaseUnreachable: they are not known to be stored; the same import goes on later.
@@ -252,7 +253,7 @@ class Target:
         report.leave_out("a rule drops them, or they end a series of exact values", intake.dropped)
         if not self.dry_run and not intake.is_empty:
             before = self._written(intake.tenant_id)
-            rejections = await self._write(intake)
+            rejections = await self._write(intake, again)
             stored = self._written(intake.tenant_id) - before
             rejected = sum(rejection.accounted for rejection in rejections)
             report.present += intake.storable - stored - rejected
@@ -261,7 +262,7 @@ class Target:
         for rejection in refused:
             report.leave_out(reason_of(rejection.reason), rejection.accounted)
 
-    async def _write(self, intake: Intake) -> list[Rejection]:
+    async def _write(self, intake: Intake, again: Again | None) -> list[Rejection]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             self._ledger.receive(intake)
@@ -279,6 +280,8 @@ class Target:
             finally:
                 pending.end()
             await asyncio.sleep(1)
+            if again is not None:
+                intake = await again()
         pauses = [pause for shard in self._pipeline.shards for pause in shard.pauses]
         await empty_staging(self.database, pauses)
         return rejections

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,8 @@ async def import_tables(
             while (window := await upcoming) is not None:
                 upcoming = asyncio.create_task(reader.next())
                 intake = await _intake_of(window, old, mapping, part.report)
-                await target.store(intake, part.report)
+                again = partial(_intake_of, window, old, mapping, Report())  # counted already
+                await target.store(intake, part.report, again)
                 await target.save(tenant_id, part, str(window.until_us))
                 tell(part.title, (window.until_us - start_us) / (end_us - start_us))
         finally:
@@ -165,6 +167,7 @@ async def _intake_of(window: Window, old: OldTable, mapping: TagMapping, report:
     """Samples of all rows that can be stored; the others are counted."""
     target = mapping.target
     mapped = [mapping.of(old.target, each) for each in window.tag_sets]
+    generation = target.cache.generation  # before: while ids are asked for, others may end
     ids = await target.ids([one.series for one in mapped if one.series is not None])
     of_row = window.of_row
     # By tag set: number of the target (-1: left out) and id of the series.
@@ -191,7 +194,7 @@ async def _intake_of(window: Window, old: OldTable, mapping: TagMapping, report:
     intake = Intake(
         tenant_id=mapping.tenant_id,
         sent=Counts(samples=len(places)),
-        generation=target.cache.generation,
+        generation=generation,
     )
     for number, name in enumerate(TARGETS):
         mine = places[target_number[of_row[places]] == number]

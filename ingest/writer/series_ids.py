@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ingest.logs import get_logger
@@ -97,27 +98,35 @@ class SeriesIds:
     async def _ask(self, series: list[Series], ids: dict[bytes, SeriesId]) -> BaseException | None:
         """Fill in the ids of these series; the error if one of them is refused for ever."""
         try:
-            found = await self._resolve(series)
+            found = await ids_of(self._database, self._cache, series)
         except DATABASE_ERRORS as error:
             if verdict_of(error) is Verdict.REJECT:
                 return error
             log.warning("series not created", error=str(error))
             raise unavailable(error) from error
         SERIES_RESOLVED.inc(len(series))
-        for one in series:
-            self._cache.remember(one, found[one.identity])
         ids.update(found)
         return None
 
-    async def _resolve(self, series: list[Series]) -> dict[bytes, SeriesId]:
-        """Ids that mean what they say at this moment: some may be removed while we ask."""
-        for _ in range(ATTEMPTS):
-            generation = self._cache.generation
-            try:
-                found = await self._database.resolve_series(series)
-            except LifeEnded:
-                continue
-            ended = self._cache.ended_since(generation)
-            if ended is not None and ended.isdisjoint(found.values()):
-                return found
-        raise LifeEnded("series are being removed as fast as they are asked for")
+
+async def ids_of(
+    database: Database, cache: SeriesCache, series: Sequence[Series]
+) -> dict[bytes, SeriesId]:
+    """Ids by identity, which the cache remembers, and which mean what they say at this moment: some
+    may be removed while we ask. Missing series are created.
+
+    Raises:
+        DATABASE_ERRORS: there are none.
+    """
+    for _ in range(ATTEMPTS):
+        generation = cache.generation
+        try:
+            found = await database.resolve_series(series)
+        except LifeEnded:
+            continue
+        ended = cache.ended_since(generation)
+        if ended is not None and ended.isdisjoint(found.values()):
+            for one in series:
+                cache.remember(one, found[one.identity])
+            return found
+    raise LifeEnded("series are being removed as fast as they are asked for")

@@ -6,18 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import asyncpg
 import pytest
 
 from ingest.config import Settings
-from ingest.model import Series, SeriesId, TenantId
+from ingest.intake.remote_write import Decoder
+from ingest.model import DEFAULT_TENANT_ID, Intake, Series, SeriesId, TenantId
+from ingest.moving.target import Report, open_target
 from ingest.series.cache import SeriesCache, place_of
 from ingest.series.identity import identity_of
 from ingest.storage import database as storage
 from ingest.storage.life import Life, LifeEnded, WentBack
 from ingest.storage.pool import create_pool
+from ingest.wire.remote_write.negotiate import Message
 from tests.support.databases import Database, connect, execute
+from tests.support.messages import payload, series
 
 NOW = datetime.now(UTC)
 NOBODYS = """
@@ -239,6 +244,36 @@ async def test_who_removes_is_waited_for(postgres_db: Database) -> None:
             await asking
         [new] = await daemon.learn(series_of("back"))
         assert new != old
+
+
+async def test_an_import_goes_on_under_ids_of_now(engine_db: Database) -> None:
+    """Between what it read and what it stored its series were empty, and removed."""
+    now_ms = int(NOW.timestamp()) * 1000
+
+    async def decode(timestamp_ms: int) -> Intake:
+        sent = payload(series({"name": "imported"}, (timestamp_ms, 1.0)))
+        return decoder.decode(Message.V1, sent, DEFAULT_TENANT_ID, now_ms)
+
+    async with (
+        open_target(engine_db.settings(), dry_run=False) as target,
+        connect(engine_db) as connection,
+    ):
+        decoder, report = Decoder(target.router, target.cache, target.limits), Report()
+        await target.store(await decode(now_ms - 1000), report)
+        read = await decode(now_ms)
+        assert not read.new
+        await connection.execute(f"DELETE FROM internal.{engine_db.samples_in}")
+        [removed] = await remove(connection)
+        await target.store(read, report, partial(decode, now_ms))
+        assert (report.read, report.stored, report.present) == (2, 2, 0)
+        [stored] = await connection.fetch("SELECT series_id, time FROM internal.sample")
+        assert stored["series_id"] > removed
+        assert await connection.fetchval(NOBODYS) == 0
+        # Who asks for ids hears of it, too, and asks again.
+        await connection.execute(f"DELETE FROM internal.{engine_db.samples_in}")
+        assert await remove(connection) == [stored["series_id"]]
+        other = series_of("other")
+        assert (await target.ids([other]))[other.identity] > stored["series_id"]
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM internal.series", "TRUNCATE internal.series"])

@@ -1,4 +1,5 @@
-"""Engine postgres: whether the worker keeps up with what batches marked."""
+"""Engine postgres: whether the worker keeps up with what batches marked, and with what it makes of
+what is over: packed minutes, hours of series."""
 
 from __future__ import annotations
 
@@ -6,10 +7,11 @@ import asyncio
 import time
 
 from ingest.doctor.case import Case
-from ingest.doctor.finding import Finding, ok, problem
+from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.jobs import ROLLUPS
 from ingest.doctor.words import count, span
 
+MINUTES, HOURS = "minutes", "hours"
 LOOK_AGAIN_SECONDS = 0.25
 
 
@@ -29,8 +31,53 @@ async def check_rollups(case: Case) -> list[Finding]:
     if not stuck:
         return ok(ROLLUPS, f"being stored: {waiting}")
     what = f"nobody stores rollups: {waiting}; reading those buckets is right, and slow"
+    return [problem(ROLLUPS, what, _start(case))]
+
+
+def _start(case: Case) -> str:
     start = case.prescribe.promgres("up" if case.prescribe.embedded else "ingest")
-    return [problem(ROLLUPS, what, f"start a write side ({start}); if one runs, see its log")]
+    return f"start a write side ({start}); if one runs, see its log"
+
+
+async def check_minutes(case: Case) -> list[Finding]:
+    """Whether rollups of minutes that are over get packed."""
+    return await _made(case, MINUTES, "none wait to be packed", "minutes of {} are not packed")
+
+
+async def check_hours(case: Case) -> list[Finding]:
+    """Whether hours of series are made of days that are over, and who holds that up."""
+    return await _made(case, HOURS, "none wait to be made", "hours of {} are not made")
+
+
+async def _made(case: Case, line: str, fine: str, late: str) -> list[Finding]:
+    """What an upgrade or a backfill left is worked off: what tells is whether it goes on."""
+    limit = case.thresholds.packing
+    rows = {row["target"]: row for row in await case.rows("condensed", limit)}
+    behind = [target for target, row in rows.items() if row[line] > limit]
+    deadline = time.monotonic() + case.thresholds.rollup_patience
+    stuck = behind
+    while stuck and time.monotonic() < deadline:
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        now = {row["target"]: row for row in await case.rows("condensed", limit)}
+        stuck = [each for each in stuck if now[each][f"{line}_at"] == rows[each][f"{line}_at"]]
+    if not behind:
+        return ok(line, fine)
+    findings = []
+    for target in stuck:
+        row = rows[target]
+        what = f"{late.format(target)}, the oldest could be since {span(row[line])}"
+        if line == HOURS and row["who"]:
+            end = case.prescribe.sql(
+                *[f"SELECT pg_terminate_backend({pid})" for pid in row["pids"]]
+            )
+            findings.append(
+                warning(line, f"{what}: {row['who']} holds that up", f"wait for it, or {end}")
+            )
+        else:
+            findings.append(
+                warning(line, f"{what}; reading them is right, and slower", _start(case))
+            )
+    return findings or ok(line, f"a write side is at it, the oldest first: {', '.join(behind)}")
 
 
 async def _is_stuck(case: Case, target: str) -> bool:

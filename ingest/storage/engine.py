@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import asyncpg
@@ -203,6 +204,31 @@ async def identity_of(connection: AnyConnection) -> str | None:
     except asyncpg.PostgresError:
         return None
     return identity
+
+
+HOURS_WAIT = (
+    "SELECT EXISTS (SELECT FROM internal.hours_mark WHERE target = $1 AND day = $2)"
+    " OR EXISTS (SELECT FROM internal.hours_todo WHERE target = $1 AND day = $2)"
+)
+HOURS_PATIENCE_SECONDS = 60.0
+"""How long a refresh waits for others: they may not know that they are to mark what they store."""
+
+
+async def make_hours_again(connection: AnyConnection, target: str, day: datetime) -> None:
+    """Hours of series of a day, from its samples.
+
+    Readers take samples until they are made; what others hold up for longer than that, the worker
+    makes.
+    """
+    until = day + timedelta(days=1)
+    if not await connection.fetchval(f"SELECT {target}.mark_hours_between($1, $2)", day, until):
+        return
+    deadline = time.monotonic() + HOURS_PATIENCE_SECONDS
+    while await connection.fetchval(HOURS_WAIT, target, day) and time.monotonic() < deadline:
+        if await connection.fetchval(f"SELECT {target}.make_hours(p_quiet => '0')"):
+            deadline = time.monotonic() + HOURS_PATIENCE_SECONDS
+        else:
+            await asyncio.sleep(0.1)
 
 
 async def drop_expired_keys(connection: AnyConnection) -> bool:

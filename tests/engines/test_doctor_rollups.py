@@ -6,18 +6,20 @@ scheduler would have noted is written into its tables.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from ingest.doctor import Level, rollups
 from ingest.migrate import migrate
-from tests.support.databases import Database, execute
+from tests.support.blocks import switch_off, switch_on
+from tests.support.databases import Database, connect, execute
 from tests.support.doctoring import FRESH_JOBS, diagnose, heals, statements
+from tests.support.hours import make_hours
 from tests.support.sql_samples import samples_of
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 RAN = """
     INSERT INTO _timescaledb_internal.bgw_job_stat
@@ -49,6 +51,39 @@ def ran(
         next=due,
         ok=ok,
     )
+
+
+async def test_minutes_and_hours_fall_behind(postgres_db: Database) -> None:
+    """Nobody is at it, or somebody holds it up."""
+    old = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - 3 * DAY
+    soon = {"packing": 0.0, "rollup_patience": 0.5}
+    async with samples_of(postgres_db) as samples, connect(postgres_db) as idle:
+        await switch_off(samples.connection)
+        series = await samples.series("m")
+        await samples.copy([(old + n * HOUR / 60, series, 1.0, None) for n in range(800)])
+        await samples.connection.execute("SELECT internal.rollup_work('1 day')")
+        found = await diagnose(postgres_db, **soon)
+        assert "none wait to be packed" in found.only("minutes").what, "storage.pack is off"
+        assert found.level("hours") == Level.WARNING
+        assert "hours of internal are not made, the oldest could be since " in (
+            found.only("hours").what
+        )
+        assert "start a write side" in found.only("hours").todo
+        await idle.execute("SET application_name = 'forgotten'")
+        async with idle.transaction(isolation="repeatable_read"):
+            await idle.execute("SELECT count(*) FROM internal.series")
+            await make_hours(samples.connection, old + 2 * DAY, least=720, waits=False)
+            found = await diagnose(postgres_db, **soon)
+            assert "forgotten (pid " in found.only("hours").what
+        await make_hours(samples.connection, old + 2 * DAY, least=720)
+        await switch_on(samples.connection)
+        found = await diagnose(postgres_db, **soon)
+        assert "none wait to be made" in found.only("hours").what
+        assert "minutes of internal are not packed" in found.only("minutes").what
+        assert (await diagnose(postgres_db)).level("hours") == Level.OK
+        while await samples.connection.fetchval("SELECT internal.pack_minutes()"):
+            pass
+        assert (await diagnose(postgres_db, **soon)).level("minutes") == Level.OK
 
 
 async def test_nobody_stores_rollups(postgres_db: Database) -> None:

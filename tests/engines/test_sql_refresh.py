@@ -8,6 +8,7 @@ from ingest.cli.main import cli
 from ingest.migrate import migrate
 from tests.support.blocks import switch_off
 from tests.support.databases import Database
+from tests.support.hours import make_hours
 from tests.support.processes import PROMGRES, run
 from tests.support.sql_samples import Samples, plain, samples_of
 
@@ -59,6 +60,35 @@ async def test_the_command(engine_db: Database) -> None:
     async with samples_of(engine_db) as samples:
         for width in WIDTHS:
             assert await samples.rollup(width, "m") == []
+
+
+HOURS = "SELECT * FROM internal.series_hour ORDER BY series_id, hour"
+
+
+async def test_hours_of_series_are_made_again(engine_db: Database) -> None:
+    """Of the days that the period touches, and of no other."""
+    async with samples_of(engine_db) as samples:
+        await switch_off(samples.connection)
+        one, other = await samples.series("m", n="1"), await samples.series("m", n="2")
+        first = TODAY - 4 * DAY
+        times = [first + n * timedelta(minutes=1) for n in range(2 * 1440)]
+        await samples.copy([(time, each, 1.0, None) for each in (one, other) for time in times])
+        await make_hours(samples.connection, TODAY)
+        before = await samples.connection.fetch(HOURS)
+        assert len(before) == 2 * 48
+        await samples.connection.execute("UPDATE internal.series_hours SET nans = ARRAY[7]")
+        await samples.connection.execute(
+            "DELETE FROM internal.series_hours WHERE series_id = $1 AND day = $2", other, first
+        )
+        moment = first + timedelta(hours=9)
+        await samples.engine.refresh(
+            samples.connection, moment, moment + timedelta(hours=1), lambda done, all_: None
+        )
+        await make_hours(samples.connection, TODAY)  # what an autovacuum has held up
+        after = await samples.connection.fetch(HOURS)
+        for was, is_ in zip(before, after, strict=True):
+            expected = dict(was) | ({} if was["hour"] < first + DAY else {"nans": 7})
+            assert dict(is_) == expected
 
 
 async def test_late_samples_in_compressed_chunks(timescale_db: Database) -> None:

@@ -21,6 +21,7 @@ from ingest.storage.engine import (
     Horizons,
     Progress,
     drop_expired_keys,
+    make_hours_again,
     to_datetime,
     to_ms,
 )
@@ -90,6 +91,13 @@ HELD = Gauge(
     registry=REGISTRY,
 )
 
+HOURS_BEHIND = Gauge(
+    "promgres_series_hours_behind_seconds",
+    "How long ago the oldest hours of series could have been made, or made again, that are not, by"
+    " target; else 0.",
+    ["target"],
+    registry=REGISTRY,
+)
 MINUTES_BEHIND = Gauge(
     "promgres_pack_minutes_behind_seconds",
     "How long ago the oldest minutes of rollups could have been packed that are not, by target;"
@@ -203,9 +211,12 @@ class PostgresEngine:
                     target,
                 )
                 if target in ROLLED_UP:
-                    MINUTES_BEHIND.labels(target).set(
-                        await connection.fetchval(f"SELECT {target}.minutes_behind()")
+                    behind = await connection.fetchrow(
+                        f"SELECT {target}.minutes_behind(), {target}.hours_behind()"
                     )
+                    assert behind is not None
+                    MINUTES_BEHIND.labels(target).set(behind[0])
+                    HOURS_BEHIND.labels(target).set(behind[1])
             assert found is not None
             self._tell(target, found["waiting"], found["behind_seconds"])
             self._closed_ms[target] = to_ms(found["closed_before"])
@@ -290,6 +301,7 @@ class PostgresEngine:
             until = day + timedelta(days=1)
             if await connection.fetchval(f"SELECT {target}.mark_period($1, $2)", day, until):
                 await self._work_off(connection, target, day, until)
+            await make_hours_again(connection, target, day)
         progress(len(steps), len(steps))
 
     async def _work_off(

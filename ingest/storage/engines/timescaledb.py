@@ -13,6 +13,7 @@ from ingest.storage.engine import (
     Horizons,
     Progress,
     drop_expired_keys,
+    make_hours_again,
     to_datetime,
     to_ms,
 )
@@ -68,6 +69,7 @@ class TimescaleEngine:
                 to_datetime(day_ms),
                 to_datetime(day_ms + DAY_MS),
             )
+            await make_hours_again(connection, target, to_datetime(day_ms))
         progress(len(steps), len(steps))
 
 

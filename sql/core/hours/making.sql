@@ -126,6 +126,81 @@ $function$;
 COMMENT ON FUNCTION @target@.store_hours IS
     'Makes the hours of one day, of series that have none yet and p_least samples or more; returns how many samples were read';
 
+CREATE OR REPLACE FUNCTION @target@.first_unmade_day()
+RETURNS timestamptz
+LANGUAGE sql
+STABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT greatest(
+        date_bin('24 hours', t.dropped_before + interval '24 hours' - interval '1 microsecond', @origin@),
+        CASE WHEN isfinite(h.made_before) THEN h.made_before
+            ELSE date_bin('24 hours', internal.raw_start('@target@'), @origin@) END)
+    FROM internal.target AS t
+    JOIN internal.hours_state AS h USING (target)
+    WHERE t.target = '@target@'
+$function$;
+COMMENT ON FUNCTION @target@.first_unmade_day IS
+    'The first day whose hours have never been made; not finite, or null, if there are no samples';
+
+CREATE OR REPLACE FUNCTION @target@.hours_behind(
+    p_before timestamptz DEFAULT now() - interval '1 hour'
+)
+RETURNS float8
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce(greatest(0,
+        (
+            SELECT extract(epoch FROM now() - d - interval '25 hours')
+            FROM @target@.first_unmade_day() AS d
+            WHERE isfinite(d) AND d < date_bin('24 hours', @settled_before@, @origin@)
+                AND internal.raw_start('@target@') < date_bin('24 hours', @settled_before@, @origin@)
+        ),
+        (
+            SELECT extract(epoch FROM now() - min(o.since) - interval '10 minutes')
+            FROM internal.hours_todo AS o WHERE o.target = '@target@'
+        )), 0)::float8
+$function$;
+COMMENT ON FUNCTION @target@.hours_behind IS
+    'How many seconds ago the oldest hours could have been made that are not, of days that are over, and packed where samples are, or made again after late samples; 0: none wait';
+
+CREATE OR REPLACE FUNCTION @target@.mark_hours_between(p_from timestamptz, p_to timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $function$
+DECLARE
+    v_lo     timestamptz;
+    v_hi     timestamptz;
+    v_marked bigint;
+BEGIN
+    -- Where samples are gone what was made of them stays, and what has not been made yet will be.
+    SELECT greatest(date_bin('24 hours', p_from, @origin@), date_bin('24 hours',
+            t.dropped_before + interval '24 hours' - interval '1 microsecond', @origin@)),
+        least(p_to, h.marked_before)
+    INTO v_lo, v_hi
+    FROM internal.target AS t
+    JOIN internal.hours_state AS h USING (target)
+    WHERE t.target = '@target@';
+    INSERT INTO internal.hours_mark (target, series_id, day)
+    SELECT '@target@', h.series_id, h.day FROM @target@.series_hours AS h
+    WHERE h.day >= v_lo AND h.day < v_hi
+    UNION
+    SELECT '@target@', x.series_id, date_bin('24 hours', x.time, @origin@)
+    FROM @target@.samples_between(v_lo, v_hi) AS x;
+    GET DIAGNOSTICS v_marked = ROW_COUNT;
+    RETURN v_marked;
+END
+$function$;
+COMMENT ON FUNCTION @target@.mark_hours_between IS
+    'Marks the days that a period touches, of all series that have hours or samples there, so that their hours are made again; returns how many days of series';
+
 CREATE OR REPLACE FUNCTION @target@.make_hours(
     p_before timestamptz DEFAULT now() - interval '1 hour', p_quiet interval DEFAULT '10 minutes',
     p_least int DEFAULT 720, p_long interval DEFAULT '1 second'
@@ -167,13 +242,7 @@ BEGIN
         RETURN 1;
     END IF;
 
-    SELECT greatest(
-        date_bin('24 hours', t.dropped_before + interval '24 hours' - interval '1 microsecond', @origin@),
-        CASE WHEN isfinite(v_at.made_before) THEN v_at.made_before
-            ELSE date_bin('24 hours', internal.raw_start('@target@'), @origin@) END)
-    INTO v_start
-    FROM internal.target AS t WHERE t.target = '@target@';
-
+    v_start := @target@.first_unmade_day();
     v_done := 0;
     SELECT o.day INTO v_day FROM internal.hours_todo AS o
     WHERE o.target = '@target@' AND o.is_announced ORDER BY o.day LIMIT 1;

@@ -24,6 +24,8 @@ from ingest.wire.remote_write.varints import six_bytes
 
 LONG_TAIL = 18
 SHORT_TAIL = 9
+MANY = 500
+"""From so many series on it pays to compute with numpy where each of them ends."""
 
 _HEAD, _VALUE, _SHORT_HEAD, _TAGGED = 0, 3, 9, 10
 """Where, in the last 18 bytes, a word begins of which the low bytes are the head of the long shape,
@@ -49,14 +51,16 @@ class Tails(NamedTuple):
     value: Float64s
 
 
-def read_tails(series: Sequence[bytes]) -> Tails:
-    """Read the tails of `series`, at least one, parallel to it."""
-    joined = b"".join([raw[-LONG_TAIL:] for raw in series])
-    if len(joined) != LONG_TAIL * len(series):  # some are shorter: zeros before them
-        joined = b"".join([raw[-LONG_TAIL:].rjust(LONG_TAIL, b"\0") for raw in series])
+def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
+    """Read the tails of `series`, at least one, parallel to it.
+
+    Args:
+        payload: the message whose fields they are, if it is at hand.
+    """
+    last = _last_bytes(series, payload)
 
     def column(dtype: str, start: int) -> npt.NDArray[Any]:
-        return np.ndarray((len(series),), dtype, joined, start, (LONG_TAIL,))
+        return np.ndarray((len(series),), dtype, last, start, (LONG_TAIL,))
 
     tagged = column("<i8", _TAGGED) >> 8
     is_timed = tagged & _TAG_AND_MARKS == _WANTED
@@ -66,3 +70,26 @@ def read_tails(series: Sequence[bytes]) -> Tails:
     value[is_short] = 0.0
     length = LONG_TAIL * is_long + SHORT_TAIL * is_short
     return Tails(length, six_bytes(tagged >> 8), value)
+
+
+def _last_bytes(series: Sequence[bytes], payload: bytes) -> bytes | npt.NDArray[np.uint8]:
+    """The last 18 bytes of each series, one after the other; zeros before those of a shorter one.
+
+    Of many they are found in the payload, by where each series ends there if there are only series,
+    with heads (a tag, and a length of 7 bits a byte) as short as can be: whatever else stands there
+    makes it longer than the sum.
+    """
+    if len(series) >= MANY and payload:
+        lengths = np.fromiter(map(len, series), np.int64, len(series))
+        heads = 2 + (lengths > 0x7F) + (lengths > 0x3FFF) + (lengths > 0x1F_FFFF)
+        ends = np.cumsum(lengths + heads)
+        if ends[-1] == len(payload) and lengths.min() >= LONG_TAIL:
+            windows = np.ndarray(
+                (len(payload) - LONG_TAIL + 1, LONG_TAIL), "u1", payload, 0, (1, 1)
+            )
+            found: npt.NDArray[np.uint8] = windows[ends - LONG_TAIL]
+            return found
+    joined = b"".join([raw[-LONG_TAIL:] for raw in series])
+    if len(joined) != LONG_TAIL * len(series):  # some are shorter
+        joined = b"".join([raw[-LONG_TAIL:].rjust(LONG_TAIL, b"\0") for raw in series])
+    return joined

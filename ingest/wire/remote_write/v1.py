@@ -65,6 +65,7 @@ class RequestV1:
     Attributes:
         series: the bytes of every TimeSeries message, in the order of the request.
         first: place of the first of them in the whole request.
+        payload: all of the message, or nothing.
     """
 
     layout = Layout(exemplars=3, histograms=4, refers=False)
@@ -74,6 +75,7 @@ class RequestV1:
     series: list[bytes]
     _metadata: Sequence[bytes]
     first: int = 0
+    payload: bytes = b""
 
     def part(self, start: int, end: int) -> RequestV1:
         """See `Request`."""
@@ -82,7 +84,7 @@ class RequestV1:
     @cached_property
     def tails(self) -> Tails:
         """See `Request`."""
-        return read_tails(self.series)
+        return read_tails(self.series, self.payload)
 
     def keys(self, positions: Sequence[int]) -> list[bytes]:
         """See `Request`: the bytes before the sample, which are labels if they are known."""
@@ -132,7 +134,7 @@ def read_request(payload: bytes) -> RequestV1:
         envelope = WriteRequestEnvelope.FromString(payload)
     except DecodeError:
         raise BadRequest("the payload is not a protobuf message prometheus.WriteRequest") from None
-    return RequestV1(envelope.timeseries[:], envelope.metadata[:])
+    return RequestV1(envelope.timeseries[:], envelope.metadata[:], payload=payload)
 
 
 def parse_series(raw: bytes, position: int) -> ParsedSeries:

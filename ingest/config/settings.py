@@ -297,6 +297,11 @@ class WriterSettings(Section):
         le=32,
         description="COPYs at once; each has up to two connections",
     )
+    direct: bool = Field(
+        True,
+        description="copy samples that are new straight into their table; else all of them go"
+        " through staging, whose triggers dedupe",
+    )
     max_cached_series: int = Field(
         2_000_000, ge=1000, description="series ids held in memory; older ones are asked for again"
     )

@@ -16,6 +16,7 @@ from itertools import compress, repeat
 import numpy as np
 
 from ingest.model import Int64s, Item, Place, Series, SeriesId
+from ingest.series.stamps import Stamps
 from ingest.stores import ITEM_STORES, TARGETS
 
 UNKNOWN = Place(-1)
@@ -73,10 +74,12 @@ class SeriesCache:
     Attributes:
         generation: how often something was forgotten because it no longer holds; of ids of an
             earlier generation, see `ended_since`.
+        stamps: which samples are stored; forgotten with the ids of their series, and without.
     """
 
     def __init__(self, max_series: int) -> None:
         self.generation = 0
+        self.stamps = Stamps(max_series)
         self._ended: dict[int, frozenset[SeriesId]] = {}
         self._by_identity = _Table(max_series)
         self._by_key = _Table(max_series)
@@ -93,7 +96,8 @@ class SeriesCache:
     def approximate_bytes(self) -> int:
         """Memory that the entries take."""
         tables = (self._by_identity, self._by_key, *self._stored_items.values())
-        return _ENTRY_BYTES * sum(len(table.places) for table in tables)
+        entries = sum(len(table.places) for table in tables)
+        return _ENTRY_BYTES * entries + self.stamps.approximate_bytes
 
     def remember(self, series: Series, series_id: SeriesId) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
@@ -136,6 +140,7 @@ class SeriesCache:
         self._by_identity.clear()
         self._by_key.clear()
         self._ended.clear()
+        self.stamps.clear()
         self.generation += 1
 
     def forget(self, series_ids: Collection[SeriesId]) -> None:
@@ -143,6 +148,7 @@ class SeriesCache:
         self._by_identity.drop(series_ids)
         self._by_key.drop(series_ids)
         self._stored_items["metadata"].clear()
+        self.stamps.forget(series_ids)
         self.generation += 1
         self._ended[self.generation] = frozenset(series_ids)
         while len(self._ended) > MOST_GENERATIONS:

@@ -79,6 +79,7 @@ DURABLE = "set_config('synchronous_commit', 'on', true)"
 """Said once more after a COPY: a trigger may have turned it off. The commit waits for the disk."""
 BEGIN_STRAIGHT = begin(READ_COMMITTED, STRAIGHT, version=0)
 """Of a transaction that copies rows past staging."""
+LIKELY = "SET LOCAL promgres.duplicates = 'likely'; "
 NO_MEMORY = End("", uuid4())
 """How it ends where nothing is remembered."""
 NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
@@ -100,6 +101,18 @@ class Touched(NamedTuple):
     minutes_ms: Sequence[int]
     series_ids: Sequence[SeriesId] | None
     recent_minutes_ms: Sequence[int] = ()
+
+
+class Stored(NamedTuple):
+    """What came of a transaction.
+
+    Attributes:
+        new_rows: of each payload that went through staging.
+        is_covered: a mark says that it is stored: it may be remembered.
+    """
+
+    new_rows: list[int]
+    is_covered: bool
 
 
 class Database:
@@ -141,7 +154,11 @@ class Database:
         return ids
 
     def end(self, remembers: bool = False) -> End:
-        """How a transaction ends that relies on what is remembered at this moment."""
+        """How a transaction ends that relies on what is remembered at this moment.
+
+        Args:
+            remembers: something more is, once it is committed.
+        """
         return self._life.end(remembers) if self._life is not None else NO_MEMORY
 
     async def _find_or_copy(self, series: Sequence[Series]) -> dict[bytes, SeriesId]:
@@ -153,7 +170,7 @@ class Database:
         metrics = list(dict.fromkeys([one[1:5] for one in series]))  # tenant to name
         identities = [one.identity for one in series]
         end = self.end(remembers=True)
-        async with self._connection() as connection, rolled_back(connection):
+        async with self._connection(end) as connection, rolled_back(connection):
             await connection.execute(begin_writing(connection), timeout=self._timeout)
             [(found, reserved, metric_ids)] = await connection.fetch(
                 RESERVE, identities, *zip(*metrics, strict=True), timeout=self._timeout
@@ -166,7 +183,8 @@ class Database:
             else:
                 rows = _series_rows(new, reserved, dict(zip(metrics, metric_ids, strict=True)))
                 await copy_within(connection, f"{COPY_SERIES}; {_commit(end)}", rows, self._timeout)
-        self._committed(end)
+            is_covered = self._committed(end)
+        self._check_covered(is_covered)
         return dict(zip(identities, known, strict=True))
 
     async def find_series(self, identities: Collection[bytes]) -> dict[bytes, SeriesId]:
@@ -204,7 +222,7 @@ class Database:
             labels,
         )
         end = self.end(remembers=True)
-        async with self._connection() as connection, rolled_back(connection):
+        async with self._connection(end) as connection, rolled_back(connection):
             await connection.execute(begin_writing(connection), timeout=self._timeout)
             rows = await connection.fetch(
                 "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
@@ -212,7 +230,8 @@ class Database:
                 timeout=self._timeout,
             )
             await connection.execute(_commit(end), timeout=self._timeout)
-        self._committed(end)
+            is_covered = self._committed(end)
+        self._check_covered(is_covered)
         return {row["identity"]: row["series_id"] for row in rows}
 
     async def labels_of(self, series_ids: Collection[SeriesId]) -> dict[SeriesId, Labels]:
@@ -238,7 +257,7 @@ class Database:
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
         end: End | None = None,
-    ) -> list[int]:
+    ) -> Stored:
         """COPY binary payloads into the store's staging table, all in one transaction.
 
         Args:
@@ -255,23 +274,37 @@ class Database:
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
+        end = end or self.end()
+        async with self._connection(end) as connection, rolled_back(connection):
+            before = begin_writing(connection) + "; "
+            counts = await self._stage(
+                connection, store, payloads, before + LIKELY * expect_duplicates, sent
+            )
+            await connection.execute(_commit(end), timeout=self._timeout)
+            is_covered = self._committed(end)
+        return Stored(counts, is_covered)
+
+    async def _stage(
+        self,
+        connection: AnyConnection,
+        store: str,
+        payloads: Sequence[bytes],
+        before: str,
+        sent: Callable[[], None] | None,
+    ) -> list[int]:
+        """COPY into staging, within a transaction; how many rows of each payload were new."""
         into = STORES[store]
         counts = []
-        async with self._connection() as connection, rolled_back(connection):
-            before = begin_writing(connection) + "; "
-            if expect_duplicates:
-                before += "SET LOCAL promgres.duplicates = 'likely'; "
-            for payload in payloads:
-                source = _source(payload, sent if payload is payloads[-1] else None)
-                await copy_within(connection, before + into.copy_staging, source, self._timeout)
-                before = ""
-                row = await connection.fetchrow(NEW_ROWS, timeout=self._timeout)
-                if row is None or row[0] is None:
-                    raise asyncpg.ObjectNotInPrerequisiteStateError(
-                        f"{into.staging} moves no rows: is its trigger disabled?"
-                    )
-                counts.append(row[0])
-            await connection.execute(_commit(end or self.end()), timeout=self._timeout)
+        for payload in payloads:
+            source = _source(payload, sent if payload is payloads[-1] else None)
+            await copy_within(connection, before + into.copy_staging, source, self._timeout)
+            before = ""
+            row = await connection.fetchrow(NEW_ROWS, timeout=self._timeout)
+            if row is None or row[0] is None:
+                raise asyncpg.ObjectNotInPrerequisiteStateError(
+                    f"{into.staging} moves no rows: is its trigger disabled?"
+                )
+            counts.append(row[0])
         return counts
 
     async def append_samples(
@@ -282,7 +315,8 @@ class Database:
         touched: Touched,
         sent: Callable[[], None] | None,
         end: End | None = None,
-    ) -> bool:
+        doubtful: Sequence[bytes] = (),
+    ) -> Stored | None:
         """COPY rows that are probably all new straight into the target's sample table.
 
         Args:
@@ -291,34 +325,56 @@ class Database:
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
             end: as `end()` said when the ids in them were looked at.
+            doubtful: further payloads, for the staging table, in the same transaction.
 
         Returns:
-            Whether all of it is stored; if not, nothing is, and staging is the way.
+            How many rows of each doubtful payload were new, if all of it is stored. If not, None:
+            nothing is, and staging is the way of all.
 
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
         # One message: the server has the rows, the marks and the commit before it answers.
+        end = end or self.end()
+        recent_ms = touched.minutes_ms if touched.series_ids is None else touched.recent_minutes_ms
+        commit = _commit(end, target, recent_ms)
         statements = [STORES[target].copy_direct(table)]
         if touched.series_ids is not None:
             statements.append(_mark_late(target, touched.minutes_ms, touched.series_ids))
-        recent_ms = touched.minutes_ms if touched.series_ids is None else touched.recent_minutes_ms
-        statements.append(_commit(end or self.end(), target, recent_ms))
+        if not doubtful:
+            statements.append(commit)
+        counts: list[int] = []
         try:
-            async with self._connection() as connection, rolled_back(connection):
+            async with self._connection(end) as connection, rolled_back(connection):
+                beginning = begin_writing(connection) if doubtful else BEGIN_STRAIGHT
                 await copy_within(
                     connection,
-                    "; ".join([BEGIN_STRAIGHT, *statements]),
-                    _source(joined(payloads), sent),
+                    "; ".join([beginning, *statements]),
+                    _source(joined(payloads), None if doubtful else sent),
                     self._timeout,
                 )
+                if doubtful:
+                    counts = await self._stage(connection, target, doubtful, LIKELY, sent)
+                    await connection.execute(commit, timeout=self._timeout)
+                is_covered = self._committed(end)
         except NEEDS_STAGING:
-            return False
+            return None
         except asyncpg.CheckViolationError as error:
             if is_missing_partition(error):  # it may be packed and gone
-                return False
+                return None
             raise
-        return True
+        return Stored(counts, is_covered)
+
+    async def affirm(self, end: End) -> None:
+        """A transaction that does nothing but end so: what is remembered holds at this moment.
+
+        Raises:
+            LifeEnded: it does not.
+            DATABASE_ERRORS: nobody knows.
+        """
+        async with self._connection(end) as connection, rolled_back(connection):
+            statements = f"{BEGIN_STRAIGHT}; {end.sql}COMMIT"
+            await connection.execute(statements, timeout=self._timeout)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AnyConnection]:
@@ -326,16 +382,22 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AnyConnection]:
-        """One to write with: if it is lost, its backend is remembered, to be ended."""
+    async def _connection(self, end: End = NO_MEMORY) -> AsyncIterator[AnyConnection]:
+        """One to write with, in a transaction that ends so: if it is lost, its backend is
+        remembered, to be ended."""
         async with borrow(self.pool, self._most_seconds) as connection:
             await self._end_lost_backends(connection)
             backend = connection.get_server_pid()
             try:
-                if self._life is not None and not self._life.has_begun:
+                if self._life is not None and not self._life.is_known:
                     await self._life.begin(connection)
                     raise LifeEnded("it begins: how to end was asked before")
-                yield connection
+                try:
+                    yield connection
+                except BaseException as error:
+                    if self._life is not None:
+                        self._life.failed(end, error)
+                    raise
             except asyncpg.PostgresError as error:
                 if error.sqlstate != ENDED or self._life is None:
                     raise
@@ -345,9 +407,18 @@ class Database:
                 if _is_lost(connection):
                     self._lost_backends.add(backend)
 
-    def _committed(self, end: End) -> None:
-        if self._life is not None:
-            self._life.committed(end)
+    def _committed(self, end: End) -> bool:
+        """At once after the commit, before anything else may happen."""
+        return self._life is not None and self._life.committed(end)
+
+    def _check_covered(self, is_covered: bool) -> None:
+        """Of what is to be remembered.
+
+        Raises:
+            LifeEnded: marks are counted anew since it was asked for; it has to be asked for again.
+        """
+        if self._life is not None and not is_covered:
+            raise LifeEnded("its mark is not counted")
 
     async def _end_lost_backends(self, connection: AnyConnection) -> None:
         """The server may not know that a connection is gone: its backend waits for the rest of a

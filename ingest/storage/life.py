@@ -26,8 +26,12 @@ ENDED = "PL001"
 """SQLSTATE of `internal.end_writing`."""
 _OF_THE_SESSION = 2
 """Words of a life that cannot change while a session lasts: cluster and database."""
-SINCE = "SELECT life, ended_series FROM internal.life_since($1, $2, $3)"
+SINCE = "SELECT life, ended_series, ended_samples FROM internal.life_since($1, $2, $3)"
+SINCE_AND_ENROL = SINCE.replace(" FROM", ", internal.enrol_writer($4) FROM")
 ENROL = "SELECT internal.enrol_writer($1)"
+REFUSED = ("21", "22", "23", "40", "42", "53", "0A", "PL")
+"""Classes of SQLSTATE after which nothing of a transaction is stored. Others may come when it is
+already committed, as that of a server that is shut down."""
 
 
 NOT_MIGRATED = (
@@ -56,17 +60,18 @@ class End(NamedTuple):
 
     Attributes:
         reliance: on what, the first arguments of `internal.end_writing`; empty: on nothing.
-        mark: of what is remembered once it is committed, if something is.
+        writer: whose memory it is.
+        remembers: something is remembered once it is committed: it leaves a mark.
     """
 
     reliance: str
     writer: UUID
-    mark: int | None = None
+    remembers: bool = False
 
     @property
     def sql(self) -> str:
         """A statement to stand before COMMIT, or nothing; CALL is not planned as a SELECT is."""
-        mark = "" if self.mark is None else f", {self.mark}"
+        mark = ", 1" if self.remembers else ""
         return f"CALL internal.end_writing({self.reliance}{mark}); " if self.reliance else ""
 
     def marking(self, target: str, minutes: str) -> str:
@@ -75,18 +80,18 @@ class End(NamedTuple):
         Args:
             minutes: those with samples, an array as SQL.
         """
-        if not self.reliance:
-            return f"SELECT internal.mark_samples('{target}', {minutes}, NULL); "
+        if not self.reliance or self.remembers:
+            return f"SELECT internal.mark_samples('{target}', {minutes}, NULL); {self.sql}"
         return f"CALL internal.end_samples({self.reliance}, '{target}', {minutes}); "
 
 
 class Life:
     """What a process remembers, of which life of the data.
 
-    Each commit after which something is remembered leaves a mark, a number that only grows: a
-    database that went back to a moment before has a smaller one. Whoever remembers without a
-    commit of its own, as of many small ones, may leave one now and then, and rely only on what
-    came before.
+    Each commit after which something is remembered leaves a mark: the database counts them, and so
+    do we. A database that went back to a moment before has counted fewer. If the outcome of one is
+    unknown we no longer know how many there are, and begin to count anew: a writer that is enrolled
+    after all that we remember is as good a mark.
 
     Where none can begin yet, beside a schema that waits for its migration, nothing is remembered
     and no transaction begun that could not end: what is said of rows there is not believed.
@@ -99,15 +104,15 @@ class Life:
         self._cache = cache
         self._writer = uuid4()
         self._mark = 0
-        self._last_mark = 0
         self._life: str | None = None
+        self._is_in_doubt = False
         self._is_told = False
         self._asking = asyncio.Lock()
 
     @property
-    def has_begun(self) -> bool:
-        """Whether a transaction could end."""
-        return self._life is not None
+    def is_known(self) -> bool:
+        """Whether a transaction could end; else it has to `begin`."""
+        return self._life is not None and not self._is_in_doubt
 
     async def check(self, connection: AnyConnection) -> None:
         """Of each new connection: forget what no longer holds. It may read where no life begins.
@@ -150,7 +155,12 @@ class Life:
             if self._life is None:
                 await self._enrol(connection)
                 return True
-            row = await connection.fetchrow(SINCE, self._writer, self._mark, self._life)
+            writer = uuid4() if self._is_in_doubt else None
+            known = (self._writer, self._mark, self._life)
+            if writer is None:
+                row = await connection.fetchrow(SINCE, *known)
+            else:
+                row = await connection.fetchrow(SINCE_AND_ENROL, *known, writer)
             assert row is not None
             if row["ended_series"] is None:
                 log.error("the database went back in time: series are looked up anew")
@@ -160,28 +170,38 @@ class Life:
             if row["life"] != self._life:
                 self._cache.forget(row["ended_series"])
                 self._life = row["life"]
+            if row["ended_samples"]:
+                self._cache.stamps.clear()
+            if writer is not None:
+                self._writer, self._mark, self._is_in_doubt = writer, 0, False
             return True
 
     def end(self, remembers: bool = False) -> End:
         """How to end a transaction that relies on what is remembered at this moment.
 
         Args:
-            remembers: something more is, once it is committed; `committed` is to be told.
+            remembers: something more is, once it is committed; `committed` is to be told, or
+                `failed`.
         """
-        mark = None
-        if remembers:
-            self._last_mark = mark = self._last_mark + 1
         here = " ".join((self._life or "").split()[_OF_THE_SESSION:])
         reliance = f"'{self._writer}', {self._mark}, {literal(here)}"
-        return End(reliance, self._writer, mark)
+        return End(reliance, self._writer, remembers)
 
-    def committed(self, end: End) -> None:
-        """A transaction that ended so is committed."""
-        if end.mark is not None and end.writer == self._writer:
-            self._mark = max(self._mark, end.mark)
+    def committed(self, end: End) -> bool:
+        """A transaction that ended so is committed. Whether it is covered by a mark that is counted
+        now, and so may be remembered."""
+        is_covered = end.remembers and end.writer == self._writer
+        self._mark += is_covered
+        return is_covered
+
+    def failed(self, end: End, error: BaseException) -> None:
+        """One that would have ended so did not, or nobody knows."""
+        sqlstate = getattr(error, "sqlstate", None) or ""
+        if end.remembers and end.writer == self._writer and sqlstate[:2] not in REFUSED:
+            self._is_in_doubt = True
 
     async def _enrol(self, connection: AnyConnection) -> None:
         """Begin anew, with nothing remembered."""
         writer = uuid4()
         life = await connection.fetchval(ENROL, writer)
-        self._writer, self._mark, self._last_mark, self._life = writer, 0, 0, life
+        self._writer, self._mark, self._life, self._is_in_doubt = writer, 0, life, False

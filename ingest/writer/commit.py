@@ -14,14 +14,25 @@ time that the direct path fails, until it works again. A failed attempt leaves d
 with duplicates in every batch only one in 65 tries. A batch of late samples, each series at times
 of its own, goes through staging because the trigger marks it exactly. Items always go through
 staging, and so do samples of times that are closed; its triggers, too, have a short way, which they
-are told to try as long as the batch before had no duplicate.
+are told to try as long as the batch before had no duplicate. With `writer.direct = false` there is
+no other way than staging.
+
+A duplicate is a sample of a series and time that are stored, whatever its value: the first one
+stays. For the next 64 batches after one it is remembered which samples are stored
+(`series/stamps.py`), and each commit leaves a mark with them (`storage/life.py`). What is known to
+be stored is not sent at all: the transaction that holds the rest of the batch says at its end
+whether the memory holds, or one that does nothing else. What may be stored, since something as late
+was sent of its series, goes through staging, and the rest straight, in one transaction. Where such
+rows are still under way in the other worker's transaction, it is waited for: then they are known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,14 +40,15 @@ from ingest.errors import Unavailable
 from ingest.logs import get_logger
 from ingest.model import Int64s, Rejection
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import DATABASE_ERRORS, Database, Touched, unavailable
+from ingest.series.stamps import Look, Mask
+from ingest.storage.database import DATABASE_ERRORS, Database, Stored, Touched, unavailable
 from ingest.storage.engine import Engine
 from ingest.storage.life import End, LifeEnded, WentBack
 from ingest.storage.pgerrors import Verdict, verdict_of
-from ingest.stores import ITEM_STORES, RECORDS, STORES, TARGETS
-from ingest.writer.batch import Batch, halves
+from ingest.stores import RECORDS, STORES, TARGETS
+from ingest.writer.batch import Batch, SampleBatch, halves
 from ingest.writer.ledger import Ledger, PendingRows
-from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS
+from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS, REMEMBERED
 from ingest.writer.rejections import RejectedRow, rejections_of
 
 log = get_logger("writer")
@@ -49,8 +61,13 @@ MOST_MARKED_FOR_NOTHING = 4
 """Each series of a late batch is taken to have samples in each of its hours, unless that makes so
 many times more pairs than there are samples."""
 LONGEST_BACKOFF = 64
+REMEMBERS_FOR = 64
+"""So many batches after one with duplicates it is remembered what is stored. Who never meets any
+pays for no memory and no marks."""
 FRESH_SECONDS = 5.0
 """A commit so lately says that the next one succeeds, too."""
+
+NO_ROWS = np.empty(0, np.int64)
 
 Sent = Callable[[], None] | None
 """Called, once or more often, when all rows are on their way to the server, which still has work to
@@ -96,18 +113,27 @@ class Committer:
     """
 
     def __init__(
-        self, database: Database, engine: Engine, cache: SeriesCache, ledger: Ledger
+        self,
+        database: Database,
+        engine: Engine,
+        cache: SeriesCache,
+        ledger: Ledger,
+        is_direct: bool = True,
     ) -> None:
         self.outcomes = Outcomes()
         self._database = database
         self._engine = engine
         self._cache = cache
         self._ledger = ledger
+        self._is_direct = is_direct
         # By target: how many batches go through staging after the next failure of the direct path,
         # and how many of them are left. At first the direct path is tried at once.
         self._backoff = dict.fromkeys(TARGETS, 1)
         self._staged_left = dict.fromkeys(TARGETS, 0)
         self._met_duplicates = dict.fromkeys(STORES, False)
+        # By store: for how many batches it is still remembered what they hold.
+        self._remembers_for = dict.fromkeys(STORES, 0)
+        self._under_way: dict[asyncio.Future[None], Sequence[SampleBatch]] = {}
 
     async def commit(self, store: str, waiting: Sequence[PendingRows], sent: Sent) -> int:
         """One transaction, a COPY for each tenant. Every request is told, whatever happens.
@@ -119,7 +145,7 @@ class Committer:
             How many rows are decided; the others have to be written again.
         """
         for attempts_left in reversed(range(RETRIES)):
-            waiting, end = self._still_good(store, waiting), self._database.end()
+            waiting = self._still_good(store, waiting)
             if not waiting:
                 return 0
             by_tenant: dict[int, list[PendingRows]] = {}
@@ -127,19 +153,96 @@ class Committer:
                 by_tenant.setdefault(pending.request.tenant_id, []).append(pending)
             # In one order, as the other worker has it, so that they wait for each other in turn.
             shares = [by_tenant[tenant_id] for tenant_id in sorted(by_tenant)]
+            batches = [_merged(share) for share in shares]
             try:
-                counts = await self._attempt(store, [_merged(share) for share in shares], sent, end)
+                if self._remembers_for[store]:
+                    counts = await self._write_new(store, cast(Any, batches), sent)
+                else:
+                    end = self._database.end()
+                    counts = (await self._attempt(store, batches, None, sent, end)).new_rows
                 break
             except LifeEnded as error:
                 if not attempts_left:
                     return self._fail(store, waiting, error)
             except Exception as error:
                 if verdict_of(error) is Verdict.REJECT:
-                    return sum([await self._bisect(store, pending, end) for pending in waiting])
+                    return sum([await self._bisect(store, pending) for pending in waiting])
                 return self._fail(store, waiting, error)
         for share, new_rows in zip(shares, counts, strict=True):
             self._settle(share, new_rows)
-        return sum(len(pending.rows) for pending in waiting)
+        rows = sum(len(pending.rows) for pending in waiting)
+        if store in TARGETS and self._is_direct:
+            left = self._remembers_for[store]
+            self._remembers_for[store] = REMEMBERS_FOR if sum(counts) < rows else max(0, left - 1)
+        return rows
+
+    async def _write_new(self, store: str, batches: Sequence[SampleBatch], sent: Sent) -> list[int]:
+        """Of samples, what is not known to be stored; how many rows of each batch were new."""
+        stamps = self._cache.stamps
+        generation = self._cache.generation
+        looks = [stamps.look(batch.rows) for batch in batches]
+        while under_way := self._not_yet_known(batches, looks):
+            await asyncio.wait(under_way)
+            looks = [stamps.look(batch.rows) for batch in batches]
+        if generation != self._cache.generation:
+            raise LifeEnded("series were removed while another transaction was waited for")
+        parts, doubtful = [], []
+        for batch, look in zip(batches, looks, strict=True):
+            left = np.flatnonzero(~look.stored)
+            part = batch.take(left) if len(left) < len(batch) else batch
+            if len(part):
+                parts.append(part)
+                doubtful.append(look.doubtful[left])
+                stamps.send(part.rows)
+        memory = stamps.generation
+        with self._flying(parts):
+            if parts:
+                end = self._database.end(remembers=True)
+                stored = await self._attempt(store, parts, doubtful, sent, end)
+                if stored.is_covered and memory == stamps.generation:
+                    for part in parts:
+                        stamps.store(part.rows)
+            else:
+                stored = await self._affirm(store, sent)
+        new_rows = iter(stored.new_rows)
+        REMEMBERED.labels(store).inc(sum(int(look.stored.sum()) for look in looks))
+        return [0 if look.stored.all() else next(new_rows) for look in looks]
+
+    async def _affirm(self, store: str, sent: Sent) -> Stored:
+        """All of a batch is known to be stored, if the database says so now."""
+        if sent is not None:
+            sent()
+        await self._database.affirm(self._database.end())
+        self.outcomes.committed()
+        BATCHES.labels(store, "memory").inc()
+        return Stored([], False)
+
+    def _not_yet_known(
+        self, batches: Sequence[SampleBatch], looks: Sequence[Look]
+    ) -> list[asyncio.Future[None]]:
+        """Transactions under way with series of which it is in doubt whether they are stored."""
+        doubtful = [
+            batch.rows.series_id[look.doubtful] for batch, look in zip(batches, looks, strict=True)
+        ]
+        if not any(map(len, doubtful)):
+            return []
+        series_ids = np.concatenate(doubtful)
+        return [
+            done
+            for done, parts in self._under_way.items()
+            if any(np.isin(series_ids, part.rows.series_id).any() for part in parts)
+        ]
+
+    @contextmanager
+    def _flying(self, parts: Sequence[SampleBatch]) -> Iterator[None]:
+        """Rows that are under way until the block ends."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way[done] = parts
+        try:
+            yield
+        finally:
+            del self._under_way[done]
+            done.set_result(None)
 
     def _still_good(self, store: str, waiting: Sequence[PendingRows]) -> Sequence[PendingRows]:
         """Those whose ids still mean what they meant when they were looked up; the others fail, and
@@ -159,14 +262,21 @@ class Committer:
         return good
 
     async def _attempt(
-        self, store: str, batches: Sequence[Batch], sent: Sent, end: End
-    ) -> list[int]:
+        self,
+        store: str,
+        batches: Sequence[Batch],
+        doubtful: Sequence[Mask] | None,
+        sent: Sent,
+        end: End,
+    ) -> Stored:
         """Commit the batches together; how many rows of each were new.
+
+        Args:
+            doubtful: which rows of each may be stored; None where nothing is remembered.
 
         Raises:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
-        payloads = [batch.encode() for batch in batches]
         retries = 0
         while True:
             try:
@@ -176,7 +286,7 @@ class Committer:
                             self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
                         )
                 with COPY_SECONDS.labels(store).time():
-                    counts = await self._copy(store, batches, payloads, sent, end)
+                    stored = await self._copy(store, batches, doubtful, sent, end)
                 break
             except DATABASE_ERRORS as error:
                 if retries == RETRIES or verdict_of(error) is not Verdict.RETRY:
@@ -186,55 +296,94 @@ class Committer:
                 log.info("batch tried again", store=store, reason=str(error))
         self.outcomes.committed()
         BATCH_ROWS.labels(store).observe(sum(len(batch) for batch in batches))
-        return counts
+        return stored
 
     async def _copy(
         self,
         store: str,
         batches: Sequence[Batch],
-        payloads: Sequence[bytes],
+        doubtful: Sequence[Mask] | None,
         sent: Sent,
         end: End,
-    ) -> list[int]:
+    ) -> Stored:
         """One transaction, by the path that is right for it; how many rows of each were new."""
-        if store in ITEM_STORES:
-            expects_duplicates = self._met_duplicates[store]
-        else:
-            touched = touched_by(batches, time.time_ns() // 1_000_000)
+        expects_duplicates = self._met_duplicates[store]
+        rows = sum(map(len, batches))
+        if store in TARGETS and self._is_direct and self._takes_straight(store, batches):
+            straight, others = _parted(batches, doubtful)
+            touched = touched_by(straight, time.time_ns() // 1_000_000)
             expects_duplicates = touched is not None
-            oldest_ms = min(int(batch.timestamp_ms.min()) for batch in batches)
-            if not self._engine.takes_straight(store, oldest_ms):
-                expects_duplicates = self._met_duplicates[store]
-            elif touched is not None and self._staged_left[store]:
+            if touched is None or 2 * sum(map(len, straight)) < rows:
+                pass
+            elif self._staged_left[store]:
                 self._staged_left[store] -= 1
-            elif touched is not None:
-                table = self._engine.samples_table
-                if await self._database.append_samples(store, table, payloads, touched, sent, end):
+            else:
+                stored = await self._append(store, straight, others, touched, sent, end)
+                if stored is not None:
                     self._backoff[store] = 1
-                    BATCHES.labels(store, "direct").inc()
-                    return [len(batch) for batch in batches]
+                    return stored
                 self._staged_left[store] = self._backoff[store] - 1
                 self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
         BATCHES.labels(store, "staging").inc()
-        counts = await self._database.copy_to_staging(
+        payloads = [batch.encode() for batch in batches]
+        stored = await self._database.copy_to_staging(
             store, payloads, expects_duplicates, sent, end
         )
-        self._met_duplicates[store] = sum(counts) < sum(map(len, batches))
-        return counts
+        self._met_duplicates[store] = sum(stored.new_rows) < rows
+        return stored
 
-    async def _bisect(self, store: str, pending: PendingRows, end: End) -> int:
+    def _takes_straight(self, store: str, batches: Sequence[Batch]) -> bool:
+        oldest_ms = min(int(batch.timestamp_ms.min()) for batch in batches)
+        return self._engine.takes_straight(store, oldest_ms)
+
+    async def _append(
+        self,
+        store: str,
+        straight: Sequence[Batch],
+        others: Sequence[Batch],
+        touched: Touched,
+        sent: Sent,
+        end: End,
+    ) -> Stored | None:
+        """Past staging, but for what may be stored; None if the database refuses.
+
+        Args:
+            straight, others: the batches in two parts.
+        """
+        staged = [batch.encode() for batch in others if len(batch)]
+        stored = await self._database.append_samples(
+            store,
+            self._engine.samples_table,
+            [batch.encode() for batch in straight],
+            touched,
+            sent,
+            end,
+            staged,
+        )
+        if stored is None:
+            return None
+        BATCHES.labels(store, "mixed" if staged else "direct").inc()
+        new_rows = iter(stored.new_rows)
+        counts = [
+            len(one) + (next(new_rows) if len(other) else 0)
+            for one, other in zip(straight, others, strict=True)
+        ]
+        return stored._replace(new_rows=counts)
+
+    async def _bisect(self, store: str, pending: PendingRows) -> int:
         """Write one request's rows without those that the database will never take.
 
         By itself, so that no request depends on another one's rejected rows.
         """
+        end = self._database.end()
         pieces = [_merged([pending])]
         rejected: list[RejectedRow] = []
         new_rows = 0
         while pieces:
             piece = pieces.pop()
             try:
-                [count] = await self._attempt(store, [piece], None, end)
-                new_rows += count
+                stored = await self._attempt(store, [piece], None, None, end)
+                new_rows += sum(stored.new_rows)
             except Exception as error:
                 if verdict_of(error) is not Verdict.REJECT:
                     return self._fail(store, [pending], error)
@@ -297,6 +446,19 @@ def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:
     firsts = days[np.concatenate([[0], cuts + 1])]
     lasts = days[np.concatenate([cuts, [len(days) - 1]])]
     return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _parted(
+    batches: Sequence[Batch], doubtful: Sequence[Mask] | None
+) -> tuple[Sequence[Batch], Sequence[Batch]]:
+    """The same batches without the doubtful rows, and with nothing else."""
+    if doubtful is None or not any(mask.any() for mask in doubtful):
+        return batches, [batch.take(NO_ROWS) for batch in batches]
+    pairs = list(zip(batches, doubtful, strict=True))
+    return (
+        [batch.take(np.flatnonzero(~mask)) for batch, mask in pairs],
+        [batch.take(np.flatnonzero(mask)) for batch, mask in pairs],
+    )
 
 
 def _merged(share: Sequence[PendingRows]) -> Batch:

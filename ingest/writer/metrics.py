@@ -13,8 +13,15 @@ BATCH_ROWS = Histogram(
 )
 BATCHES = Counter(
     "promgres_batches",
-    "Transactions by the way they took: direct (all rows new) or staging (dedupes).",
+    "Transactions by the way they took: direct (all rows new), staging (dedupes), mixed (both), or"
+    " memory (nothing but samples that are known to be stored).",
     ["target", "way"],
+    registry=REGISTRY,
+)
+REMEMBERED = Counter(
+    "promgres_samples_remembered",
+    "Duplicates that were known to be stored, and so were not sent to the database.",
+    ["target"],
     registry=REGISTRY,
 )
 COPY_SECONDS = Histogram(

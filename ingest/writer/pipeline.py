@@ -52,7 +52,7 @@ class Pipeline:
             quotas.settings.tenant_share,
             quotas.settings.concurrent_requests,
         )
-        committer = Committer(database, engine, cache, ledger)
+        committer = Committer(database, engine, cache, ledger, settings.direct)
         self.outcomes = committer.outcomes
         self.shards = [
             Shard(committer, self.backlog, settings.max_batch_rows) for _ in range(settings.writers)

@@ -33,9 +33,10 @@ class Silence:
     async def append(self, series_id: int) -> bool:
         """One sample."""
         payload = encode_samples(rows_of((series_id, NOON_MS, 1.0)))
-        return await self.database.append_samples(
+        stored = await self.database.append_samples(
             "internal", "hot", [payload], MINUTE, lambda: None
         )
+        return stored is not None
 
 
 @pytest_asyncio.fixture

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.intake.resolve import describe
-from ingest.model import DEFAULT_TENANT_ID
+from ingest.model import DEFAULT_TENANT_ID, SeriesId
 from ingest.routing import Router
 from ingest.writer import backlog
 from tests.support.fake_database import POISON, POISONED, FakeDatabase, Fault, Sample
@@ -103,6 +103,7 @@ class WriterMachine(RuleBasedStateMachine):
         self._slow.start()
         self.database = FakeDatabase()
         self.sent: list[Sent] = []
+        self.copy: tuple[dict[Sample, float], dict[bytes, SeriesId]] = ({}, {})
         self.spool_bytes = 0
         self.spool_dir: Path | None = None
         self._start()
@@ -167,6 +168,30 @@ class WriterMachine(RuleBasedStateMachine):
             self.sent.clear()
             self.database.rows.clear()
         self.database.remove_empty()
+
+    @rule(numbers=st.lists(st.integers(0, 50), min_size=1, max_size=3))
+    @precondition(lambda self: self.sent)
+    def requests_come_again(self, numbers: list[int]) -> None:
+        """From a twin of their sender, or from one that has had no answer."""
+        for number in numbers:
+            self._send(self.sent[number % len(self.sent)].samples)
+
+    @rule(every=st.integers(1, 3), restored=st.booleans())
+    def samples_go(self, every: int, restored: bool) -> None:
+        """Somebody deletes some of them, or puts an older copy in place of the database, while
+        nothing is under way: what is sent from then on has to be stored, though it was before."""
+        at_rest = all(sent.answer.done() for sent in self.sent)
+        if not at_rest or not (self.side.spool is None or self.side.spool.empty):
+            return
+        self.sent.clear()
+        if restored:
+            self.database.go_back(*self.copy)
+        else:
+            self.database.take_samples(list(self.database.rows)[::every])
+
+    @rule()
+    def copy_is_made(self) -> None:
+        self.copy = (dict(self.database.rows), dict(self.database.ids))
 
     @rule(number=st.integers(0, 50))
     @precondition(lambda self: self.sent)
@@ -261,8 +286,9 @@ class WriterMachine(RuleBasedStateMachine):
         if self.side.disk:
             self.side.disk.broken = False
         self.loop.advance(HEAL_SECONDS)
-        self._send([(0, 100, 1.0)])
-        self.loop.advance(HEAL_SECONDS)
+        for offset in (100, 101):  # the first may be what finds an older copy
+            self._send([(0, offset, 1.0)])
+            self.loop.advance(HEAL_SECONDS)
         self.all_is_well()
         assert self.sent[-1].answer.result().status == 204
         assert all(sent.answer.done() for sent in self.sent)

@@ -19,7 +19,7 @@ from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, TRAILER
 from ingest.copy_samples import ROW
 from ingest.model import Labels, Series, SeriesId, TenantId
 from ingest.series.cache import SeriesCache
-from ingest.storage.database import Database, Touched
+from ingest.storage.database import Database, Stored, Touched
 from ingest.storage.engine import Horizons, Progress
 from ingest.storage.life import End, LifeEnded
 from ingest.storage.pool import AnyConnection, Pool
@@ -61,7 +61,9 @@ class FakeDatabase(Database):
         breaks_at: a label at which the connection breaks, each time that a series with it is asked.
         rows: what is committed, value by key.
         cache: what the process remembers that is connected, since `connected`.
-        ended: ids that were removed, by each life that ended.
+        ended: by each life that ended the ids that were removed; None: any of them may be.
+        samples_ended: numbers of those at whose end somebody had taken samples away.
+        affirmed: transactions that did nothing but end.
     """
 
     mood: Fault = Fault.NONE
@@ -73,7 +75,9 @@ class FakeDatabase(Database):
     ids: dict[bytes, SeriesId] = field(default_factory=dict)
     pool: Any = None
     cache: SeriesCache | None = None
-    ended: list[frozenset[SeriesId]] = field(default_factory=list)
+    ended: list[frozenset[SeriesId] | None] = field(default_factory=list)
+    samples_ended: set[int] = field(default_factory=set)
+    affirmed: int = 0
     _created: int = 0
     _known_lives: int = 0
     _gates: list[asyncio.Future[None]] = field(default_factory=list)
@@ -106,17 +110,40 @@ class FakeDatabase(Database):
             del self.ids[identity]
         self.ended.append(frozenset(gone.values()))
 
+    def take_samples(self, keys: Collection[Sample]) -> None:
+        """Somebody deletes these rows, which ends a life."""
+        for key in keys:
+            del self.rows[key]
+        self.samples_ended.add(len(self.ended))
+        self.ended.append(frozenset())
+
+    def go_back(self, rows: dict[Sample, float], ids: dict[bytes, SeriesId]) -> None:
+        """Put an older copy in its place, which ends a life."""
+        self.rows, self.ids = dict(rows), dict(ids)
+        self.ended.append(None)
+
     def end(self, remembers: bool = False) -> End:
         """Tells the life in which it was made."""
-        del remembers
-        return End(str(self._known_lives), UUID(int=0))
+        return End(str(self._known_lives), UUID(int=0), remembers)
+
+    async def affirm(self, end: End) -> None:
+        """See `Database`."""
+        fault = await self._meet()
+        self._refuse_another_life(end)
+        self.affirmed += 1
+        self._fail_after_commit(fault)
 
     def _refuse_another_life(self, end: End | None) -> None:
         if end is None or int(end.reliance) == len(self.ended):
             return
         assert self.cache is not None
-        for ended in self.ended[self._known_lives :]:
-            self.cache.forget(ended)
+        for number, ended in enumerate(self.ended[self._known_lives :], self._known_lives):
+            if ended is None:
+                self.cache.clear()
+            else:
+                self.cache.forget(ended)
+            if number in self.samples_ended:
+                self.cache.stamps.clear()
         self._known_lives = len(self.ended)
         raise LifeEnded("what was remembered was removed")
 
@@ -139,21 +166,24 @@ class FakeDatabase(Database):
         touched: Touched,
         sent: Callable[[], None] | None,
         end: End | None = None,
-    ) -> bool:
-        """All rows, if all of them are new."""
+        doubtful: Sequence[bytes] = (),
+    ) -> Stored | None:
+        """All rows, if all of them are new; but for the doubtful ones, of which those that are."""
         del table, touched
         if sent is not None:
             sent()
         fault = await self._meet()
         batches = [_rows(target, payload) for payload in payloads]
-        self._refuse(batches)
+        staged = [_rows(target, payload) for payload in doubtful]
+        self._refuse([*batches, *staged])
         if any(key in self.rows for batch in batches for key in batch):
-            return False
+            return None
         self._refuse_another_life(end)
         for batch in batches:
             self.rows |= batch
+        counts = [self._store(batch) for batch in staged]
         self._fail_after_commit(fault)
-        return True
+        return Stored(counts, end is not None and end.remembers)
 
     async def copy_to_staging(
         self,
@@ -162,7 +192,7 @@ class FakeDatabase(Database):
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
         end: End | None = None,
-    ) -> list[int]:
+    ) -> Stored:
         """The rows that are new."""
         del expect_duplicates
         if sent is not None:
@@ -171,13 +201,15 @@ class FakeDatabase(Database):
         batches = [_rows(store, payload) for payload in payloads]
         self._refuse(batches)
         self._refuse_another_life(end)
-        counts = []
-        for batch in batches:
-            before = len(self.rows)
-            self.rows = batch | self.rows
-            counts.append(len(self.rows) - before)
+        counts = [self._store(batch) for batch in batches]
         self._fail_after_commit(fault)
-        return counts
+        return Stored(counts, end is not None and end.remembers)
+
+    def _store(self, batch: dict[Sample, float]) -> int:
+        """How many of these were not there."""
+        before = len(self.rows)
+        self.rows = batch | self.rows
+        return len(self.rows) - before
 
     async def ready(self, is_doubtful: bool = False) -> bool:
         """Whether calls that nothing is planned for succeed."""

@@ -67,17 +67,20 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'the data is not what its writer remembers' USING ERRCODE = 'PL001';
     END IF;
+    -- It counts: of two such transactions the later one waits for the earlier one's commit, so a copy of
+    -- the disk that lacks one of those that were acknowledged has a smaller number, in whatever order.
     IF p_new_mark IS NOT NULL THEN
-        UPDATE internal.writer SET mark = greatest(mark, p_new_mark), marked_at = now()
+        UPDATE internal.writer SET mark = greatest(mark + 1, p_new_mark), marked_at = now()
         WHERE writer = p_writer;
     END IF;
 END
 $$;
 COMMENT ON PROCEDURE internal.end_writing IS
-    'The last statement of a transaction that relied on a memory: an error, PL001, if it no longer holds. p_new_mark goes with what is remembered from now on';
+    'The last statement of a transaction that relied on a memory: an error, PL001, if it no longer holds. With p_new_mark something is remembered from now on: the mark grows by one, and to that at least';
 
 CREATE OR REPLACE FUNCTION internal.life_since(
-    p_writer uuid, p_mark bigint, p_life text, OUT life text, OUT ended_series bigint[]
+    p_writer uuid, p_mark bigint, p_life text,
+    OUT life text, OUT ended_series bigint[], OUT ended_samples boolean
 )
 LANGUAGE sql
 SECURITY DEFINER
@@ -94,12 +97,15 @@ AS $$
         THEN ARRAY(
             SELECT unnest(l.ended_series) FROM internal.life l WHERE l.number > known.number
         )
-        END
+        END,
+        EXISTS (
+            SELECT FROM internal.life l WHERE l.number > known.number AND l.ended_samples
+        )
     FROM (SELECT internal.life_of_data() AS life) AS now_
     LEFT JOIN internal.life AS known ON known.life::text = right(p_life, 36)
 $$;
 COMMENT ON FUNCTION internal.life_since IS
-    'This life, and which ids ended since the one that a writer knows; null: it is to forget everything';
+    'This life, which ids ended since the one that a writer knows, and whether samples did; null: it is to forget everything';
 
 CREATE OR REPLACE FUNCTION internal.enrol_writer(p_writer uuid)
 RETURNS text
@@ -162,3 +168,44 @@ COMMENT ON FUNCTION internal.end_life IS
 CREATE OR REPLACE TRIGGER end_life
     AFTER TRUNCATE ON internal.series
     FOR EACH STATEMENT EXECUTE FUNCTION internal.end_life();
+
+-- Whoever takes samples away, or changes them, ends a life when that is committed: a transaction that
+-- goes on for long after its DELETE must not keep writers waiting.
+CREATE OR REPLACE FUNCTION internal.note_changed_samples()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('promgres.moves_samples', true) IS DISTINCT FROM 'yes' THEN
+        INSERT INTO internal.life_ending (transaction) VALUES (pg_current_xact_id())
+        ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION internal.note_changed_samples IS
+    'The trigger of tables of samples, and of their partitions: a life ends, unless packing moves them (the setting promgres.moves_samples)';
+
+CREATE OR REPLACE FUNCTION internal.end_life_of_samples()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(internal.life_lock());
+    INSERT INTO internal.life (ended_series, ended_samples) VALUES ('{}', true);
+    DELETE FROM internal.life_ending WHERE transaction = NEW.transaction;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION internal.end_life_of_samples IS
+    'Ends a life at the commit of a transaction that has taken samples away';
+
+DROP TRIGGER IF EXISTS end_life_of_samples ON internal.life_ending;
+CREATE CONSTRAINT TRIGGER end_life_of_samples
+    AFTER INSERT ON internal.life_ending
+    DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION internal.end_life_of_samples();

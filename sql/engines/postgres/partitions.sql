@@ -157,6 +157,20 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION internal.raw_start IS 'No raw sample of the target is older; null if it has none';
 
+CREATE OR REPLACE FUNCTION internal.watch_partition(p_partition regclass)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    EXECUTE format(
+        'CREATE TRIGGER note_changed_samples AFTER DELETE OR UPDATE OR TRUNCATE ON %s'
+        ' FOR EACH STATEMENT EXECUTE FUNCTION internal.note_changed_samples()', p_partition);
+END
+$function$;
+COMMENT ON FUNCTION internal.watch_partition IS
+    'Has a partition tell who remembers its samples when they are changed: a trigger for each statement is not inherited';
+
 CREATE OR REPLACE FUNCTION internal.make_partitions(
     p_target text, p_table text, p_from timestamptz, p_to timestamptz
 )
@@ -189,6 +203,10 @@ BEGIN
             v_schema, p_table, p_table || '_p' || v_new.suffix,
             v_new.lower_bound, v_new.upper_bound
         );
+        IF p_table IN ('hot', 'late', 'block', 'long_block') THEN
+            PERFORM internal.watch_partition(
+                format('%I.%I', v_schema, p_table || '_p' || v_new.suffix)::regclass);
+        END IF;
         IF p_table IN ('late', 'block', 'long_block') THEN
             INSERT INTO internal.fresh (target, name)
             VALUES (p_target, p_table || '_p' || v_new.suffix)

@@ -54,3 +54,10 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION @target@.oldest_time IS
     'When a series has its oldest sample with p_from <= time < p_to that is not NaN';
+
+-- Who takes samples away by hand ends a life, see core/catalogue/life.sql; chunks that go by retention do
+-- not. (There is no CREATE OR REPLACE for a trigger of a hypertable.)
+DROP TRIGGER IF EXISTS note_changed_samples ON @target@.sample;
+CREATE TRIGGER note_changed_samples
+    AFTER DELETE OR UPDATE OR TRUNCATE ON @target@.sample
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.note_changed_samples();

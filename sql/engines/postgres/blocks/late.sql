@@ -124,6 +124,7 @@ BEGIN
     IF v_packed = (SELECT k.xmin::text FROM internal.packed AS k WHERE k.target = '@target@') THEN
         RETURN v_new;
     END IF;
+    PERFORM set_config('promgres.moves_samples', 'yes', true);
     DELETE FROM @target@.late AS l
     USING unnest(p_time, p_series) AS n (time, series_id)
     LEFT JOIN @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi) AS m
@@ -131,6 +132,7 @@ BEGIN
     WHERE m.time IS NULL AND l.series_id = n.series_id AND l.time = n.time
         AND l.time >= v_lo AND l.time <= v_hi;
     GET DIAGNOSTICS v_again = ROW_COUNT;
+    PERFORM set_config('promgres.moves_samples', '', true);
     RETURN v_new - v_again;
 END
 $function$;

@@ -69,7 +69,9 @@ BEGIN
         RETURN 0;
     END IF;
     IF v_at.packing_from IS DISTINCT FROM v_from THEN
+        PERFORM set_config('promgres.moves_samples', 'yes', true);
         DELETE FROM @target@.block WHERE first_time >= v_from AND first_time < v_to;
+        PERFORM set_config('promgres.moves_samples', '', true);
         v_at.packed_series := NULL;
     END IF;
 
@@ -233,6 +235,7 @@ BEGIN
 
     -- What takes time comes first. Nobody else changes these rows and blocks, and what comes meanwhile
     -- stays late.
+    PERFORM set_config('promgres.moves_samples', 'yes', true);
     WITH came AS MATERIALIZED (
         SELECT l.* FROM @target@.late AS l
         WHERE l.time >= v_from AND l.time < v_to AND (v_last IS NULL OR l.series_id <= v_last)
@@ -269,6 +272,7 @@ BEGIN
     USING unnest(v_came.series, v_came.times) AS c (series_id, time)
     WHERE l.series_id = c.series_id AND l.time = c.time AND l.time >= v_from AND l.time < v_to;
     GET DIAGNOSTICS v_done = ROW_COUNT;
+    PERFORM set_config('promgres.moves_samples', '', true);
     IF v_done <> v_came.count THEN
         RAISE EXCEPTION 'samples of @target@ were taken away while they were packed'
             USING ERRCODE = 'serialization_failure';
@@ -335,6 +339,7 @@ BEGIN
         ) AS e (width, lo, hi, least)
         WHERE e.hi = v_day + interval '24 hours'
     LOOP
+        PERFORM set_config('promgres.moves_samples', 'yes', true);
         WITH parts AS MATERIALIZED (  -- a partition ends all blocks: retention drops it
             SELECT p.name, p.bounds FROM internal.partitions_of('@target@') AS p
             WHERE p."table" = 'long_block' AND p.bounds && tstzrange(v_each.lo, v_each.hi)
@@ -374,6 +379,7 @@ BEGIN
             RETURNING count
         )
         SELECT coalesce(sum(count), 0) INTO v_done FROM made;
+        PERFORM set_config('promgres.moves_samples', '', true);
         IF v_done > 0 THEN
             RETURN v_done;
         END IF;

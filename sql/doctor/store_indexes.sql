@@ -1,6 +1,6 @@
 -- The indexes of each table of raw data: the primary key dedupes, the BRIN finds minutes. Measures
 -- and events are found by their key, which begins with tenant and time, and need no BRIN. On engine
--- postgres rows of samples stand in a table of another name.
+-- postgres rows of samples, and of histograms, stand in a table of another name.
 SELECT format('%I.%I', s.target, s.relation) AS relation,
     CASE
         WHEN s.name = 'exemplar' THEN 'series_id, time, value, labels_hash'
@@ -18,10 +18,10 @@ SELECT format('%I.%I', s.target, s.relation) AS relation,
         WHERE i.indrelid = s.id AND a.amname = 'brin'
     ) AS has_brin
 FROM (
-    SELECT store.target, store.name, coalesce(hot.relname, store.name) AS relation,
-        coalesce(hot.oid, to_regclass(format('%I.%I', store.target, store.name))) AS id
+    SELECT store.target, store.name, coalesce(rows.relname, store.name) AS relation,
+        coalesce(rows.oid, to_regclass(format('%I.%I', store.target, store.name))) AS id
     FROM internal.store
-    LEFT JOIN pg_class hot ON store.name = 'sample' AND hot.relname = 'hot'
-        AND hot.relnamespace = to_regnamespace(store.target)
+    LEFT JOIN pg_class rows ON rows.relnamespace = to_regnamespace(store.target)
+        AND (store.name, rows.relname) IN (('sample', 'hot'), ('histogram', 'histogram_row'))
 ) AS s
 ORDER BY s.name <> 'sample', relation

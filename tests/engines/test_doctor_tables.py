@@ -153,14 +153,18 @@ async def test_an_index_is_invalid(engine_db: Database) -> None:
             "internal.exemplar has no primary key",
         ),
         ("DROP INDEX cumsum.{samples}_time", "cumsum.{samples} has no BRIN index"),
-        ("DROP INDEX internal.histogram_time", "internal.histogram has no BRIN index"),
+        (
+            "DROP INDEX internal.{histograms}_time",
+            "internal.{histograms} has no BRIN index",
+        ),
     ],
 )
 async def test_an_index_of_raw_data_is_gone(engine_db: Database, harm: str, what: str) -> None:
-    await execute(engine_db.url, harm.format(samples=engine_db.samples_in))
+    tables = {"samples": engine_db.samples_in, "histograms": engine_db.histograms_in}
+    await execute(engine_db.url, harm.format(**tables))
     found = (await diagnose(engine_db)).only("indexes")
     assert found.level == Level.PROBLEM
-    assert what.format(samples=engine_db.samples_in) in found.what
+    assert what.format(**tables) in found.what
     await heals(engine_db, "indexes")
 
 

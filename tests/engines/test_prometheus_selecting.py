@@ -241,7 +241,9 @@ async def test_start_timestamps_of_floats_and_histograms(api: Api) -> None:
     assert (await selected(api, asked)).starts is None
     await store(api, [Native(START, {1: 1}), Native(START + STEP, {1: 2})], name="h")
     await api.connection.execute(
-        "UPDATE internal.histogram SET start_time = time - interval '7 s' WHERE time > $1", START
+        f"UPDATE internal.{api.database.histograms_in} SET start_time = time - interval '7 s'"
+        " WHERE time > $1",
+        START,
     )
     named = Selection((Matcher("=", "__name__", "h"),), START_MS, START_MS + 10**6)
     found = await selected(api, named, with_starts=True)

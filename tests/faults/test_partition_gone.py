@@ -100,7 +100,8 @@ async def test_yesterdays_dump_is_restored_under_a_running_write_side(spoken_db:
 
 async def _drop_partitions(database: Database, table: str) -> None:
     async with connect(database) as connection:
-        rows_of = table.replace(".sample", ".hot")  # the view has none itself
+        rows_of = table.replace(".sample", ".hot")  # a view has none itself
+        rows_of = rows_of.replace("internal.histogram", f"internal.{database.histograms_in}")
         partitions = [row[0] for row in await connection.fetch(PARTITIONS, rows_of)]
         assert partitions
         await connection.execute(f"DROP TABLE {', '.join(partitions)}")

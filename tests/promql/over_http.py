@@ -40,7 +40,7 @@ HEADERS = {
     "X-Prometheus-Remote-Write-Version": "2.0.0",
 }
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-BESIDE = ("internal.histogram", "internal.exemplar", "internal.series_start")
+BESIDE = ("internal.exemplar", "internal.series_start")
 
 
 class HttpRunner:
@@ -78,8 +78,11 @@ class HttpRunner:
     def clear(self) -> None:
         """Have nothing stored."""
 
-        parts = ("hot", "late", "block") if self._database.engine == "postgres" else ("sample",)
+        packs = self._database.engine == "postgres"
+        parts = ("hot", "late", "block") if packs else ("sample",)
         tables = [f"{target}.{part}" for target in ("internal", "cumsum", "geo") for part in parts]
+        tables.append(f"internal.{self._database.histograms_in}")
+        tables += ["internal.histogram_block"] if packs else []
 
         async def truncate() -> None:
             async with connect(self._database) as connection:

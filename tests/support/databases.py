@@ -42,6 +42,11 @@ class Database:
         return "hot" if self.engine == "postgres" else "sample"
 
     @property
+    def histograms_in(self) -> str:
+        """The table of schema internal that rows of native histograms stand in."""
+        return "histogram_row" if self.engine == "postgres" else "histogram"
+
+    @property
     def api_url(self) -> str:
         """The same for the read side's login role."""
         return self.url.replace("//postgres@", "//promgres_api@")

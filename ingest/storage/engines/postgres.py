@@ -26,7 +26,7 @@ from ingest.storage.engine import (
     to_ms,
 )
 from ingest.storage.pool import AnyConnection, Pool, borrow
-from ingest.stores import GROWING, ROLLED_UP, TARGETS
+from ingest.stores import GROWING, HISTOGRAM, ROLLED_UP, TARGETS
 
 log = get_logger("storage")
 
@@ -53,6 +53,9 @@ PACK_STEPS = (
     "internal.drop_retired('{target}')",
 )
 """Each a transaction of its own that does a bounded piece, and says how much that was."""
+
+STEP_OF_HISTOGRAMS = "internal.pack_histograms()"
+"""The same of native histograms, of series of all targets."""
 
 STEPS_OF_ROLLED_UP = (
     "{target}.pack_minutes()",
@@ -195,6 +198,7 @@ class PostgresEngine:
         done = 0
         for target in TARGETS:
             steps = PACK_STEPS + (STEPS_OF_ROLLED_UP if target in ROLLED_UP else ())
+            steps += (STEP_OF_HISTOGRAMS,) if target == HISTOGRAM.schema else ()
             async with borrow(pool, WORK_SECONDS) as connection:
                 for step in steps:
                     try:
@@ -268,6 +272,11 @@ class PostgresEngine:
             )
             for target in ROLLED_UP
         ]
+        rows.append(
+            await connection.fetchval(
+                "SELECT internal.drop_expired_histograms($1)", EXPIRED_ROWS_AT_ONCE
+            )
+        )
         finished = [
             max(partitions) < EXPIRED_PARTITIONS_AT_ONCE,
             max(rows) < EXPIRED_ROWS_AT_ONCE,

@@ -63,21 +63,10 @@ CREATE OR REPLACE FUNCTION internal.histograms_and_bases(
 LANGUAGE sql STABLE
 AS $$
     SELECT h.*
-    FROM internal.histogram AS h
-    WHERE h.series_id = ANY (p_series) AND h.time >= p_from AND h.time < p_to
-        AND NOT h.is_stale AND h.count < 'Infinity'
+    FROM internal.histograms_between(p_from, p_to) AS h
+    WHERE h.series_id = ANY (p_series) AND NOT h.is_stale AND h.count < 'Infinity'
     UNION ALL
-    SELECT base.*
-    FROM unnest(p_series) AS s (series_id)
-    CROSS JOIN LATERAL (
-        SELECT h.*
-        FROM internal.histogram AS h
-        WHERE h.series_id = s.series_id
-            AND h.time < p_from AND h.time >= internal.oldest_base(p_from)
-            AND NOT h.is_stale AND h.count < 'Infinity'
-        ORDER BY h.time DESC
-        LIMIT 1
-    ) AS base
+    SELECT * FROM internal.newest_histograms(p_series, internal.oldest_base(p_from), p_from)
 $$;
 
 -- Histograms of some series that begin or end a run: each adds to bucket `plus` and takes away from

@@ -23,9 +23,9 @@ BEGIN
     SELECT coalesce(array_agg(s.series_id), '{}') INTO v_series
     FROM unnest(internal.own_series(p_series)) AS s (series_id)
     WHERE EXISTS (
-        SELECT FROM internal.histogram AS x
+        SELECT FROM internal.histograms_between(
+            p_from - interval '1 hour', p_to + interval '1 microsecond') AS x
         WHERE x.series_id = s.series_id
-            AND x.time >= p_from - interval '1 hour' AND x.time <= p_to
     );
     RETURN QUERY
     SELECT h.series_id,
@@ -47,17 +47,16 @@ BEGIN
         string_agg(array_send(coalesce(h.custom_bounds, '{}')), '')
     FROM (
         SELECT *
-        FROM internal.histogram AS x
-        WHERE x.series_id = ANY (v_series) AND x.time >= p_from AND x.time <= p_to
+        FROM internal.histograms_between(p_from, p_to + interval '1 microsecond') AS x
+        WHERE x.series_id = ANY (v_series)
         UNION ALL
         -- What a histogram says of a counter reset, it says against the one before it.
         SELECT n.*
         FROM unnest(v_series) AS s (series_id)
         CROSS JOIN LATERAL (
             SELECT *
-            FROM internal.histogram AS y
+            FROM internal.histograms_between(p_from - interval '1 hour', p_from) AS y
             WHERE y.series_id = s.series_id
-                AND y.time >= p_from - interval '1 hour' AND y.time < p_from
             ORDER BY y.time DESC
             LIMIT 1
         ) AS n
@@ -77,6 +76,7 @@ RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan
+SET enable_seqscan = off
 AS $function$
 DECLARE
     v_series bigint[] := internal.own_series(p_series);
@@ -86,9 +86,8 @@ BEGIN
     FROM unnest(v_series) AS s (series_id)
     CROSS JOIN LATERAL (
         SELECT
-        FROM internal.histogram AS x
-        WHERE x.series_id = s.series_id AND x.time >= p_from AND x.time <= p_to
-        ORDER BY x.time DESC
+        FROM internal.histograms_between(p_from, p_to + interval '1 microsecond') AS x
+        WHERE x.series_id = s.series_id
         LIMIT 1
     ) AS n;
 END

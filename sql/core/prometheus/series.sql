@@ -112,9 +112,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT h.series_id, array_send(array_agg(h.time ORDER BY h.time)),
         array_send(array_agg(h.start_time ORDER BY h.time))
-    FROM internal.histogram AS h
-    WHERE h.series_id = ANY (internal.own_series(p_series))
-        AND h.time >= p_from AND h.time <= p_to AND h.start_time IS NOT NULL
+    FROM internal.histograms_between(p_from, p_to + interval '1 microsecond') AS h
+    WHERE h.series_id = ANY (internal.own_series(p_series)) AND h.start_time IS NOT NULL
     GROUP BY h.series_id
 $$;
 COMMENT ON FUNCTION internal.packed_histogram_starts IS

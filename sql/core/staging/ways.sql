@@ -9,14 +9,17 @@ SELECT s.target, s.name, 'move_' || s.name || 's',
             WHEN 'labels_hash' THEN 'jsonb_hash_extended(labels, 0)'
             ELSE quote_ident(a.attname)
         END, ', ' ORDER BY a.attnum),
-    CASE WHEN s.target = 'app' THEN '@idempotency@' ELSE '' END,
+    CASE WHEN s.target = 'app' THEN '@idempotency@'
+        WHEN s.name = 'histogram' THEN '@late_histograms@' ELSE '' END,
     CASE WHEN s.target = 'app' THEN '@first_of_key@'
-        WHEN s.name = 'sample' THEN '@open_rows@' ELSE '' END,
+        WHEN s.name = 'sample' THEN '@open_rows@'
+        WHEN s.name = 'histogram' THEN '@new_histograms@' ELSE '' END,
     concat(
         CASE WHEN s.name = 'sample' THEN '@late_rows@' END,
         CASE WHEN s.name = 'sample' AND s.target = ANY (internal.rolled_up_targets())
             THEN '@mark@@mark_hours@' END),
-    CASE WHEN s.name = 'sample' THEN '@sample_rows@' ELSE s.name END
+    CASE s.name WHEN 'sample' THEN '@sample_rows@' WHEN 'histogram' THEN '@histogram_rows@'
+        ELSE s.name END
 FROM internal.store AS s
 JOIN pg_attribute AS a ON a.attrelid = format('%I.%I', s.target, s.name)::regclass
 WHERE a.attnum > 0 AND NOT a.attisdropped

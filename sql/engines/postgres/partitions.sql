@@ -3,7 +3,7 @@
 -- block_p20260126w a week, late_p202601 a month, in UTC.
 --
 -- p_target is a store of internal.store: a target, whose samples are meant, or exemplar, histogram,
--- measure, event. Samples have four tables, see samples.sql.
+-- measure, event. Samples have four tables, see samples.sql; rows of histograms are in histogram_row.
 
 -- Those of earlier versions knew one table a store.
 DROP FUNCTION IF EXISTS internal.has_partition(text, text);
@@ -19,7 +19,8 @@ END
 $drop$;
 
 CREATE OR REPLACE VIEW internal.partitioned (store, target, name) AS
-SELECT store, target, name FROM internal.store WHERE name <> 'sample'
+SELECT store, target, CASE name WHEN 'histogram' THEN 'histogram_row' ELSE name END
+FROM internal.store WHERE name <> 'sample'
 UNION ALL
 SELECT s.store, s.target, t.name
 FROM internal.store AS s, (VALUES ('hot'), ('late'), ('block'), ('long_block')) AS t (name)
@@ -243,7 +244,8 @@ BEGIN
             USING ERRCODE = 'datetime_field_overflow';
     END IF;
     IF v_store.name <> 'sample' THEN
-        RETURN internal.make_partitions(p_target, v_store.name, p_from, p_to);
+        RETURN internal.make_partitions(
+            p_target, (SELECT name FROM internal.partitioned WHERE store = p_target), p_from, p_to);
     END IF;
     IF p_to >= v_closed THEN
         v_made := internal.make_partitions(p_target, 'hot', greatest(p_from, v_closed), p_to);
@@ -334,7 +336,8 @@ BEGIN
             END IF;
             EXIT;
         END;
-        EXECUTE format('DROP TABLE %I.%I', v_expired.target, v_expired.name);
+        -- An empty one of histograms may just have gone, see drop_retired.
+        EXECUTE format('DROP TABLE IF EXISTS %I.%I', v_expired.target, v_expired.name);
         DELETE FROM internal.retired WHERE (target, name) = (p_target, v_expired.name);
         DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_expired.name);
         UPDATE internal.target

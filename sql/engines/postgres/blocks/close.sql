@@ -29,16 +29,17 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        RAISE EXCEPTION '%.% is a view: write samples into staging_%.sample',
-            TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_TABLE_SCHEMA
+        RAISE EXCEPTION '%.% is a view: write %s into staging_%.%',
+            TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_TABLE_NAME, TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'feature_not_supported';
     END IF;
-    RAISE EXCEPTION '%.% is a view of rows and of packed samples, which cannot be changed: rows that are not packed yet stand in %.hot',
-        TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_TABLE_SCHEMA
+    RAISE EXCEPTION '%.% is a view of rows and of packed %s, which cannot be changed: rows that are not packed yet stand in %.%',
+        TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_TABLE_NAME, TG_TABLE_SCHEMA,
+        CASE TG_TABLE_NAME WHEN 'sample' THEN 'hot' ELSE TG_TABLE_NAME || '_row' END
         USING ERRCODE = 'feature_not_supported';
 END
 $function$;
-COMMENT ON FUNCTION internal.refuse_changes IS 'The trigger of the views of samples';
+COMMENT ON FUNCTION internal.refuse_changes IS 'The trigger of the views of samples and of histograms';
 
 CREATE OR REPLACE FUNCTION internal.close_hot(
     p_target text, p_before timestamptz DEFAULT now() - interval '1 hour',

@@ -97,9 +97,9 @@ BEGIN
             WHERE (target, name) = (p_target, v_each.name);
             RETURN 1;
         END IF;
-        -- Late rows may have come again, also while it waits for who brings them. By key, and once before
-        -- it locks: entries of rows that are gone are passed over by who comes next.
-        v_late := CASE WHEN v_each.name LIKE 'late%'
+        -- Late rows, or histograms, may have come again, also while it waits for who brings them. By key,
+        -- and once before it locks: entries of rows that are gone are passed over by who comes next.
+        v_late := CASE WHEN v_each.name ~ '^(late|histogram_row)_'
                 AND to_regclass(format('%I.%I', p_target, v_each.name)) IS NOT NULL
             THEN format('SELECT count(*) > 0 FROM (SELECT FROM %I.%I ORDER BY series_id LIMIT 1) AS l',
                 p_target, v_each.name)

@@ -1,0 +1,3 @@
+-- A piece of core/staging/move.sql: the table that takes rows of histograms.
+
+histogram_row

@@ -1,0 +1,1 @@
+-- A piece of core/staging/move.sql: nobody packs them.

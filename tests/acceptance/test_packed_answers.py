@@ -115,6 +115,13 @@ PATHS = [
         for start, end in PERIODS[:1]
     ),
     *(
+        url(
+            "/api/v1/query_range",
+            query=query, start=PERIODS[1][0].timestamp(), end=PERIODS[1][1].timestamp(), step=1801,
+        )
+        for query in ("rpc_seconds", "histogram_quantile(0.9, rate(rpc_seconds[2h]))")
+    ),
+    *(
         url(f"/api/v1/{what}", start=PERIODS[0][0].timestamp(), end=NOW.timestamp(),
             **{"match[]": '{__name__=~".+"}'})
         for what in ("series", "labels", "label/instance/values")
@@ -147,6 +154,7 @@ async def test_every_answer_is_the_same(old_db: Database) -> None:
             await pack_and_look(connection, client, before)
         for target in TARGETS:
             assert await connection.fetchval(f"SELECT count(*) FROM {target}.block") > 0
+        assert await connection.fetchval("SELECT count(*) FROM internal.histogram_block") > 0
 
 
 async def pack_and_look(
@@ -157,6 +165,7 @@ async def pack_and_look(
     for round_ in range(10):
         for target, name in itertools.product(TARGETS, steps_of("internal")):
             await take_step(connection, name, later if name == "close" else 3000, target)
+        await connection.fetchval("SELECT internal.pack_histograms(2, p_quiet => '0')")
         if round_ in (3, 9):
             await look(connection, client, before)
     hot = " + ".join(f"(SELECT count(*) FROM {target}.hot)" for target in TARGETS)
@@ -164,6 +173,9 @@ async def pack_and_look(
         for target in TARGETS:
             await pack(connection, later, target)
         await asyncio.sleep(0.1)  # an autovacuum that was there before is waited for, for instance
+    while await connection.fetchval("SELECT internal.pack_histograms(2, p_quiet => '0')"):
+        pass
+    assert await connection.fetchval("SELECT count(*) FROM internal.histogram_row") == 0
     await look(connection, client, before)
 
 

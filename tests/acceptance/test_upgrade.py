@@ -33,9 +33,8 @@ from tests.support.metrics import Metrics
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, send, snappy, write_side
 
-BLOCKS = (
-    Path(__file__).parents[2] / "sql" / "engines" / "postgres" / "migrations" / "0015_blocks.sql"
-)
+MIGRATIONS = Path(__file__).parents[2] / "sql" / "engines" / "postgres" / "migrations"
+BLOCKS, HISTOGRAMS = MIGRATIONS / "0015_blocks.sql", MIGRATIONS / "0022_packed_histograms.sql"
 DAY_MS = 86_400_000
 KEY_OF_SHOP = "pmk_dc63d0378594_UeSVi6W7SPO7PQQ7S-t3ttUOJChp3UOQhaAWPtvQPng"
 """Of tenant `shop`, with the scopes write and read."""
@@ -211,7 +210,7 @@ OF_OTHERS = """
 CREATE ROLE {bi} NOLOGIN; CREATE ROLE {analyst} NOLOGIN;
 CREATE SCHEMA {bi} AUTHORIZATION {bi};
 GRANT USAGE ON SCHEMA internal TO {bi}, {analyst};
-GRANT SELECT ON internal.sample, internal.series TO {bi} WITH GRANT OPTION;
+GRANT SELECT ON internal.sample, internal.histogram, internal.series TO {bi} WITH GRANT OPTION;
 GRANT SELECT (time, value) ON internal.sample TO {analyst};
 SET ROLE {bi};
 CREATE VIEW {bi}.values (at, of, "The Value") WITH (security_barrier, security_invoker=false) AS
@@ -219,8 +218,11 @@ CREATE VIEW {bi}.values (at, of, "The Value") WITH (security_barrier, security_i
 COMMENT ON VIEW {bi}.values IS 'what bi shows';
 ALTER VIEW {bi}.values ALTER COLUMN of SET DEFAULT 7;
 CREATE VIEW {bi}.total AS SELECT count(*), sum("The Value") FROM {bi}.values;
+CREATE VIEW {bi}.observed AS
+    SELECT count(*) AS n, sum(h.count) AS observations, sum(positive_counts[2]) AS second
+    FROM internal.histogram AS h;
 GRANT USAGE ON SCHEMA {bi} TO {analyst};
-GRANT SELECT ON {bi}.values, {bi}.total TO {analyst};
+GRANT SELECT ON {bi}.values, {bi}.total, {bi}.observed TO {analyst};
 RESET ROLE
 """
 OBSTACLES = {
@@ -262,16 +264,21 @@ async def test_views_of_others_follow(old_db: Database) -> None:
         await execute(old_db.url, OF_OTHERS.format(bi=bi, analyst=analyst))
         async with connect(old_db) as connection:
             before = await connection.fetch(about)
-            total = await connection.fetchrow(f"SELECT * FROM {bi}.total")
+            both = f"SELECT * FROM {bi}.total, {bi}.observed"
+            total = await connection.fetchrow(both)
             await migrate(old_db.url, settings)
             await connection.execute("UPDATE internal.setting SET value = 'on' WHERE key ~ 'pack$'")
             await pack(connection, datetime.now(UTC) + timedelta(days=9))
-            assert await connection.fetchval("SELECT count(*) FROM internal.block") > 0
-            assert await connection.fetchval("SELECT count(*) FROM internal.hot") == 0
+            while await connection.fetchval("SELECT internal.pack_histograms(p_quiet => '0')"):
+                pass
+            for table in ("block", "histogram_block"):
+                assert await connection.fetchval(f"SELECT count(*) FROM internal.{table}") > 0
+            for table in ("hot", "histogram_row"):
+                assert await connection.fetchval(f"SELECT count(*) FROM internal.{table}") == 0
             assert await connection.fetch(about) == before
             for role in (bi, analyst):
                 await connection.execute(f"SET ROLE {role}")
-                assert await connection.fetchrow(f"SELECT * FROM {bi}.total") == total
+                assert await connection.fetchrow(both) == total
                 assert await connection.fetchval("SELECT count(time) FROM internal.sample") > 0
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.fetch("SELECT series_id FROM internal.sample")
@@ -282,13 +289,18 @@ async def test_views_of_others_follow(old_db: Database) -> None:
 
 async def test_what_cannot_follow_stops_the_upgrade(old_db: Database) -> None:
     """By name, with the statement to type, before anything is changed."""
-    for obstacle, todo in OBSTACLES.items():
+    trials = [(BLOCKS, obstacle, todo) for obstacle, todo in OBSTACLES.items()]
+    names = "internal.sample", "internal.histogram"
+    for _, obstacle, todo in trials[:]:
+        if names[0] in obstacle:
+            trials.append((HISTOGRAMS, obstacle.replace(*names), todo.replace(*names)))
+    for migration, obstacle, todo in trials:
         async with connect(old_db) as connection:
             trial = connection.transaction()
             await trial.start()
             await connection.execute(f"{obstacle}; SET LOCAL ROLE promgres_owner")
             with pytest.raises(asyncpg.PostgresError, match="nothing is changed") as stopped:
-                await connection.execute(BLOCKS.read_text())
+                await connection.execute(migration.read_text())
             assert todo in str(stopped.value), str(stopped.value)
             await trial.rollback()
     both = list(OBSTACLES)[:2]

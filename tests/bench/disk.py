@@ -88,6 +88,9 @@ MINUTES, SERIES_HOURS = ["internal.stored_1m", "internal.packed_1m"], ["internal
 SERIES_BYTES = """
 SELECT pg_total_relation_size('internal.series')::float8 / count(*) FROM internal.series
 """
+HISTOGRAM_SERIES, BUCKETS = 10, 20
+HISTOGRAM_ROWS = ["internal.histogram_row"]
+HISTOGRAM_BLOCK_BYTES = "SELECT pg_total_relation_size('internal.histogram_block')"
 RESOLVE = """
 SELECT count(*) FROM internal.resolve_series(
     ARRAY(SELECT decode(lpad(to_hex(n), 32, '0'), 'hex') FROM generate_series(1, $1::int) AS n),
@@ -181,6 +184,7 @@ async def _measure_postgres(database: Database) -> dict[str, float]:
             figures[f"postgres_packed{name}_bytes_per_sample"] = packed
             if jitter_ms:
                 figures[f"postgres{name}_irregular_blocks_share"] = irregular
+        figures |= await _histograms(connection, begins)
         return figures | await _beside(connection, begins, int(PACKED_HOURS * 240) * SERIES)
     finally:
         await connection.close()
@@ -205,6 +209,39 @@ async def _packed(
     packed = await connection.fetchval(STORED_BYTES, "block")
     irregular = await connection.fetchval(IRREGULAR, begins, begins + timedelta(days=14))
     return (hot - before[0]) / samples, (packed - before[1]) / samples, irregular
+
+
+async def _histograms(connection: asyncpg.Connection, begins: datetime) -> dict[str, float]:
+    """Bytes of a native histogram of 20 buckets, every 15 s for a day, as a row and packed."""
+    points, random = 5760, np.random.default_rng(6)
+    await connection.execute(
+        "SELECT internal.ensure_partitions('histogram', $1::timestamptz, $1 + interval '23 hours')",
+        begins,
+    )
+    for series in range(1, HISTOGRAM_SERIES + 1):
+        rates = random.lognormal(0, 1.5, BUCKETS)
+        counts = random.poisson(rates, (points, BUCKETS)).cumsum(axis=0).astype(np.float64)
+        sums = random.gamma(2, 1, points).cumsum()
+        indexes = list(range(-8, BUCKETS - 8))
+        await connection.copy_records_to_table(
+            "histogram",
+            schema_name="staging_internal",
+            records=[
+                (begins + n * timedelta(milliseconds=STEP_MS), series, 3, False, False,
+                 sum(row), float(sums[n]), 2.0**-128, 0.0, indexes, row, [], [], None, 0, None, None)
+                for n, row in enumerate(counts.tolist())
+            ],
+        )  # fmt: skip
+    rows = await connection.fetchval(TREE_BYTES, HISTOGRAM_ROWS)
+    while await connection.fetchval("SELECT internal.pack_histograms(p_quiet => '0')"):
+        pass
+    packed = await connection.fetchval(HISTOGRAM_BLOCK_BYTES)
+    histograms = HISTOGRAM_SERIES * points
+    assert await connection.fetchval("SELECT count(*) FROM internal.histogram") == histograms
+    return {
+        "postgres_bytes_per_histogram": rows / histograms,
+        "postgres_packed_bytes_per_histogram": packed / histograms,
+    }
 
 
 async def _beside(

@@ -156,7 +156,7 @@ async def test_what_is_packed_reads_as_it_did(api: Api) -> None:
 async def answers(api: Api) -> list[Any]:
     """Of all that reads histograms, but for PromQL."""
     series = await api.connection.fetchval("SELECT array_agg(series_id) FROM internal.series")
-    period = [START + timedelta(minutes=31), START + timedelta(days=1, minutes=7)]
+    period = [START + timedelta(minutes=97), START + timedelta(days=1, minutes=7)]
     width = timedelta(minutes=53)
     asked: list[tuple[str, list[Any]]] = [
         ("api.histogram_quantile(0.9, 'h', 'common', $1, $2, $3)", [width, *period]),

@@ -1,4 +1,4 @@
--- A piece: places i in a block b of histograms, and the time of each. array_cat with nothing unpacks an
+-- A piece: places i from lo to hi in a block b of histograms, and the time of each. array_cat with nothing unpacks an
 -- array once, and not for each element again; what a query does not ask for it does not unpack.
 
 CROSS JOIN LATERAL (
@@ -9,7 +9,7 @@ CROSS JOIN LATERAL (
         cardinality(b.positive_indexes) AS positive, cardinality(b.negative_indexes) AS negative
     OFFSET 0
 ) AS a
-CROSS JOIN LATERAL generate_series(1, b.histograms) AS i (i)
+CROSS JOIN LATERAL generate_series(b.lo, b.hi) AS i (i)
 CROSS JOIN LATERAL (
     SELECT coalesce(a.times[i.i], b.first_time + (i.i - 1) * b.step_us * interval '1 microsecond')
         AS time

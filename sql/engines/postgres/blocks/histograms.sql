@@ -5,7 +5,7 @@ CREATE OR REPLACE VIEW internal.histogram AS
 SELECT * FROM internal.histogram_row
 UNION ALL
 SELECT @histogram_columns@
-FROM internal.histogram_block AS b
+FROM (SELECT *, 1 AS lo, histograms AS hi FROM internal.histogram_block) AS b
 @histogram_elements@;
 COMMENT ON VIEW internal.histogram IS
     'Native histograms of series of any target, one row a series and time stamp. A condition on time alone reads all blocks: internal.histograms_between(from, to) reads a period. New ones go into staging_internal.histogram';
@@ -37,10 +37,14 @@ AS $function$
     SELECT * FROM internal.histogram_row WHERE time >= p_from AND time < p_to
     UNION ALL
     SELECT @histogram_columns@
-    FROM internal.histogram_block AS b
+    FROM (
+        SELECT @histogram_places@
+        FROM internal.histogram_block AS x
+        WHERE x.first_time >= p_from - interval '6 hours' AND x.first_time < p_to
+            AND x.last_time >= p_from
+    ) AS b
     @histogram_elements@
-    WHERE b.first_time >= p_from - interval '6 hours' AND b.first_time < p_to AND b.last_time >= p_from
-        AND t.time >= p_from AND t.time < p_to
+    WHERE t.time >= p_from AND t.time < p_to
 $function$;
 COMMENT ON FUNCTION internal.histograms_between IS
     'Native histograms with p_from <= time < p_to; the planner sees through it';
@@ -65,7 +69,8 @@ AS $function$
         (
             SELECT @histogram_columns@
             FROM (
-                SELECT * FROM internal.histogram_block AS x
+                SELECT @histogram_places@
+                FROM internal.histogram_block AS x
                 WHERE x.series_id = s.series_id AND x.first_time < p_to
                     AND x.first_time >= p_from - interval '6 hours'
                     AND NOT x.is_stale AND x.counts[1] < 'Infinity'

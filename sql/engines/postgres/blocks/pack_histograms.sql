@@ -129,7 +129,8 @@ BEGIN
     ), histogram AS MATERIALIZED (
         SELECT * FROM came
         UNION ALL
-        SELECT @histogram_columns@ FROM gone AS b @histogram_elements@
+        SELECT @histogram_columns@
+        FROM (SELECT *, 1 AS lo, histograms AS hi FROM gone) AS b @histogram_elements@
     ), shape AS (
         -- Arrays as senders make them, of which a part is found again by its place.
         SELECT *, exact_counts IS NULL

@@ -55,7 +55,7 @@ PACK_STEPS = (
 """Each a transaction of its own that does a bounded piece, and says how much that was."""
 
 STEP_OF_HISTOGRAMS = "internal.pack_histograms()"
-"""The same of native histograms, of series of all targets."""
+"""The same of native histograms, of series of all targets. There is never any haste."""
 
 STEPS_OF_ROLLED_UP = (
     "{target}.pack_minutes()",
@@ -141,6 +141,7 @@ class PostgresEngine:
         self._housekeeping_due = 0.0
         self._packing_due = 0.0
         self._backlog: dict[str, float] = {}
+        self._packs_histograms = False
         self._closed_ms: dict[str, int] = {}
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
@@ -186,7 +187,7 @@ class PostgresEngine:
         if time.monotonic() >= self._packing_due:
             began = time.monotonic()
             packed = await self._pack(pool)
-            if self._backlog:
+            if self._backlog or self._packs_histograms:
                 await asyncio.sleep(min(time.monotonic() - began, LONGEST_REST_SECONDS))
             if not packed:
                 self._packing_due = time.monotonic() + PACK_IDLE_SECONDS
@@ -207,6 +208,8 @@ class PostgresEngine:
                         log.debug("others are at it; later", step=step, target=target)
                         continue
                     done += did
+                    if step == STEP_OF_HISTOGRAMS:
+                        self._packs_histograms = did > 0
                     if step in PACK_STEPS and "pack_" in step:
                         PACKED.labels(target).inc(did)
                 found = await connection.fetchrow(

@@ -227,8 +227,8 @@ async def _histograms(connection: asyncpg.Connection, begins: datetime) -> dict[
             "histogram",
             schema_name="staging_internal",
             records=[
-                (begins + n * timedelta(milliseconds=STEP_MS), series, 3, False, False,
-                 sum(row), float(sums[n]), 2.0**-128, 0.0, indexes, row, [], [], None, 0, None, None)
+                (begins + n * timedelta(milliseconds=STEP_MS), series, 3, False, False, sum(row),
+                 float(sums[n]), 2.0**-128, 0.0, indexes, row, [], [], None, 0, None, None)
                 for n, row in enumerate(counts.tolist())
             ],
         )  # fmt: skip

@@ -126,9 +126,9 @@ async def test_only_what_is_empty_goes_with_its_starts(engine_db: Database, most
             "INSERT INTO internal.exemplar VALUES ($1, $2, 1, '{}', 0)", NOW, exemplar
         )
         await connection.execute(
-            f"INSERT INTO internal.{engine_db.histograms_in} (time, series_id, schema, is_float, is_stale, count,"
-            " sum, zero_threshold, zero_count, positive_indexes, positive_counts, negative_indexes,"
-            " negative_counts, reset_hint)"
+            f"INSERT INTO internal.{engine_db.histograms_in} (time, series_id, schema, is_float,"
+            " is_stale, count, sum, zero_threshold, zero_count, positive_indexes, positive_counts,"
+            " negative_indexes, negative_counts, reset_hint)"
             " VALUES ($1, $2, 0, false, false, 0, 0, 0, 0, '{}', '{}', '{}', '{}', 0)",
             NOW,
             histogram,

@@ -193,6 +193,41 @@ async def test_late_ones_and_duplicates(api: Api) -> None:
     assert await copy(api, "histogram", again) == 0
 
 
+async def test_who_writes_late_ones_and_who_packs_wait_for_each_other(api: Api) -> None:
+    [series] = await store(api, steady(10))
+    again = [replace(h, sum=99.0).row(series) for h in steady(12)]
+    before = await all_of(api.connection)
+    async with connect(api.database) as packer:
+        moving = packer.transaction()
+        await moving.start()
+        while await packer.fetchval(PACK, 5000, TODAY):
+            pass
+        assert await packer.fetchval(BLOCKS) > 0
+        writing = asyncio.create_task(copy(api, "histogram", again))
+        async with asyncio.timeout(60):
+            waiting = 0
+            while not waiting:
+                waiting = await packer.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                await asyncio.sleep(0.01)
+        await moving.commit()
+        assert await writing == 2
+        seen = await all_of(packer)
+        assert before == {key: seen[key] for key in before}
+        assert len(seen) == 12
+        # And the other way.
+        await store(api, steady(5, start=START + timedelta(days=1)), name="another")
+        async with api.connection.transaction():
+            await api.connection.copy_records_to_table(
+                "histogram",
+                schema_name="staging_internal",
+                records=[h.row(series) for h in steady(13)],
+            )
+            with pytest.raises(asyncpg.LockNotAvailableError):
+                await pack(packer)
+        await pack(packer)
+        assert len(await all_of(packer)) == 18
+
+
 async def test_a_partition_that_is_packed_is_dropped_when_nobody_may_read_it(api: Api) -> None:
     [series] = await store(api, steady(50))
     before = await all_of(api.connection)

@@ -307,16 +307,18 @@ SET jit = off
 AS $function$
 DECLARE
     v_horizon timestamptz := now() - make_interval(days => internal.store_days(p_target));
+    v_packed  text := CASE p_target WHEN 'histogram' THEN 'internal' ELSE p_target END;
     v_expired record;
     v_dropped int := 0;
 BEGIN
     IF v_horizon IS NULL THEN
         RETURN 0;
     END IF;
-    -- Only samples have a row there: of what is beside them nothing is computed that would
-    -- have to know what is gone. While somebody packs, it waits for the next time.
-    PERFORM FROM internal.packed WHERE target = p_target FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND AND EXISTS (SELECT FROM internal.packed WHERE target = p_target) THEN
+    -- Only samples have a row there, and histograms share one: of what is beside them nothing is computed
+    -- that would have to know what is gone. While somebody packs, or drops what is packed, it waits for
+    -- the next time.
+    PERFORM FROM internal.packed WHERE target = v_packed FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND AND EXISTS (SELECT FROM internal.packed WHERE target = v_packed) THEN
         RETURN 0;
     END IF;
     PERFORM FROM internal.target WHERE target = p_target FOR NO KEY UPDATE;
@@ -336,8 +338,7 @@ BEGIN
             END IF;
             EXIT;
         END;
-        -- An empty one of histograms may just have gone, see drop_retired.
-        EXECUTE format('DROP TABLE IF EXISTS %I.%I', v_expired.target, v_expired.name);
+        EXECUTE format('DROP TABLE %I.%I', v_expired.target, v_expired.name);
         DELETE FROM internal.retired WHERE (target, name) = (p_target, v_expired.name);
         DELETE FROM internal.fresh WHERE (target, name) = (p_target, v_expired.name);
         UPDATE internal.target

@@ -20,17 +20,16 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # What is installed is locked, with hashes, for every Python and platform: `make lock` renews it.
+# uv takes a sixth of pip's processor time; where it cannot, as it reads no pip.conf, pip installs.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+UV := $(BIN)/uv --quiet pip install --python $(BIN)/python
 PROJECTS := pyproject.toml client/pyproject.toml
+OURS := --no-deps -e ./client -e .
 
-$(VENV)/.installed-run: $(PROJECTS) requirements/run.txt | $(BIN)/python
-	$(PIP) --require-hashes -r requirements/run.txt
-	$(PIP) --no-deps -e ./client -e .
-	@touch $@
-
-$(VENV)/.installed-test: $(PROJECTS) requirements/test.txt | $(BIN)/python
-	$(PIP) --require-hashes -r requirements/test.txt
-	$(PIP) --no-deps -e ./client -e .
+$(VENV)/.installed-%: $(PROJECTS) requirements/%.txt requirements/uv.txt | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/uv.txt || true
+	$(UV) --require-hashes -r requirements/$*.txt || $(PIP) --require-hashes -r requirements/$*.txt
+	$(UV) $(OURS) || $(PIP) $(OURS)
 	@touch $@
 
 run: $(VENV)/.installed-run ## start database, write side and read side in this terminal
@@ -128,12 +127,12 @@ LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --universal --python-versio
 	--generate-hashes --no-header --no-emit-index-url --no-emit-package promgres-client
 
 lock: $(VENV)/.installed-test ## renew requirements/*.txt from pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
-	$(PIP) uv
 	@mkdir -p requirements
 	$(LOCK) $(LOCK_FLAGS) --extra starlark -o requirements/image.txt
 	$(LOCK) $(LOCK_FLAGS) -c requirements/image.txt --extra embedded --extra starlark -o requirements/run.txt
 	$(LOCK) $(LOCK_FLAGS) -c requirements/run.txt --all-extras --group test --group check -o requirements/test.txt
 	$(subst pyproject.toml,,$(LOCK)) $(LOCK_FLAGS) --group chart -o requirements/chart.txt
+	$(subst pyproject.toml,,$(LOCK)) $(LOCK_FLAGS) --group uv -o requirements/uv.txt
 
 dist: $(VENV)/.installed-test ## wheels and sdists of promgres and promgres-client, in dist/
 	$(BIN)/python -m build --outdir dist client

@@ -1,5 +1,7 @@
 """The Python client that users of /rpc have."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 from postgrest import AsyncPostgrestClient
 from postgrest.exceptions import APIError
@@ -16,8 +18,9 @@ AGGREGATE = {
 
 
 @pytest.fixture
-async def client(api: Client) -> AsyncPostgrestClient:
-    return AsyncPostgrestClient(api.url, schema="api")
+async def client(api: Client) -> AsyncIterator[AsyncPostgrestClient]:
+    async with AsyncPostgrestClient(api.url, schema="api") as ours:
+        yield ours
 
 
 async def test_rows(client: AsyncPostgrestClient) -> None:
@@ -72,12 +75,14 @@ async def test_errors_arrive_whole(
 
 
 async def test_a_token(own_api: Client) -> None:
-    client = AsyncPostgrestClient(own_api.url, schema="api").auth(token(role="writer"))
-    assert (await client.rpc("who", {}).execute()).data == "writer"
-    assert (await client.rpc("add_visit", {"p_who": "x"}).execute()).data == 1
+    async with AsyncPostgrestClient(own_api.url, schema="api") as client:
+        client.auth(token(role="writer"))
+        assert (await client.rpc("who", {}).execute()).data == "writer"
+        assert (await client.rpc("add_visit", {"p_who": "x"}).execute()).data == 1
 
 
 async def test_its_default_schema_is_not_exposed(api: Client) -> None:
-    with pytest.raises(APIError) as caught:
-        await AsyncPostgrestClient(api.url).rpc("who", {}).execute()
+    async with AsyncPostgrestClient(api.url) as client:
+        with pytest.raises(APIError) as caught:
+            await client.rpc("who", {}).execute()
     assert caught.value.code == "PGRST106"

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -336,10 +336,12 @@ class Gatherer:
 
 HALF_A_BODY = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf"
 
+Ask = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
 
 @asynccontextmanager
-async def _closing(handler: Gatherer) -> AsyncIterator[tuple[HttpServer, str]]:
-    """A server that the test closes."""
+async def _closing(handler: Gatherer) -> AsyncIterator[tuple[HttpServer, Ask]]:
+    """A server that the test closes, and how it is asked."""
     bounds = HttpSettings()
 
     def refuse(_: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
@@ -354,29 +356,32 @@ async def _closing(handler: Gatherer) -> AsyncIterator[tuple[HttpServer, str]]:
         drain_seconds=60,
         keepalive_seconds=60,
     )
-    address = await server.start("127.0.0.1:0")
-    yield server, address
+    host, port = (await server.start("127.0.0.1:0")).split(":")
+    writers = []
 
+    async def ask(text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writers.append(writer)
+        writer.write(text)
+        return reader, writer
 
-async def _ask(address: str, text: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    host, port = address.split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(text)
-    return reader, writer
+    yield server, ask
+    for writer in writers:
+        writer.close()
 
 
 async def test_a_body_that_is_on_its_way_when_the_server_ends_is_read_and_answered() -> None:
     """What arrives from then on was thrown away, and the request heard 503 after 25 s."""
     gatherer = Gatherer()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
-        reader, writer = await _ask(address, HALF_A_BODY)
-        idle, _ = await _ask(address, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    async with _closing(gatherer) as (server, ask), asyncio.timeout(60):
+        reader, writer = await ask(HALF_A_BODY)
+        idle, _ = await ask(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         await idle.readuntil(b"\r\n\r\n")
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close())
         assert await idle.read() == b"", "a connection without a request is closed at once"
         with pytest.raises(ConnectionError):
-            await _ask(address, b"")
+            await ask(b"")
         writer.write(b"next")
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 200 ")
@@ -388,8 +393,8 @@ async def test_a_body_that_is_on_its_way_when_the_server_ends_is_read_and_answer
 async def test_a_body_that_does_not_come_when_the_server_ends_is_503() -> None:
     """Within seconds, whatever patience there is with answers."""
     gatherer = Gatherer()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
-        reader, _ = await _ask(address, HALF_A_BODY)
+    async with _closing(gatherer) as (server, ask), asyncio.timeout(60):
+        reader, _ = await ask(HALF_A_BODY)
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close())
         answer = await reader.read()
@@ -402,8 +407,8 @@ async def test_a_body_that_does_not_come_when_the_server_ends_is_503() -> None:
 async def test_an_answer_that_does_not_come_when_the_server_ends_is_503() -> None:
     gatherer = Gatherer()
     gatherer.may_answer.clear()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
-        reader, _ = await _ask(address, HALF_A_BODY + b"more")
+    async with _closing(gatherer) as (server, ask), asyncio.timeout(60):
+        reader, _ = await ask(HALF_A_BODY + b"more")
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close(drain_seconds=0.5))
         answer = await reader.read()
@@ -415,8 +420,8 @@ async def test_an_answer_that_does_not_come_when_the_server_ends_is_503() -> Non
 async def test_an_answer_that_comes_in_time_is_waited_for() -> None:
     gatherer = Gatherer()
     gatherer.may_answer.clear()
-    async with _closing(gatherer) as (server, address), asyncio.timeout(60):
-        reader, _ = await _ask(address, HALF_A_BODY + b"more")
+    async with _closing(gatherer) as (server, ask), asyncio.timeout(60):
+        reader, _ = await ask(HALF_A_BODY + b"more")
         await gatherer.began.wait()
         closing = asyncio.create_task(server.close())
         await asyncio.sleep(0)

@@ -160,7 +160,7 @@ def test_a_request_at_which_the_server_hangs_up(rig: Rig, proxy: Proxy) -> None:
         side.write(series({"name": "other", "i": str(next(numbers))}, (NOW_MS, 1.0)))
         return rig.metrics.value("promgres_spool_requests") == 0
 
-    wait_until(is_set_aside, 60)
+    wait_until(is_set_aside, 120, every=0.5)
     rig.metrics.assert_balanced()
     assert rig.metrics.samples("rejected") == 1
     assert rig.metrics.value("promgres_spool_set_aside_total") == 1

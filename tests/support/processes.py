@@ -238,8 +238,10 @@ def processes_of(directory: Path) -> list[psutil.Process]:
     ]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60, what: str = "") -> None:
-    """Ask `condition` again and again until it is true.
+def wait_until(
+    condition: Callable[[], object], seconds: float = 60, what: str = "", every: float = 0.02
+) -> None:
+    """Ask `condition` again and again, `every` so many seconds, until it is true.
 
     Raises:
         AssertionError: it is still false after `seconds`.
@@ -247,7 +249,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60, what: str =
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def free_port() -> int:

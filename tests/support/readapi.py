@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -75,6 +75,8 @@ class Client:
         writer.write(pieces[-1])
         received += await reader.read()
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return received
 
     async def sql(self, *statements: str) -> Any:
@@ -108,13 +110,14 @@ def login_url(database: Database) -> str:
 async def running_api(database: Database, **changes: Any) -> AsyncIterator[Client]:
     """A read API on `database` while the block runs."""
     settings = api_settings(database, **changes)
-    server = ReadServer(settings, login_url(database), Nursery())
-    try:
-        await server.start()
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield Client(session, server.address, database, settings)
-    finally:
-        await server.stop()
+    with closing(Nursery()) as nursery:  # which the server also closes, unless it cannot be made
+        server = ReadServer(settings, login_url(database), nursery)
+        try:
+            await server.start()
+            async with aiohttp.ClientSession(auto_decompress=False) as session:
+                yield Client(session, server.address, database, settings)
+        finally:
+            await server.stop()
 
 
 async def add_functions(database: Database) -> None:

@@ -16,15 +16,17 @@ from tests.support.compose import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
+ALONE = ("chart", "uv")
+"""Groups with a lock of their own."""
 ASKED = {
     "image": PROJECT["project"]["dependencies"] + EXTRAS["starlark"],
     "run": PROJECT["project"]["dependencies"] + EXTRAS["embedded"] + EXTRAS["starlark"],
     "test": [
         *PROJECT["project"]["dependencies"],
         *(one for extra in EXTRAS.values() for one in extra),
-        *(one for name, group in GROUPS.items() if name != "chart" for one in group),
+        *(one for name, group in GROUPS.items() if name not in ALONE for one in group),
     ],
-    "chart": GROUPS["chart"],
+    **{name: GROUPS[name] for name in ALONE},
 }
 each_lock = pytest.mark.parametrize("name", ASKED)
 

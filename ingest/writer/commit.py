@@ -438,9 +438,12 @@ def touched_by(batches: Sequence[Batch], now_ms: int) -> Touched | None:
 def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:
     """First and last day (since 1970, UTC) of each run of consecutive days with rows: partitions
     are made for them, and none in between."""
-    days = _units_of(timestamp_ms, DAY_MS)
-    if len(days) < 2:
-        return [(int(day), int(day)) for day in days]
+    if not len(timestamp_ms):
+        return []
+    first, last = int(timestamp_ms.min()) // DAY_MS, int(timestamp_ms.max()) // DAY_MS
+    if first == last:  # nearly always
+        return [(first, first)]
+    days = np.unique(timestamp_ms // DAY_MS)
     # A run ends before each day that is not the next one.
     cuts = np.flatnonzero(np.diff(days) > 1)
     firsts = days[np.concatenate([[0], cuts + 1])]
@@ -466,15 +469,12 @@ def _merged(share: Sequence[PendingRows]) -> Batch:
     return first.merge(others)
 
 
-def _minutes_of(timestamps: Int64s) -> list[int]:
-    minutes: list[int] = (_units_of(timestamps, MINUTE_MS) * MINUTE_MS).tolist()
-    return minutes
-
-
-def _units_of(timestamp_ms: Int64s, unit_ms: int) -> Int64s:
-    """Days, or minutes, since 1970, of which some are, in order. Nearly always that is one, for
-    which nothing needs to be sorted."""
+def _minutes_of(timestamp_ms: Int64s) -> list[int]:
+    """Starts of the minutes of which some are, in order: nearly always one, and nothing to sort."""
     if not len(timestamp_ms):
-        return timestamp_ms
-    first, last = int(timestamp_ms.min()) // unit_ms, int(timestamp_ms.max()) // unit_ms
-    return np.array([first]) if first == last else np.unique(timestamp_ms // unit_ms)
+        return []
+    first, last = int(timestamp_ms.min()) // MINUTE_MS, int(timestamp_ms.max()) // MINUTE_MS
+    if first == last:
+        return [first * MINUTE_MS]
+    minutes: list[int] = (np.unique(timestamp_ms // MINUTE_MS) * MINUTE_MS).tolist()
+    return minutes

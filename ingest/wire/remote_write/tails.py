@@ -57,7 +57,22 @@ def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
     Args:
         payload: the message whose fields they are, if it is at hand.
     """
-    last = _last_bytes(series, payload)
+    last: bytes | npt.NDArray[np.uint8] = b""
+    if len(series) >= MANY and payload:
+        # Where each ends in the payload, if there are only series, with heads (a tag, and a length
+        # of 7 bits a byte) as short as can be: whatever else stands there makes it longer.
+        lengths = np.fromiter(map(len, series), np.int64, len(series))
+        heads = 2 + (lengths > 0x7F) + (lengths > 0x3FFF) + (lengths > 0x1F_FFFF)
+        ends = np.cumsum(lengths + heads)
+        if ends[-1] == len(payload) and lengths.min() >= LONG_TAIL:
+            windows = np.ndarray(
+                (len(payload) - LONG_TAIL + 1, LONG_TAIL), "u1", payload, 0, (1, 1)
+            )
+            last = windows[ends - LONG_TAIL]
+    if not len(last):
+        last = b"".join([raw[-LONG_TAIL:] for raw in series])
+        if len(last) != LONG_TAIL * len(series):  # some are shorter: zeros before them
+            last = b"".join([raw[-LONG_TAIL:].rjust(LONG_TAIL, b"\0") for raw in series])
 
     def column(dtype: str, start: int) -> npt.NDArray[Any]:
         return np.ndarray((len(series),), dtype, last, start, (LONG_TAIL,))
@@ -70,26 +85,3 @@ def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
     value[is_short] = 0.0
     length = LONG_TAIL * is_long + SHORT_TAIL * is_short
     return Tails(length, six_bytes(tagged >> 8), value)
-
-
-def _last_bytes(series: Sequence[bytes], payload: bytes) -> bytes | npt.NDArray[np.uint8]:
-    """The last 18 bytes of each series, one after the other; zeros before those of a shorter one.
-
-    Of many they are found in the payload, by where each series ends there if there are only series,
-    with heads (a tag, and a length of 7 bits a byte) as short as can be: whatever else stands there
-    makes it longer than the sum.
-    """
-    if len(series) >= MANY and payload:
-        lengths = np.fromiter(map(len, series), np.int64, len(series))
-        heads = 2 + (lengths > 0x7F) + (lengths > 0x3FFF) + (lengths > 0x1F_FFFF)
-        ends = np.cumsum(lengths + heads)
-        if ends[-1] == len(payload) and lengths.min() >= LONG_TAIL:
-            windows = np.ndarray(
-                (len(payload) - LONG_TAIL + 1, LONG_TAIL), "u1", payload, 0, (1, 1)
-            )
-            found: npt.NDArray[np.uint8] = windows[ends - LONG_TAIL]
-            return found
-    joined = b"".join([raw[-LONG_TAIL:] for raw in series])
-    if len(joined) != LONG_TAIL * len(series):  # some are shorter
-        joined = b"".join([raw[-LONG_TAIL:].rjust(LONG_TAIL, b"\0") for raw in series])
-    return joined

@@ -34,7 +34,7 @@ from tests.support.promqltrees import DATA, MODERN, OLDER, ORDINARY, scalars, ve
 from tests.support.remote_write import send, snappy
 from tests.support.senders import require
 
-EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "50"))
 TIMEOUT_SECONDS = 300 + 2 * EXAMPLES
 many = settings(
     max_examples=EXAMPLES,

@@ -181,7 +181,7 @@ async def check(api: Api, width: str, start: datetime, end: datetime) -> None:
 
 periods = given(width=st.sampled_from(list(WIDTHS)), start=edges, end=edges)
 few = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -372,7 +372,7 @@ def _plus(buckets: dict[int, float], more: dict[int, int]) -> dict[int, float]:
 
 def test_any_histograms_say_what_the_reference_says(engine_db: Database) -> None:
     @settings(
-        max_examples=10 if engine_db.one_session else 60,
+        max_examples=10 if engine_db.one_session else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -7,7 +7,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-FEWER = int(os.environ.get("PROMGRES_EXAMPLES", "100"))
+FEWER = int(os.environ.get("PROMGRES_EXAMPLES", "50"))
 """Examples of a property; more than usual are for machines only, which say how many they try."""
 
 settings.register_profile(

@@ -93,6 +93,6 @@ def at_once(work: Coroutine[Any, Any, None]) -> None:
     raise AssertionError("it waits")
 
 
-EXAMPLES = min(200, int(os.environ.get("PROMGRES_EXAMPLES", "200")))
+EXAMPLES = min(200, int(os.environ.get("PROMGRES_EXAMPLES", "100")))
 SeriesLimitsMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=30)
 TestSeriesLimits = SeriesLimitsMachine.TestCase

@@ -80,7 +80,7 @@ def outside_quotes(sql: str) -> str:
 
 
 @given(QUERIES)
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_what_is_sent_stands_in_quotes_or_is_bound(query: list[tuple[str, str]]) -> None:
     try:
         asked = sort_query(query, posted=True)
@@ -104,7 +104,7 @@ def test_no_request_makes_the_database_do_something_else(engine_db: Database) ->
         client = runner.run(api.__aenter__())
 
         @settings(
-            max_examples=40 if engine_db.one_session else 150,
+            max_examples=20 if engine_db.one_session else 60,
             suppress_health_check=list(HealthCheck),
         )
         @given(QUERIES, TEXT, HEADERS, st.sampled_from(["GET", "POST"]))

@@ -240,7 +240,7 @@ class SpoolMachine(RuleBasedStateMachine):
         discard(self.disk.data_dir)
 
 
-EXAMPLES = min(150, int(os.environ.get("PROMGRES_EXAMPLES", "150")))
+EXAMPLES = min(150, int(os.environ.get("PROMGRES_EXAMPLES", "75")))
 SpoolMachine.TestCase.settings = settings(max_examples=EXAMPLES, stateful_step_count=40)
 TestSpool = SpoolMachine.TestCase
 

@@ -2,7 +2,7 @@
 
 Whatever happens: what is acknowledged is in the database or in the spool at that moment and ever
 after, every request has one answer in time, and every sample is counted once.
-`PROMGRES_EXAMPLES` (120) is how many lives are tried.
+`PROMGRES_EXAMPLES` (60) is how many lives are tried.
 """
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ class WriterMachine(RuleBasedStateMachine):
         assert self.side.spool is None or self.side.spool.empty
 
 
-EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "60"))
 WriterMachine.TestCase.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=40, report_multiple_bugs=False
 )

@@ -14,7 +14,7 @@
 -- DELETE, it would keep its pages.
 
 CREATE OR REPLACE FUNCTION internal.pack_histograms(
-    p_most int DEFAULT 5000, p_before timestamptz DEFAULT now() - interval '1 hour',
+    p_most int DEFAULT 2000, p_before timestamptz DEFAULT now() - interval '1 hour',
     p_quiet interval DEFAULT '10 minutes'
 )
 RETURNS bigint

@@ -4,8 +4,10 @@ A year of minutes of BENCH_QUESTION_METRICS gauges, of what token metrics are ma
 cumulative one; a day of minutes of a metric of 1,000 series. On PostgreSQL, and on the TimescaleDB
 of PROMGRES_TEST_TIMESCALEDB_URL if that is set. No daemon runs: samples go into the database.
 
-To fill it takes nearly all of the time: some 20 s of a quiet machine for a year of one gauge
-and its rollups. Three are the default; 100 take much longer.
+To fill it takes nearly all of the time: some 20 s of a quiet machine for a year of one gauge and
+its rollups. So of WRITTEN gauges samples are written for a year, and rolled up. The others have
+samples of the last hour, and rollups that SQL copies from the first one, as they are stored
+(packed, compressed): of these, no question asks for raw rows.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from tests.support.processes import cpu_seconds
 
 DAYS = int(os.environ.get("BENCH_QUESTION_DAYS", "366"))
 METRICS = int(os.environ.get("BENCH_QUESTION_METRICS", "3"))
+WRITTEN = min(METRICS, 3)
 REPETITIONS = 20
 RAW_REPETITIONS = 3
 WIDE_SERIES = 1000
@@ -73,6 +76,46 @@ FROM internal.samples_between(now() - interval '1 hour', 'infinity') AS x
 JOIN internal.series AS s USING (series_id) ORDER BY s.name, x.time DESC
 """
 
+STORED = {
+    "postgres": """
+        SELECT c.relname::text AS name, 'internal.' || c.relname AS relation FROM pg_class AS c
+        WHERE c.relnamespace = 'internal'::regnamespace
+            AND c.relname IN ('stored_1m', 'packed_1m', 'stored_1h', 'stored_1d')
+    """,
+    "timescaledb": """
+        SELECT view_name::text AS name, format('%I.%I', materialization_hypertable_schema,
+            materialization_hypertable_name) AS relation
+        FROM timescaledb_information.continuous_aggregates WHERE view_schema = 'internal'
+    """,
+}
+COLUMNS = """
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+OF_THE_COPY = {
+    True: {"metric_id": "m.metric_id", "each_last_series": "s.series_id"},
+    False: {
+        "metric_id": "m.metric_id", "name": "m.name", "last_series": "s.series_id",
+        "last_key": "ARRAY[t.last_key[1], s.series_id, t.last_key[3]]",
+    },
+}  # fmt: skip
+"""What differs from metric to metric, in packed minutes (whose array last_series is null where
+there is one series) and elsewhere."""
+COPY_ROLLUPS = """
+INSERT INTO {relation} ({columns})
+SELECT {values}
+FROM internal.metric AS m
+JOIN internal.series AS s ON s.name = m.name AND s.target = 'internal'
+JOIN {relation} AS t ON t.{time} >= $2 AND t.{time} < $3
+    AND t.{key} = (SELECT {key} FROM internal.metric WHERE name = 'gauge_0')
+WHERE m.name = ANY ($1)
+ON CONFLICT DO NOTHING
+"""
+COMPRESS = """
+SELECT count(public.compress_chunk(c, if_not_compressed => true))
+FROM public.show_chunks('internal.parts_1m', older_than => $1::timestamptz) AS c
+"""
+
 
 def run() -> dict[str, float]:
     """Medians in milliseconds, as function calls."""
@@ -99,6 +142,7 @@ async def _measure(database: Database) -> dict[str, float]:
         end = datetime.now(UTC).replace(second=0, microsecond=0)
         await fill(api, end - DAYS * DAY, end)
         await _settle(api)
+        await _copy_rollups(api, [f"gauge_{n}" for n in range(WRITTEN, METRICS)], end)
         await connection.execute("VACUUM ANALYZE")
         figures = {}
         for name, query, raw, arguments in _questions(end):
@@ -137,7 +181,8 @@ def _questions(end: datetime) -> list[tuple[str, str, str | None, tuple[Any, ...
 async def fill(api: Api, start: datetime, end: datetime) -> None:
     """A sample a minute of each series, day by day, through staging."""
     names = [f"gauge_{number}" for number in range(METRICS)]
-    gauges = [Sample(start, name) for name in [*names, "talib_mfx_power_conversion"]]
+    others = [Sample(start, name) for name in names[WRITTEN:]]
+    gauges = [Sample(start, name) for name in [*names[:WRITTEN], "talib_mfx_power_conversion"]]
     tokens = [
         Sample(start, name, schema="mainnet")
         for name in ("manifest_tokenomics_total_supply", "locked_tokens", "total_mfx_burned")
@@ -145,6 +190,7 @@ async def fill(api: Api, start: datetime, end: datetime) -> None:
     ids = sorted((await api.resolve({each.identity: each for each in gauges + tokens})).values())
     counted = Sample(start, "web_requests", schema="cumsum", target="cumsum")
     sums = list((await api.resolve({counted.identity: counted})).values())
+    copied = sorted((await api.resolve({each.identity: each for each in others})).values())
     wide = [Sample(start, "wide", labels={"pod": f"{n}"}) for n in range(WIDE_SERIES)]
     wides = sorted((await api.resolve({each.identity: each for each in wide})).values())
     if api.database.engine == "postgres":
@@ -159,6 +205,8 @@ async def fill(api: Api, start: datetime, end: datetime) -> None:
             await _settle(api)  # as the year goes by, so that marks do not pile up
     for hour in range(24):
         await _store(api, "internal", wides, end - DAY + hour * HOUR, HOUR)
+    if copied:
+        await _store(api, "internal", copied, end - HOUR, HOUR)
 
 
 async def _store(api: Api, target: str, ids: list[int], since: datetime, length: timedelta) -> None:
@@ -180,6 +228,30 @@ async def _settle(api: Api) -> None:
     for target in ("internal", "cumsum"):
         while await api.connection.fetchval(f"SELECT {target}.rollup_work('1 day', 'infinity')"):
             pass
+
+
+async def _copy_rollups(api: Api, names: list[str], end: datetime) -> None:
+    """To these metrics from the first gauge, and into the form in which old ones are stored."""
+    connection, is_ours = api.connection, api.database.engine == "postgres"
+    if is_ours:
+        for target in ("internal", "cumsum"):
+            while await connection.fetchval(f"SELECT {target}.pack_minutes()"):
+                pass
+    for stored in await connection.fetch(STORED[api.database.engine]) if names else []:
+        relation, is_packed = stored["relation"], stored["name"] == "packed_1m"
+        columns = [row[0] for row in await connection.fetch(COLUMNS, relation)]
+        statement = COPY_ROLLUPS.format(
+            relation=relation, columns=", ".join(columns), key="metric_id" if is_ours else "name",
+            time="span" if is_packed else "bucket",
+            values=", ".join(OF_THE_COPY[is_packed].get(each, f"t.{each}") for each in columns),
+        )  # fmt: skip
+        for days in range(0, DAYS + 2, 10):
+            since = end - (DAYS + 1 - days) * DAY
+            await connection.execute(statement, names, since, since + 10 * DAY, timeout=3600)
+            if not is_ours:
+                await connection.fetchval(COMPRESS, min(since, end - 7 * DAY), timeout=3600)
+    if not is_ours:
+        await connection.fetchval(COMPRESS, end - 7 * DAY, timeout=3600)
 
 
 async def median_ms(

@@ -161,11 +161,19 @@ class WriterMachine(RuleBasedStateMachine):
 
     @rule(expire=st.booleans())
     def series_without_samples_go(self, expire: bool) -> None:
-        """Whoever has their ids, cached or in what waits, hears of it in time. If nothing is under
-        way, retention may take all samples before."""
-        at_rest = all(sent.answer.done() for sent in self.sent)
-        if expire and at_rest and (self.side.spool is None or self.side.spool.empty):
-            self.sent.clear()
+        """Whoever has their ids, cached or in what waits, hears of it in time. If no sender waits,
+        retention may take all samples before; what is spooled, and nothing of it stored yet, is
+        stored afterwards."""
+        if expire and all(sent.answered_at is not None for sent in self.sent):
+            entries = self.side.disk.first(ALL) if self.side.disk else []
+            spooled = {entry.payload for entry in entries}
+            self.sent = [
+                sent for sent in self.sent
+                if sent.body in spooled and not any(
+                    number != POISONED_SERIES and self._stored(number, offset)
+                    for number, offset, _ in sent.samples
+                )
+            ]  # fmt: skip
             self.database.rows.clear()
         self.database.remove_empty()
 

@@ -16,3 +16,9 @@ COMMENT ON VIEW internal.store IS
 CREATE OR REPLACE VIEW internal.sample_target (target) AS
 SELECT target FROM internal.store WHERE name = 'sample';
 COMMENT ON VIEW internal.sample_target IS 'Targets: what templates about samples are made for';
+
+CREATE OR REPLACE VIEW internal.sample_end (target, which, best) AS
+SELECT t.target, e.* FROM internal.sample_target AS t
+CROSS JOIN (VALUES ('newest', 'max'), ('oldest', 'min')) AS e;
+COMMENT ON VIEW internal.sample_end IS
+    'Both ends of the samples of each target: what templates about them are made for';

@@ -31,30 +31,6 @@ $function$;
 COMMENT ON FUNCTION @target@.series_samples_between IS
     'Samples with p_from <= time < p_to, with their series; the planner sees through it';
 
-CREATE OR REPLACE FUNCTION @target@.newest_time(
-    p_series bigint, p_from timestamptz, p_to timestamptz
-)
-RETURNS timestamptz
-LANGUAGE sql STABLE
-AS $function$
-    SELECT max(x.time) FROM @target@.sample AS x
-    WHERE x.series_id = p_series AND x.time >= p_from AND x.time < p_to AND x.value <> 'NaN'
-$function$;
-COMMENT ON FUNCTION @target@.newest_time IS
-    'When a series has its newest sample with p_from <= time < p_to that is not NaN';
-
-CREATE OR REPLACE FUNCTION @target@.oldest_time(
-    p_series bigint, p_from timestamptz, p_to timestamptz
-)
-RETURNS timestamptz
-LANGUAGE sql STABLE
-AS $function$
-    SELECT min(x.time) FROM @target@.sample AS x
-    WHERE x.series_id = p_series AND x.time >= p_from AND x.time < p_to AND x.value <> 'NaN'
-$function$;
-COMMENT ON FUNCTION @target@.oldest_time IS
-    'When a series has its oldest sample with p_from <= time < p_to that is not NaN';
-
 -- Who takes samples away by hand ends a life, see core/catalogue/life.sql; chunks that go by retention do
 -- not. (There is no CREATE OR REPLACE for a trigger of a hypertable.)
 DROP TRIGGER IF EXISTS note_changed_samples ON @target@.sample;

@@ -84,31 +84,26 @@ AS $$
         GROUP BY tenant_id, instance
         HAVING bool_or(name = 'manifest_geo_latitude') AND bool_or(name = 'manifest_geo_longitude')
     )
-    SELECT place.bucket, place.tenant_id, place.instance, latitude.value AS latitude,
-        longitude.value AS longitude, metadata.country_name, metadata.city
+    SELECT place.bucket, place.tenant_id, place.instance, coordinates.latitude,
+        coordinates.longitude, metadata.country_name, metadata.city
     FROM place
     CROSS JOIN LATERAL (
-        SELECT x.value
-        FROM geo.samples_between(place.bucket, place.bucket + interval '1 minute') AS x
-        WHERE x.value <> 'NaN' AND x.series_id = ANY (ARRAY(
-            SELECT newest.series_id FROM newest
-            WHERE newest.tenant_id = place.tenant_id
-                AND newest.instance IS NOT DISTINCT FROM place.instance
-                AND newest.name = 'manifest_geo_latitude'))
-        ORDER BY x.time DESC, x.series_id DESC
-        LIMIT 1
-    ) AS latitude
-    CROSS JOIN LATERAL (
-        SELECT x.value
-        FROM geo.samples_between(place.bucket, place.bucket + interval '1 minute') AS x
-        WHERE x.value <> 'NaN' AND x.series_id = ANY (ARRAY(
-            SELECT newest.series_id FROM newest
-            WHERE newest.tenant_id = place.tenant_id
-                AND newest.instance IS NOT DISTINCT FROM place.instance
-                AND newest.name = 'manifest_geo_longitude'))
-        ORDER BY x.time DESC, x.series_id DESC
-        LIMIT 1
-    ) AS longitude
+        SELECT max(v.value) FILTER (WHERE c.name = 'manifest_geo_latitude') AS latitude,
+            max(v.value) FILTER (WHERE c.name = 'manifest_geo_longitude') AS longitude
+        FROM (VALUES ('manifest_geo_latitude'), ('manifest_geo_longitude')) AS c (name)
+        CROSS JOIN LATERAL (
+            SELECT x.value
+            FROM geo.samples_between(place.bucket, place.bucket + interval '1 minute') AS x
+            WHERE x.value <> 'NaN' AND x.series_id = ANY (ARRAY(
+                SELECT newest.series_id FROM newest
+                WHERE newest.tenant_id = place.tenant_id
+                    AND newest.instance IS NOT DISTINCT FROM place.instance
+                    AND newest.name = c.name))
+            ORDER BY x.time DESC, x.series_id DESC
+            LIMIT 1
+        ) AS v
+        HAVING count(*) = 2
+    ) AS coordinates
     LEFT JOIN LATERAL (
         SELECT labels ->> 'country_name' AS country_name, labels ->> 'city' AS city
         FROM newest

@@ -35,11 +35,12 @@ SELECT target, 'p_from', 'p_to' FROM internal.sample_target;
 COMMENT ON VIEW internal.blocks_form IS 'What between.sql is made for';
 
 CREATE OR REPLACE VIEW internal.ends_form (target, lo, hi, which, best, better, "order", beyond) AS
-SELECT b.*, e.*
+SELECT b.*, s.which, s.best, f.better, f.direction, f.beyond
 FROM internal.blocks_form AS b
-CROSS JOIN (
+JOIN internal.sample_end AS s ON s.target = b.target
+JOIN (
     VALUES
-        ('newest', 'max', 'greatest', 'DESC', 'x.last_time > coalesce(n.time, ''-infinity'')'),
-        ('oldest', 'min', 'least', 'ASC', 'x.first_time < coalesce(n.time, ''infinity'')')
-) AS e;
+        ('newest', 'greatest', 'DESC', 'x.last_time > coalesce(n.time, ''-infinity'')'),
+        ('oldest', 'least', 'ASC', 'x.first_time < coalesce(n.time, ''infinity'')')
+) AS f (which, better, direction, beyond) ON f.which = s.which;
 COMMENT ON VIEW internal.ends_form IS 'What ends.sql is made for';

@@ -12,7 +12,7 @@ from ingest.http.problems import Problem
 from ingest.model import DEFAULT_TENANT_ID, TenantId
 from ingest.rpc.functions import Catalogue, Function, Given, parse_catalogue
 from ingest.rpc.role_settings import NOTHING_SET, RoleSettings, parse_role_settings
-from ingest.storage.read import NOT_MIGRATED, ReadDatabase
+from ingest.storage.read import NOT_FOR_US, ReadDatabase
 
 TENANT_SECONDS = 5.0
 """How long an id is remembered for a tenant's name."""
@@ -196,7 +196,7 @@ class SchemaCache:
             self._failure = error
         except QueryRefused as error:
             self._failure = error
-            if error.sqlstate in NOT_MIGRATED:
+            if error.sqlstate in NOT_FOR_US:
                 self._failure = Problem(
                     503,
                     "PGRST002",

@@ -18,17 +18,17 @@ import asyncpg
 from ingest.config import DatabaseSettings
 from ingest.errors import OperatorError
 from ingest.model import TenantId
-from ingest.storage.pgerrors import TODO_OF_SQLSTATE, operator_error, translated, went_away
+from ingest.storage.pgerrors import (
+    NOT_MIGRATED,
+    TODO_OF_SQLSTATE,
+    operator_error,
+    translated,
+    went_away,
+)
 from ingest.storage.pool import Pool, create_pool, writing
 from ingest.text import on_one_line
 
 Row = dict[str, Any]
-
-NOT_MIGRATED = (
-    asyncpg.UndefinedFunctionError,
-    asyncpg.UndefinedTableError,
-    asyncpg.InvalidSchemaNameError,
-)
 
 
 @dataclass(frozen=True)

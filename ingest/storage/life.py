@@ -17,6 +17,7 @@ import asyncpg
 
 from ingest.logs import get_logger
 from ingest.series.cache import SeriesCache
+from ingest.storage.pgerrors import NOT_MIGRATED
 from ingest.storage.pool import AnyConnection
 from ingest.storage.session import literal
 
@@ -29,15 +30,11 @@ _OF_THE_SESSION = 2
 SINCE = "SELECT life, ended_series, ended_samples FROM internal.life_since($1, $2, $3)"
 SINCE_AND_ENROL = SINCE.replace(" FROM", ", internal.enrol_writer($4) FROM")
 ENROL = "SELECT internal.enrol_writer($1)"
+CAN_ENROL = "SELECT to_regprocedure('internal.enrol_writer(uuid)') IS NOT NULL"
 REFUSED = ("21", "22", "23", "40", "42", "53", "0A", "PL")
 """Classes of SQLSTATE after which nothing of a transaction is stored. Others may come when it is
 already committed, as that of a server that is shut down."""
 
-
-NOT_MIGRATED = (
-    asyncpg.InvalidSchemaNameError,
-    asyncpg.UndefinedFunctionError,  # migrated by an older version
-)
 NOWHERE_TO_BEGIN = (
     *NOT_MIGRATED,
     asyncpg.ReadOnlySQLTransactionError,  # a standby, or read-only by default
@@ -203,5 +200,7 @@ class Life:
     async def _enrol(self, connection: AnyConnection) -> None:
         """Begin anew, with nothing remembered."""
         writer = uuid4()
+        if not await connection.fetchval(CAN_ENROL):  # an error of the server is a line of its log
+            raise asyncpg.UndefinedFunctionError("there is no function internal.enrol_writer yet")
         life = await connection.fetchval(ENROL, writer)
         self._writer, self._mark, self._life, self._is_in_doubt = writer, 0, life, False

@@ -52,6 +52,13 @@ LOST = (
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg raises when there is no server, or no longer one, at the other end."""
 
+NOT_MIGRATED = (
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.UndefinedTableError,
+)
+"""What a database says that was migrated by an older version, or by none."""
+
 QUERY_CANCELED = "57014"
 """The SQLSTATE of what was ended by its time, or on request."""
 

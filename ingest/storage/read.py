@@ -53,8 +53,8 @@ RECORD_CONNECTIONS = 2
 EXPORT_CONNECTIONS = 1
 """For exports, which take turns at it with every slice."""
 
-NOT_MIGRATED = frozenset({"3F000", "42883", "42501"})
-"""No schema, no function, or no grant on it."""
+NOT_FOR_US = frozenset({"3F000", "42883", "42501"})
+"""SQLSTATEs of readers before `promgres migrate`: no schema, no function, or no grant on it."""
 
 MOST_WAITING = 1000
 """Requests that may wait for a connection; the next one is told to come back."""
@@ -418,7 +418,7 @@ class ReadDatabase(ReadTransactions):
             async with self.transaction(self._own, {}) as connection:
                 packs: list[str] = await connection.fetchval("SELECT internal.recorded_packs()")
         except QueryRefused as error:
-            if error.sqlstate in NOT_MIGRATED:
+            if error.sqlstate in NOT_FOR_US:
                 return None
             raise
         return packs

@@ -224,6 +224,20 @@ async def test_what_was_written_before_it_was_doomed_is_seen(postgres_db: Databa
         assert await other.fetchval("SELECT count(*) FROM internal.series") == 1
 
 
+async def test_what_is_not_migrated_is_asked_for_without_an_error(postgres_db: Database) -> None:
+    """A replay asks twice a second: each error would be a line of the server's log."""
+    async with connect(postgres_db) as connection, connection.transaction():
+        await connection.execute("ALTER FUNCTION internal.enrol_writer RENAME TO enrol_later")
+        life = Life(SeriesCache(10))
+        with pytest.raises(asyncpg.UndefinedFunctionError):
+            await life.begin(connection)
+        assert not life.has_begun
+        # After an error of the server nothing would be answered in this transaction.
+        await connection.execute("ALTER FUNCTION internal.enrol_later RENAME TO enrol_writer")
+        await life.begin(connection)
+        assert life.has_begun
+
+
 async def test_who_removes_is_waited_for(postgres_db: Database) -> None:
     async with daemon_of(postgres_db) as daemon, connect(postgres_db) as remover:
         [old] = await daemon.learn(series_of("back"))

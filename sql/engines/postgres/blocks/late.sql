@@ -33,10 +33,11 @@ AS $function$
         ) AS b
     ), irregular AS (  -- each is read once, for all that may be in it
         SELECT series_id, first_time, is_long,
-            array_agg((1000000 * extract(epoch FROM time - first_time))::bigint ORDER BY time, number)
-                AS after_us,
+            array_agg((1000 * date_part('epoch', time - first_time))::bigint ORDER BY time, number)
+                AS after_ms,
             array_agg(number ORDER BY time, number) AS numbers
-        FROM reaching WHERE step_ms IS NULL
+        FROM reaching
+        WHERE step_ms IS NULL AND date_bin('1 millisecond', time, @origin@) = time
         GROUP BY 1, 2, 3
     )
     SELECT n.time, n.series_id, n.value, n.exact
@@ -70,7 +71,7 @@ AS $function$
                         AND b.first_time >= date_bin('7 days', p_lo, @origin@)
                         AND b.first_time <= p_hi
                 ) AS b
-                CROSS JOIN LATERAL internal.reached(b.steps, i.after_us) AS r (place)
+                CROSS JOIN LATERAL internal.reached(b.steps, i.after_ms) AS r (place)
             ) AS k
         )
 $function$;

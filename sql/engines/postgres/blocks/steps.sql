@@ -2,7 +2,7 @@
 
 DROP FUNCTION IF EXISTS internal.is_reached(int[], interval);  -- looked for one time
 
-CREATE OR REPLACE FUNCTION internal.reached(p_steps int[], p_after_us bigint[])
+CREATE OR REPLACE FUNCTION internal.reached(p_steps int[], p_after_ms bigint[])
 RETURNS SETOF int
 LANGUAGE plpgsql
 IMMUTABLE
@@ -11,25 +11,25 @@ AS $function$
 DECLARE
     v_at    bigint := 0;
     v_place int := 1;
-    v_next  bigint := p_after_us[1];
+    v_next  bigint := p_after_ms[1];
     v_step  int;
 BEGIN
     -- A loop of plpgsql takes a fifteenth of what a sum by window over unnest does.
     FOREACH v_step IN ARRAY p_steps LOOP
         v_at := v_at + v_step;
-        WHILE 1000 * v_at >= v_next LOOP
-            IF 1000 * v_at = v_next THEN
+        WHILE v_at >= v_next LOOP
+            IF v_at = v_next THEN
                 RETURN NEXT v_place;
             END IF;
             v_place := v_place + 1;
-            v_next := p_after_us[v_place];
+            v_next := p_after_ms[v_place];
         END LOOP;
         EXIT WHEN v_next IS NULL;
     END LOOP;
 END
 $function$;
 COMMENT ON FUNCTION internal.reached IS
-    'Places in p_after_us, microseconds in ascending order, of those that some first of p_steps, in milliseconds, none of which but the first is 0, add up to';
+    'Places in p_after_ms, in ascending order, of those that some first of p_steps, none of which but the first is 0, add up to; milliseconds';
 
 CREATE OR REPLACE FUNCTION internal.steps_before(p_steps int[], p_after interval)
 RETURNS int

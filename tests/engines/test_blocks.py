@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -561,3 +561,18 @@ async def test_promql_gets_arrays_of_the_same(samples: Samples, monkeypatch: Any
     packed = "SELECT * FROM internal.packed_samples($1, $2, $3, 100000)"
     rows = await samples.connection.fetch(packed, list(range(1, 8)), START, ALL)
     assert sum(len(row["values"]) for row in rows if row["step_ms"]) > 12 * 1500
+
+
+@pytest.mark.parametrize(
+    "check",
+    [test_what_is_packed_reads_as_it_did, test_what_is_packed_is_not_stored_again],
+    ids=lambda check: check.__name__,
+)
+async def test_debians_postgresql_does_the_same(
+    german_db: Database, check: Callable[[Samples], Awaitable[None]]
+) -> None:
+    """An older one than the wheel's, whose JIT would compile for a minute."""
+    async with samples_of(german_db) as samples:
+        await samples.connection.execute("SET jit = off")
+        await switch_on(samples.connection)
+        await check(samples)

@@ -6,12 +6,13 @@ import math
 import os
 import random
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
+import pytest
 import pytest_asyncio
 
 from ingest.config import RetentionSettings, StorageSettings
@@ -343,3 +344,18 @@ async def test_hours_may_outlive_their_samples(postgres_db: Database) -> None:
             "UPDATE internal.target SET dropped_before = date_trunc('month', now())"
         )
         assert await samples.connection.fetchval("SELECT internal.drop_expired_hours()") == 1
+
+
+@pytest.mark.parametrize(
+    "check",
+    [test_an_hour_says_all_of_it, test_few_samples_and_exact_ones_make_no_hours],
+    ids=lambda check: check.__name__,
+)
+async def test_debians_postgresql_does_the_same(
+    german_db: Database, check: Callable[[Samples], Awaitable[None]]
+) -> None:
+    """An older one than the wheel's, whose JIT would compile for a minute."""
+    async with samples_of(german_db) as samples:
+        await samples.connection.execute("SET jit = off")
+        await switch_off(samples.connection)
+        await check(samples)

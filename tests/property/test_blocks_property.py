@@ -32,6 +32,7 @@ from ingest.storage.pool import borrow
 from tests.support.blocks import OUTAGES, Key, Stored, all_samples, pack, random_step, switch_on
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
+from tests.support.hours import make_hours
 from tests.support.postgres import program
 from tests.support.sql_samples import Row, Samples, samples_of
 
@@ -219,6 +220,13 @@ async def roll_up_and_expire(world: World, connection: asyncpg.Connection) -> No
             await asyncio.sleep(0.02)
 
 
+async def condense(world: World, connection: asyncpg.Connection) -> None:
+    """Minutes that are over, a few metrics' at a time, and hours of days that are: moved, made, and
+    lost with the server now and then."""
+    step = world.chance.choice(CONDENSED)
+    await connection.fetchval(step, END)
+
+
 def read(isolation: Literal["read_committed", "repeatable_read", "serializable"]) -> Work:
     """Twice in one transaction, which sees one moment; each time nothing twice and all there is."""
 
@@ -256,9 +264,22 @@ async def seen(world: World, connection: asyncpg.Connection, known: set[Key]) ->
     return found
 
 
+CONDENSED = (
+    "SELECT internal.pack_minutes(2, $1, '0')",
+    "SELECT internal.make_hours($1, '0', 2, '0')",
+)
+AS_IT_STANDS = """
+    SELECT p::text FROM internal.packed_1m AS p
+    UNION ALL SELECT h::text FROM internal.series_hours AS h
+    UNION ALL SELECT r::text FROM internal.rollup_1m AS r
+    UNION ALL SELECT v::text FROM internal.series_hour AS v ORDER BY 1
+"""
+"""Packed minutes and hours of series as they are stored and as they are read: every digit."""
+
 PARTIES: list[tuple[Work, bool]] = [
     (pack_at_random, True),
     (roll_up_and_expire, False),
+    (condense, False),
     (read_once, False),
     (read("read_committed"), False),
     (read("repeatable_read"), False),
@@ -280,6 +301,7 @@ async def dump_and_restore(world: World) -> None:
     ):
         moment = await connection.fetchval("SELECT pg_export_snapshot()")
         there = await seen(world, connection, world.kept)
+        condensed = await connection.fetch(AS_IT_STANDS)
         dump = await run("pg_dump", "--snapshot", moment, url)
         assert await all_samples(connection) == there
     await execute(admin, f"CREATE DATABASE {name}_restored TEMPLATE template0")
@@ -288,8 +310,10 @@ async def dump_and_restore(world: World) -> None:
         async with connect(restored) as connection:
             expected = after_a_dump(there)
             assert await all_samples(connection) == expected
+            assert await connection.fetch(AS_IT_STANDS) == condensed
             await pack(connection, END + timedelta(days=1))
             assert await all_samples(connection) == expected
+            assert await connection.fetch(AS_IT_STANDS) == condensed
             assert await connection.fetchval("SELECT count(*) FROM internal.hot") == 0
     finally:
         await execute(admin, f"DROP DATABASE {name}_restored WITH (FORCE)")
@@ -348,9 +372,16 @@ async def live(world: World, *more: Awaitable[object]) -> None:
             " WHERE upper(bounds) <= date_trunc('day', now() - $1::interval)",
             timedelta(days=RETENTION_DAYS + 1),  # midnight may pass
         )
-        assert await connection.fetch(MINUTES_AS_STORED, KEPT_FROM) == await connection.fetch(
-            MINUTES_OF_SAMPLES, KEPT_FROM
-        )
+        for _ in range(2):
+            assert await connection.fetch(MINUTES_AS_STORED, KEPT_FROM) == await connection.fetch(
+                MINUTES_OF_SAMPLES, KEPT_FROM
+            )
+            while await connection.fetchval(CONDENSED[0], END + timedelta(days=1)):
+                pass
+        assert await connection.fetchval("SELECT count(*) FROM internal.packed_1m")
+        await make_hours(connection, TODAY, least=2)
+        assert await connection.fetchval("SELECT count(*) FROM internal.series_hours")
+        assert await connection.fetch(HOURS_AS_STORED) == await connection.fetch(HOURS_OF_SAMPLES)
 
 
 MINUTES_AS_STORED = """
@@ -359,6 +390,22 @@ MINUTES_AS_STORED = """
 MINUTES_OF_SAMPLES = """
     SELECT date_bin('1 minute', time, '2000-01-03'), count(*), min(value), max(value)
     FROM internal.sample WHERE value <> 'NaN' AND time >= $1 GROUP BY 1 ORDER BY 1
+"""
+
+
+HOURS_AS_STORED = """
+    SELECT series_id, hour, samples, nans, min, max, first_time, last_time
+    FROM internal.series_hour ORDER BY 1, 2
+"""
+HOURS_OF_SAMPLES = """
+    SELECT x.series_id, h.hour, count(*) FILTER (WHERE value <> 'NaN'),
+        count(*) FILTER (WHERE value = 'NaN'), min(value) FILTER (WHERE value <> 'NaN'),
+        max(value) FILTER (WHERE value <> 'NaN'), min(x.time) FILTER (WHERE value <> 'NaN'),
+        max(x.time) FILTER (WHERE value <> 'NaN')
+    FROM internal.sample AS x
+    JOIN internal.series_hour AS h
+        ON h.series_id = x.series_id AND h.hour = date_bin('1 hour', x.time, '2000-01-03')
+    GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 

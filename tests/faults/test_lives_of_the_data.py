@@ -1,7 +1,9 @@
 """A copy of the disk, or a standby that was behind, takes the place of the database under a running
-write side: what it remembers of the series since then means nothing, and no sample is misplaced.
+write side: what it remembers of series and samples since then means nothing. No sample is
+misplaced, and what is sent again is stored again.
 
-The copy has the same cluster, OIDs and rows; of the standby only the timeline is another.
+The copy has the same cluster, OIDs and rows; of the standby only the timeline is another. A dump
+that is restored into a new database has the same marks.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from ingest.migrate import migrate
 from tests.faults.test_database_restored import STORED
 from tests.support.databases import Database, blocking, connect, execute
 from tests.support.messages import series
-from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, Home, make_home
+from tests.support.metrics import Metrics
+from tests.support.postgres import UNSAFE_BUT_QUICK, Cluster, Home, make_home, program
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, write_side
 
@@ -39,12 +42,13 @@ def copied(home: Home, source: Path, copy: Path) -> None:
 
 
 def send(side: WriteSide, step: int, *names: str) -> None:
-    """A sample of each, until it is taken."""
+    """A sample of each, until it is taken, from two senders."""
     request = [series({"name": name}, (NOW_MS + step, 1.0)) for name in names]
-    wait_until(lambda: side.write(*request).status == 204)
+    for _ in range(2):
+        wait_until(lambda: side.write(*request).status == 204)
 
 
-@pytest.mark.parametrize("by", ["a copy of the disk", "a standby"])
+@pytest.mark.parametrize("by", ["a copy of the disk", "a standby", "a dump"])
 def test_an_older_database_takes_its_place(by: str) -> None:
     home = make_home({**UNSAFE_BUT_QUICK, "wal_level": "replica"})
     backup = home.directory / "backup"
@@ -55,28 +59,48 @@ def test_an_older_database_takes_its_place(by: str) -> None:
         blocking(migrate(database.url, database.settings()))
         with write_side(database, PROMGRES_SPOOL__AFTER="0.5") as side:
             send(side, 1, "early")
-            stop(cluster)
-            copied(home, home.data, backup)
-            cluster = home.launch()
+            if by == "a dump":
+                dump = tool("pg_dump", "--format=custom", database.url)
+            else:
+                stop(cluster)
+                copied(home, home.data, backup)
+                cluster = home.launch()
             send(side, 2, "lost_a", "early")
-            wait_until(lambda: stored(database).get("lost_a"))
-            stop(cluster)
-            copied(home, backup, home.data)
-            if by == "a standby":
-                (home.data / "standby.signal").touch()
-            cluster = home.launch()
+            wait_until(lambda: stored(database) == {"early": 2, "lost_a": 1})
+            wait_until(lambda: remembered(side) > 0)
+            if by == "a dump":
+                again = ["DROP DATABASE metrics WITH (FORCE)", "CREATE DATABASE metrics"]
+                blocking(execute(cluster.url("postgres"), *again))
+                tool("pg_restore", f"--dbname={database.url}", given=dump)
+            else:
+                stop(cluster)
+                copied(home, backup, home.data)
+                if by == "a standby":
+                    (home.data / "standby.signal").touch()
+                cluster = home.launch()
             if by == "a standby":
                 blocking(execute(cluster.url("postgres"), "SELECT pg_promote()"))
             for name in ("others_a", "others_b"):  # take the ids that are free again
                 with write_side(database) as newcomer:
                     send(newcomer, 3, name)
-            for step in range(4, 7):
+            for step in (2, 4, 5, 6):  # of step 2 nothing is there any more
                 send(side, step, "early", "lost_a")
-            # of step 2 only the standby of an archive would have anything
-            wanted = {"early": 4, "lost_a": 3, "others_a": 1, "others_b": 1}
+            wanted = {"early": 5, "lost_a": 4, "others_a": 1, "others_b": 1}
             wait_until(lambda: stored(database) == wanted, what=str(stored(database)))
     finally:
         cluster.stop()
+
+
+def remembered(side: WriteSide) -> float:
+    """Samples that were not sent to the database, being known to be stored."""
+    return Metrics(side.address).value("promgres_samples_remembered_total", target="internal")
+
+
+def tool(name: str, *arguments: str, given: bytes | None = None) -> bytes:
+    """What a program of PostgreSQL writes."""
+    done = subprocess.run([program(name), *arguments], input=given, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def stored(database: Database) -> dict[str, int]:

@@ -145,7 +145,7 @@ class Committer:
             How many rows are decided; the others have to be written again.
         """
         for attempts_left in reversed(range(RETRIES)):
-            waiting = self._still_good(store, waiting)
+            waiting, end = self._still_good(store, waiting), self._database.end()
             if not waiting:
                 return 0
             by_tenant: dict[int, list[PendingRows]] = {}
@@ -158,7 +158,6 @@ class Committer:
                 if self._remembers_for[store]:
                     counts = await self._write_new(store, cast(Any, batches), sent)
                 else:
-                    end = self._database.end()
                     counts = (await self._attempt(store, batches, None, sent, end)).new_rows
                 break
             except LifeEnded as error:
@@ -166,7 +165,7 @@ class Committer:
                     return self._fail(store, waiting, error)
             except Exception as error:
                 if verdict_of(error) is Verdict.REJECT:
-                    return sum([await self._bisect(store, pending) for pending in waiting])
+                    return sum([await self._bisect(store, pending, end) for pending in waiting])
                 return self._fail(store, waiting, error)
         for share, new_rows in zip(shares, counts, strict=True):
             self._settle(share, new_rows)
@@ -370,12 +369,11 @@ class Committer:
         ]
         return stored._replace(new_rows=counts)
 
-    async def _bisect(self, store: str, pending: PendingRows) -> int:
+    async def _bisect(self, store: str, pending: PendingRows, end: End) -> int:
         """Write one request's rows without those that the database will never take.
 
         By itself, so that no request depends on another one's rejected rows.
         """
-        end = self._database.end()
         pieces = [_merged([pending])]
         rejected: list[RejectedRow] = []
         new_rows = 0

@@ -2,7 +2,7 @@
 
 Whatever happens: what is acknowledged is in the database or in the spool at that moment and ever
 after, every request has one answer in time, and every sample is counted once.
-`PROMGRES_EXAMPLES` (60) is how many lives are tried.
+`PROMGRES_EXAMPLES` (120) is how many lives are tried.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ class WriterMachine(RuleBasedStateMachine):
             self.loop, self.database, self.spool_dir, self.spool_bytes, RECEIVER, WRITER
         )
 
-    @rule(requests=st.lists(Samples, min_size=1, max_size=3))
-    def requests_come(self, requests: list[list[tuple[int, int, float]]]) -> None:
-        for samples in requests:
+    @rule(requests=st.lists(Samples, min_size=1, max_size=3), senders=st.integers(1, 2))
+    def requests_come(self, requests: list[list[tuple[int, int, float]]], senders: int) -> None:
+        for samples in requests * senders:
             self._send(samples)
 
     def _send(self, samples: list[tuple[int, int, float]]) -> None:
@@ -161,19 +161,11 @@ class WriterMachine(RuleBasedStateMachine):
 
     @rule(expire=st.booleans())
     def series_without_samples_go(self, expire: bool) -> None:
-        """Whoever has their ids, cached or in what waits, hears of it in time. If no sender waits,
-        retention may take all samples before; what is spooled, and nothing of it stored yet, is
-        stored afterwards."""
-        if expire and all(sent.answered_at is not None for sent in self.sent):
-            entries = self.side.disk.first(ALL) if self.side.disk else []
-            spooled = {entry.payload for entry in entries}
-            self.sent = [
-                sent for sent in self.sent
-                if sent.body in spooled and not any(
-                    number != POISONED_SERIES and self._stored(number, offset)
-                    for number, offset, _ in sent.samples
-                )
-            ]  # fmt: skip
+        """Whoever has their ids, cached or in what waits, hears of it in time. If nothing is under
+        way, retention may take all samples before."""
+        at_rest = all(sent.answer.done() for sent in self.sent)
+        if expire and at_rest and (self.side.spool is None or self.side.spool.empty):
+            self.sent.clear()
             self.database.rows.clear()
         self.database.remove_empty()
 
@@ -187,15 +179,18 @@ class WriterMachine(RuleBasedStateMachine):
     @rule(every=st.integers(1, 3), restored=st.booleans())
     def samples_go(self, every: int, restored: bool) -> None:
         """Somebody deletes some of them, or puts an older copy in place of the database, while
-        nothing is under way: what is sent from then on has to be stored, though it was before."""
+        nothing is under way: what is sent again from then on has to be stored again."""
         at_rest = all(sent.answer.done() for sent in self.sent)
         if not at_rest or not (self.side.spool is None or self.side.spool.empty):
             return
+        lately = [sent.samples for sent in self.sent[-3:]]
         self.sent.clear()
         if restored:
             self.database.go_back(*self.copy)
         else:
             self.database.take_samples(list(self.database.rows)[::every])
+        for samples in lately:
+            self._send(samples)
 
     @rule()
     def copy_is_made(self) -> None:
@@ -305,7 +300,7 @@ class WriterMachine(RuleBasedStateMachine):
         assert self.side.spool is None or self.side.spool.empty
 
 
-EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "120"))
 WriterMachine.TestCase.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=40, report_multiple_bugs=False
 )

@@ -100,7 +100,7 @@ class World:
         off = timedelta(milliseconds=self.chance.choice([0, 0, 0, 1, 0.007]))
         count = self.chance.choice([1, 5, 40])
         rows = {
-            (series, begin + n * step + off): self.value()
+            (series, begin + n * step + off): self.value(is_odd=series != self.series[-1])
             for series in self.chance.sample(self.series, 3)
             for n in range(count)
             if begin + n * step < END
@@ -110,8 +110,11 @@ class World:
             rows[key] = (99.0, None)
         return [(time, series, *value) for (series, time), value in sorted(rows.items())]
 
-    def value(self) -> tuple[float, Decimal | None]:
-        """A float with its exact value: mostly a small number."""
+    def value(self, is_odd: bool) -> tuple[float, Decimal | None]:
+        """A float with its exact value: mostly a small number. Days that have an odd one, exact or
+        -0, have no hours, so one series has none."""
+        if not is_odd:
+            return float(self.chance.randrange(10)), None
         kind = self.chance.randrange(20)
         if kind == 0:
             return number(STALE), Decimal("NaN")

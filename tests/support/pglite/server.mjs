@@ -248,7 +248,8 @@ class Moment {
   /** Bytes of files must not change in place, nor which files a directory has. */
   #keep() {
     for (const [node] of this.nodes) {
-      if (node.contents instanceof Uint8Array) this.#kept.add(node)
+      // A file's may be an Int8Array, as they came from the heap.
+      if (ArrayBuffer.isView(node.contents)) this.#kept.add(node)
       else if (node.contents) node.contents = { ...node.contents }
     }
   }

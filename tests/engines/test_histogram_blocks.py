@@ -7,7 +7,6 @@ import itertools
 import os
 import random
 import struct
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,8 +24,8 @@ from ingest.model import STALE_MARKER_BITS
 from tests.engines.native import CUSTOM, GAUGE, NO_RESET, RESET, Native, copy, store
 from tests.engines.sql_api import Api
 from tests.support.blocks import switch_off, switch_on
-from tests.support.databases import Database, connect, execute
-from tests.support.postgres import program
+from tests.support.databases import Database, connect
+from tests.support.dumps import dump, restored
 
 SEEDS = int(os.environ.get("PROMGRES_EXAMPLES", "3"))
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -454,22 +453,13 @@ async def test_each_is_seen_once_whatever_goes_on(api: Api, seed: int) -> None:
 
 async def dump_and_restore(world: World) -> None:
     """With pg_dump, of a moment, while all of it goes on."""
-    url = world.api.database.url
-    name = url.partition("?")[0].rpartition("/")[2]
-    restored = Database(url.replace(f"/{name}?", f"/{name}_restored?"), "postgres")
-    admin = url.replace(f"/{name}?", "/postgres?")
     async with moment_of(world.api.database) as (connection, moment):
         there = await all_of(connection, ask=TEXT)
-        dump = await run("pg_dump", "--snapshot", moment, url)
-    await execute(admin, f"CREATE DATABASE {name}_restored TEMPLATE template0")
-    try:
-        await run("psql", "-qX1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", restored.url, of=dump)
-        async with connect(restored) as connection:
-            assert await all_of(connection, ask=TEXT) == there
-            await pack(connection)
-            assert await all_of(connection, ask=TEXT) == there
-    finally:
-        await execute(admin, f"DROP DATABASE {name}_restored WITH (FORCE)")
+        dumped = await dump(world.api.database, moment)
+    async with restored(world.api.database, dumped) as other, connect(other) as connection:
+        assert await all_of(connection, ask=TEXT) == there
+        await pack(connection)
+        assert await all_of(connection, ask=TEXT) == there
 
 
 @asynccontextmanager
@@ -481,12 +471,3 @@ async def moment_of(database: Database) -> AsyncIterator[tuple[asyncpg.Connectio
         # Retention waits for it: a partition that is dropped would be missing in the dump.
         await connection.execute("LOCK TABLE internal.histogram_row IN ACCESS SHARE MODE")
         yield connection, await connection.fetchval("SELECT pg_export_snapshot()")
-
-
-async def run(name: str, *arguments: str, of: bytes = b"") -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        program(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
-    )
-    output, complaints = await process.communicate(of)
-    assert process.returncode == 0, complaints.decode()
-    return output

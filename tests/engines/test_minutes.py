@@ -469,12 +469,9 @@ async def test_a_day_of_one_metric_is_a_few_pages(postgres_api: Api) -> None:
     assert calendar["Actual Rows"] * calendar["Actual Loops"] <= 60 * 30
 
 
-async def test_debians_postgresql_packs_them_too(german_db: Database) -> None:
-    """An older one than the wheel's."""
-    async with samples_of(german_db) as samples:
-        await samples.connection.execute("SET jit = off")  # it would compile for a minute
-        await fill(samples, hours=3)
-        before = await said(samples.connection)
-        await pack(samples.connection, most=3)
-        assert await samples.connection.fetchval(PACKED) == 7
-        assert await said(samples.connection) == before
+async def test_debians_postgresql_packs_them_too(german_samples: Samples) -> None:
+    await fill(german_samples, hours=3)
+    before = await said(german_samples.connection)
+    await pack(german_samples.connection, most=3)
+    assert await german_samples.connection.fetchval(PACKED) == 7
+    assert await said(german_samples.connection) == before

@@ -11,7 +11,6 @@ import asyncio
 import os
 import random
 import struct
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -30,10 +29,10 @@ from ingest.storage.database import Touched
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.pool import borrow
 from tests.support.blocks import OUTAGES, Key, Stored, all_samples, pack, random_step, switch_on
-from tests.support.databases import Database, blocking, connect, execute
+from tests.support.databases import Database, blocking, connect
+from tests.support.dumps import dump, restored
 from tests.support.fragile_postgres import FragilePostgres, fragile_postgres
 from tests.support.hours import make_hours
-from tests.support.postgres import program
 from tests.support.sql_samples import Row, Samples, samples_of
 
 SEEDS = int(os.environ.get("PROMGRES_EXAMPLES", "2"))
@@ -293,10 +292,6 @@ PARTIES: list[tuple[Work, bool]] = [
 async def dump_and_restore(world: World) -> None:
     """With pg_dump, of a moment, while all of it goes on: another database has what was there at
     that moment, and goes on from there."""
-    url = world.database.url
-    name = url.partition("?")[0].rpartition("/")[2]
-    restored = Database(url.replace(f"/{name}?", f"/{name}_restored?"), "postgres")
-    admin = url.replace(f"/{name}?", "/postgres?")
     async with (
         world.dumping,
         connect(world.database) as connection,
@@ -305,21 +300,16 @@ async def dump_and_restore(world: World) -> None:
         moment = await connection.fetchval("SELECT pg_export_snapshot()")
         there = await seen(world, connection, world.kept)
         condensed = await connection.fetch(AS_IT_STANDS)
-        dump = await run("pg_dump", "--snapshot", moment, url)
+        dumped = await dump(world.database, moment)
         assert await all_samples(connection) == there
-    await execute(admin, f"CREATE DATABASE {name}_restored TEMPLATE template0")
-    try:
-        await run("psql", "-qX1", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", restored.url, of=dump)
-        async with connect(restored) as connection:
-            expected = after_a_dump(there)
-            assert await all_samples(connection) == expected
-            assert await connection.fetch(AS_IT_STANDS) == condensed
-            await pack(connection, END + timedelta(days=1))
-            assert await all_samples(connection) == expected
-            assert await connection.fetch(AS_IT_STANDS) == condensed
-            assert await connection.fetchval("SELECT count(*) FROM internal.hot") == 0
-    finally:
-        await execute(admin, f"DROP DATABASE {name}_restored WITH (FORCE)")
+    async with restored(world.database, dumped) as other, connect(other) as connection:
+        expected = after_a_dump(there)
+        assert await all_samples(connection) == expected
+        assert await connection.fetch(AS_IT_STANDS) == condensed
+        await pack(connection, END + timedelta(days=1))
+        assert await all_samples(connection) == expected
+        assert await connection.fetch(AS_IT_STANDS) == condensed
+        assert await connection.fetchval("SELECT count(*) FROM internal.hot") == 0
 
 
 def after_a_dump(stored: Stored) -> Stored:
@@ -329,15 +319,6 @@ def after_a_dump(stored: Stored) -> Stored:
         key: (plain if number(int(bits, 16)) != number(int(bits, 16)) else bits, exact)
         for key, (bits, exact) in stored.items()
     }
-
-
-async def run(name: str, *arguments: str, of: bytes = b"") -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        program(name), *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
-    )
-    output, complaints = await process.communicate(of)
-    assert process.returncode == 0, complaints.decode()
-    return output
 
 
 async def live(world: World, *more: Awaitable[object]) -> None:

@@ -36,7 +36,15 @@ from ingest.doctor.load import (
     check_vacuum,
 )
 from ingest.doctor.machine import CLOCK, check_clock, check_disk, check_spool
-from ingest.doctor.rollups import HOURS, MINUTES, check_hours, check_minutes, check_rollups
+from ingest.doctor.rollups import (
+    HISTOGRAMS,
+    HOURS,
+    MINUTES,
+    check_histograms,
+    check_hours,
+    check_minutes,
+    check_rollups,
+)
 from ingest.doctor.server import (
     DATABASE,
     ENGINE,
@@ -94,6 +102,7 @@ OF_ENGINE: dict[str, dict[str, Check]] = {
         ROLLUPS: check_rollups,
         PARTITIONS: check_partitions,
         BLOCKS: check_blocks,
+        HISTOGRAMS: check_histograms,
         MINUTES: check_minutes,
         HOURS: check_hours,
     },

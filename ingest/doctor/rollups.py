@@ -1,5 +1,5 @@
 """Engine postgres: whether the worker keeps up with what batches marked, and with what it makes of
-what is over: packed minutes, hours of series."""
+what is over: packed minutes and histograms, hours of series."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest.doctor.finding import Finding, ok, problem, warning
 from ingest.doctor.jobs import ROLLUPS
 from ingest.doctor.words import count, span
 
-MINUTES, HOURS = "minutes", "hours"
+MINUTES, HOURS, HISTOGRAMS = "minutes", "hours", "histograms"
 LOOK_AGAIN_SECONDS = 0.25
 
 
@@ -42,6 +42,11 @@ def _start(case: Case) -> str:
 async def check_minutes(case: Case) -> list[Finding]:
     """Whether rollups of minutes that are over get packed."""
     return await _made(case, MINUTES, "none wait to be packed", "minutes of {} are not packed")
+
+
+async def check_histograms(case: Case) -> list[Finding]:
+    """Whether native histograms that are over get packed."""
+    return await _made(case, HISTOGRAMS, "none wait to be packed", "histograms are not packed")
 
 
 async def check_hours(case: Case) -> list[Finding]:

@@ -19,12 +19,14 @@ import pytest
 import pytest_asyncio
 
 from ingest.config import RetentionSettings
+from ingest.doctor import Level
 from ingest.migrate import migrate
 from ingest.model import STALE_MARKER_BITS
 from tests.engines.native import CUSTOM, GAUGE, NO_RESET, RESET, Native, copy, store
 from tests.engines.sql_api import Api
 from tests.support.blocks import switch_off, switch_on
 from tests.support.databases import Database, connect
+from tests.support.doctoring import diagnose
 from tests.support.dumps import dump, restored
 
 SEEDS = int(os.environ.get("PROMGRES_EXAMPLES", "3"))
@@ -33,6 +35,7 @@ START = TODAY - timedelta(days=5)
 KEPT_FROM = TODAY - timedelta(days=3)
 HOUR, SECOND, MICROSECOND = timedelta(hours=1), timedelta(seconds=1), timedelta(microseconds=1)
 PACK = "SELECT internal.pack_histograms($1, $2, '0')"
+BY_DEFAULT = "SELECT internal.pack_histograms(5000, $1)"
 DROP = "SELECT internal.drop_retired('internal')"
 ROWS = "SELECT count(*) FROM internal.histogram_row"
 BLOCKS = "SELECT count(*) FROM internal.histogram_block"
@@ -273,12 +276,32 @@ async def test_the_newest_stay_rows_and_all_do_when_it_is_off(api: Api) -> None:
     assert await api.connection.fetchval(ROWS) == 240
     # Of a partition that is over, who still fills it is left alone for a while.
     await store(api, steady(10), name="old")
-    by_default = "SELECT internal.pack_histograms(5000, $1)"
-    assert await api.connection.fetchval(by_default, TODAY) == 0
+    assert await api.connection.fetchval(BY_DEFAULT, TODAY) == 0
     await api.connection.execute(
         "UPDATE internal.histogram_packing SET since = since - interval '601 s'"
     )
-    assert await api.connection.fetchval(by_default, TODAY) >= 10
+    assert await api.connection.fetchval(BY_DEFAULT, TODAY) >= 10
+
+
+async def test_how_far_behind_it_is(api: Api) -> None:
+    """What a write side tells of in a gauge, and the doctor in a line."""
+    behind = "SELECT internal.histograms_behind()"
+    assert await api.connection.fetchval(behind) == 0
+    await store(api, steady(600, 60 * SECOND), name="old")
+    assert 4 * 86400 < await api.connection.fetchval(behind) < 6 * 86400
+    found = (await diagnose(api.database, rollup_patience=0.1)).only("histograms")
+    assert "histograms are not packed, the oldest could be since " in found.what
+    assert "start a write side" in found.todo
+    # Somebody fills it: it is waited for, six hours at most.
+    await api.connection.execute("SELECT pg_stat_force_next_flush()")
+    for _ in range(4):  # six hours each, the last of which ends the day
+        await api.connection.fetchval(BY_DEFAULT, TODAY)
+    assert await api.connection.fetchval(behind) == 0
+    await pack(api.connection)
+    assert await api.connection.fetchval(behind) == 0
+    assert (await diagnose(api.database)).level("histograms") == Level.OK
+    await store(api, steady(10), name="late")
+    assert await api.connection.fetchval(behind) == 0, "what is late is packed later"
 
 
 async def test_what_cannot_be_done_is_refused_in_one_line(api: Api) -> None:

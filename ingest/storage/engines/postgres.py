@@ -108,6 +108,11 @@ MINUTES_BEHIND = Gauge(
     ["target"],
     registry=REGISTRY,
 )
+HISTOGRAMS_BEHIND = Gauge(
+    "promgres_pack_histograms_behind_seconds",
+    "How long ago the oldest native histograms could have been packed that are not; else 0.",
+    registry=REGISTRY,
+)
 
 LONGEST_WINDOW = timedelta(days=1)
 SHORTEST_WINDOW = timedelta(minutes=1)
@@ -224,6 +229,9 @@ class PostgresEngine:
                     assert behind is not None
                     MINUTES_BEHIND.labels(target).set(behind[0])
                     HOURS_BEHIND.labels(target).set(behind[1])
+                if target == HISTOGRAM.schema:
+                    waiting = await connection.fetchval("SELECT internal.histograms_behind()")
+                    HISTOGRAMS_BEHIND.set(waiting)
             assert found is not None
             self._tell(target, found["waiting"], found["behind_seconds"])
             self._closed_ms[target] = to_ms(found["closed_before"])

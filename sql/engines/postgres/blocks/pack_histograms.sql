@@ -232,6 +232,28 @@ $function$;
 COMMENT ON FUNCTION internal.pack_histograms IS
     'Packs about p_most native histograms of the oldest six hours that ended before p_before, of partitions that are over once nobody has filled them for p_quiet; returns how many, 0 when there is nothing to do or another one is at it. An error 55P03 says: writers of late ones were at it, try later';
 
+CREATE OR REPLACE FUNCTION internal.histograms_behind()
+RETURNS float8
+LANGUAGE sql
+STABLE
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- What somebody still fills could be packed when it has waited for six hours.
+    SELECT CASE WHEN internal.packs() THEN greatest(0, extract(epoch FROM now() - min(
+        greatest(p.next + interval '7 hours', p.waits_since + interval '6 hours')))) ELSE 0 END
+    FROM (
+        SELECT coalesce(k.packed_before, lower(p.bounds)) AS next, upper(p.bounds) AS ends,
+            k.waits_since
+        FROM internal.partitions_of('histogram') AS p
+        LEFT JOIN internal.histogram_packing AS k
+            ON k.part = to_regclass(format('internal.%I', p.name))::oid
+    ) AS p
+    WHERE p.next < p.ends AND p.next + interval '7 hours' <= now()
+$function$;
+COMMENT ON FUNCTION internal.histograms_behind IS
+    'How many seconds ago the oldest native histograms could have been packed that have never been; 0: none wait';
+
 CREATE OR REPLACE FUNCTION internal.drop_expired_histograms(p_limit int DEFAULT 1000)
 RETURNS int
 LANGUAGE sql

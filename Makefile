@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SPREAD := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 
+# Images of Python like to forbid bytecode. Then each start of a side of ours compiles 190 modules,
+# a third of its time, and each of the tests' workers rewrites every file of tests: empty is unset.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-deps conformance faults attacks fuzz coverage check verify \
 	bench format docs proto lock dist chart clean
@@ -31,6 +35,7 @@ $(VENV)/.installed-%: $(PROJECTS) requirements/%.txt requirements/uv.txt | $(BIN
 	$(PIP) --require-hashes -r requirements/uv.txt || true
 	$(UV) --require-hashes -r requirements/$*.txt || $(PIP) --require-hashes -r requirements/$*.txt
 	$(UV) $(OURS) || $(PIP) $(OURS)
+	$(BIN)/python -m compileall -q ingest client/promgres_client
 	@touch $@
 
 run: $(VENV)/.installed-run ## start database, write side and read side in this terminal

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 from prometheus_client import Gauge
@@ -46,10 +47,22 @@ class Reserve:
         BYTES.set_function(lambda: self.held_bytes)
 
     async def keep(self) -> None:
-        """Give it up, or make it again, whenever that is due."""
-        while True:
-            await asyncio.to_thread(self.look)
-            await asyncio.sleep(LOOK_SECONDS)
+        """Give it up, or make it again, whenever that is due.
+
+        One thread looks all the time, since a disk may hang: to hand each look to one costs twice
+        as much, in processes that else do nothing.
+        """
+        ended = threading.Event()
+
+        def look_for_ever() -> None:
+            while not ended.is_set():
+                self.look()
+                ended.wait(LOOK_SECONDS)
+
+        try:
+            await asyncio.to_thread(look_for_ever)
+        finally:
+            ended.set()
 
     def look(self) -> None:
         """Give it up, or make it, if that is due now."""

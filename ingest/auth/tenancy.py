@@ -22,6 +22,7 @@ log = get_logger("tenants")
 EVERY_SECONDS = 1.0
 """How old what is known may be: a revoked key is refused within about so long."""
 
+USE_EVERY_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0
 SOON_SECONDS = 0.5
 LONGEST_CALL_SECONDS = 60.0
@@ -60,7 +61,7 @@ class Tenancy:
         work = (
             _repeat("keys", self._look),
             _repeat("audit", self._audit.write),
-            _repeat("key use", self._usage.write),
+            _repeat("key use", self._usage.write, USE_EVERY_SECONDS),
         )
         self._running = [asyncio.create_task(one) for one in work]
 
@@ -79,13 +80,15 @@ class Tenancy:
         await self.directory.look(time.monotonic())
 
 
-async def _repeat(name: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Do it every second, at once again while there is more."""
+async def _repeat(
+    name: str, work: Callable[[], Awaitable[object]], seconds: float = EVERY_SECONDS
+) -> None:
+    """Do it every so many seconds, at once again while there is more."""
     pulse = Pulse(LONGEST_CALL_SECONDS)
-    await keep(name, lambda: _rounds(work, pulse), [pulse])
+    await keep(name, lambda: _rounds(work, pulse, seconds), [pulse])
 
 
-async def _rounds(work: Callable[[], Awaitable[object]], pulse: Pulse) -> None:
+async def _rounds(work: Callable[[], Awaitable[object]], pulse: Pulse, seconds: float) -> None:
     """A database that is away is no news: `Directory.look` says so."""
     while True:
         more: object = None
@@ -97,4 +100,4 @@ async def _rounds(work: Callable[[], Awaitable[object]], pulse: Pulse) -> None:
         except Exception:
             log.exception("keeping keys up to date failed; retrying")
         if not more:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 
 from prometheus_client import Gauge
@@ -28,7 +29,10 @@ LONGEST_ROUND_SECONDS = 900.0
 a rollup may be computed for minutes."""
 
 
-LOOK_EVERY_SECONDS = 0.05
+LOOK_EVERY_SECONDS, LOOK_AT_REST_SECONDS = 0.05, 0.5
+AT_REST = 0.02
+"""Whose thread takes less of a processor is at rest, and wakes up less often: twenty looks a second
+are half of what an idle write side takes. What blocks then seems shorter, by one look at most."""
 WINDOW_SECONDS = 60.0
 LONGEST_BLOCK = Gauge(
     "promgres_event_loop_block_seconds",
@@ -44,15 +48,18 @@ OUR_SURROUNDINGS = (*DATABASE_ERRORS, sqlite3.Error, Unavailable)
 async def watch_loop() -> None:
     """Measure for ever how late a sleeper is woken."""
     clock = asyncio.get_running_loop().time
-    blocks, began = [0.0, 0.0], clock()
+    blocks, began, pause, used = [0.0, 0.0], clock(), LOOK_EVERY_SECONDS, time.thread_time()
     LONGEST_BLOCK.set_function(lambda: max(blocks))
     while True:
         asleep = clock()
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        await asyncio.sleep(pause)
         now = clock()
         if now > began + WINDOW_SECONDS:
             blocks[:], began = [0.0, blocks[0]], now
-        blocks[0] = max(blocks[0], now - asleep - LOOK_EVERY_SECONDS)
+        blocks[0] = max(blocks[0], now - asleep - pause)
+        used_before, used = used, time.thread_time()
+        is_at_rest = used - used_before < AT_REST * (now - asleep)
+        pause = LOOK_AT_REST_SECONDS if is_at_rest else LOOK_EVERY_SECONDS
 
 
 async def repeat(

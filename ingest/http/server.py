@@ -336,7 +336,6 @@ class HttpServer:
         await self._runner.setup()
         for listener in self._listeners:
             loop.add_reader(listener, self._accept, listener)
-        self._watch()
         return f"{address.rpartition(':')[0]}:{self._listeners[0].getsockname()[1]}"
 
     def release(self) -> list[socket.socket]:
@@ -411,6 +410,8 @@ class HttpServer:
             task = loop.create_task(loop.connect_accepted_socket(partial(_the, protocol), wire))
             self._accepting.add(task)
             task.add_done_callback(partial(self._accepted, protocol, wire))
+            if self._watching is None:
+                self._watching = loop.call_later(WATCH_EVERY_SECONDS, self._watch)
 
     def _accepted(self, protocol: _Protocol, wire: socket.socket, task: asyncio.Task[Any]) -> None:
         self._accepting.discard(task)
@@ -429,14 +430,16 @@ class HttpServer:
         )
 
     def _watch(self) -> None:
-        """Look after every connection, again and again."""
+        """Look after every connection, again and again as long as there is one."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         head, write = self._settings.head_timeout_seconds, self._settings.write_timeout_seconds
         for connection in list(self._connections.open):
             assert isinstance(connection, _Protocol)
             connection.watch(now, head, write)
-        self._watching = loop.call_later(WATCH_EVERY_SECONDS, self._watch)
+        self._watching = None
+        if self._connections.open or self._accepting:
+            self._watching = loop.call_later(WATCH_EVERY_SECONDS, self._watch)
 
 
 async def listen(address: str, flag: str, *, shared: bool = False) -> list[socket.socket]:

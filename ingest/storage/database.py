@@ -431,13 +431,15 @@ class Database:
             self._lost_backends.difference_update(pids)
             log.info("lost backends ended", ended=ended)
 
-    async def staging_bytes(self, store: str) -> int:
-        """Size of the store's staging table."""
+    async def staging_bytes(self) -> dict[str, int]:
+        """Sizes of the staging tables, by store; asked at once, since idle sides ask, too."""
+        tables = {store.staging: name for name, store in STORES.items()}
         async with borrow(self.pool, self._most_seconds) as connection:
-            size: int = await connection.fetchval(
-                "SELECT pg_table_size(to_regclass($1))", STORES[store].staging
+            found = await connection.fetch(
+                "SELECT name, pg_table_size(to_regclass(name)) FROM unnest($1::text[]) AS t (name)",
+                list(tables),
             )
-        return size
+        return {tables[name]: size for name, size in found}
 
     async def empty_staging(self, store: str, lock_timeout_ms: int) -> bool:
         """TRUNCATE the staging table, unless others hold it for longer than the lock timeout."""

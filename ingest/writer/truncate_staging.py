@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 
 from ingest.logs import get_logger
 from ingest.storage.database import DATABASE_ERRORS, Database
-from ingest.stores import STORES
 from ingest.writer.metrics import STAGING_EMPTIED
 
 log = get_logger("staging")
@@ -27,10 +26,12 @@ async def empty_staging(database: Database, pauses: Sequence[asyncio.Lock]) -> N
 
     Args:
         pauses: locks that writers hold while they write.
+
+    Raises:
+        DATABASE_ERRORS: the sizes cannot be asked for; the next round tries again.
     """
-    for store in STORES:
+    for store, size_bytes in (await database.staging_bytes()).items():
         try:
-            size_bytes = await database.staging_bytes(store)
             if size_bytes > EMPTY_ABOVE_BYTES:
                 await _empty(database, pauses, store, size_bytes)
         except DATABASE_ERRORS as error:

@@ -2,7 +2,8 @@
 
 `BENCH_BASELINE` names the other checkout, of which `make` has made the environment (`git worktree
 add … REVISION`, then `make .venv/.installed-test` in it). Ratios are this one's figure to the
-other's, of neighbours in time: above 1 is faster here.
+other's, of neighbours in time: above 1 is faster here; where a figure is a time, processor time or
+memory (their names say so), above 1 is more here.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import numpy as np
 
 from ingest.load.requests import RequestTemplate
-from ingest.load.sender import Load, Senders
+from ingest.load.sender import HEADERS, Load, Senders
+from tests.support import processes
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
 
@@ -29,8 +33,14 @@ REPETITIONS = int(os.environ.get("BENCH_REPETITIONS", "6"))
 SECONDS = float(os.environ.get("BENCH_INGEST_SECONDS", "3"))
 SERIES = 16_000
 NEW_SERIES = 20_000
+KINDS = os.environ.get("BENCH_BASELINE_KINDS", "").split()
+"""Which are measured; none: all."""
 READERS = 50
 READS = 2000
+START_SECONDS, REST_SECONDS = 20, 20
+"""A stack is at rest so long after its start, and is then looked at: what it repeats, it repeats
+after 20 s at the latest, but for housekeeping."""
+LONE_REQUESTS, LONE_SAMPLES, LONE_PAUSE_SECONDS = 250, 100, 0.05
 CALL = "get_excluded_addresses"
 
 Measure = Callable[[Stack], Awaitable[float]]
@@ -38,7 +48,7 @@ Measure = Callable[[Stack], Awaitable[float]]
 
 
 def run() -> dict[str, float]:
-    """Ratios of this checkout to the baseline; nothing without one."""
+    """This checkout beside the baseline; nothing without one."""
     path = os.environ.get("BENCH_BASELINE")
     if not path:
         print("baseline: skipped, BENCH_BASELINE names no checkout to compare with")
@@ -46,7 +56,11 @@ def run() -> dict[str, float]:
     baseline = Path(path).absolute()
     with running_stack() as ours, running_stack(baseline / ".venv/bin/promgres") as theirs:
         figures = asyncio.run(_stacks(ours, theirs))
-    return figures | _decoding(baseline)
+    return figures | (_decoding(baseline) if _is_wanted("decode") else {})
+
+
+def _is_wanted(kind: str) -> bool:
+    return not KINDS or kind in KINDS
 
 
 async def _stacks(ours: Stack, theirs: Stack) -> dict[str, float]:
@@ -59,21 +73,93 @@ async def _stacks(ours: Stack, theirs: Stack) -> dict[str, float]:
         "new_series": _new_series(),
         "rpc": _asking,
     }
+    kinds = {kind: measure for kind, measure in kinds.items() if _is_wanted(kind)}
     rates: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    figures = await _at_rest(ours, theirs) if _is_wanted("rest") else {}
     for stack in (ours, theirs):
         for protocol in (1, 2):  # each series is sent twice, and is known from then on
             meet = Load(stack.write_url, series=SERIES, rounds=2, senders=8, duration_seconds=60)
             meet.protocol = protocol
             await Senders(meet).run()
+    if _is_wanted("rest"):
+        figures |= _memory("known", ours, theirs)
+    if _is_wanted("lone_request"):
+        figures |= await _lone_requests(ours, theirs)
     for repetition in range(REPETITIONS):
         for kind, measure in kinds.items():
             pair = [ours, theirs] if repetition % 2 else [theirs, ours]
             measured = {id(stack): await measure(stack) for stack in pair}
             rates[kind].append((measured[id(ours)], measured[id(theirs)]))
-    return {
+    return figures | {
         f"{kind}_to_baseline_ratio": statistics.median(mine / other for mine, other in pairs)
         for kind, pairs in rates.items()
     }
+
+
+async def _at_rest(ours: Stack, theirs: Stack) -> dict[str, float]:
+    """Processor time of both while nobody asks them anything, and the write side's memory then."""
+    await asyncio.sleep(START_SECONDS)
+    before = _cpu_seconds(ours), _cpu_seconds(theirs)
+    await asyncio.sleep(REST_SECONDS)
+    after = _cpu_seconds(ours), _cpu_seconds(theirs)
+    figures = _memory("new", ours, theirs)
+    for part in after[0]:
+        mine, other = (then[part] - now[part] for now, then in zip(before, after, strict=True))
+        name = f"idle_{part}_cpu_ms_per_second"
+        figures |= _beside(name, mine * 1e3 / REST_SECONDS, other * 1e3 / REST_SECONDS)
+    return figures
+
+
+def _cpu_seconds(stack: Stack) -> dict[str, float]:
+    """What each part of a stack has taken so far. Threads of what lives are counted in nanoseconds,
+    since ticks (10 ms) are as much as some of them take in all; what has ended, in ticks."""
+    pid = stack.program.pid
+    postmaster = processes.child(pid, "postgres", "-D")
+    used = dict.fromkeys(("daemon", "postgres", "read_side_and_up"), 0.0)
+    ended = postmaster.cpu_times()
+    used["postgres"] += ended.children_user + ended.children_system
+    servers = {each.pid for each in processes.descendants(postmaster.pid)} | {postmaster.pid}
+    daemon = processes.child(pid, "promgres ingest").pid
+    for each in [pid, *(each.pid for each in processes.descendants(pid))]:
+        part = "postgres" if each in servers else "daemon" if each == daemon else "read_side_and_up"
+        for thread in Path(f"/proc/{each}/task").glob("*/schedstat"):
+            with suppress(OSError):  # it ends
+                used[part] += int(thread.read_text().split()[0]) / 1e9
+    return used | {"all": sum(used.values())}
+
+
+def _memory(when: str, ours: Stack, theirs: Stack) -> dict[str, float]:
+    """Of the write side: all, and what it does not share with others."""
+    daemons = [processes.child(stack.program.pid, "promgres ingest") for stack in (ours, theirs)]
+    mine, other = (each.memory_full_info() for each in daemons)
+    return _beside(f"{when}_daemon_rss_mib", mine.rss / 2**20, other.rss / 2**20) | _beside(
+        f"{when}_daemon_uss_mib", mine.uss / 2**20, other.uss / 2**20
+    )
+
+
+async def _lone_requests(ours: Stack, theirs: Stack) -> dict[str, float]:
+    """Requests of one sender, now to this one and then to that one, each with a pause before it."""
+    took: dict[str, list[float]] = {ours.write_url: [], theirs.write_url: []}
+    template = RequestTemplate(0, LONE_SAMPLES, "lone_request")
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+        for number in range(LONE_REQUESTS):
+            for url in list(took)[:: 1 if number % 2 else -1]:
+                await asyncio.sleep(LONE_PAUSE_SECONDS)
+                body = template.body(time.time_ns() // 1_000_000)
+                started = time.perf_counter()
+                async with session.post(url, data=body) as answer:
+                    assert answer.status == 204, await answer.text()
+                took[url].append((time.perf_counter() - started) * 1e3)
+    mine, other = (
+        [statistics.median(each), float(np.percentile(each, 99))] for each in took.values()
+    )
+    return _beside("lone_request_of_100_median_ms", mine[0], other[0]) | _beside(
+        "lone_request_of_100_p99_ms", mine[1], other[1]
+    )
+
+
+def _beside(name: str, mine: float, other: float) -> dict[str, float]:
+    return {name: mine, f"baseline_{name}": other, f"{name}_to_baseline_ratio": mine / other}
 
 
 def _hours_ago_ms(hours: float) -> int:

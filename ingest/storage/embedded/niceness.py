@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,10 @@ log = get_logger("embedded")
 
 QUICK_NICENESS, DEAR_NICENESS = 5, 10
 """More than the server's: they get a third and a tenth of what a backend that writes gets."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 2.0
+LOOKS_AT_NAMES = 5
+"""Every so many looks the names of all processes are read, though none came or went: one that has
+just begun may bear no name yet."""
 AGAIN_SECONDS = 0.1
 """So often Linux lets a process that is not root's weigh a session."""
 LONGEST_ANSWER_SECONDS = 5.0
@@ -43,19 +46,26 @@ class Niceness:
         self._url = url
         self._uid = uid
         self._done: set[int] = set()
+        self._settled: list[str] = []
+        self._looks = 0
         self._has_said = False
 
     async def look(self, postmaster: int) -> None:
         """Make those nicer that have come since the last look. Only children of the postmaster are
         touched."""
-        found = set(self._backends(postmaster))
+        children = _children(postmaster)
+        self._looks += 1
+        if children == self._settled and self._looks % LOOKS_AT_NAMES:
+            return
+        found = set(self._backends(children))
         self._done &= found
         if found == self._done:
+            self._settled = children
             return
         dear = await self._dear()
         for pid in (found & dear.keys()) - self._done:
             niceness = DEAR_NICENESS if dear[pid] else QUICK_NICENESS
-            while pid in self._backends(postmaster):
+            while pid in self._backends(_children(postmaster)):
                 try:
                     _weigh(pid, niceness, postmaster, self._uid)
                 except BlockingIOError:
@@ -68,14 +78,12 @@ class Niceness:
                 self._done.add(pid)
                 break
 
-    def _backends(self, postmaster: int) -> Iterator[int]:
-        """Processes of a postmaster that serve the read side."""
-        with suppress(OSError):
-            children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text()
-            for pid in children.split():
-                with suppress(OSError):  # it ended meanwhile
-                    if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(self._title):
-                        yield int(pid)
+    def _backends(self, children: Iterable[str]) -> Iterator[int]:
+        """Those of a postmaster's children that serve the read side."""
+        for pid in children:
+            with suppress(OSError):  # it ended meanwhile
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(self._title):
+                    yield int(pid)
 
     async def _dear(self) -> dict[int, bool]:
         """By process id, whether a backend answers dear questions; none if the server is busy with
@@ -90,6 +98,12 @@ class Niceness:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return {}
         return {row["pid"]: row["is_dear"] for row in rows}
+
+
+def _children(postmaster: int) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    return []
 
 
 def _weigh(pid: int, niceness: int, postmaster: int, uid: int) -> None:

@@ -22,7 +22,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TextIO
 
-import structlog
+# structlog looks for rich, to draw tracebacks with it: 70 modules, a tenth of the start of a small
+# command. Ours are lines of text, and rich, which draws bars of progress, is there all the same.
+_rich, sys.modules["rich"] = sys.modules.get("rich"), None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+del sys.modules["rich"]
+if _rich is not None:
+    sys.modules["rich"] = _rich
 
 LogFormat = Literal["auto", "text", "json"]
 

@@ -180,7 +180,7 @@ class Watcher:
         ended, failed = threading.Event(), []
 
         def watch() -> None:
-            while not ended.is_set():
+            while not ended.wait(0.2):  # else it takes the replay's processor
                 try:
                     for key, value in self.ask().items():
                         self.seen[key].add(value)

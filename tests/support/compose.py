@@ -202,7 +202,8 @@ class Stack:
             return
         assert condition == "service_healthy"
         try:
-            wait_until(lambda: self.healthy(name), 60, f"{name} is healthy")
+            # Each question starts a Python of its own.
+            wait_until(lambda: self.healthy(name), 60, f"{name} is healthy", every=0.4)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.programs[name].output}") from None
 

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import asyncpg
 import psutil
 
+from ingest.storage.embedded import running_url
+from tests.support.databases import blocking
 from tests.support.messages import payload, series
 from tests.support.processes import (
     PROMGRES,
@@ -104,6 +107,20 @@ def psql(data_dir: Path, query: str) -> str:
     return done.stdout.strip()
 
 
+def ask(data_dir: Path, query: str) -> str:
+    """The same without starting a program: for what is asked again and again."""
+
+    async def rows() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(running_url(data_dir))
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query)
+            return found
+        finally:
+            await connection.close()
+
+    return "\n".join("|".join(map(str, row)) for row in blocking(rows()))
+
+
 def assert_readers_make_way(up: Up, sql: Callable[[str], str]) -> None:
     """The backends of questions are nicer than those of samples, of dear ones the nicest; a process
     that only looks like one is left alone."""
@@ -111,8 +128,9 @@ def assert_readers_make_way(up: Up, sql: Callable[[str], str]) -> None:
     server = up.postmaster()
     sql(
         "CREATE FUNCTION api.dream(p_seconds float8) RETURNS void LANGUAGE sql STABLE"
-        " AS 'SELECT pg_sleep(p_seconds)'; GRANT EXECUTE ON FUNCTION api.dream TO web_anon"
+        " AS 'SELECT pg_sleep(p_seconds)'"
     )
+    sql("GRANT EXECUTE ON FUNCTION api.dream TO web_anon")
     wait_until(lambda: get(f"{sides.read}/rpc/dream?p_seconds=0")[0] == 204, 60)
     wait_until(lambda: write_sample(sides, "served_first", 1) == 204, 60)
     dear = http.client.HTTPConnection(urlsplit(sides.read).netloc)

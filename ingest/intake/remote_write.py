@@ -12,8 +12,9 @@ from ingest.intake.slow_path import METADATA_BYTES, SAMPLE_BYTES, SlowPath
 from ingest.intake.steps import Pace, Steps, complete
 from ingest.model import Int64s, Intake, TenantId
 from ingest.routing import Router
-from ingest.series.cache import DROPPED, UNKNOWN, SeriesCache, target_numbers
-from ingest.series.identity import label_keys
+from ingest.series.cache import DROPPED, SeriesCache, target_numbers
+from ingest.series.identity import key_seed
+from ingest.series.key_table import UNKNOWN
 from ingest.wire.remote_write import fields
 from ingest.wire.remote_write.fields import count_fields
 from ingest.wire.remote_write.negotiate import Message
@@ -67,7 +68,7 @@ class Decoder:
         if len(payload) > SCANNED_BYTES:
             found = yield from count_fields(payload, self._sizes.most_fields)
             self._sizes.check_fields(found)
-        request = read_request(message, payload)
+        request = read_request(message, payload, key_seed(tenant_id))
         self._sizes.check("series_per_request", len(request.series))
         self._sizes.check("memory_bytes_per_request", METADATA_BYTES * request.metadata_count)
         intake = Intake(tenant_id=tenant_id, generation=self._cache.generation)
@@ -127,7 +128,7 @@ class Decoder:
     ) -> tuple[KnownColumns, Int64s]:
         """Samples of known series, and where the other series are in the part."""
         tails = part.tails
-        places = self._places(part, intake.tenant_id)
+        places = self._places(part)
         is_known = places >= 0
         if is_known.all() and window.holds(target_numbers(places), tails.timestamp_ms).all():
             intake.sent.samples += len(places)
@@ -147,10 +148,10 @@ class Decoder:
         )
         return columns, np.flatnonzero(is_left)
 
-    def _places(self, request: Request, tenant_id: TenantId) -> Int64s:
+    def _places(self, request: Request) -> Int64s:
         """The place of each series, UNKNOWN where the fast path cannot tell."""
         has_tail = np.flatnonzero(request.tails.length)
-        keys = label_keys(tenant_id, request.keys(has_tail.tolist()))
+        keys = request.keys(has_tail)
         if len(keys) == len(request.series):
             return self._cache.places_by_key(keys)
         places = np.full(len(request.series), UNKNOWN, np.int64)

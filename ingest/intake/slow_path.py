@@ -26,13 +26,13 @@ from ingest.model import (
 from ingest.routing import Router
 from ingest.series.cache import (
     DROPPED,
-    UNKNOWN,
     SeriesCache,
     place_of,
     series_id_of,
     target_number,
 )
-from ingest.series.identity import encode_label, encode_pair, label_key
+from ingest.series.identity import encode_label, encode_pair
+from ingest.series.key_table import UNKNOWN
 from ingest.stores import TARGETS
 from ingest.text import series_text, time_text
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS
@@ -197,9 +197,8 @@ class SlowPath:
     def _find(self, parsed: ParsedSeries) -> _Found:
         if parsed.complaint is not None:
             raise InvalidSeries(parsed.complaint)
-        key = None
-        if parsed.key is not None:
-            key = label_key(self._intake.tenant_id, parsed.key)
+        key = parsed.key
+        if key is not None:
             place = self._cache.place_by_key(key)
             if place == DROPPED:
                 return _Found(place, "")

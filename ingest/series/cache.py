@@ -1,26 +1,25 @@
 """Which series have which id: bounded memory, and only what a committed transaction vouches for.
 
 Keys are hashes of 16 bytes, not the labels' bytes themselves: of series with 356 B of labels that
-takes 133 B instead of 485 B an entry, for 0.6 us instead of 0.13 us a look-up (`make bench`).
-Decoding stays twice as fast as it must be, and a small machine keeps three times as many series.
-When it is full and series keep coming, the dicts are rebuilt now and then: some 40 ms in every
-350,000 new series.
+takes 133 B instead of 485 B an entry in a dict, some 70 B in the table of keys (`make bench`). When
+it is full and series keep coming, dicts are rebuilt now and then: some 40 ms in every 350,000 new
+series.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
-from itertools import compress, repeat
+from collections.abc import Callable, Collection
+from itertools import compress
 
 import numpy as np
+import numpy.typing as npt
 
 from ingest.model import Int64s, Item, Place, Series, SeriesId
+from ingest.series.key_table import UNKNOWN, KeyTable
 from ingest.series.stamps import Stamps
 from ingest.stores import ITEM_STORES, TARGETS
 
-UNKNOWN = Place(-1)
-"""The place of a series that the cache does not know."""
 DROPPED = Place(-2)
 """The place of a series that a routing rule drops."""
 
@@ -64,9 +63,10 @@ def series_ids(places: Int64s) -> Int64s:
 class SeriesCache:
     """Places of series, by identity and by the key of their encoded labels.
 
-    When it is full the entry that came first goes; if its series is still alive it is asked for
-    again. A dead series so leaves by itself, nothing is scanned, and a wrong id is never returned:
-    an entry is never changed to mean another series. Not locked: for one thread.
+    When it is full the entry that came first goes, or of keys some few (`KeyTable`); if its series
+    is still alive it is asked for again. A dead series so leaves by itself, nothing is scanned, and
+    a wrong id is never returned: an entry is never changed to mean another series. Not locked: for
+    one thread.
 
     Args:
         max_series: bound of each of the two tables.
@@ -82,7 +82,7 @@ class SeriesCache:
         self.stamps = Stamps(max_series)
         self._ended: dict[int, frozenset[SeriesId]] = {}
         self._by_identity = _Table(max_series)
-        self._by_key = _Table(max_series)
+        self._by_key = KeyTable(max_series)
         self._stored_items = {
             "metadata": _Table(min(max_series, MOST_METADATA)),
             "start": _Table(max_series),
@@ -95,9 +95,9 @@ class SeriesCache:
     @property
     def approximate_bytes(self) -> int:
         """Memory that the entries take."""
-        tables = (self._by_identity, self._by_key, *self._stored_items.values())
+        tables = (self._by_identity, *self._stored_items.values())
         entries = sum(len(table.places) for table in tables)
-        return _ENTRY_BYTES * entries + self.stamps.approximate_bytes
+        return _ENTRY_BYTES * entries + self._by_key.nbytes + self.stamps.approximate_bytes
 
     def remember(self, series: Series, series_id: SeriesId) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
@@ -110,12 +110,15 @@ class SeriesCache:
 
     def place_by_key(self, key: bytes) -> Place:
         """The place of a series by the key of its encoded labels, or DROPPED, or UNKNOWN."""
-        return self._by_key.places.get(key, UNKNOWN)
+        return self._by_key.get(key)
 
-    def places_by_key(self, keys: Sequence[bytes]) -> Int64s:
-        """`place_by_key` of many keys at once."""
-        found = map(self._by_key.places.get, keys, repeat(UNKNOWN))
-        return np.fromiter(found, np.int64, len(keys))
+    def places_by_key(self, keys: Int64s) -> Int64s:
+        """`place_by_key` of many keys at once.
+
+        Args:
+            keys: shape (series, 2).
+        """
+        return self._by_key.find(keys)
 
     def link(self, key: bytes, place: Place) -> None:
         """Know the place of a series by the key of its encoded labels as well."""
@@ -145,8 +148,13 @@ class SeriesCache:
 
     def forget(self, series_ids: Collection[SeriesId]) -> None:
         """Forget these series, which are removed, and what is said of metrics, which may be."""
-        self._by_identity.drop(series_ids)
-        self._by_key.drop(series_ids)
+        gone = np.fromiter(series_ids, np.int64, len(series_ids))
+
+        def is_gone(places: Int64s) -> npt.NDArray[np.bool_]:
+            return np.isin(places >> _TARGET_BITS, gone)
+
+        self._by_identity.drop(is_gone)
+        self._by_key.drop(is_gone)
         self._stored_items["metadata"].clear()
         self.stamps.forget(series_ids)
         self.generation += 1
@@ -179,12 +187,11 @@ class _Table:
             self._order.append(key)
         self.places[key] = place
 
-    def drop(self, series_ids: Collection[SeriesId]) -> None:
-        """Forget what has the place of one of them: 60 ms where there are a million entries."""
-        places = np.fromiter(self.places.values(), np.int64, len(self.places)) >> _TARGET_BITS
-        is_gone = np.isin(places, np.fromiter(series_ids, np.int64, len(series_ids)))
-        if is_gone.any():
-            for key in compress([*self.places], is_gone.tolist()):
+    def drop(self, is_gone: Callable[[Int64s], npt.NDArray[np.bool_]]) -> None:
+        """Forget the places of which this holds: 60 ms where there are a million entries."""
+        gone = is_gone(np.fromiter(self.places.values(), np.int64, len(self.places)))
+        if gone.any():
+            for key in compress([*self.places], gone.tolist()):
                 del self.places[key]
             self._order = deque(self.places)  # a dict keeps the order in which they came
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import repeat
 from secrets import randbits
-
-from xxhash import xxh3_128_digest
 
 from ingest.model import Label, Labels, TenantId
 
@@ -70,25 +67,12 @@ def _head(tenant_id: TenantId, target: str, schema: str) -> bytes:
     return b"".join([_length(len(field)) + field for field in fields])
 
 
-def label_key(tenant_id: TenantId, label_bytes: bytes) -> bytes:
-    """The key under which a tenant's series is cached, from its labels as one sender encodes them.
+def key_seed(tenant_id: TenantId) -> int:
+    """The seed of the keys under which a tenant's series are cached, from their labels as senders
+    encode them: 64 bits that differ between tenants and processes.
 
-    XXH3-128, which takes a sixth of BLAKE2b's time. It is no cryptographic hash; that a sender who
-    does not know this process' seed finds two label sets with one key is as good as excluded, and
-    all that could be confused is series of one and the same tenant.
-
-    Returns:
-        16 bytes, good for this process only.
+    Keys are XXH3-128, or made of it (2.0), which takes a sixth of BLAKE2b's time. It is no
+    cryptographic hash; that a sender who does not know this process' seed finds two label sets with
+    one key is as good as excluded, and all that could be confused is series of one tenant.
     """
-    return xxh3_128_digest(label_bytes, _seed(tenant_id))
-
-
-def label_keys(tenant_id: TenantId, label_bytes: Sequence[bytes]) -> list[bytes]:
-    """`label_key` of many series at once."""
-    seed = _seed(tenant_id)
-    return list(map(xxh3_128_digest, label_bytes, repeat(seed)))
-
-
-def _seed(tenant_id: TenantId) -> int:
-    """64 bits that differ between tenants and processes."""
     return (_PROCESS_SEED + tenant_id * _ODD) & _64_BITS

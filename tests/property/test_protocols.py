@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from itertools import repeat
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,7 @@ from ingest.model import STALE_MARKER_BITS
 from ingest.wire.pb import remote_write_v1_pb2 as v1
 from ingest.wire.pb import remote_write_v2_pb2 as v2
 from ingest.wire.remote_write.negotiate import Message
+from ingest.wire.remote_write.request import Request, read_request
 from tests.support.decoding import NOW, TEN_MINUTES, YEAR_2000, Decoding, comparable
 from tests.support.messages import Symbols, request
 
@@ -201,6 +204,61 @@ def test_both_ways_through_2_0_say_the_same(
         plain_one.commit(stranger.decoder.decode(Message.V2, as_v2(sent, symbols), 1, NOW))
     body = as_v2(sent, symbols)
     assert outcome(fast, Message.V2, body) == outcome(plain_one, Message.V2, body)
+
+
+def assert_columns_agree(request: Request) -> list[bool]:
+    """Whether each series is of the usual shape; such a one says what protobuf reads in it, and has
+    the key that its series gets when it is read by itself."""
+    tails = request.tails
+    usual = tails.length.nonzero()[0]
+    for position, key in zip(usual.tolist(), request.keys(usual), strict=True):
+        parsed = request.parse(position)
+        assert parsed.complaint is None
+        assert parsed.timestamp_ms == [tails.timestamp_ms[position]]
+        assert struct.pack("<d", *parsed.value) == tails.value[position].tobytes()
+        assert parsed.key == key.tobytes()
+    return [bool(length) for length in tails.length]
+
+
+@given(st.lists(described, min_size=1, max_size=6), st.lists(texts, max_size=4), st.data())
+def test_columns_and_protobuf_agree(sent: list[Sent], symbols: list[str], data: Any) -> None:
+    request = read_request(Message.V2, as_v2(sent, symbols), 3)
+    assert_columns_agree(request)
+    series = [*map(bytearray, request.series)]
+    turned = data.draw(st.lists(st.integers(0, 8 * sum(map(len, series)) - 1), max_size=3))
+    for place in turned:
+        for raw in series:
+            if place < 8 * len(raw):
+                raw[place // 8] ^= 1 << place % 8
+                break
+            place -= 8 * len(raw)
+    broken = read_request(Message.V2, as_v2(sent, symbols), 3)
+    broken.series[:] = map(bytes, series)
+    assert_columns_agree(broken)
+
+
+@pytest.mark.parametrize("before", [1, 100, 16_300])
+@pytest.mark.parametrize("labels", [2, 30, 3000])
+def test_references_of_one_to_three_bytes_and_series_of_many_labels(
+    before: int, labels: int
+) -> None:
+    """Next to one with many labels the others are of the usual shape; the one with 3,000 is not."""
+    symbols = ["__name__", "up", "x", "seconds", *[f"l{number:04}" for number in range(labels)]]
+
+    def series(labels: int) -> v2.TimeSeries:
+        refs = [0, 1, *[ref for number in range(labels - 1) for ref in (4 + number, 2)]]
+        one = v2.TimeSeries(labels_refs=[before + ref for ref in refs])
+        one.samples.add(timestamp=NOW, value=labels - 2, start_timestamp=NOW - 1000)
+        one.metadata.MergeFromString(
+            v2.MetadataFields(type=2, unit_ref=before + 3).SerializeToString()
+        )
+        return one
+
+    message = v2.Request(timeseries=[series(2), series(labels), *[series(2)] * 30])
+    message.symbols.extend(repeat("", before))
+    message.symbols.extend(symbols)
+    usual = assert_columns_agree(read_request(Message.V2, message.SerializeToString(), 3))
+    assert usual == [True, labels < 3000, *[True] * 30]
 
 
 @given(st.binary(max_size=80))

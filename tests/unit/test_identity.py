@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from ingest.series.identity import identity_of, label_key, label_keys
+from ingest.series.identity import identity_of, key_seed
 
 LABELS = (("__name__", "up"), ("job", "node"))
 
@@ -37,9 +37,5 @@ def test_every_part_counts(
     assert other != identity_of(1, "internal", "common", LABELS)
 
 
-def test_keys_of_many_series_are_the_keys_of_each() -> None:
-    assert label_keys(3, [b"first", b"second"]) == [label_key(3, b"first"), label_key(3, b"second")]
-
-
 def test_tenants_share_no_key() -> None:
-    assert label_key(1, b"labels") != label_key(2, b"labels")
+    assert key_seed(1) == key_seed(1) != key_seed(2)

@@ -22,7 +22,7 @@ from ingest.load.histograms import (
 from ingest.load.requests import RequestTemplate, labels_of, series_bytes
 from ingest.load.shapes import ProtocolVersion
 from ingest.model import Counts, Intake
-from ingest.series.identity import label_key
+from ingest.series.identity import key_seed
 from ingest.wire.pb import remote_write_v1_pb2 as pb1
 from ingest.wire.pb import remote_write_v2_pb2 as pb2
 from ingest.wire.remote_write.negotiate import Message
@@ -185,13 +185,14 @@ def test_known_series_take_the_fast_path(protocol: ProtocolVersion, version: Mes
     decoding, sender = Decoding.create(), template(protocol, 0)
     for step in range(2):
         decoding.commit(decoding.decoder.decode(version, sender.payload(T0 + step), 1, T0))
-    request = read_request(version, sender.payload(T0 + 2))
+    request = read_request(version, sender.payload(T0 + 2), key_seed(1))
     assert request.tails.length.all()
     intake = decoding.decoder.decode(version, sender.payload(T0 + 2), 1, T0)
     assert len(rows_of(intake)) == SERIES
     assert not intake.rejections
-    keys = request.keys(range(SERIES))
-    assert all(decoding.cache.place_by_key(label_key(1, key)) >= 0 for key in keys)
+    keys = request.keys(np.arange(SERIES))
+    assert (decoding.cache.places_by_key(keys) >= 0).all()
+    assert all(decoding.cache.place_by_key(key.tobytes()) >= 0 for key in keys)
 
 
 def test_the_decoder_finds_the_same_in_both_protocols() -> None:

@@ -2,19 +2,23 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from ingest.model import Series
 from ingest.series.cache import (
     DROPPED,
-    UNKNOWN,
     SeriesCache,
     place_of,
     series_ids,
     target_numbers,
 )
 from ingest.series.identity import identity_of
+from ingest.series.key_table import UNKNOWN
 from ingest.stores import TARGETS
+
+KEYS = np.random.default_rng(1).integers(0, 2**63, (3, 2))
+"""As `Request.keys` has them."""
 
 
 def series(number: int, target: str = "internal") -> Series:
@@ -35,18 +39,18 @@ def test_an_id_is_known_once_it_was_remembered() -> None:
 @pytest.mark.parametrize("series_id", [0, 1, 2**31, 2**60])
 def test_a_place_is_target_and_id(target: str, series_id: int) -> None:
     cache = SeriesCache(1000)
-    cache.link(b"key", place_of(target, series_id))
-    places = cache.places_by_key([b"key"])
+    cache.link(KEYS[0].tobytes(), place_of(target, series_id))
+    places = cache.places_by_key(KEYS[:1])
     assert series_ids(places).tolist() == [series_id]
     assert TARGETS[target_numbers(places)[0]] == target
 
 
 def test_places_of_many_keys() -> None:
     cache = SeriesCache(1000)
-    cache.link(b"a", 5)
-    cache.link(b"b", DROPPED)
-    assert cache.places_by_key([b"b", b"x", b"a"]).tolist() == [DROPPED, UNKNOWN, 5]
-    assert cache.places_by_key([]).tolist() == []
+    cache.link(KEYS[2].tobytes(), 5)
+    cache.link(KEYS[0].tobytes(), DROPPED)
+    assert cache.places_by_key(KEYS[:3]).tolist() == [DROPPED, UNKNOWN, 5]
+    assert cache.places_by_key(KEYS[:0]).tolist() == []
 
 
 def test_when_it_is_full_the_first_goes() -> None:
@@ -79,10 +83,10 @@ def test_it_is_bounded_and_never_wrong() -> None:
 def test_clear_forgets_everything() -> None:
     cache = SeriesCache(10)
     cache.remember(series(1), 1)
-    cache.link(b"key", 1)
+    cache.link(KEYS[0].tobytes(), 1)
     cache.clear()
     assert len(cache) == cache.approximate_bytes == 0
-    assert cache.place_by_key(b"key") == UNKNOWN
+    assert cache.place_by_key(KEYS[0].tobytes()) == UNKNOWN
     for number in range(20):
         cache.remember(series(number), number)
     assert len(cache) == 10

@@ -12,40 +12,36 @@ bytes is a timestamp from 1971 to 2109.) All other series are left to be parsed 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import repeat
+from operator import mul
+from secrets import token_bytes
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from xxhash import xxh3_128_digest
 
 from ingest.model import Float64s, Int64s
-from ingest.wire.remote_write.tails import Tails
-from ingest.wire.remote_write.varints import (
-    TOO_LONG,
-    Bytes,
-    read_varints,
-    six_bytes,
-)
+from ingest.wire.remote_write.tails import Tails, tagged_times
+from ingest.wire.remote_write.varints import TOO_LONG, Bytes, read_varints
 
 Bools = npt.NDArray[np.bool_]
 
-DIGEST_BYTES = 8
-"""Of XXH3-64 with a seed that nobody outside knows. What could be confused, once in 2**64 pairs of
-texts, are two texts at the same place of otherwise equal series of one tenant."""
-_PADDING = bytes(64)
-"""Behind the last series, so that looking for what is not there finds zeros."""
-_TIMESTAMP_BYTES = 6
-_SIX_MARKS = 0x8080_8080_8080
-"""The bits that are set in all bytes of a varint but the last one; here, in six bytes."""
+_PADDING_BYTES = 64
+"""Behind the last series and the widest row, so that looking for what is not there finds zeros."""
+_SAMPLE_BYTES = 32
+"""Looked at where a sample should begin, which has 27 at most."""
+_METADATA_BYTES = 16
+"""Of what usual series say of their metric: type, help and unit, each below 2**21."""
+_DESCRIBED_BYTES = 2 + _METADATA_BYTES
+_USUAL_REFS_BYTES = 255
+"""Of label references: some 120 of them, unless all series of the request have many."""
 _TYPES = 8
-SAID = 4
-"""References of a series that says more than its labels: type, help, unit, start."""
-_SAID = np.dtype(f"V{SAID * DIGEST_BYTES}")
-"""Their digests as one value, which numpy gives back as bytes."""
-_SHORT_METADATA = 16
-"""Bytes of what most series say of their metric: type, help and unit, each below 2**21."""
 _KEPT = np.array(
-    [[(1 << 8 * min(max(kept - first, 0), 8)) - 1 for kept in range(_SHORT_METADATA + 1)]
+    [[(1 << 8 * min(max(kept - first, 0), 8)) - 1 for kept in range(_METADATA_BYTES + 1)]
      for first in (0, 8)],
     np.uint64,
 )  # fmt: skip
@@ -53,19 +49,86 @@ _KEPT = np.array(
 _METADATA_FIELDS = np.full(256, -1)
 _METADATA_FIELDS[[0x08, 0x18, 0x20]] = 0, 1, 2
 """Column of a reference by its tag: type, help, unit."""
+_64_BITS = (1 << 64) - 1
+_FACTORS = np.frombuffer(token_bytes(2 * 6 * 8), np.int64).reshape(2, 6) | 1
+"""Of each sum: what is added to digests of names and of values; by what type, help, unit and start
+timestamp are multiplied."""
 
 
-def type_digest(number: int) -> bytes:
-    """What stands for a metric type among the digests of symbols."""
-    return number.to_bytes(DIGEST_BYTES, "little", signed=True)
+class Symbols:
+    """The texts that a request's series refer to, as numbers that make keys of series.
 
+    A key is two sums of 64 bits, modulo 2**64: over the labels of a series the products of its
+    name's and its value's numbers, made of their digests; and what it says of its metric and its
+    start, each times a factor of its own. The order of labels means nothing, as in a series. The
+    digests are XXH3-128 with a secret seed, and factors are secret. Numbers of names are odd, so
+    that those of two values differ after the product, too; what two label sets have in common by
+    chance are both sums, whose numbers are independent: once in more than 2**100 pairs.
 
-def start_digest(start_ms: int) -> bytes:
-    """What stands for a start timestamp among them; 0 is unset."""
-    return start_ms.to_bytes(DIGEST_BYTES, "little", signed=True)
+    Args:
+        seed: of the digests, 64 bits that nobody outside knows.
+    """
 
+    def __init__(self, texts: Sequence[bytes], seed: int) -> None:
+        digests = b"".join(map(xxh3_128_digest, texts, repeat(seed)))
+        first, second = np.frombuffer(digests, "<i8").reshape(-1, 2).T.astype(np.int64)
+        self._said = (first, second)
+        self._names = (first | 1, second + _FACTORS[1, 0] | 1)
+        self._values = (second, first + _FACTORS[1, 1])
 
-_TYPE_DIGESTS = b"".join(map(type_digest, range(_TYPES)))
+    def __len__(self) -> int:
+        return len(self._said[0])
+
+    def keys(self, refs: Int64s, size: Int64s, said: Int64s) -> Int64s:
+        """Keys of series, shape (series, 2).
+
+        Args:
+            refs: of names and values in turns, of one series after the other.
+            size: how many each series has, an even number above 0.
+            said: what is added for the rest, shape (series, 2).
+        """
+        names, values = refs[::2], refs[1::2]
+        starts = (size.cumsum() - size) >> 1
+        sums = [
+            np.add.reduceat(factor.take(names) * other.take(values), starts)
+            for factor, other in zip(self._names, self._values, strict=True)
+        ]
+        keys: Int64s = np.stack(sums, axis=1) + said
+        return keys
+
+    def said(self, references: Int64s) -> Int64s:
+        """What metadata add to keys, shape (metadata, 2).
+
+        Args:
+            references: type, help and unit of each, shape (metadata, 3); 0 is not said.
+        """
+        kind, texts = references[:, 0], references[:, 1:]
+        sums = [
+            (digests.take(texts) * (texts > 0) * factors[3:5]).sum(axis=1) + kind * factors[2]
+            for digests, factors in zip(self._said, _FACTORS, strict=True)
+        ]
+        return np.stack(sums, axis=1)
+
+    def key(self, refs: Sequence[int], said: Sequence[int], start_ms: int) -> bytes:
+        """The key of one series, in Python's numbers.
+
+        Args:
+            refs: of names and values in turns; there are such symbols.
+            said: type, and references of help and unit; 0 is not said.
+        """
+        kind, *texts = said
+        sums = []
+        for (name, value, digest), factors in zip(self._views, _FACTORS.tolist(), strict=True):
+            labels = map(mul, map(name.__getitem__, refs[::2]), map(value.__getitem__, refs[1::2]))
+            rest = [digest[ref] * by for ref, by in zip(texts, factors[3:5], strict=True) if ref]
+            sums.append(sum(labels) + kind * factors[2] + sum(rest) + start_ms * factors[5])
+        return b"".join([(each & _64_BITS).to_bytes(8, sys.byteorder) for each in sums])
+
+    @cached_property
+    def _views(self) -> list[tuple[memoryview, ...]]:
+        """Of both sums, numbers that are quickly read one by one."""
+        columns = zip(self._names, self._values, self._said, strict=True)
+        return [tuple(each.data for each in half) for half in columns]
 
 
 class Columns(NamedTuple):
@@ -73,134 +136,113 @@ class Columns(NamedTuple):
 
     Attributes:
         tails: timestamps and values; its length is 0 where a series is not of the usual shape.
-        digests: of all labels of the usual series, 8 bytes a symbol, one series after the other.
-        ends: for every series, where its digests end.
-        said: for every series the digests of type, help and unit of the metric and of the start
-            timestamp, nothing where none of them is said; empty where no series says any.
+        keys: what identifies labels, metadata and start, shape (series, 2); meaningless where the
+            length is 0.
     """
 
     tails: Tails
-    digests: bytes
-    ends: list[int]
-    said: list[bytes]
-
-    def keys(self, positions: Sequence[int]) -> list[bytes]:
-        """What identifies labels and metadata of these series."""
-        digests, ends, said = self.digests, self.ends, self.said
-        starts = [0, *ends]
-        if len(positions) < len(ends):
-            starts = [starts[position] for position in positions]
-            ends = [ends[position] for position in positions]
-            said = [said[position] for position in positions] if said else []
-        if said:
-            spans = zip(starts, ends, said, strict=False)  # one start more
-            return [digests[start:end] + more for start, end, more in spans]
-        return [digests[start:end] for start, end in zip(starts, ends, strict=False)]
+    keys: Int64s
 
 
 class _Layout(NamedTuple):
-    """Where the parts of each series are; without meaning where `is_usual` does not hold."""
+    """Where the parts of each series are and what they hold; without meaning where `is_usual` does
+    not hold.
+
+    Attributes:
+        before_refs: where the byte before the first label reference is.
+        described: the bytes of what is said of the metric, with tag and length; zeros, if nothing.
+    """
 
     is_usual: Bools
-    refs_start: Int64s
+    before_refs: Int64s
     refs_bytes: Int64s
-    metadata_start: Int64s
-    metadata_bytes: Int64s
+    described: Bytes
     timestamp_ms: Int64s
     value: Float64s
     start_ms: Int64s
 
 
-class _Metadata(NamedTuple):
-    """What each series says of its metric, and when counting began.
-
-    Attributes:
-        is_right: whether it can be understood; nothing said is right too.
-        is_said: whether it says something.
-        references: digests of type, help, unit and start timestamp, one row a series.
-    """
-
-    is_right: Bools
-    is_said: Bools
-    references: Int64s
-
-
-def read_columns(series: Sequence[bytes], digests: bytes) -> Columns:
+def read_columns(series: Sequence[bytes], symbols: Symbols) -> Columns:
     """Read the usual ones of these series.
 
     Args:
         series: bytes of TimeSeries messages.
-        digests: of every symbol, 8 bytes each.
     """
-    raw = np.frombuffer(b"".join([*series, _PADDING]), np.uint8)
-    symbols = len(digests) // DIGEST_BYTES
-    layout = _layout(raw, np.fromiter(map(len, series), np.int64, len(series)))
-    usual = layout.is_usual.nonzero()[0]
-    refs = read_varints(raw, layout.refs_start[usual], layout.refs_bytes[usual])
-    metadata = _metadata(raw, layout.metadata_start[usual], layout.metadata_bytes[usual], symbols)
-    metadata = _with_starts(metadata, layout.start_ms[usual], symbols)
-    is_right = (refs.size % 2 == 0) & ~refs.have(refs.number >= symbols) & metadata.is_right
-    kept = usual[is_right]
-
-    number = refs.number if is_right.all() else refs.number[is_right.repeat(refs.size)]
-    sizes = np.zeros(len(series), np.int64)
-    sizes[kept] = refs.size[is_right] * DIGEST_BYTES
+    lengths = np.fromiter(map(len, series), np.int64, len(series))
+    # Those with far more references than others would make the rows of all of them long.
+    widest = min(max(_USUAL_REFS_BYTES, 8 * int(lengths.mean())), int(lengths.max()))
+    raw = np.frombuffer(b"".join([*series, bytes(_PADDING_BYTES + widest)]), np.uint8)
+    layout = _layout(raw, lengths, widest)
     length = np.zeros(len(series), np.int64)
-    length[kept] = 1
-    said: list[bytes] = []
-    if metadata.is_said.any():
-        said = [b""] * len(series)
-        starts = layout.start_ms[usual].astype("<i8").tobytes()  # `start_digest` of each
-        each = np.frombuffer(digests + _TYPE_DIGESTS + starts, np.int64).take(metadata.references)
-        saying = metadata.is_said.nonzero()[0]
-        whats = each[saying].view(_SAID).ravel().tolist()
-        for position, what in zip(usual[saying].tolist(), whats, strict=True):
-            said[position] = what
-    return Columns(
-        Tails(length, layout.timestamp_ms, layout.value),
-        np.frombuffer(digests, np.int64).take(number).tobytes(),
-        sizes.cumsum().tolist(),
-        said,
-    )
+    keys = np.zeros((len(series), 2), np.int64)
+    usual = layout.is_usual.nonzero()[0]
+    if len(usual):
+        refs_bytes = layout.refs_bytes[usual]
+        rows = _rows(raw, layout.before_refs[usual], 1 + int(refs_bytes.max()))
+        refs = read_varints(rows, refs_bytes)
+        is_right, said = _metadata(layout.described[usual], symbols)
+        is_right &= refs.size & 1 == 0
+        if int(refs.number.max()) >= len(symbols):
+            is_right &= ~refs.have(refs.number >= len(symbols))
+        number, size, start_ms = refs.number, refs.size, layout.start_ms[usual]
+        if not is_right.all():
+            number = number[is_right.repeat(size)]
+            usual, size = usual[is_right], size[is_right]
+            said, start_ms = said[is_right], start_ms[is_right]
+        if start_ms.any():
+            said = said + start_ms[:, None] * _FACTORS[:, 5]
+        length[usual] = 1
+        keys[usual] = symbols.keys(number, size, said) if len(usual) else 0
+    return Columns(Tails(length, layout.timestamp_ms, layout.value), keys)
 
 
-def _layout(raw: Bytes, lengths: Int64s) -> _Layout:
-    ends = np.cumsum(lengths)
-    refs_bytes, refs_start = _length_at(raw, ends - lengths + 1)
+def _layout(raw: Bytes, lengths: Int64s, widest: int) -> _Layout:
+    ends = lengths.cumsum()
+    starts = ends - lengths
+    refs_bytes, refs_start = _length_at(raw, starts + 1)
     refs_end = np.minimum(refs_start + refs_bytes, ends)
-    is_usual = (lengths > 0) & (raw[ends - lengths] == 0x0A) & (refs_bytes > 0)
+    is_usual = (lengths > 0) & (raw[starts] == 0x0A) & (refs_bytes > 0) & (refs_bytes <= widest)
     is_usual &= (refs_start + refs_bytes < ends) & (raw[refs_end - 1] < 0x80)
 
-    sample, sample_bytes = refs_end + 2, raw[refs_end + 1]
-    has_value = raw[sample] == 0x09
-    timestamp = sample + np.where(has_value, 10, 1)
-    is_usual &= (raw[refs_end] == 0x12) & (raw[timestamp - 1] == 0x10)
-    timestamp_ms, is_time = _six_byte_varints(raw, timestamp)
-    start = timestamp + _TIMESTAMP_BYTES
-    shortest = np.where(has_value, 9, 0) + 1 + _TIMESTAMP_BYTES
-    has_start = sample_bytes == shortest + 1 + _TIMESTAMP_BYTES
-    start_ms, is_start = np.zeros_like(ends), has_start
-    if has_start.any():
-        start_ms, is_start = _six_byte_varints(raw, start + 1)
-        is_start &= raw[start] == 0x18
-    is_usual &= is_time & ((sample_bytes == shortest) | (has_start & is_start))
-    value = _at_every_byte(raw, "<f8")[sample + 1].astype(np.float64)
+    # 12 <length> 09 <value> 10 <timestamp> 18 <start>: 2, 9, 7 and 7 bytes, of which the second
+    # and the last part may be missing.
+    sample = _rows(raw, refs_end, _SAMPLE_BYTES)
 
-    sample_end = np.minimum(sample + sample_bytes, ends)
-    metadata_bytes, metadata_start = _length_at(raw, sample_end + 1)
-    is_described = (raw[sample_end] == 0x2A) & (metadata_start + metadata_bytes == ends)
-    is_described &= (metadata_bytes == 0) | (raw[ends - 1] < 0x80)
-    is_usual &= (sample + sample_bytes == ends) | ((sample_end < ends) & is_described)
+    def column(dtype: str, at: int) -> npt.NDArray[Any]:
+        return np.ndarray((len(sample),), dtype, sample, at, (sample.shape[1],))
+
+    sample_bytes, has_value = column("u1", 1), column("u1", 2) == 0x09
+    shortest = np.where(has_value, np.uint8(16), np.uint8(7))
+    has_start = sample_bytes == shortest + 7
+    time = tagged_times(np.where(has_value, column("<i8", 10), column("<i8", 1)), 0x10)
+    is_usual &= (column("u1", 0) == 0x12) & time.is_right
+    start_ms = np.zeros_like(ends)
+    if has_start.any():
+        start = tagged_times(np.where(has_value, column("<i8", 17), column("<i8", 8)), 0x18)
+        has_start &= start.is_right
+        start_ms[has_start] = start.timestamp_ms[has_start]
+    is_usual &= (sample_bytes == shortest) | has_start
+
+    sample_end = np.minimum(refs_end + 2 + sample_bytes, ends)
+    described = _rows(raw, sample_end, _DESCRIBED_BYTES)
+    bytes_left = ends - sample_end
+    is_described = (described[:, 0] == 0x2A) & (described[:, 1].astype(np.int64) + 2 == bytes_left)
+    is_described &= (bytes_left <= _DESCRIBED_BYTES) & ((bytes_left == 2) | (raw[ends - 1] < 0x80))
+    described[bytes_left == 0] = 0
+    is_usual &= (refs_end + 2 + sample_bytes <= ends) & ((bytes_left == 0) | is_described)
+    value = np.where(has_value, column("<f8", 3), 0.0)
     return _Layout(
-        is_usual,
-        refs_start,
-        refs_bytes,
-        metadata_start,
-        np.where(sample_end == ends, 0, metadata_bytes),
-        timestamp_ms,
-        np.where(has_value, value, 0.0),
-        np.where(has_start, start_ms, 0),
+        is_usual, refs_start - 1, refs_bytes, described, time.timestamp_ms, value, start_ms
     )
+
+
+def _rows(raw: Bytes, at: Int64s, width: int) -> Bytes:
+    """So many bytes from each of these places on, shape (places, width or a bit more)."""
+    width = -(-width // 8) * 8
+    # One value a row: numpy copies it at once, where it takes bytes one by one of an array of two
+    # dimensions.
+    windows = np.ndarray((len(raw) - width + 1,), f"V{width}", raw.data, 0, (1,))
+    return windows[at].view(np.uint8).reshape(len(at), width)
 
 
 def _length_at(raw: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
@@ -213,60 +255,45 @@ def _length_at(raw: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
     return length, at + 1 + is_long
 
 
-def _six_byte_varints(raw: Bytes, at: Int64s) -> tuple[Int64s, Bools]:
-    """Numbers, and where they are varints of exactly six bytes."""
-    word = _at_every_byte(raw, "<i8")[at].astype(np.int64)
-    return six_bytes(word), word & _SIX_MARKS == _SIX_MARKS >> 8
-
-
-def _at_every_byte(raw: Bytes, dtype: str) -> npt.NDArray[Any]:
-    """What 8 bytes say that begin at each place of `raw`, the last seven left out."""
-    return np.ndarray((len(raw) - 7,), dtype, raw.data, strides=(1,))
-
-
-def _metadata(raw: Bytes, start: Int64s, length: Int64s, symbols: int) -> _Metadata:
-    """What these series say of their metrics, from slices that may be empty.
+def _metadata(described: Bytes, symbols: Symbols) -> tuple[Bools, Int64s]:
+    """Whether what series say of their metrics can be understood (nothing can), and what it adds to
+    their keys.
 
     Args:
-        symbols: how many there are.
+        described: tags, lengths and metadata; what is behind them does not matter.
     """
-    references = np.zeros((len(start), SAID), np.int64)
-    is_right: Bools = np.ones(len(start), bool)
-    is_said: Bools = np.zeros(len(start), bool)
-    described, repeats = _first_of_runs(raw, start, length)
-    if len(described):
-        said = read_varints(raw, start[described], length[described])
-        is_tag = said.place % 2 == 0
-        tag = said.number.copy()  # a value's is the number before it; a slice begins with one
-        tag[1:][~is_tag[1:]] = said.number[:-1][~is_tag[1:]]
+    first, repeats = _first_of_runs(described)
+    length = described[first, 1].astype(np.int64)
+    is_right: Bools = np.ones(len(first), bool)
+    references = np.zeros((len(first), 3), np.int64)
+    saying = length.nonzero()[0]
+    if len(saying):
+        read = read_varints(described[first[saying], 1:], length[saying])
+        is_tag = read.place % 2 == 0
+        tag = read.number.copy()  # a value's is the number before it; a slice begins with one
+        tag[1:][~is_tag[1:]] = read.number[:-1][~is_tag[1:]]
         field = _METADATA_FIELDS[np.minimum(tag, 255)]
-        bound = np.where(field == 0, _TYPES, symbols)
-        is_wrong = (field < 0) | (~is_tag & (said.number >= bound))
-        is_right[described] = (said.size % 2 == 0) & ~said.have(is_wrong)
-        owner = described[said.owner]
+        bound = np.where(field == 0, _TYPES, len(symbols))
+        is_wrong = (field < 0) | (~is_tag & (read.number >= bound))
+        is_right[saying] = (read.size % 2 == 0) & ~read.have(is_wrong)
+        owner = saying[read.owner]
         values = ~is_tag & is_right[owner]
-        references[owner[values], field[values]] = said.number[values]
-        is_said[references.any(axis=1)] = True
-    references[:, 0] += symbols
-    return _Metadata(is_right[repeats], is_said[repeats], references[repeats])
+        references[owner[values], field[values]] = read.number[values]
+    said = symbols.said(references) if references.any() else np.zeros((len(first), 2), np.int64)
+    return is_right[repeats], said[repeats]
 
 
-def _first_of_runs(raw: Bytes, start: Int64s, length: Int64s) -> tuple[Int64s, Int64s]:
-    """Positions of slices that are not empty and differ from the one before them; and, for every
-    slice, the position of the one it is equal to: series of one metric say the same of it."""
-    words = _at_every_byte(raw, "<u8")
-    kept = np.minimum(length, _SHORT_METADATA)
-    is_first = length > _SHORT_METADATA
-    is_first[:1] = True
-    is_first[1:] |= length[1:] != length[:-1]
-    for masks, offset in zip(_KEPT, (0, 8), strict=True):
-        word = words[start + offset] & masks.take(kept)
-        is_first[1:] |= word[1:] != word[:-1]
-    first = is_first.nonzero()[0]
-    return first[length[first] > 0], first[is_first.cumsum() - 1]
+def _first_of_runs(described: Bytes) -> tuple[Int64s, Int64s]:
+    """Positions of metadata that differ from the ones before them; and, for all, which of these
+    they are equal to: series of one metric say the same of it."""
 
+    def word(at: int) -> npt.NDArray[np.uint64]:
+        return np.ndarray((len(described),), "<u8", described, at, (described.shape[1],))
 
-def _with_starts(metadata: _Metadata, start_ms: Int64s, symbols: int) -> _Metadata:
-    """With start timestamps, whose digests come after those of symbols and types, in order."""
-    metadata.references[:, -1] = symbols + _TYPES + np.arange(len(start_ms))
-    return metadata._replace(is_said=metadata.is_said | (start_ms > 0))
+    length = described[:, 1]
+    is_first = np.ones(len(described), bool)
+    is_first[1:] = length[1:] != length[:-1]
+    for masks, at in zip(_KEPT, (2, 10), strict=True):
+        kept = word(at) & masks.take(length)
+        is_first[1:] |= kept[1:] != kept[:-1]
+    return is_first.nonzero()[0], is_first.cumsum() - 1

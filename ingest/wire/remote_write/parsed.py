@@ -48,8 +48,8 @@ class ParsedSeries:
         refused_histograms: what is wrong with each of the others.
         start_ms: when counting began, each that the samples say once.
         metadata: what the series says of its metric, if it says something (2.0).
-        key: what identifies the labels (and metadata) among all that this process is sent; None
-            where the encoding has no such part.
+        key: 16 bytes that identify the labels (and metadata) among all that this process is sent,
+            as `Request.keys` has them; None where the encoding has no such part.
         text_bytes: length of all label names and values together, at most.
         complaint: why nothing of the series can be taken; its labels are as far as they were read.
     """

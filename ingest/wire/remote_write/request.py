@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from ingest.errors import BadRequest
+from ingest.model import Int64s
 from ingest.wire.remote_write import v1, v2
 from ingest.wire.remote_write.fields import Layout, NoMessage, split_series
 from ingest.wire.remote_write.negotiate import Message
@@ -41,11 +42,14 @@ class Request(Protocol):
     def tails(self) -> Tails:
         """Timestamp and value of every series that has the usual shape: labels and one sample."""
 
-    def keys(self, positions: Sequence[int]) -> list[bytes]:
+    def keys(self, positions: Int64s) -> Int64s:
         """What identifies the labels of series of the usual shape, good for this process only.
 
         Args:
             positions: of series whose tail has a length; ascending.
+
+        Returns:
+            128 bits each, as evenly spread as what has a secret seed can be; shape (positions, 2).
         """
 
     def parse(self, position: int) -> ParsedSeries:
@@ -70,13 +74,17 @@ class Request(Protocol):
         """
 
 
-def read_request(message: Message, payload: bytes) -> Request:
+def read_request(message: Message, payload: bytes, seed: int = 0) -> Request:
     """Split a request into its series.
+
+    Args:
+        seed: of keys, 64 bits that no sender knows; whoever needs no keys needs none.
 
     Raises:
         BadRequest: `payload` is no protobuf.
     """
-    return v1.read_request(payload) if message is Message.V1 else v2.read_request(payload)
+    read = v1.read_request if message is Message.V1 else v2.read_request
+    return read(payload, seed)
 
 
 PART_BYTES = 1024 * 1024

@@ -31,9 +31,9 @@ _HEAD, _VALUE, _SHORT_HEAD, _TAGGED = 0, 3, 9, 10
 """Where, in the last 18 bytes, a word begins of which the low bytes are the head of the long shape,
 which is the value, of which the low bytes are the head of the short shape, and whose bytes are one
 more, the tag 10 and the timestamp."""
-_TAG_AND_MARKS, _WANTED = 0x8080_8080_8080FF, 0x0080_8080_8080_10
-"""Of the tag 10 and the six bytes behind it: all bits of the tag, and those that say that a varint
-goes on, which all bytes of it have but the last."""
+_TAG_AND_MARKS, _MARKS = 0x8080_8080_8080FF, 0x0080_8080_8080_00
+"""Of a tag and the six bytes behind it: all bits of the tag, and those that say that a varint goes
+on, which all bytes of it have but the last."""
 
 
 class Tails(NamedTuple):
@@ -49,6 +49,13 @@ class Tails(NamedTuple):
     length: Int64s
     timestamp_ms: Int64s
     value: Float64s
+
+
+class Times(NamedTuple):
+    """Timestamps, meaningless where `is_right` does not hold."""
+
+    is_right: npt.NDArray[np.bool_]
+    timestamp_ms: Int64s
 
 
 def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
@@ -77,11 +84,20 @@ def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
     def column(dtype: str, start: int) -> npt.NDArray[Any]:
         return np.ndarray((len(series),), dtype, last, start, (LONG_TAIL,))
 
-    tagged = column("<i8", _TAGGED) >> 8
-    is_timed = tagged & _TAG_AND_MARKS == _WANTED
-    is_long = is_timed & (column("<u4", _HEAD) & 0xFFFFFF == 0x091012)
-    is_short = is_timed & (column("<u2", _SHORT_HEAD) == 0x0712) & ~is_long
+    time = tagged_times(column("<i8", _TAGGED), 0x10)
+    is_long = time.is_right & (column("<u4", _HEAD) & 0xFFFFFF == 0x091012)
+    is_short = time.is_right & (column("<u2", _SHORT_HEAD) == 0x0712) & ~is_long
     value = column("<f8", _VALUE).astype(np.float64)
     value[is_short] = 0.0
     length = LONG_TAIL * is_long + SHORT_TAIL * is_short
-    return Tails(length, six_bytes(tagged >> 8), value)
+    return Tails(length, time.timestamp_ms, value)
+
+
+def tagged_times(words: Int64s, tag: int) -> Times:
+    """Times that are varints of six bytes.
+
+    Args:
+        words: a byte that does not matter, then the tag and the varint.
+    """
+    tagged = words >> 8
+    return Times(tagged & _TAG_AND_MARKS == _MARKS | tag, six_bytes(tagged >> 8))

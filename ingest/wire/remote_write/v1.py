@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
+from operator import getitem
+from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
+from xxhash import xxh3_128_digest
 
 from ingest.errors import BadRequest
+from ingest.model import Int64s
 from ingest.wire.pb.remote_write_v1_pb2 import (
     LabelBytes,
     MetadataFields,
@@ -26,13 +32,16 @@ from ingest.wire.remote_write.parsed import (
     ParsedMetadata,
     ParsedSeries,
 )
-from ingest.wire.remote_write.tails import Tails, read_tails
+from ingest.wire.remote_write.tails import LONG_TAIL, Tails, read_tails
 
 METRIC_TYPES = (
     "unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset",
 )  # fmt: skip
 """By their number, which is the same in both versions."""
 
+_BEFORE_TAIL = np.array([slice(-length or None) for length in range(LONG_TAIL + 1)])
+"""All of a series but its tail, by the length of that."""
+_cut: Any = getitem
 _LABEL_HEADS = [b"\x0a" + bytes([length]) for length in range(0x80)]
 """What stands before the bytes of a label in its series, by their number."""
 
@@ -65,6 +74,7 @@ class RequestV1:
     Attributes:
         series: the bytes of every TimeSeries message, in the order of the request.
         first: place of the first of them in the whole request.
+        seed: of keys, which are XXH3-128 of the bytes of labels.
         payload: all of the message, or nothing.
     """
 
@@ -74,45 +84,48 @@ class RequestV1:
 
     series: list[bytes]
     _metadata: Sequence[bytes]
+    seed: int
     first: int = 0
     payload: bytes = b""
 
     def part(self, start: int, end: int) -> RequestV1:
         """See `Request`."""
-        return RequestV1(self.series[start:end], (), self.first + start)
+        return RequestV1(self.series[start:end], (), self.seed, self.first + start)
 
     @cached_property
     def tails(self) -> Tails:
         """See `Request`."""
         return read_tails(self.series, self.payload)
 
-    def keys(self, positions: Sequence[int]) -> list[bytes]:
-        """See `Request`: the bytes before the sample, which are labels if they are known."""
-        series, lengths = self.series, self.tails.length.tolist()
-        if len(positions) == len(series):
-            return [raw[:-tail] for raw, tail in zip(series, lengths, strict=True)]
-        return [series[position][: -lengths[position]] for position in positions]
+    def keys(self, positions: Int64s) -> Int64s:
+        """See `Request`: of the bytes before the sample, which are labels if they are known."""
+        series, length = self.series, self.tails.length
+        if len(positions) < len(series):
+            series, length = [*map(series.__getitem__, positions.tolist())], length[positions]
+        labels = map(_cut, series, _BEFORE_TAIL.take(length).tolist())
+        digests = b"".join(map(xxh3_128_digest, labels, repeat(self.seed)))
+        return np.frombuffer(digests, np.int64).reshape(-1, 2)
 
     def parse(self, position: int) -> ParsedSeries:
         """See `Request`. Of the usual shape only the labels are still to be read."""
         raw, length = self.series[position], int(self.tails.length[position])
         if length:
-            key = raw[:-length]
-            labels = _only_labels(key)
+            encoded = raw[:-length]
+            labels = _only_labels(encoded)
             if labels is not None:
                 return ParsedSeries(
                     labels,
                     read_label,
                     [int(self.tails.timestamp_ms[position])],
                     [float(self.tails.value[position])],
-                    key=key,
+                    key=xxh3_128_digest(encoded, self.seed),
                     text_bytes=_text_bytes(raw, labels),
                 )
         return self.parse_bytes(raw, position)
 
     def parse_bytes(self, raw: bytes, position: int) -> ParsedSeries:
         """See `Request`."""
-        return parse_series(raw, self.first + position)
+        return parse_series(raw, self.first + position, self.seed)
 
     @property
     def metadata_count(self) -> int:
@@ -124,8 +137,11 @@ class RequestV1:
         return (_metadata(raw, number) for number, raw in enumerate(self._metadata))
 
 
-def read_request(payload: bytes) -> RequestV1:
+def read_request(payload: bytes, seed: int) -> RequestV1:
     """Split a WriteRequest into its series.
+
+    Args:
+        seed: of keys.
 
     Raises:
         BadRequest: `payload` is no protobuf.
@@ -134,15 +150,16 @@ def read_request(payload: bytes) -> RequestV1:
         envelope = WriteRequestEnvelope.FromString(payload)
     except DecodeError:
         raise BadRequest("the payload is not a protobuf message prometheus.WriteRequest") from None
-    return RequestV1(envelope.timeseries[:], envelope.metadata[:], payload=payload)
+    return RequestV1(envelope.timeseries[:], envelope.metadata[:], seed, payload=payload)
 
 
-def parse_series(raw: bytes, position: int) -> ParsedSeries:
+def parse_series(raw: bytes, position: int, seed: int) -> ParsedSeries:
     """Read one TimeSeries message.
 
     Args:
         raw: its bytes.
         position: its place in the request, for the message of the error.
+        seed: of its key.
 
     Raises:
         BadRequest: `raw` is no protobuf, so nothing in the request can be trusted.
@@ -154,12 +171,13 @@ def parse_series(raw: bytes, position: int) -> ParsedSeries:
             f"timeseries {position} of the payload is not a protobuf message"
         ) from None
     labels, samples = fields.labels[:], fields.samples[:]
+    encoded = _label_bytes(fields, labels, raw)
     parsed = ParsedSeries(
         labels,
         read_label,
         [sample.timestamp for sample in samples],
         [sample.value for sample in samples],
-        key=_label_bytes(fields, labels, raw),
+        key=None if encoded is None else xxh3_128_digest(encoded, seed),
         text_bytes=_text_bytes(raw, labels),
     )
     if fields.exemplars:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import repeat
-from secrets import randbits
 
 from google.protobuf.message import DecodeError
-from xxhash import xxh3_64_digest
 
 from ingest.errors import BadRequest
-from ingest.model import METRIC_NAME
+from ingest.model import METRIC_NAME, Int64s
 from ingest.wire.pb import remote_write_v2_pb2 as pb
-from ingest.wire.remote_write.columns import (
-    DIGEST_BYTES,
-    Columns,
-    read_columns,
-    start_digest,
-    type_digest,
-)
+from ingest.wire.remote_write.columns import Columns, Symbols, read_columns
 from ingest.wire.remote_write.fields import MOST_LABELS, TOO_MANY_LABELS, Layout
 from ingest.wire.remote_write.histogram import read_histograms, valid_start
 from ingest.wire.remote_write.parsed import (
@@ -35,8 +26,6 @@ from ingest.wire.remote_write.v1 import metric_type
 EMPTY = "must contain at least one sample, histogram or exemplar"
 """The specification asks for a sample or a histogram, but Prometheus 3 sends each exemplar in a
 TimeSeries of its own."""
-
-_SEED = randbits(64)
 
 
 class RequestV2:
@@ -57,28 +46,28 @@ class RequestV2:
         self,
         symbols: list[bytes],
         series: list[bytes],
+        numbers: Symbols,
         first: int = 0,
-        digests: bytes | None = None,
     ) -> None:
         self.symbols = symbols
         self.series = series
         self.first = first
-        if digests is not None:
-            self._digests = digests
+        self._numbers = numbers
 
     def part(self, start: int, end: int) -> RequestV2:
         """See `Request`: symbols are shared."""
         series = self.series[start:end]
-        return RequestV2(self.symbols, series, self.first + start, self._digests)
+        return RequestV2(self.symbols, series, self._numbers, self.first + start)
 
     @property
     def tails(self) -> Tails:
         """See `Request`."""
         return self._columns.tails
 
-    def keys(self, positions: Sequence[int]) -> list[bytes]:
-        """See `Request`: the digests of the symbols that series refer to, one after the other."""
-        return self._columns.keys(positions)
+    def keys(self, positions: Int64s) -> Int64s:
+        """See `Request`; what is said of the metric and the start is part of it."""
+        keys = self._columns.keys
+        return keys if len(positions) == len(keys) else keys[positions]
 
     def parse(self, position: int) -> ParsedSeries:
         """See `Request`."""
@@ -115,12 +104,7 @@ class RequestV2:
 
     @cached_property
     def _columns(self) -> Columns:
-        return read_columns(self.series, self._digests)
-
-    @cached_property
-    def _digests(self) -> bytes:
-        """Of every symbol, one after the other; nobody outside knows the seed."""
-        return b"".join(map(xxh3_64_digest, self.symbols, repeat(_SEED)))
+        return read_columns(self.series, self._numbers)
 
     def _labels(self, refs: Sequence[int]) -> tuple[LabelBytes, str | None]:
         if len(refs) > 2 * MOST_LABELS:
@@ -143,23 +127,14 @@ class RequestV2:
             parsed.complaint = "a help or unit reference is beyond the symbols"
             return
         if len(message.samples) == 1 or not parsed.start_ms:
-            parsed.key = self._key([*message.labels_refs], said, parsed.start_ms)
+            start_ms = parsed.start_ms[0] if parsed.start_ms else 0
+            references = (said.type, said.help_ref, said.unit_ref)
+            parsed.key = self._numbers.key([*message.labels_refs], references, start_ms)
         if said.type or said.help_ref or said.unit_ref:
             name = dict(parsed.labels).get(METRIC_NAME.encode(), b"")
             parsed.metadata = ParsedMetadata(
                 name, metric_type(said.type), self._text(said.unit_ref), self._text(said.help_ref)
             )
-
-    def _key(self, refs: Iterable[int], said: pb.MetadataFields, starts: Sequence[int]) -> bytes:
-        """As `Columns.keys`."""
-        labels = b"".join([self._digest(ref) for ref in refs])
-        if not (said.type or said.help_ref or said.unit_ref or starts):
-            return labels
-        texts = self._digest(said.help_ref) + self._digest(said.unit_ref)
-        return labels + type_digest(said.type) + texts + start_digest(starts[0] if starts else 0)
-
-    def _digest(self, ref: int) -> bytes:
-        return self._digests[ref * DIGEST_BYTES : (ref + 1) * DIGEST_BYTES]
 
     def _text(self, ref: int) -> bytes:
         """Symbol 0 is the empty text: help or unit is not set."""
@@ -172,8 +147,11 @@ def _starts(message: pb.SeriesFields) -> list[int]:
     return [start for start in dict.fromkeys(said) if valid_start(start)]
 
 
-def read_request(payload: bytes) -> RequestV2:
+def read_request(payload: bytes, seed: int) -> RequestV2:
     """Split a Request into its symbols and series.
+
+    Args:
+        seed: of keys.
 
     Raises:
         BadRequest: `payload` is no protobuf.
@@ -184,4 +162,5 @@ def read_request(payload: bytes) -> RequestV2:
         raise BadRequest(
             "the payload is not a protobuf message io.prometheus.write.v2.Request"
         ) from None
-    return RequestV2(envelope.symbols[:], envelope.timeseries[:])
+    symbols = envelope.symbols[:]
+    return RequestV2(symbols, envelope.timeseries[:], Symbols(symbols, seed))

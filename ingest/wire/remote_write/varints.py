@@ -56,25 +56,34 @@ def six_bytes(words: Int64s) -> Int64s:
     return number
 
 
-def read_varints(raw: Bytes, start: Int64s, length: Int64s) -> Varints:
+def read_varints(rows: Bytes, length: Int64s) -> Varints:
     """Decode slices, none of which is empty or ends within a varint.
 
     Args:
-        start, length: of each slice of `raw`.
+        rows: a slice each, behind a byte below 0x80; what comes after it does not matter.
+        length: of each slice.
     """
-    ends: Int64s = length.cumsum()
-    content = raw.take(np.arange(int(length.sum())) + (start - (ends - length)).repeat(length))
-    last = (content < 0x80).nonzero()[0]
+    width = rows.shape[1]
+    is_last = rows < 0x80
+    is_last &= np.arange(width, dtype=np.min_scalar_type(width)) <= length[:, None].astype(
+        np.min_scalar_type(width)
+    )
+    is_last[:, 0] = False
+    content = rows.ravel()
+    last = is_last.ravel().nonzero()[0]
     number = content.take(last).astype(np.int64)
-    longer = (differences(last, -1) > 1).nonzero()[0]
-    for back in range(1, LONGEST):
+    longer = (content.take(last - 1) >= 0x80).nonzero()[0]
+    at = last[longer]
+    for _ in range(1, LONGEST):
         if not len(longer):
             break
-        number[longer] = number[longer] << 7 | content[last[longer] - back] & 0x7F
-        # Before the first byte stands, so to say, the last one, which ends a varint.
-        longer = longer[content[last[longer] - back - 1] >= 0x80]
+        at -= 1
+        number[longer] = number[longer] << 7 | content[at] & 0x7F
+        goes_on = content[at - 1] >= 0x80
+        longer, at = longer[goes_on], at[goes_on]
     number[longer] = TOO_LONG
-    return Varints(number, differences(last.searchsorted(ends - 1, "right"), 0))
+    ends = last.searchsorted(np.arange(1, len(rows) + 1) * width)
+    return Varints(number, differences(ends, 0))
 
 
 def differences(numbers: Int64s, before: int) -> Int64s:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -34,8 +35,7 @@ from ingest.storage.pool import (
     begin_writing,
     borrow,
     copy_within,
-    rolled_back,
-    writing,
+    roll_back,
 )
 from ingest.storage.session import READ_COMMITTED, STRAIGHT, begin
 from ingest.stores import STORES
@@ -170,7 +170,7 @@ class Database:
         metrics = list(dict.fromkeys([one[1:5] for one in series]))  # tenant to name
         identities = [one.identity for one in series]
         end = self.end(remembers=True)
-        async with self._connection(end) as connection, rolled_back(connection):
+        async with self._transaction(end) as connection:
             await connection.execute(begin_writing(connection), timeout=self._timeout)
             [(found, reserved, metric_ids)] = await connection.fetch(
                 RESERVE, identities, *zip(*metrics, strict=True), timeout=self._timeout
@@ -222,7 +222,7 @@ class Database:
             labels,
         )
         end = self.end(remembers=True)
-        async with self._connection(end) as connection, rolled_back(connection):
+        async with self._transaction(end) as connection:
             await connection.execute(begin_writing(connection), timeout=self._timeout)
             rows = await connection.fetch(
                 "SELECT identity, series_id FROM internal.resolve_series($1, $2, $3, $4, $5, $6)",
@@ -275,7 +275,7 @@ class Database:
             DATABASE_ERRORS: nothing of it is stored, or the outcome of the commit is unknown.
         """
         end = end or self.end()
-        async with self._connection(end) as connection, rolled_back(connection):
+        async with self._transaction(end) as connection:
             before = begin_writing(connection) + "; "
             counts = await self._stage(
                 connection, store, payloads, before + LIKELY * expect_duplicates, sent
@@ -338,24 +338,21 @@ class Database:
         end = end or self.end()
         recent_ms = touched.minutes_ms if touched.series_ids is None else touched.recent_minutes_ms
         commit = _commit(end, target, recent_ms)
-        statements = [STORES[target].copy_direct(table)]
+        statements = _copy_straight(target, table)
         if touched.series_ids is not None:
-            statements.append(_mark_late(target, touched.minutes_ms, touched.series_ids))
-        if not doubtful:
-            statements.append(commit)
+            statements += _mark_late(target, touched.minutes_ms, touched.series_ids)
         counts: list[int] = []
         try:
-            async with self._connection(end) as connection, rolled_back(connection):
-                beginning = begin_writing(connection) if doubtful else BEGIN_STRAIGHT
-                await copy_within(
-                    connection,
-                    "; ".join([beginning, *statements]),
-                    _source(joined(payloads), None if doubtful else sent),
-                    self._timeout,
-                )
+            async with self._transaction(end) as connection:
+                rows = joined(payloads)
                 if doubtful:
+                    statements = f"{begin_writing(connection)}; {statements}"
+                    await copy_within(connection, statements, _source(rows, None), self._timeout)
                     counts = await self._stage(connection, target, doubtful, LIKELY, sent)
                     await connection.execute(commit, timeout=self._timeout)
+                else:
+                    statements = f"{BEGIN_STRAIGHT}; {statements}{commit}"
+                    await copy_within(connection, statements, _source(rows, sent), self._timeout)
                 is_covered = self._committed(end)
         except NEEDS_STAGING:
             return None
@@ -372,21 +369,17 @@ class Database:
             LifeEnded: it does not.
             DATABASE_ERRORS: nobody knows.
         """
-        async with self._connection(end) as connection, rolled_back(connection):
+        async with self._transaction(end) as connection:
             statements = f"{BEGIN_STRAIGHT}; {end.sql}COMMIT"
             await connection.execute(statements, timeout=self._timeout)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AnyConnection]:
-        async with self._connection() as connection, writing(connection):
-            yield connection
-
-    @asynccontextmanager
-    async def _connection(self, end: End = NO_MEMORY) -> AsyncIterator[AnyConnection]:
-        """One to write with, in a transaction that ends so: if it is lost, its backend is
-        remembered, to be ended."""
+    async def _transaction(self, end: End = NO_MEMORY) -> AsyncIterator[AnyConnection]:
+        """A connection for a transaction that the block begins, and ends so: ROLLBACK after an
+        error. If the connection is lost, its backend is remembered, to be ended."""
         async with borrow(self.pool, self._most_seconds) as connection:
-            await self._end_lost_backends(connection)
+            if self._lost_backends:
+                await self._end_lost_backends(connection)
             backend = connection.get_server_pid()
             try:
                 if self._life is not None and not self._life.is_known:
@@ -397,6 +390,7 @@ class Database:
                 except BaseException as error:
                     if self._life is not None:
                         self._life.failed(end, error)
+                    await roll_back(connection)
                     raise
             except asyncpg.PostgresError as error:
                 if error.sqlstate != ENDED or self._life is None:
@@ -423,13 +417,12 @@ class Database:
     async def _end_lost_backends(self, connection: AnyConnection) -> None:
         """The server may not know that a connection is gone: its backend waits for the rest of a
         COPY, maybe for hours, and the next attempt at the same rows waits for that backend."""
-        if self._lost_backends:
-            pids = list(self._lost_backends)
-            ended = await connection.fetchval(
-                "SELECT internal.end_lost_backends($1)", pids, timeout=self._timeout
-            )
-            self._lost_backends.difference_update(pids)
-            log.info("lost backends ended", ended=ended)
+        pids = list(self._lost_backends)
+        ended = await connection.fetchval(
+            "SELECT internal.end_lost_backends($1)", pids, timeout=self._timeout
+        )
+        self._lost_backends.difference_update(pids)
+        log.info("lost backends ended", ended=ended)
 
     async def staging_bytes(self) -> dict[str, int]:
         """Sizes of the staging tables, by store; asked at once, since idle sides ask, too."""
@@ -443,12 +436,13 @@ class Database:
 
     async def empty_staging(self, store: str, lock_timeout_ms: int) -> bool:
         """TRUNCATE the staging table, unless others hold it for longer than the lock timeout."""
-        async with self._transaction() as connection:
-            await connection.execute(f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}")
-            try:
-                await connection.execute(f"TRUNCATE {STORES[store].staging}")
-            except asyncpg.LockNotAvailableError:
-                return False
+        beginning = f"SET LOCAL lock_timeout = {int(lock_timeout_ms)}"
+        try:
+            async with self._transaction() as connection:
+                await connection.execute(f"{begin_writing(connection)}; {beginning}")
+                await connection.execute(f"TRUNCATE {STORES[store].staging}; COMMIT")
+        except asyncpg.LockNotAvailableError:
+            return False
         return True
 
     async def ready(self, is_doubtful: bool = False) -> bool:
@@ -513,11 +507,16 @@ def _commit(end: End, target: str = "", minutes_ms: Sequence[int] = ()) -> str:
     return f"SET LOCAL synchronous_commit = 'on'; {ends}COMMIT"
 
 
+@cache
+def _copy_straight(target: str, table: str) -> str:
+    return STORES[target].copy_direct(table) + "; "
+
+
 def _mark_late(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int]) -> str:
     """The statement that tells rollups of late samples. All of it is numbers of ours: nothing needs
     to be quoted."""
     ids = "'{" + ",".join(map(str, series_ids)) + "}'"
-    return f"SELECT internal.mark_samples('{target}', {_array(minutes_ms)}, {ids})"
+    return f"SELECT internal.mark_samples('{target}', {_array(minutes_ms)}, {ids}); "
 
 
 def _array(minutes_ms: Sequence[int]) -> str:

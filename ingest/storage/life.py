@@ -10,6 +10,7 @@ holds (sql/core/catalogue/life.sql), and nothing of the transaction is stored.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -180,8 +181,7 @@ class Life:
             remembers: something more is, once it is committed; `committed` is to be told, or
                 `failed`.
         """
-        here = " ".join((self._life or "").split()[_OF_THE_SESSION:])
-        reliance = f"'{self._writer}', {self._mark}, {literal(here)}"
+        reliance = _reliance(self._writer, self._mark, self._life or "")
         return End(reliance, self._writer, remembers)
 
     def committed(self, end: End) -> bool:
@@ -204,3 +204,8 @@ class Life:
             raise asyncpg.UndefinedFunctionError("there is no function internal.enrol_writer yet")
         life = await connection.fetchval(ENROL, writer)
         self._writer, self._mark, self._life, self._is_in_doubt = writer, 0, life, False
+
+
+@lru_cache(maxsize=2)  # as long as nothing is remembered they are the same
+def _reliance(writer: UUID, mark: int, life: str) -> str:
+    return f"'{writer}', {mark}, {literal(' '.join(life.split()[_OF_THE_SESSION:]))}"

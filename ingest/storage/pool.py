@@ -40,12 +40,17 @@ Plans of ours are over many partitions, of which few are read: JIT compiles all,
 class CleanConnection(Connection):
     """A connection that comes back clean, so that asyncpg need not clean it once more.
 
-    What we set while it is lent does not outlive its transaction; the query would be a round trip
-    for nothing.
+    What we set while it is lent does not outlive its transaction, and nobody listens; the query
+    would be a round trip for nothing.
     """
 
     def get_reset_query(self) -> str:
         return ""
+
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Nothing, unless whoever had it left a transaction open."""
+        if self.is_in_transaction():
+            await super().reset(timeout=timeout)
 
 
 async def create_pool(
@@ -110,47 +115,43 @@ async def borrow(pool: Pool, seconds: float) -> AsyncIterator[AnyConnection]:
     A server or a network that is gone without a word answers no COMMIT and no ROLLBACK, and asyncpg
     would wait for them for ever.
     """
-    cut: asyncio.TimerHandle | None = None
+    lent = cast(Any, await pool.acquire())
+    connection: Connection = lent._con  # what it wraps: each call through it is three
+    cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
     try:
-        async with pool.acquire() as connection:
-            cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
-            try:
-                yield connection
-            except (asyncpg.InterfaceError, asyncpg.InternalClientError):
-                with suppress(
-                    asyncpg.InterfaceError
-                ):  # cut before, and so back in the pool already
-                    connection.terminate()  # asyncpg lost count of what it waits for: of no use
-                raise
+        yield connection
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError):
+        connection.terminate()  # cut before, or asyncpg lost count of what it waits for: of no use
+        raise
     finally:
-        if cut is not None:
-            cut.cancel()
+        cut.cancel()
+        # As `Pool.release` does it, which makes a task of it: three turns of the loop before the
+        # commit is heard of. What came back clean waits for nothing.
+        if lent._con is not None:  # else it is back already
+            lent._con._on_release()
+            await lent._holder.release(None)
 
 
-@asynccontextmanager
-async def rolled_back(connection: AnyConnection) -> AsyncIterator[None]:
-    """What begins a transaction and ends it: ROLLBACK after an error.
-
-    A connection that cannot even roll back is of no use to anybody: it is cut.
-    """
+async def roll_back(connection: AnyConnection) -> None:
+    """ROLLBACK after an error. A connection that cannot even do that is of no use to anybody: it is
+    cut."""
     try:
-        yield
+        await connection.execute("ROLLBACK")
     except BaseException:
-        try:
-            await connection.execute("ROLLBACK")
-        except BaseException:
-            with suppress(asyncpg.InterfaceError):  # cut before, and so back in the pool already
-                connection.terminate()
-            raise
+        with suppress(asyncpg.InterfaceError):  # cut before, and so back in the pool already
+            connection.terminate()
         raise
 
 
 @asynccontextmanager
 async def transaction(connection: AnyConnection, beginning: str) -> AsyncIterator[None]:
     """A transaction that begins so: COMMIT at the end, ROLLBACK after an error."""
-    async with rolled_back(connection):
+    try:
         await connection.execute(beginning)
         yield
+    except BaseException:
+        await roll_back(connection)
+        raise
     await connection.execute("COMMIT")
 
 
@@ -176,9 +177,13 @@ async def copy_within(
     """Statements of which one is `COPY … FROM STDIN`, all in one round trip: the server reads the
     rows when it comes to that one, and goes on with the next. What they return is not seen.
 
-    asyncpg's own `copy_to_table` makes one statement and hands it to this method.
+    asyncpg's own `copy_to_table` makes one statement, looks whether the source is a file, and comes
+    to this call.
     """
-    await cast(Any, connection)._copy_in(statements, source, timeout_seconds)
+    asyncpgs = cast(Any, connection)
+    asyncpgs._check_open()
+    chunks, whole = (None, source) if isinstance(source, memoryview) else (source, None)
+    await asyncpgs._protocol.copy_in(statements, chunks, whole, None, None, timeout_seconds)
 
 
 def forget_lost_answers(loop: asyncio.AbstractEventLoop) -> None:

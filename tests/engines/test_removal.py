@@ -58,7 +58,7 @@ class Daemon:
 
     async def write(self, series_id: int) -> None:
         """A sample, by the way of staging."""
-        async with self.database._connection() as connection, connection.transaction():
+        async with self.database._transaction() as connection, connection.transaction():
             await put(connection, "internal", series_id)
             await connection.execute(self.database.end().sql)
 
@@ -203,7 +203,7 @@ async def test_what_was_written_before_it_was_doomed_is_seen(postgres_db: Databa
     """A transaction that passed the question holds the lock until it is committed."""
     async with daemon_of(postgres_db) as daemon, connect(postgres_db) as other:
         [series_id] = await daemon.learn(series_of("late"))
-        async with daemon.database._connection() as connection:
+        async with daemon.database._transaction() as connection:
             ending = connection.transaction()
             await ending.start()
             await put(connection, "internal", series_id)

@@ -50,7 +50,7 @@ async def silence(postgres_db: Database, monkeypatch: pytest.MonkeyPatch) -> Asy
             engine = await load_engine(connection, settings)
         for target in TARGETS:
             await engine.prepare(pool, target, NOON_MS, NOON_MS)
-        yield Silence(server, storage.Database(pool, command_timeout_seconds=0.2))
+        yield Silence(server, storage.Database(pool, command_timeout_seconds=1))
         pool.terminate()
 
 

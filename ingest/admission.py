@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import Counter, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily
 
 from ingest.auth.access import WRITE
 from ingest.auth.authenticator import Authenticator
@@ -31,7 +31,7 @@ from ingest.http.bodies import read_pieces
 from ingest.intake.limits import over_limit
 from ingest.intake.rates import RateLimiter
 from ingest.intake.steps import Steps, in_turns
-from ingest.metrics import REGISTRY
+from ingest.metrics import Spread, Tally
 from ingest.model import Intake, TenantId
 from ingest.storage.turns import Turns
 from ingest.wire.encoding.body import Encoding, decompress, expected_bytes
@@ -40,17 +40,19 @@ from ingest.wire.encoding.zstd import LongerThanSaid
 from ingest.writer.backlog import Backlog, Hold
 from ingest.writer.ledger import Ledger
 
-SECONDS = Histogram(
+SECONDS = Spread(
     "promgres_write_request_seconds",
     "From the last byte of a write request to its answer.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
-    registry=REGISTRY,
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25),
 )
-BODY_BYTES = Counter("promgres_write_body_bytes", "Compressed bytes received.", registry=REGISTRY)
-DECODE_SECONDS = Counter(
+BODY_BYTES = Tally(
+    CounterMetricFamily, "promgres_write_body_bytes", "Compressed bytes received.", ()
+)
+DECODE_SECONDS = Tally(
+    CounterMetricFamily,
     "promgres_decode_seconds",
     "Time spent on decompress, decode, identify and route.",
-    registry=REGISTRY,
+    (),
 )
 
 LARGE_BYTES = 1024 * 1024
@@ -107,16 +109,19 @@ class Admission:
                 self._rates.check(tenant_id)
                 with self._backlog.hold(tenant_id) as hold:
                     body = await read_pieces(request, self._settings.max_body_bytes, hold.set)
-                    BODY_BYTES.inc(len(body))
-                    with SECONDS.time():
+                    BODY_BYTES.add(len(body))
+                    come = time.perf_counter()
+                    try:
                         await self._backlog.wait_for_room(tenant_id)
                         started, now_us = time.perf_counter(), time.time_ns() // 1000
                         intake = await self._decode(body, encoding, decode, tenant_id, now_us, hold)
                         del body
                         self._rates.take(tenant_id, intake.received)
                         self._ledger.receive(intake)
-                        DECODE_SECONDS.inc(time.perf_counter() - started)
+                        DECODE_SECONDS.add(time.perf_counter() - started)
                         yield intake, now_us
+                    finally:
+                        SECONDS.observe(time.perf_counter() - come)
         except TooLong:
             over_limit("max_body_bytes")
             message = f"the body is longer than {self._settings.max_body_bytes} bytes"
@@ -143,22 +148,21 @@ class Admission:
             payload = decompress(encoding, body, most_bytes, length_bytes)
             return (yield from decode(body, payload, tenant_id, now_us))
 
-        async def decoded(length_bytes: int) -> Intake:
+        for length_bytes in (expected_bytes(encoding, body, most_bytes), most_bytes):
             memory_bytes, work = sent_bytes + READ_BYTES * length_bytes, steps(length_bytes)
-            if length_bytes <= LARGE_BYTES:
-                hold.set(memory_bytes)
-                try:
-                    next(work)
-                except StopIteration as done:
-                    intake: Intake = done.value
-                    return intake
-            async with self._large.of(tenant_id):
-                hold.set(memory_bytes)
-                return await in_turns(work, lambda more: hold.set(sent_bytes + more))
-
-        try:
-            intake = await decoded(expected_bytes(encoding, body, most_bytes))
-        except LongerThanSaid:
-            intake = await decoded(most_bytes)
+            try:
+                if length_bytes <= LARGE_BYTES:
+                    hold.set(memory_bytes)
+                    try:
+                        next(work)
+                    except StopIteration as done:
+                        intake: Intake = done.value
+                        break
+                async with self._large.of(tenant_id):
+                    hold.set(memory_bytes)
+                    intake = await in_turns(work, lambda more: hold.set(sent_bytes + more))
+                break
+            except LongerThanSaid:
+                continue
         hold.set(sent_bytes + intake.memory_bytes)
         return intake

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from prometheus_client import (
@@ -12,9 +14,14 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from ingest.logs import UNWRITTEN
 from ingest.model import TenantId
@@ -43,7 +50,7 @@ class Tally(Collector):
         documentation: str,
         labels: tuple[str, ...],
     ) -> None:
-        self.values: dict[tuple[str, ...], float] = {}
+        self.values: dict[tuple[str, ...], float] = {} if labels else {(): 0}
         self._family = family
         self._about = (name, documentation)
         self._labelnames = labels
@@ -58,6 +65,43 @@ class Tally(Collector):
         family = self._family(*self._about, labels=self._labelnames)
         for labels, value in list(self.values.items()):
             family.add_metric(labels, value)
+        yield family
+
+
+class Spread(Collector):
+    """A histogram of the same kind.
+
+    Args:
+        bounds: of its buckets, inclusive, ascending; a last one takes what is larger.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, bounds: Sequence[float], labels: tuple[str, ...] = ()
+    ) -> None:
+        self._about = (name, documentation)
+        self._bounds = bounds
+        self._labelnames = labels
+        # Counts of each bucket by itself, then the sum of all values.
+        self._values: dict[tuple[str, ...], list[float]] = {}
+        if not labels:
+            self._values[()] = [0.0] * (len(bounds) + 2)
+        REGISTRY.register(self)
+
+    def observe(self, value: float, *labels: str) -> None:
+        """One more."""
+        found = self._values.get(labels)
+        if found is None:
+            found = self._values[labels] = [0.0] * (len(self._bounds) + 2)
+        found[bisect_left(self._bounds, value)] += 1
+        found[-1] += value
+
+    def collect(self) -> Iterator[Family]:
+        """One family, each bucket with all that is less."""
+        family = HistogramMetricFamily(*self._about, labels=self._labelnames)
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        for labels, (*counts, total) in list(self._values.items()):
+            buckets = list(zip(names, accumulate(counts), strict=True))
+            family.add_metric(labels, buckets, total)
         yield family
 
 

@@ -300,12 +300,13 @@ class Intake:
     @property
     def rejected(self) -> int:
         """Samples that can never be stored."""
-        return sum(rejection.accounted for rejection in self.rejections)
+        return sum([rejection.accounted for rejection in self.rejections])
 
     @property
     def storable(self) -> int:
         """Samples that may be stored: those of `known`, `items` and `new`."""
-        return self.received - self.rejected - self.dropped
+        rejected = self.rejected if self.rejections else 0
+        return self.sent.samples + self.sent.histograms - rejected - self.dropped
 
     def written(self, rejections: Sequence[Rejection]) -> Counts:
         """What counts as written when nothing else is refused: what is stored, and what is dropped

@@ -11,6 +11,7 @@ from ingest.auth.credentials import (
     CredentialKind,
     credentials_of,
     is_legacy,
+    says_who,
 )
 from ingest.auth.directory import Directory
 from ingest.auth.keys import parse_key
@@ -98,6 +99,8 @@ class Authenticator:
 
     async def _named(self, headers: Mapping[str, str], address: str | None) -> Access | None:
         """What the request's key admits to, or who a trusted proxy says it is; None for neither."""
+        if not says_who(headers):
+            return None
         credentials = credentials_of(headers)
         if credentials.kind is CredentialKind.NONE:
             return await self._named_by_proxy(headers, address)

@@ -20,6 +20,8 @@ TENANT_HEADER = "x-scope-orgid"
 
 DECIDING_HEADERS = ("Authorization", "X-API-Key", "apikey", "X-PMETRICS-API-KEY", "X-Scope-OrgID")
 """All that says whose a request is, in the spelling of people."""
+_DECIDING = frozenset(map(str.lower, DECIDING_HEADERS))
+VARY = ", ".join(DECIDING_HEADERS)
 
 
 class CredentialKind(Enum):
@@ -64,18 +66,14 @@ def credentials_of(headers: Mapping[str, str]) -> Credentials:
     return Credentials()
 
 
+def says_who(headers: Mapping[str, str]) -> bool:
+    """Whether anything in a request says whose it is."""
+    return not _DECIDING.isdisjoint(map(str.lower, headers))
+
+
 def is_legacy(headers: Mapping[str, str]) -> bool:
     """Whether a key is in `X-PMETRICS-API-KEY`: its sender knows the older answers only."""
     return any(name.lower() == LEGACY_HEADER for name in headers)
-
-
-def cache_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What tells caches that an answer is for nobody but who asked. Of `Authorization` they know by
-    themselves, of a key in another header they do not."""
-    told = {"Vary": ", ".join(DECIDING_HEADERS)}
-    if any(name in headers for name in DECIDING_HEADERS):
-        told["Cache-Control"] = "no-store"
-    return told
 
 
 def challenge_of(refusal: KeyRefused) -> str:

@@ -86,6 +86,9 @@ GOODBYE_SECONDS = 1.0
 KEEPALIVE_SECONDS = 3630.0
 """Longer than any sender or proxy keeps an idle connection: so none meets a closed one."""
 REMEMBER_EVERY_SECONDS = 5.0
+GARBAGE_OBJECTS = 20_000
+"""Containers that are made before a look for those that hold each other (Python's own choice is
+700, of which a few small requests have as many): a fortieth of a small request's time."""
 
 
 class Daemon:
@@ -300,6 +303,7 @@ class Daemon:
         if not await unless_ended(ended, self.start()):
             return  # while waiting for a database that recovers
         gc.freeze()  # what stays for ever is not looked through again whenever many series are new
+        gc.set_threshold(GARBAGE_OBJECTS)
         await ended.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):

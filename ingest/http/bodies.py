@@ -79,8 +79,9 @@ async def read_pieces(request: web.BaseRequest, limit: int, grow: Callable[[int]
         # Clients with a long body (curl) ask first, and would otherwise wait for a second.
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
-    pieces, length = [], 0
-    async for piece in request.content.iter_any():
+    pieces, length, content = [], 0, request.content
+    while not content.at_eof():
+        piece = await content.readany()
         length += len(piece)
         if length > limit:
             raise TooLong

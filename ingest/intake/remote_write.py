@@ -91,8 +91,9 @@ class Decoder:
                 yield intake.memory_bytes + slow.memory_bytes
         if request.series:
             yield from self._decode_series(request, len(payload), window, intake, slow, pace)
-        self._sizes.check("samples_per_request", intake.received)
-        intake.memory_bytes = slow.memory_bytes + SAMPLE_BYTES * intake.received
+        received = intake.received
+        self._sizes.check("samples_per_request", received)
+        intake.memory_bytes = slow.memory_bytes + SAMPLE_BYTES * received
         return intake
 
     def _decode_series(

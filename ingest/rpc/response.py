@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from hashlib import blake2b
 
-from ingest.auth.credentials import DECIDING_HEADERS
+from ingest.auth.credentials import says_who
 from ingest.http.problems import Problem
 from ingest.http.reply import Reply
 
@@ -68,7 +68,7 @@ def add_caching(reply: Reply, asked: Mapping[str, str]) -> None:
     """Late data may change any answer, so none is used again without asking; what a key or a token
     decides is for nobody else. A function may have said otherwise."""
     if "Cache-Control" not in reply.headers:
-        is_private = any(name in asked for name in DECIDING_HEADERS)
+        is_private = says_who(asked)
         reply.headers["Cache-Control"] = "private, no-cache" if is_private else "no-cache"
 
 

@@ -75,7 +75,7 @@ class SampleBatch:
     rows: Rows
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.rows.series_id)
 
     @property
     def owner_ids(self) -> list[int]:

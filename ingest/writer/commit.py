@@ -67,8 +67,6 @@ pays for no memory and no marks."""
 FRESH_SECONDS = 5.0
 """A commit so lately says that the next one succeeds, too."""
 
-NO_ROWS = np.empty(0, np.int64)
-
 Sent = Callable[[], None] | None
 """Called, once or more often, when all rows are on their way to the server, which still has work to
 do: the next transaction may be sent. None where no one waits for that."""
@@ -213,7 +211,7 @@ class Committer:
             sent()
         await self._database.affirm(self._database.end())
         self.outcomes.committed()
-        BATCHES.labels(store, "memory").inc()
+        BATCHES.add(1, store, "memory")
         return Stored([], False)
 
     def _not_yet_known(
@@ -284,8 +282,11 @@ class Committer:
                         await self._engine.prepare(
                             self._database.pool, store, first * DAY_MS, (last + 1) * DAY_MS - 1
                         )
-                with COPY_SECONDS.labels(store).time():
+                started = time.perf_counter()
+                try:
                     stored = await self._copy(store, batches, doubtful, sent, end)
+                finally:
+                    COPY_SECONDS.observe(time.perf_counter() - started, store)
                 break
             except DATABASE_ERRORS as error:
                 if retries == RETRIES or verdict_of(error) is not Verdict.RETRY:
@@ -294,7 +295,7 @@ class Committer:
                 self._engine.forget(store)
                 log.info("batch tried again", store=store, reason=str(error))
         self.outcomes.committed()
-        BATCH_ROWS.labels(store).observe(sum(len(batch) for batch in batches))
+        BATCH_ROWS.observe(sum(map(len, batches)), store)
         return stored
 
     async def _copy(
@@ -308,7 +309,13 @@ class Committer:
         """One transaction, by the path that is right for it; how many rows of each were new."""
         expects_duplicates = self._met_duplicates[store]
         rows = sum(map(len, batches))
-        if store in TARGETS and self._is_direct and self._takes_straight(store, batches):
+        if (
+            store in TARGETS
+            and self._is_direct
+            and self._engine.takes_straight(
+                store, min(int(batch.timestamp_ms.min()) for batch in batches)
+            )
+        ):
             straight, others = _parted(batches, doubtful)
             touched = touched_by(straight, time.time_ns() // 1_000_000)
             expects_duplicates = touched is not None
@@ -323,17 +330,13 @@ class Committer:
                     return stored
                 self._staged_left[store] = self._backoff[store] - 1
                 self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
-        BATCHES.labels(store, "staging").inc()
+        BATCHES.add(1, store, "staging")
         payloads = [batch.encode() for batch in batches]
         stored = await self._database.copy_to_staging(
             store, payloads, expects_duplicates, sent, end
         )
         self._met_duplicates[store] = sum(stored.new_rows) < rows
         return stored
-
-    def _takes_straight(self, store: str, batches: Sequence[Batch]) -> bool:
-        oldest_ms = min(int(batch.timestamp_ms.min()) for batch in batches)
-        return self._engine.takes_straight(store, oldest_ms)
 
     async def _append(
         self,
@@ -347,7 +350,7 @@ class Committer:
         """Past staging, but for what may be stored; None if the database refuses.
 
         Args:
-            straight, others: the batches in two parts.
+            straight, others: the batches in two parts; no others at all if no row is doubtful.
         """
         staged = [batch.encode() for batch in others if len(batch)]
         stored = await self._database.append_samples(
@@ -361,13 +364,12 @@ class Committer:
         )
         if stored is None:
             return None
-        BATCHES.labels(store, "mixed" if staged else "direct").inc()
+        BATCHES.add(1, store, "mixed" if staged else "direct")
+        counts = [len(batch) for batch in straight]
         new_rows = iter(stored.new_rows)
-        counts = [
-            len(one) + (next(new_rows) if len(other) else 0)
-            for one, other in zip(straight, others, strict=True)
-        ]
-        return stored._replace(new_rows=counts)
+        for number, batch in enumerate(others):
+            counts[number] += next(new_rows) if len(batch) else 0
+        return Stored(counts, stored.is_covered)
 
     async def _bisect(self, store: str, pending: PendingRows, end: End) -> int:
         """Write one request's rows without those that the database will never take.
@@ -452,9 +454,10 @@ def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:
 def _parted(
     batches: Sequence[Batch], doubtful: Sequence[Mask] | None
 ) -> tuple[Sequence[Batch], Sequence[Batch]]:
-    """The same batches without the doubtful rows, and with nothing else."""
+    """The same batches without the doubtful rows, and with nothing else; none if there are no
+    such rows."""
     if doubtful is None or not any(mask.any() for mask in doubtful):
-        return batches, [batch.take(NO_ROWS) for batch in batches]
+        return batches, ()
     pairs = list(zip(batches, doubtful, strict=True))
     return (
         [batch.take(np.flatnonzero(~mask)) for batch, mask in pairs],

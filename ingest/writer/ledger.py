@@ -84,10 +84,8 @@ class Ledger:
         """Count a decoded request; what may still be stored is in flight from here on."""
         tenant_id, received = intake.tenant_id, intake.received
         rejected = intake.rejected if intake.rejections else 0
-        self._count(tenant_id, "received", received)
-        self._count(tenant_id, "rejected", rejected)
-        self._count(tenant_id, "dropped", intake.dropped)
-        self._fly(tenant_id, received - rejected - intake.dropped)
+        left = received - rejected - intake.dropped
+        self._count(tenant_id, left, received=received, rejected=rejected, dropped=intake.dropped)
         if intake.sent.exemplars:
             name = self._name(tenant_id)
             refused = sum(rejection.exemplars for rejection in intake.rejections)
@@ -99,13 +97,13 @@ class Ledger:
 
     def begin(self, intake: Intake) -> PendingRequest:
         """Follow a received request until it has its answer, which `PendingRequest.end` says."""
-        extra_rows = beside_samples(intake)
+        extra_rows = beside_samples(intake) if intake.items or intake.new else 0
         self._beside_samples += extra_rows
         return PendingRequest(self, intake.tenant_id, intake.storable, extra_rows)
 
     def find(self, tenant_id: TenantId, samples: int) -> None:
         """Samples of an earlier process are in the spool: they count as received by this one."""
-        self._count(tenant_id, "received", samples)
+        self._count(tenant_id, 0, received=samples)
         SPOOLED.add(samples, self._name(tenant_id))
 
     def replay(self, tenant_id: TenantId, samples: int) -> PendingRequest:
@@ -126,20 +124,13 @@ class Ledger:
         counted = sum(pending.counted for pending in batch)
         rejected = min(len(rejections), counted)
         written = min(new_rows, counted - rejected)
-        self._count(tenant_id, "rejected", rejected)
-        self._count(tenant_id, "written", written)
-        self._count(tenant_id, "duplicate", counted - rejected - written)
-        self._fly(tenant_id, -counted)
+        duplicate = counted - rejected - written
+        self._count(tenant_id, -counted, rejected=rejected, written=written, duplicate=duplicate)
         if store.counted_as == "exemplars":
             total = sum(len(pending.rows) for pending in batch)
             self._settle_exemplars(tenant_id, total, new_rows, len(rejections))
         for pending in batch:
             pending.settle(rejections)
-
-    def _settle(self, tenant_id: TenantId, result: str, samples: int) -> None:
-        """Samples in flight have got their result."""
-        self._count(tenant_id, result, samples)
-        self._fly(tenant_id, -samples)
 
     def _settle_exemplars(
         self, tenant_id: TenantId, total: int, written: int, rejected: int
@@ -152,18 +143,19 @@ class Ledger:
     def _spool(self, tenant_id: TenantId, samples: int) -> None:
         """Samples in flight went into the spool, or, less than none, came back."""
         SPOOLED.add(samples, self._name(tenant_id))
-        self._fly(tenant_id, -samples)
+        self._count(tenant_id, -samples)
 
-    def _count(self, tenant_id: TenantId, result: str, samples: int) -> None:
-        if samples:
-            SAMPLES.add(samples, self._name(tenant_id), result)
-
-    def _fly(self, tenant_id: TenantId, samples: int) -> None:
-        self._in_flight += samples
-        mine = self._in_flight_of.pop(tenant_id, 0) + samples
+    def _count(self, tenant_id: TenantId, more_in_flight: int, **results: int) -> None:
+        """So many samples have these results, and so many more, or less, have none yet."""
+        name = self._name(tenant_id)
+        for result, samples in results.items():
+            if samples:
+                SAMPLES.add(samples, name, result)
+        self._in_flight += more_in_flight
+        mine = self._in_flight_of.pop(tenant_id, 0) + more_in_flight
         if mine:
             self._in_flight_of[tenant_id] = mine
-        IN_FLIGHT.add(samples, self._name(tenant_id))
+        IN_FLIGHT.add(more_in_flight, name)
 
 
 class PendingRequest:
@@ -228,7 +220,7 @@ class PendingRequest:
         exemplars = sum(rejection.exemplars for rejection in rejections)
         samples -= self._take_counted(samples)
         if not self.is_detached:
-            self._ledger._settle(self.tenant_id, "rejected", samples)
+            self._ledger._count(self.tenant_id, -samples, rejected=samples)
             self._ledger._settle_exemplars(self.tenant_id, exemplars, 0, exemplars)
             self.undecided -= samples
         self.rejections += rejections
@@ -279,7 +271,8 @@ class PendingRequest:
 
     def settle_rest(self, result: str) -> None:
         """What is undecided has this result, all of it."""
-        self._ledger._settle(self.tenant_id, result, self.detach())
+        samples = self.detach()
+        self._ledger._count(self.tenant_id, -samples, **{result: samples})
         self.undecided = 0
 
     def spool_rest(self) -> None:
@@ -321,9 +314,10 @@ class PendingRows:
         rows: what is to be stored.
         weight: how much of a transaction they take, in samples.
         generation: of the series cache that their ids are from.
+        is_open: their request has not heard of them yet.
     """
 
-    __slots__ = ("_counted", "_is_open", "generation", "request", "rows", "weight")
+    __slots__ = ("_counted", "generation", "is_open", "request", "rows", "weight")
 
     def __init__(self, request: PendingRequest, rows: Batch, counted: int, generation: int) -> None:
         self.request = request
@@ -331,7 +325,7 @@ class PendingRows:
         self.weight = len(rows) * rows.row_weight
         self.generation = generation
         self._counted = counted
-        self._is_open = True
+        self.is_open = True
 
     @property
     def counted(self) -> int:
@@ -340,14 +334,14 @@ class PendingRows:
 
     def settle(self, rejections: Sequence[Rejection]) -> None:
         """They are stored, but for what is rejected."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self.request.close_rows(self.counted, rejections)
 
     def fail(self, failure: Unavailable) -> None:
         """They cannot be stored now."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self.request.close_rows(0, failure=failure)
 
 

@@ -1,22 +1,22 @@
 """How the writers fare."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
+from prometheus_client.metrics_core import CounterMetricFamily
 
-from ingest.metrics import REGISTRY
+from ingest.metrics import REGISTRY, Spread, Tally
 
-BATCH_ROWS = Histogram(
+BATCH_ROWS = Spread(
     "promgres_batch_rows",
     "Rows of one transaction.",
-    ["target"],
-    buckets=(1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
-    registry=REGISTRY,
+    (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 100_000),
+    ("target",),
 )
-BATCHES = Counter(
+BATCHES = Tally(
+    CounterMetricFamily,
     "promgres_batches",
     "Transactions by the way they took: direct (all rows new), staging (dedupes), mixed (both), or"
     " memory (nothing but samples that are known to be stored).",
-    ["target", "way"],
-    registry=REGISTRY,
+    ("target", "way"),
 )
 REMEMBERED = Counter(
     "promgres_samples_remembered",
@@ -24,12 +24,11 @@ REMEMBERED = Counter(
     ["target"],
     registry=REGISTRY,
 )
-COPY_SECONDS = Histogram(
+COPY_SECONDS = Spread(
     "promgres_copy_seconds",
     "One attempt to write a batch: COPY, triggers, marks and commit.",
-    ["target"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-    registry=REGISTRY,
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    ("target",),
 )
 SERIES_RESOLVED = Counter(
     "promgres_series_resolved", "Series whose id the database was asked for.", registry=REGISTRY

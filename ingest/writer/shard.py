@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
-from types import TracebackType
 
 from ingest.errors import Unavailable
 from ingest.stores import STORES
@@ -44,7 +44,9 @@ class Shard:
         self._committer = committer
         self._backlog = backlog
         self._max_batch_rows = max_batch_rows
+        # Held by the worker whose turn it is: from taking what waits until all of it is sent.
         self._sending = asyncio.Lock()
+        self._turn: object | None = None
         self._waiting: RoundRobin[PendingRows] = RoundRobin()
         self._waiting_weight = 0
         self._sent_weight = 0
@@ -83,18 +85,31 @@ class Shard:
 
     async def _work(self, pause: asyncio.Lock, batch: Pulse) -> None:
         while self._waiting or not self._closing:
-            async with SendSlot(self._sending) as slot:
+            await self._sending.acquire()
+            turn = self._turn = object()
+            try:
                 await self._wake.wait()
                 async with pause:
                     taken, weight = self._take()
+                    batch.beat()
                     try:
-                        with batch.busy():
-                            await self._write(taken, slot)
+                        await self._write(taken, partial(self._is_sent, turn))
                     finally:
+                        batch.rest()
                         self._sent_weight -= weight
                         self._tell()
                         for pending in taken:  # none is open but by a defect, or when it hung
-                            pending.fail(Unavailable("internal error"))
+                            if pending.is_open:
+                                pending.fail(Unavailable("internal error"))
+            finally:
+                self._is_sent(turn)
+
+    def _is_sent(self, turn: object) -> None:
+        """A worker has sent all that it took, or ends: the other one may send. A batch that is
+        tried again says so once more, in vain."""
+        if self._turn is turn:
+            self._turn = None
+            self._sending.release()
 
     def _take(self) -> tuple[list[PendingRows], int]:
         """As much of what waits as one batch may have, and its weight."""
@@ -116,42 +131,14 @@ class Shard:
         self._tell()
         return taken, weight
 
-    async def _write(self, taken: list[PendingRows], slot: SendSlot) -> None:
-        """A transaction for each store, in the fixed order; the last one frees the slot."""
+    async def _write(self, taken: list[PendingRows], sent: Callable[[], None]) -> None:
+        """A transaction for each store, in the fixed order; of the last one it is told `sent`."""
         by_store: dict[str, list[PendingRows]] = {}
         for pending in taken:
             by_store.setdefault(pending.rows.store.name, []).append(pending)
         stores = sorted(by_store, key=ORDER.__getitem__)
         for store in stores:
             started = time.monotonic()
-            sent = slot.free if store == stores[-1] else None
-            rows = await self._committer.commit(store, by_store[store], sent)
+            last = sent if store == stores[-1] else None
+            rows = await self._committer.commit(store, by_store[store], last)
             self._backlog.written(rows, time.monotonic() - started)
-
-
-class SendSlot:
-    """A worker's turn, from taking what waits until all of it is sent: the copy of the last rows
-    frees it, or the end of the block if that never comes."""
-
-    def __init__(self, lock: asyncio.Lock) -> None:
-        self._lock = lock
-        self._is_held = False
-
-    async def __aenter__(self) -> SendSlot:
-        await self._lock.acquire()
-        self._is_held = True
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.free()
-
-    def free(self) -> None:
-        """Let the other worker send; a batch that is tried again frees it once more, in vain."""
-        if self._is_held:
-            self._is_held = False
-            self._lock.release()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Intake, Rejection, TenantId
+from ingest.model import Intake, Rejection
 from ingest.writer.ledger import Ledger, PendingRequest
 from ingest.writer.pipeline import Pipeline
 from ingest.writer.spool.file import Entry
@@ -43,15 +43,6 @@ class StoreOrSpool:
         # when it may; one timer is for all of them.
         self._unconfirmed: dict[PendingRequest, float] = {}
         self._timer: asyncio.TimerHandle | None = None
-
-    async def wait_for_room(self, tenant_id: TenantId) -> None:
-        """Return when a request may be decoded; the caller decodes before it awaits again.
-
-        Raises:
-            Unavailable: the database is there and cannot keep up.
-        """
-        if self._spool is None or not self._spool.is_away:
-            await self._pipeline.backlog.wait_for_room(tenant_id)
 
     async def keep(self, intake: Intake, entry: Entry) -> list[Rejection]:
         """Make a request safe that `Ledger.receive` has counted. Cancelling the caller does not

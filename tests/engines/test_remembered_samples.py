@@ -108,7 +108,7 @@ def adds(**wanted: int) -> Iterator[None]:
         results = ("written", "duplicate", "received")
         return {
             **{name: SAMPLES.values["twins", name] for name in results},
-            "batches": BATCHES.labels("internal", "memory")._value.get(),
+            "batches": BATCHES.values.get(("internal", "memory"), 0),
             "remembered": REMEMBERED.labels("internal")._value.get(),
         }
 
@@ -149,11 +149,11 @@ async def test_a_pair_of_senders(engine_db: Database) -> None:
 
 async def test_staging_is_the_only_way_if_the_setting_says_so(engine_db: Database) -> None:
     async with sender_to(engine_db, direct=False) as sender:
-        direct = BATCHES.labels("internal", "direct")._value.get()
+        direct = BATCHES.values.get(("internal", "direct"), 0)
         with adds(written=3, duplicate=6, batches=0, remembered=0):
             await sender.meet_duplicates()
             await sender.round(NOW_MS - HOUR_MS)
-        assert BATCHES.labels("internal", "direct")._value.get() == direct
+        assert BATCHES.values.get(("internal", "direct"), 0) == direct
 
 
 BY_HAND = {

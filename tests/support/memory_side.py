@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,9 +51,14 @@ class Request:
         self.content_length = len(body)
         self.content = self
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
+    def at_eof(self) -> bool:
+        """Whether all of the body was read."""
+        return not self._body
+
+    async def readany(self) -> bytes:
         """The body, in one piece."""
-        yield self._body
+        body, self._body = self._body, b""
+        return body
 
 
 class MemorySide:

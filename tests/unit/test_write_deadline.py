@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -45,14 +44,17 @@ class Request:
 
     def __init__(self, *pieces: bytes | None) -> None:
         self.content = self
-        self._pieces = pieces
+        self._pieces = [*pieces]
 
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            if piece is None:
-                await asyncio.Event().wait()
-            else:
-                yield piece
+    def at_eof(self) -> bool:
+        return not self._pieces
+
+    async def readany(self) -> bytes:
+        piece = self._pieces.pop(0)
+        if piece is None:
+            await asyncio.Event().wait()
+        assert piece is not None
+        return piece
 
 
 def write_route(ledger: Ledger) -> Route:

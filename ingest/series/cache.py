@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ingest.model import Int64s, Item, Place, Series, SeriesId
 from ingest.series.key_table import UNKNOWN, KeyTable
+from ingest.series.marks import Marks
 from ingest.series.stamps import Stamps
 from ingest.stores import ITEM_STORES, TARGETS
 
@@ -75,11 +76,13 @@ class SeriesCache:
         generation: how often something was forgotten because it no longer holds; of ids of an
             earlier generation, see `ended_since`.
         stamps: which samples are stored; forgotten with the ids of their series, and without.
+        marks: of which metrics and minutes late samples are marked.
     """
 
     def __init__(self, max_series: int) -> None:
         self.generation = 0
         self.stamps = Stamps(max_series)
+        self.marks = Marks(max_series)
         self._ended: dict[int, frozenset[SeriesId]] = {}
         self._by_identity = _Table(max_series)
         self._by_key = KeyTable(max_series)
@@ -97,7 +100,8 @@ class SeriesCache:
         """Memory that the entries take."""
         tables = (self._by_identity, *self._stored_items.values())
         entries = sum(len(table.places) for table in tables)
-        return _ENTRY_BYTES * entries + self._by_key.nbytes + self.stamps.approximate_bytes
+        beside = self.stamps.approximate_bytes + self.marks.approximate_bytes
+        return _ENTRY_BYTES * entries + self._by_key.nbytes + beside
 
     def remember(self, series: Series, series_id: SeriesId) -> None:
         """Know the id of a series. Only after the transaction that created it has committed."""
@@ -144,6 +148,7 @@ class SeriesCache:
         self._by_key.clear()
         self._ended.clear()
         self.stamps.clear()
+        self.marks.clear()
         self.generation += 1
 
     def forget(self, series_ids: Collection[SeriesId]) -> None:
@@ -157,6 +162,7 @@ class SeriesCache:
         self._by_key.drop(is_gone)
         self._stored_items["metadata"].clear()
         self.stamps.forget(series_ids)
+        self.marks.forget(series_ids)
         self.generation += 1
         self._ended[self.generation] = frozenset(series_ids)
         while len(self._ended) > MOST_GENERATIONS:

@@ -25,7 +25,8 @@ from ingest.copy_format import (
 )
 from ingest.errors import Unavailable
 from ingest.logs import get_logger
-from ingest.model import Labels, Series, SeriesId, TenantId, labels_json
+from ingest.model import Int64s, Labels, Series, SeriesId, TenantId, labels_json
+from ingest.series.marks import Late, LateState
 from ingest.sqlfiles import query
 from ingest.storage.life import ENDED, End, Life, LifeEnded
 from ingest.storage.pgerrors import CONNECTION_ERRORS, blames_request, is_missing_partition
@@ -80,6 +81,8 @@ DURABLE = "set_config('synchronous_commit', 'on', true)"
 BEGIN_STRAIGHT = begin(READ_COMMITTED, STRAIGHT, version=0)
 """Of a transaction that copies rows past staging."""
 LIKELY = "SET LOCAL promgres.duplicates = 'likely'; "
+MARKS_LATER = "SET LOCAL promgres.marks = 'later'; "
+"""Of a transaction that ends with marks: staging makes none."""
 NO_MEMORY = End("", uuid4())
 """How it ends where nothing is remembered."""
 NEW_ROWS = f"SELECT nullif(current_setting('promgres.new_rows', true), '')::bigint, {DURABLE}"
@@ -93,14 +96,12 @@ class Touched(NamedTuple):
     """What of a batch rollups have to know.
 
     Attributes:
-        minutes_ms: starts of the minutes with samples.
-        series_ids: of whom they are; None where it does not matter, as with current samples.
-        recent_minutes_ms: further minutes, where it does not matter whose they are.
+        minutes_ms: starts of the minutes with current samples, of whatever metrics.
+        late: what has to be marked of late ones.
     """
 
     minutes_ms: Sequence[int]
-    series_ids: Sequence[SeriesId] | None
-    recent_minutes_ms: Sequence[int] = ()
+    late: Late | None = None
 
 
 class Stored(NamedTuple):
@@ -245,9 +246,27 @@ class Database:
         )
         return {row["series_id"]: tuple(sorted(json.loads(row["labels"]).items())) for row in rows}
 
-    async def _look_up(self, query: str, keys: Collection[object]) -> list[asyncpg.Record]:
+    async def late_state(self, target: str, series_ids: Int64s) -> LateState:
+        """What has to be known before late samples of a target are stored, and the metrics of these
+        series.
+
+        Raises:
+            LifeEnded: one of them is gone.
+            DATABASE_ERRORS: the database is away or unwell.
+        """
+        [row] = await self._look_up(
+            "SELECT taken, metrics, hours_before FROM internal.late_state($1, $2)",
+            target,
+            series_ids.tolist(),
+        )
+        metric_ids = row["metrics"] or []
+        if None in metric_ids:  # not to be remembered: its number may be given again
+            raise LifeEnded("series were removed that late samples are of")
+        return LateState(row["taken"], metric_ids, row["hours_before"])
+
+    async def _look_up(self, query: str, *keys: Collection[object]) -> list[asyncpg.Record]:
         async with borrow(self.pool, self._most_seconds) as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(query, keys, timeout=self._timeout)
+            rows: list[asyncpg.Record] = await connection.fetch(query, *keys, timeout=self._timeout)
         return rows
 
     async def copy_to_staging(
@@ -257,6 +276,7 @@ class Database:
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
         end: End | None = None,
+        touched: Touched | None = None,
     ) -> Stored:
         """COPY binary payloads into the store's staging table, all in one transaction.
 
@@ -267,6 +287,8 @@ class Database:
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
             end: as `end()` said when the ids in them were looked at.
+            touched: what of samples rollups have to know, if any are new; None where their trigger
+                finds out, which takes longer.
 
         Returns:
             How many rows of each payload were new.
@@ -276,11 +298,12 @@ class Database:
         """
         end = end or self.end()
         async with self._transaction(end) as connection:
-            before = begin_writing(connection) + "; "
+            before = begin_writing(connection) + "; " + MARKS_LATER * (touched is not None)
             counts = await self._stage(
                 connection, store, payloads, before + LIKELY * expect_duplicates, sent
             )
-            await connection.execute(_commit(end), timeout=self._timeout)
+            commit = _commit(end, store, touched if any(counts) else None, is_staged=True)
+            await connection.execute(commit, timeout=self._timeout)
             is_covered = self._committed(end)
         return Stored(counts, is_covered)
 
@@ -336,11 +359,8 @@ class Database:
         """
         # One message: the server has the rows, the marks and the commit before it answers.
         end = end or self.end()
-        recent_ms = touched.minutes_ms if touched.series_ids is None else touched.recent_minutes_ms
-        commit = _commit(end, target, recent_ms)
+        commit = _commit(end, target, touched)
         statements = _copy_straight(target, table)
-        if touched.series_ids is not None:
-            statements += _mark_late(target, touched.minutes_ms, touched.series_ids)
         counts: list[int] = []
         try:
             async with self._transaction(end) as connection:
@@ -348,7 +368,8 @@ class Database:
                 if doubtful:
                     statements = f"{begin_writing(connection)}; {statements}"
                     await copy_within(connection, statements, _source(rows, None), self._timeout)
-                    counts = await self._stage(connection, target, doubtful, LIKELY, sent)
+                    before = MARKS_LATER + LIKELY
+                    counts = await self._stage(connection, target, doubtful, before, sent)
                     await connection.execute(commit, timeout=self._timeout)
                 else:
                     statements = f"{BEGIN_STRAIGHT}; {statements}{commit}"
@@ -501,10 +522,21 @@ def _messages(series: Sequence[Series]) -> Iterator[tuple[list[Series], list[str
         yield few, labels
 
 
-def _commit(end: End, target: str = "", minutes_ms: Sequence[int] = ()) -> str:
-    """How a transaction ends; these minutes of the target have current samples of it."""
-    ends = end.marking(target, _array(minutes_ms)) if minutes_ms else end.sql
-    return f"SET LOCAL synchronous_commit = 'on'; {ends}COMMIT"
+def _commit(
+    end: End, target: str = "", touched: Touched | None = None, is_staged: bool = False
+) -> str:
+    """How a transaction ends.
+
+    Args:
+        touched: what of its samples is marked; None: nothing, or it is already.
+        is_staged: days of series, of which there are hours, are marked already.
+    """
+    marks, ends = "", end.sql
+    if touched is not None and touched.late is not None:
+        marks = _mark_late(target, touched.late, is_staged)
+    if touched is not None and touched.minutes_ms:
+        ends = end.marking(target, _array(touched.minutes_ms))
+    return f"SET LOCAL synchronous_commit = 'on'; {marks}{ends}COMMIT"
 
 
 @cache
@@ -512,11 +544,18 @@ def _copy_straight(target: str, table: str) -> str:
     return STORES[target].copy_direct(table) + "; "
 
 
-def _mark_late(target: str, minutes_ms: Sequence[int], series_ids: Sequence[int]) -> str:
+def _mark_late(target: str, late: Late, is_staged: bool) -> str:
     """The statement that tells rollups of late samples. All of it is numbers of ours: nothing needs
-    to be quoted."""
-    ids = "'{" + ",".join(map(str, series_ids)) + "}'"
-    return f"SELECT internal.mark_samples('{target}', {_array(minutes_ms)}, {ids}); "
+    to be quoted, and little is sent, since the server reads it all, even of marks that stand."""
+    columns: list[Sequence[int]] = []
+    for metric_ids, *others in (late.new, late.standing):  # minutes and bits: once if all the same
+        columns += [metric_ids, *[each[:1] if len(set(each)) == 1 else each for each in others]]
+    columns += ([], []) if is_staged else (late.series_ids, late.days)
+    *marks, series_ids, days = ["'{" + ",".join(map(str, each)) + "}'" for each in columns]
+    taken, from_day = late.taken, None if is_staged else late.from_day
+    numbers = ["NULL" if each is None else str(each) for each in (taken, from_day)]
+    arguments = [f"'{target}'", numbers[0], *marks, numbers[1], series_ids, days]
+    return f"CALL internal.mark_late({', '.join(arguments)}); "
 
 
 def _array(minutes_ms: Sequence[int]) -> str:

@@ -41,7 +41,12 @@ SESSION: Mapping[str, str] = {
 READING: Mapping[str, str] = {**SESSION, "lock_timeout": "0", "transaction_timeout": "0"}
 """For those whose time is limited by a `statement_timeout` of ours."""
 
-WRITING: Mapping[str, str] = {**SESSION, "promgres.duplicates": "", "promgres.new_rows": ""}
+WRITING: Mapping[str, str] = {
+    **SESSION,
+    "promgres.duplicates": "",
+    "promgres.marks": "",
+    "promgres.new_rows": "",
+}
 """For those in which staging triggers run: what they are told, and what they tell."""
 
 STRAIGHT: Mapping[str, str] = {

@@ -11,11 +11,11 @@
 Samples that are all new go straight into the sample table. A batch with a duplicate is refused
 there; it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each
 time that the direct path fails, until it works again. A failed attempt leaves dead rows behind, so
-with duplicates in every batch only one in 65 tries. A batch of late samples, each series at times
-of its own, goes through staging because the trigger marks it exactly. Items always go through
-staging, and so do samples of times that are closed; its triggers, too, have a short way, which they
-are told to try as long as the batch before had no duplicate. With `writer.direct = false` there is
-no other way than staging.
+with duplicates in every batch only one in 65 tries. Items always go through staging, and so do
+samples of times that are closed; its triggers, too, have a short way, which they are told to try as
+long as the batch before had no duplicate. With `writer.direct = false` there is no other way than
+staging, whose triggers then also mark what rollups have to know; else the transaction ends with
+those marks, of which many stand (`series/marks.py`).
 
 A duplicate is a sample of a series and time that are stored, whatever its value: the first one
 stays. For the next 64 batches after one it is remembered which samples are stored
@@ -54,12 +54,9 @@ from ingest.writer.rejections import RejectedRow, rejections_of
 log = get_logger("writer")
 
 RETRIES = 5
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
 LATE_MS = 5 * MINUTE_MS
 """Of older samples rollups are told whose they are: one metric's are no other's business."""
-MOST_MARKED_FOR_NOTHING = 4
-"""Each series of a late batch is taken to have samples in each of its hours, unless that makes so
-many times more pairs than there are samples."""
 LONGEST_BACKOFF = 64
 REMEMBERS_FOR = 64
 """So many batches after one with duplicates it is remembered what is stored. Who never meets any
@@ -309,34 +306,55 @@ class Committer:
         """One transaction, by the path that is right for it; how many rows of each were new."""
         expects_duplicates = self._met_duplicates[store]
         rows = sum(map(len, batches))
-        if (
-            store in TARGETS
-            and self._is_direct
-            and self._engine.takes_straight(
-                store, min(int(batch.timestamp_ms.min()) for batch in batches)
-            )
+        touched, stored = None, None
+        if store in TARGETS and self._is_direct:
+            touched = await self._touched(store, cast(Any, batches))
+            if touched.late and touched.late.keys:
+                end = end._replace(remembers=True)
+        if touched is not None and self._engine.takes_straight(
+            store, min(int(batch.timestamp_ms.min()) for batch in batches)
         ):
             straight, others = _parted(batches, doubtful)
-            touched = touched_by(straight, time.time_ns() // 1_000_000)
-            expects_duplicates = touched is not None
-            if touched is None or 2 * sum(map(len, straight)) < rows:
+            expects_duplicates = True
+            if 2 * sum(map(len, straight)) < rows:
                 pass
             elif self._staged_left[store]:
                 self._staged_left[store] -= 1
             else:
                 stored = await self._append(store, straight, others, touched, sent, end)
-                if stored is not None:
+                if stored is None:
+                    self._staged_left[store] = self._backoff[store] - 1
+                    self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
+                else:
                     self._backoff[store] = 1
-                    return stored
-                self._staged_left[store] = self._backoff[store] - 1
-                self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
-        BATCHES.add(1, store, "staging")
-        payloads = [batch.encode() for batch in batches]
-        stored = await self._database.copy_to_staging(
-            store, payloads, expects_duplicates, sent, end
-        )
-        self._met_duplicates[store] = sum(stored.new_rows) < rows
+        if stored is None:
+            BATCHES.add(1, store, "staging")
+            payloads = [batch.encode() for batch in batches]
+            stored = await self._database.copy_to_staging(
+                store, payloads, expects_duplicates, sent, end, touched
+            )
+            self._met_duplicates[store] = sum(stored.new_rows) < rows
+        if touched and touched.late and stored.is_covered and any(stored.new_rows):
+            touched.late.committed()
         return stored
+
+    async def _touched(self, target: str, batches: Sequence[SampleBatch]) -> Touched:
+        """What of the batches rollups have to know."""
+        timestamp_ms = np.concatenate([batch.timestamp_ms for batch in batches])
+        late = timestamp_ms < time.time_ns() // 1_000_000 - LATE_MS
+        if not late.any():
+            return Touched(_minutes_of(timestamp_ms))
+        series_ids = np.concatenate([batch.rows.series_id for batch in batches])[late]
+        marks, generation = self._cache.marks, self._cache.generation
+        now = asyncio.get_running_loop().time()
+        while (asked := marks.asks(target, series_ids, now)) is not None:
+            state = await self._database.late_state(target, asked)
+            if generation != self._cache.generation:
+                raise LifeEnded("series were removed while their metrics were asked for")
+            marks.learn(target, asked, state, now)
+        return Touched(
+            _minutes_of(timestamp_ms[~late]), marks.of(target, series_ids, timestamp_ms[late])
+        )
 
     async def _append(
         self,
@@ -418,21 +436,6 @@ class Committer:
         else:
             log.error("batch failed", store=store, exc_info=error)
         return 0
-
-
-def touched_by(batches: Sequence[Batch], now_ms: int) -> Touched | None:
-    """What of the batches rollups have to know; None if only the rows themselves can tell."""
-    timestamps = np.concatenate([batch.timestamp_ms for batch in batches])
-    late = timestamps < now_ms - LATE_MS
-    if not late.any():
-        return Touched(_minutes_of(timestamps), None)
-    owners = np.concatenate([np.asarray(batch.owner_ids, np.int64) for batch in batches])[late]
-    series_ids = np.unique(owners)
-    hours = np.unique(timestamps[late] // HOUR_MS)
-    if len(series_ids) * len(hours) > MOST_MARKED_FOR_NOTHING * len(owners):
-        return None
-    recent = _minutes_of(timestamps[~late])
-    return Touched(_minutes_of(timestamps[late]), series_ids.tolist(), recent)
 
 
 def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:

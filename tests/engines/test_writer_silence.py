@@ -20,7 +20,7 @@ from tests.support.databases import Database
 from tests.support.rows import rows_of
 
 NOON_MS = 1_780_000_000_000
-MINUTE = Touched([NOON_MS // 60_000 * 60_000], None)
+MINUTE = Touched([NOON_MS // 60_000 * 60_000])
 
 
 @dataclass

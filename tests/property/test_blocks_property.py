@@ -23,7 +23,8 @@ import pytest
 from ingest.copy_samples import encode_samples
 from ingest.errors import Unavailable
 from ingest.migrate import migrate
-from ingest.model import Rows, SeriesId
+from ingest.model import Rows
+from ingest.series.marks import Marks
 from ingest.storage.database import Database as Store
 from ingest.storage.database import Touched
 from ingest.storage.pgerrors import Verdict, verdict_of
@@ -134,6 +135,7 @@ async def write(world: World) -> None:
     """As daemons do: straight into the rows, or through staging, again where it is refused."""
     store = Store(world.samples.pool)
     engine = world.samples.engine
+    marks = Marks(1000)
     for _ in range(ROUNDS):
         rows = world.rows()
         if not rows:
@@ -148,8 +150,10 @@ async def write(world: World) -> None:
         while True:
             try:
                 await engine.prepare(world.samples.pool, "internal", min(moments), max(moments))
-                minutes = sorted({moment // 60_000 * 60_000 for moment in moments})
-                touched = Touched(minutes, sorted({SeriesId(row[1]) for row in rows}))
+                numbers = np.array([row[1] for row in rows])
+                while (asked := marks.asks("internal", numbers, 0)) is not None:
+                    marks.learn("internal", asked, await store.late_state("internal", asked), 0)
+                touched = Touched([], marks.of("internal", numbers, np.array(moments)))
                 if not (
                     direct
                     and engine.takes_straight("internal", min(moments))

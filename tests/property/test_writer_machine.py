@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from ingest.config import ReceiverSettings, Settings, WriterSettings
 from ingest.intake.resolve import describe
-from ingest.model import DEFAULT_TENANT_ID, SeriesId
+from ingest.model import DEFAULT_TENANT_ID
 from ingest.routing import Router
 from ingest.writer import backlog
 from tests.support.fake_database import POISON, POISONED, FakeDatabase, Fault, Sample
@@ -103,7 +103,7 @@ class WriterMachine(RuleBasedStateMachine):
         self._slow.start()
         self.database = FakeDatabase()
         self.sent: list[Sent] = []
-        self.copy: tuple[dict[Sample, float], dict[bytes, SeriesId]] = ({}, {})
+        self.copy = self.database.copy()
         self.spool_bytes = 0
         self.spool_dir: Path | None = None
         self._start()
@@ -175,6 +175,7 @@ class WriterMachine(RuleBasedStateMachine):
                 )
             ]  # fmt: skip
             self.database.rows.clear()
+            self.database.rolled_up.clear()
         self.database.remove_empty()
 
     @rule(numbers=st.lists(st.integers(0, 50), min_size=1, max_size=3))
@@ -188,13 +189,13 @@ class WriterMachine(RuleBasedStateMachine):
     def samples_go(self, every: int, restored: bool) -> None:
         """Somebody deletes some of them, or puts an older copy in place of the database, while
         nothing is under way: what is sent again from then on has to be stored again."""
-        at_rest = all(sent.answer.done() for sent in self.sent)
+        at_rest = all(sent.answered_at is not None for sent in self.sent)
         if not at_rest or not (self.side.spool is None or self.side.spool.empty):
             return
         lately = [sent.samples for sent in self.sent[-3:]]
         self.sent.clear()
         if restored:
-            self.database.go_back(*self.copy)
+            self.database.go_back(self.copy)
         else:
             self.database.take_samples(list(self.database.rows)[::every])
         for samples in lately:
@@ -202,7 +203,12 @@ class WriterMachine(RuleBasedStateMachine):
 
     @rule()
     def copy_is_made(self) -> None:
-        self.copy = (dict(self.database.rows), dict(self.database.ids))
+        self.copy = self.database.copy()
+
+    @rule()
+    def worker_rolls_up(self) -> None:
+        """All of these samples are late: what is written later needs marks of its own."""
+        self.database.roll_up()
 
     @rule(number=st.integers(0, 50))
     @precondition(lambda self: self.sent)
@@ -251,6 +257,8 @@ class WriterMachine(RuleBasedStateMachine):
             self._check(sent)
         stored = {key.series_id for key in self.database.rows}
         assert stored <= set(self.database.ids.values()), "rows of series that are not there"
+        for key in self.database.rows.keys() - self.database.rolled_up:
+            assert key.target == "geo" or self.database.is_marked(key), f"{key} has no mark"
 
     def _check(self, sent: Sent) -> None:
         if sent.answer.cancelled():

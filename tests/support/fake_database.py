@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -17,8 +18,9 @@ import numpy as np
 
 from ingest.copy_format import HEADER, POSTGRES_EPOCH_MS, TRAILER
 from ingest.copy_samples import ROW
-from ingest.model import Labels, Series, SeriesId, TenantId
+from ingest.model import Int64s, Labels, Series, SeriesId, TenantId
 from ingest.series.cache import SeriesCache
+from ingest.series.marks import MINUTE_MS, LateState
 from ingest.storage.database import Database, Stored, Touched
 from ingest.storage.engine import Horizons, Progress
 from ingest.storage.life import End, LifeEnded
@@ -28,6 +30,8 @@ POISON = 666.0
 """A value that a constraint of this database forbids."""
 POISONED = ("poison", "yes")
 """A label that another one forbids."""
+ALL_METRICS = -1
+COMMITTED = ("rows", "ids", "metrics", "metric_of", "marks", "rolled_up", "taken", "_created")
 
 
 class Fault(Enum):
@@ -51,6 +55,11 @@ class Sample(NamedTuple):
     timestamp_ms: int
 
 
+def minute_of(key: Sample) -> int:
+    """Since 1970."""
+    return key.timestamp_ms // MINUTE_MS
+
+
 @dataclass(eq=False)
 class FakeDatabase(Database):
     """Stores series and samples; each call meets what `faults` holds next, else `mood`.
@@ -64,6 +73,10 @@ class FakeDatabase(Database):
         ended: by each life that ended the ids that were removed; None: any of them may be.
         samples_ended: numbers of those at whose end somebody had taken samples away.
         affirmed: transactions that did nothing but end.
+        metrics: numbers of what series are of, by target and name.
+        marks: metrics (negative: all) and minutes of which the worker is to read samples.
+        rolled_up: rows that it has read.
+        taken: how often it has taken marks away.
     """
 
     mood: Fault = Fault.NONE
@@ -78,6 +91,11 @@ class FakeDatabase(Database):
     ended: list[frozenset[SeriesId] | None] = field(default_factory=list)
     samples_ended: set[int] = field(default_factory=set)
     affirmed: int = 0
+    metrics: dict[tuple[str, str], int] = field(default_factory=dict)
+    metric_of: dict[SeriesId, int] = field(default_factory=dict)
+    marks: set[tuple[int, int]] = field(default_factory=set)
+    rolled_up: set[Sample] = field(default_factory=set)
+    taken: int = 1
     _created: int = 0
     _known_lives: int = 0
     _gates: list[asyncio.Future[None]] = field(default_factory=list)
@@ -94,7 +112,9 @@ class FakeDatabase(Database):
         for one in series:
             if one.identity not in self.ids:
                 self._created += 1
-                self.ids[one.identity] = SeriesId(self._created)
+                series_id = self.ids[one.identity] = SeriesId(self._created)
+                of = (one.target, one.name)
+                self.metric_of[series_id] = self.metrics.setdefault(of, len(self.metrics))
         self._fail_after_commit(fault)
         return {one.identity: self.ids[one.identity] for one in series}
 
@@ -106,20 +126,25 @@ class FakeDatabase(Database):
         """Series without a row go, and with them a life."""
         full = {key.series_id for key in self.rows}
         gone = {identity: each for identity, each in self.ids.items() if each not in full}
-        for identity in gone:
-            del self.ids[identity]
+        for identity, series_id in gone.items():
+            del self.ids[identity], self.metric_of[series_id]
         self.ended.append(frozenset(gone.values()))
 
     def take_samples(self, keys: Collection[Sample]) -> None:
         """Somebody deletes these rows, which ends a life."""
         for key in keys:
             del self.rows[key]
+        self.rolled_up.difference_update(keys)
         self.samples_ended.add(len(self.ended))
         self.ended.append(frozenset())
 
-    def go_back(self, rows: dict[Sample, float], ids: dict[bytes, SeriesId]) -> None:
-        """Put an older copy in its place, which ends a life."""
-        self.rows, self.ids = dict(rows), dict(ids)
+    def copy(self) -> dict[str, Any]:
+        """All that is committed."""
+        return {name: deepcopy(getattr(self, name)) for name in COMMITTED}
+
+    def go_back(self, copy: dict[str, Any]) -> None:
+        """Put an older copy in its place, which ends a life; numbers are given once more."""
+        vars(self).update(deepcopy(copy))
         self.ended.append(None)
 
     def end(self, remembers: bool = False) -> End:
@@ -169,7 +194,7 @@ class FakeDatabase(Database):
         doubtful: Sequence[bytes] = (),
     ) -> Stored | None:
         """All rows, if all of them are new; but for the doubtful ones, of which those that are."""
-        del table, touched
+        del table
         if sent is not None:
             sent()
         fault = await self._meet()
@@ -182,6 +207,7 @@ class FakeDatabase(Database):
         for batch in batches:
             self.rows |= batch
         counts = [self._store(batch) for batch in staged]
+        self._mark(touched)
         self._fail_after_commit(fault)
         return Stored(counts, end is not None and end.remembers)
 
@@ -192,6 +218,7 @@ class FakeDatabase(Database):
         expect_duplicates: bool,
         sent: Callable[[], None] | None,
         end: End | None = None,
+        touched: Touched | None = None,
     ) -> Stored:
         """The rows that are new."""
         del expect_duplicates
@@ -202,8 +229,52 @@ class FakeDatabase(Database):
         self._refuse(batches)
         self._refuse_another_life(end)
         counts = [self._store(batch) for batch in batches]
+        if touched is None:
+            keys = [key for batch in batches for key in batch]
+            metrics = [self.metric_of[SeriesId(key.series_id)] for key in keys]
+            self.marks.update(zip(metrics, map(minute_of, keys), strict=True))
+        elif any(counts):
+            self._mark(touched)
         self._fail_after_commit(fault)
         return Stored(counts, end is not None and end.remembers)
+
+    async def late_state(self, target: str, series_ids: Int64s) -> LateState:
+        """See `Database`."""
+        del target
+        await self._meet()
+        if not self.metric_of.keys() >= set(series_ids.tolist()):
+            raise LifeEnded("series were removed that late samples are of")
+        metric_ids = [self.metric_of[SeriesId(each)] for each in series_ids.tolist()]
+        metric_ids = [self.metric_of[SeriesId(each)] for each in series_ids.tolist()]
+        return LateState(self.taken, metric_ids, 0)
+
+    def _mark(self, touched: Touched) -> None:
+        """As `internal.mark_late` does."""
+        self.marks.update((ALL_METRICS, ms // MINUTE_MS) for ms in touched.minutes_ms)
+        if touched.late is not None:
+            columns = [touched.late.new]
+            if touched.late.taken != self.taken:
+                columns.append(touched.late.standing)
+            self.marks.update(
+                (metric, minute // 60 * 60 + bit)
+                for each in columns
+                for metric, minute, bits in zip(*each, strict=True)
+                for bit in range(60)
+                if bits >> bit & 1
+            )
+
+    def roll_up(self) -> None:
+        """What the worker does: marked minutes are read, and their marks are gone."""
+        self.rolled_up &= self.rows.keys()
+        self.rolled_up.update(key for key in self.rows if self.is_marked(key))
+        if self.marks:
+            self.marks.clear()
+            self.taken += 1
+
+    def is_marked(self, key: Sample) -> bool:
+        """Whether the worker will read it."""
+        metric, minute = self.metric_of[SeriesId(key.series_id)], minute_of(key)
+        return (metric, minute) in self.marks or (ALL_METRICS, minute) in self.marks
 
     def _store(self, batch: dict[Sample, float]) -> int:
         """How many of these were not there."""

@@ -259,11 +259,12 @@ class PostgresEngine:
         if under_way is None or began > under_way.began + PASS_SECONDS:
             under_way = RollupPass(began)
         round_ = f"{target}.rollup_round($1::interval, now() - interval '70 s', $2::timestamptz)"
-        row = await connection.fetchrow(
-            f"SELECT marks, oldest FROM {round_}",  # noqa: S608
-            window,
-            under_way.oldest,
-        )
+        async with connection.transaction(isolation="read_committed"):
+            row = await connection.fetchrow(
+                f"SELECT marks, oldest FROM {round_}",  # noqa: S608
+                window,
+                under_way.oldest,
+            )
         assert row is not None
         marks: int = row["marks"]
         self._passes[target] = under_way._replace(oldest=row["oldest"] or under_way.oldest)

@@ -81,6 +81,40 @@ $function$;
 COMMENT ON FUNCTION internal.mark_hours IS
     'Marks the days of these times, of samples written in this transaction, for each of p_series; only where hours may have been made';
 
+CREATE OR REPLACE FUNCTION internal.day_of_hours(p_before timestamptz)
+RETURNS int
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT CASE WHEN isfinite(p_before) THEN (extract(epoch FROM p_before) / 86400)::int ELSE 0 END $$;
+COMMENT ON FUNCTION internal.day_of_hours IS
+    'hours_state.marked_before as days since 1970; 0 if there are no hours yet';
+
+CREATE OR REPLACE PROCEDURE internal.mark_days(
+    p_target text, p_from_day int, p_series bigint[], p_days int[]
+)
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    -- Whoever says so knew an older marked_before. It moves once a day, and staging looks at each row.
+    IF EXISTS (
+        SELECT FROM internal.hours_state AS h
+        WHERE h.target = p_target AND h.marked_before > to_timestamp(p_from_day * 86400.0)
+    ) THEN
+        RAISE EXCEPTION 'more days of samples have hours by now' USING ERRCODE = 'serialization_failure';
+    END IF;
+    IF p_series <> '{}' THEN
+        INSERT INTO internal.hours_mark (target, series_id, day)
+        SELECT p_target, n.series_id, to_timestamp(n.day * 86400.0)
+        FROM unnest(p_series, p_days) AS n (series_id, day)
+        WHERE NOT EXISTS (
+            SELECT FROM internal.hours_todo AS o
+            WHERE (o.series_id, o.day) = (n.series_id, to_timestamp(n.day * 86400.0))
+                AND NOT o.is_announced);
+    END IF;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.mark_days IS
+    'Marks days (since 1970) of series, parallel arrays, of samples written in this transaction; an error, 40001, if that would have to be done for p_from_day or later, which are not among them';
+
 -- Arrays of 24, one element if they are the same to the bit.
 CREATE OR REPLACE FUNCTION internal.shortened(p_array anyarray) RETURNS anyarray
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

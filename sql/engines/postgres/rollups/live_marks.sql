@@ -18,6 +18,14 @@ END
 $function$;
 COMMENT ON FUNCTION @target@.add_marks IS 'What internal.mark_samples does for this target';
 
+CREATE OR REPLACE TRIGGER note_taken_marks
+    AFTER DELETE ON @target@.rollup_mark
+    REFERENCING OLD TABLE AS gone
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.note_taken_marks();
+CREATE OR REPLACE TRIGGER note_truncated_marks
+    AFTER TRUNCATE ON @target@.rollup_mark
+    FOR EACH STATEMENT EXECUTE FUNCTION internal.note_taken_marks();
+
 CREATE OR REPLACE VIEW @target@.mark AS
 SELECT hour, minute, metric_id,
     coalesce(

@@ -97,6 +97,106 @@ $procedure$;
 COMMENT ON PROCEDURE internal.end_samples IS
     'Marks each of these minutes for all metrics, as mark_samples does, and ends the transaction as end_writing does';
 
+-- Writers remember which marks of late samples they have committed: while one stands, who stores more of
+-- its metric and minute needs none. That it stands is asked by the last but one statement of such a
+-- transaction, of a number that changes, for everybody at once, when marks are taken:
+--
+--   a writer:   its rows ... lock, shared: has the number changed? ── no ──► commit, unlock
+--                                                             └───── yes ──► all marks anew, commit
+--   the worker: marks are deleted, the number changes, lock and unlock ── then it reads samples, commits
+--
+-- Who asked before it changed has committed when the worker reads, so his samples are in what it stores;
+-- who asks later marks anew, and the worker has not taken that. If it fails, old marks stand again.
+
+CREATE OR REPLACE FUNCTION internal.marks_lock()
+RETURNS bigint
+LANGUAGE sql IMMUTABLE
+AS $$ SELECT 4162190734415210338 $$;
+COMMENT ON FUNCTION internal.marks_lock IS
+    'Advisory lock: shared while a transaction ends that relied on marks of earlier ones';
+
+CREATE OR REPLACE FUNCTION internal.note_taken_marks()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF NOT EXISTS (SELECT FROM gone) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    PERFORM nextval('internal.marks_taken');
+    BEGIN
+        PERFORM pg_advisory_xact_lock(internal.marks_lock());
+        RAISE EXCEPTION USING ERRCODE = 'PL002';
+    EXCEPTION WHEN SQLSTATE 'PL002' THEN
+        NULL;  -- which gives the lock back: nobody waits until the worker is done
+    END;
+    RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION internal.note_taken_marks IS
+    'The trigger of marks: tells writers that some were taken away, and waits for those that have not heard of it';
+
+CREATE OR REPLACE FUNCTION internal.late_state(
+    p_target text, p_series bigint[],
+    OUT taken bigint, OUT metrics int[], OUT hours_before int
+)
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT t.last_value, ARRAY(
+            SELECT s.metric_id
+            FROM unnest(p_series) WITH ORDINALITY AS n (series_id, number)
+            LEFT JOIN internal.series AS s USING (series_id)
+            ORDER BY n.number),
+        internal.day_of_hours(h.marked_before)
+    FROM internal.marks_taken AS t, internal.hours_state AS h
+    WHERE h.target = p_target
+$function$;
+COMMENT ON FUNCTION internal.late_state IS
+    'What a writer of late samples has to know of a target: how often marks were taken away, the metric of each of p_series, the day (since 1970) before which hours of series are marked; nulls where nothing is';
+
+CREATE OR REPLACE PROCEDURE internal.mark_late(
+    p_target text, p_taken bigint, p_metrics int[], p_minutes int[], p_bits bigint[],
+    p_standing_metrics text, p_standing_minutes text, p_standing_bits text,
+    p_from_day int, p_series bigint[], p_days int[]
+)
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(internal.marks_lock());
+    IF p_taken <> (SELECT t.last_value FROM internal.marks_taken AS t) THEN
+        CALL internal.mark_late(
+            p_target, NULL, p_standing_metrics::int[], p_standing_minutes::int[],
+            p_standing_bits::bigint[], NULL, NULL, NULL, NULL, NULL, NULL);
+    END IF;
+    CASE
+        WHEN p_metrics = '{}' THEN NULL;
+        WHEN p_target = 'internal' THEN
+            INSERT INTO internal.rollup_mark (hour, minute, metric_id, minutes)
+            SELECT to_timestamp(coalesce(m.minute, p_minutes[1]) / 60 * 3600.0),
+                to_timestamp(coalesce(m.minute, p_minutes[1]) * 60.0),
+                m.metric_id, coalesce(m.bits, p_bits[1])
+            FROM unnest(p_metrics, p_minutes, p_bits) AS m (metric_id, minute, bits);
+        WHEN p_target = 'cumsum' THEN
+            INSERT INTO cumsum.rollup_mark (hour, minute, metric_id, minutes)
+            SELECT to_timestamp(coalesce(m.minute, p_minutes[1]) / 60 * 3600.0),
+                to_timestamp(coalesce(m.minute, p_minutes[1]) * 60.0),
+                m.metric_id, coalesce(m.bits, p_bits[1])
+            FROM unnest(p_metrics, p_minutes, p_bits) AS m (metric_id, minute, bits);
+    END CASE;
+    IF p_from_day IS NOT NULL THEN
+        CALL internal.mark_days(p_target, p_from_day, p_series, p_days);
+    END IF;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.mark_late IS
+    'Marks late samples of this transaction: metrics, their newest minute since 1970 and all minutes of its hour as bits, parallel, or one element if all are the same; those that stood when p_taken was so only if marks were taken since; hours of series as mark_days does, unless p_from_day is null';
+
 CREATE OR REPLACE FUNCTION internal.marked_period(
     p_hours timestamptz[], p_minutes bigint[], OUT lo timestamptz, OUT hi timestamptz
 )

@@ -14,6 +14,11 @@ DECLARE
     v_taken          record;
     v_day            record;
 BEGIN
+    -- Samples are read after those have committed that relied on marks which are taken here (marks.sql).
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'rollups are stored in transactions of READ COMMITTED only'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
     -- Whoever holds this row is the only worker. Statements after it see all that the worker
     -- before us committed, so that its results are never overwritten by older ones. (Not FOR
     -- UPDATE: the foreign key of every new metric would wait until we are done.)

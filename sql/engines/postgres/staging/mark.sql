@@ -1,12 +1,13 @@
 -- A piece of core/staging/move.sql: notes which buckets a batch of samples has touched. Recent minutes
--- are marked for all metrics, late ones for those of the batch, see rollups/marks.sql.
+-- are marked for all metrics, late ones for those of the batch, see rollups/marks.sql. A transaction
+-- that does so itself, at its end, says that it marks later.
 
     DECLARE
         v_late_before timestamptz := internal.late_before();
         v_minutes     timestamptz[];
         v_is_late     boolean;
     BEGIN
-        IF v_new > 0 THEN
+        IF v_new > 0 AND current_setting('promgres.marks', true) IS DISTINCT FROM 'later' THEN
             SELECT array_agg(DISTINCT date_bin('1 minute', time, @origin@))
                     FILTER (WHERE time >= v_late_before),
                 bool_or(time < v_late_before)

@@ -27,3 +27,33 @@ END
 $procedure$;
 COMMENT ON PROCEDURE internal.end_samples IS
     'As end_writing: of current samples nothing is marked';
+
+CREATE OR REPLACE FUNCTION internal.late_state(
+    p_target text, p_series bigint[],
+    OUT taken bigint, OUT metrics int[], OUT hours_before int
+)
+LANGUAGE sql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT NULL::bigint, NULL::int[], internal.day_of_hours(h.marked_before)
+    FROM internal.hours_state AS h WHERE h.target = p_target
+$function$;
+COMMENT ON FUNCTION internal.late_state IS
+    'What a writer of late samples has to know of a target: the day (since 1970) before which hours of series are marked; metrics need no marks';
+
+CREATE OR REPLACE PROCEDURE internal.mark_late(
+    p_target text, p_taken bigint, p_metrics int[], p_minutes int[], p_bits bigint[],
+    p_standing_metrics text, p_standing_minutes text, p_standing_bits text,
+    p_from_day int, p_series bigint[], p_days int[]
+)
+LANGUAGE plpgsql
+AS $procedure$
+BEGIN
+    IF p_from_day IS NOT NULL THEN
+        CALL internal.mark_days(p_target, p_from_day, p_series, p_days);
+    END IF;
+END
+$procedure$;
+COMMENT ON PROCEDURE internal.mark_late IS
+    'Marks hours of series, as mark_days does, unless p_from_day is null';

@@ -12,7 +12,7 @@ SPREAD := --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-deps conformance faults attacks fuzz coverage check verify \
+.PHONY: help run test test-fast test-deps conformance faults attacks fuzz coverage check types lint collect verify \
 	bench format docs proto lock dist chart clean
 
 help: ## this list
@@ -88,11 +88,19 @@ coverage: $(VENV)/.installed-test ## which lines `make test-fast` and the engine
 	@$(BIN)/python -m pytest --quiet $(SPREAD) $(COVER) \
 	  tests/unit tests/client tests/property tests/engines
 
-check: $(VENV)/.installed-test verify ## formatter, linter, type checker, import contracts, and `verify`
+check: types lint verify ## formatter, linter, type checker, import contracts, and `verify`
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What pytest makes of a file of tests is kept: workers that begin together would each make all.
+collect: $(VENV)/.installed-test
+	@said=$$($(BIN)/python -m pytest --quiet --quiet --collect-only 2>&1) || { echo "$$said"; exit 1; }
 
 GENERATED := $(addprefix tests/unit/test_,config_document metrics_document protobuf lock version contributing chart)
 

@@ -1,6 +1,6 @@
 """The whole way: pushgateway, Prometheus, vmalert's recording rules, Promgres, /rpc.
 
-`PROMGRES_SOAK_SECONDS` (12) is how long the senders run; 300 is what a release is tested with.
+`PROMGRES_SOAK_SECONDS` (6) is how long the senders run; 300 is what a release is tested with.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.support.senders import (
     vmalert,
 )
 
-SOAK_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "12"))
+SOAK_SECONDS = float(os.environ.get("PROMGRES_SOAK_SECONDS", "6"))
 ALL_TIME = {"p_from": "2020-01-01T00:00:00Z", "p_to": "2100-01-01T00:00:00Z"}
 LATELY = {"p_from": (datetime.now(UTC) - timedelta(days=5)).isoformat()}
 EACH_SECOND = {"p_interval": "1 second", **ALL_TIME, **LATELY}

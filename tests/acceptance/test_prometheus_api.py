@@ -367,12 +367,12 @@ def workers() -> list[psutil.Process]:
 
 
 async def test_a_dear_query_holds_up_nobody_and_ends_in_its_time(db: Database) -> None:
-    settings = QuerySettings(timeout_seconds=4, workers=1, max_samples=10**8)
+    settings = QuerySettings(timeout_seconds=3, workers=1, max_samples=10**8)
     async with running_api(db, query=settings) as client:
         began = time.monotonic()
         dear = [
             asyncio.create_task(ask(client, "query", query=ENDLESS, time=AT + 3600))
-            for _ in range(3)
+            for _ in range(2)
         ]
         meanwhile = 0
         while not any(task.done() for task in dear):

@@ -24,6 +24,7 @@ from tests.support.messages import series
 from tests.support.processes import (
     PROMGRES,
     Program,
+    public_directory,
     run,
     wait_until,
 )
@@ -37,6 +38,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("ingest", "sql", "client/promgres_client")
+Running = tuple[Up, Path]
 
 
 def status_of(process: psutil.Process) -> dict[str, str]:
@@ -66,63 +68,66 @@ def find_psql_of(user: str) -> Path:
     return program
 
 
-def test_three_users_who_share_nothing_but_a_group(data_dir: Path) -> None:
-    with Up(data_dir) as up:
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    """One of them with default users, and its data directory, for tests that change neither."""
+    with public_directory() as place, Up(place / "data") as up:
         up.wait_until_ready()
-        found = {side: status_of(process) for side, process in sides_of(up).items()}
-        users = {side: int(status["Uid"].split()[0]) for side, status in found.items()}
-        assert len(set(users.values())) == 3
-        for side, status in found.items():
-            assert len(set(status["Uid"].split())) == len(set(status["Gid"].split())) == 1
-            assert "0" not in status["Uid"].split() + status["Gid"].split(), side
-            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0, side
-            assert status["NoNewPrivs"] == "1", side
-        assert found["ingest"]["Groups"] == found["api"]["Groups"] == str(SOCKET_GROUP)
-        assert str(SOCKET_GROUP) not in found["server"]["Groups"].split()
-        socket_dir = (data_dir / "postgres" / "socket").stat()
-        assert (socket_dir.st_uid, socket_dir.st_gid) == (users["server"], SOCKET_GROUP)
-        assert socket_dir.st_mode & 0o777 == 0o710
-        assert (data_dir / "spool").stat().st_uid == users["ingest"]
-        assert (data_dir / "spool").stat().st_mode & 0o777 == 0o700
-        logins = psql(
-            data_dir,
-            "SELECT DISTINCT application_name || '=' || usename FROM pg_stat_activity"
-            " WHERE application_name IN ('promgres ingest', 'promgres api') ORDER BY 1",
-        )
-        expected = "promgres api=promgres_api\npromgres ingest=promgres_ingest"
-        assert logins == expected
-        assert (
-            psql(data_dir, "SELECT rolsuper FROM pg_roles WHERE rolname='promgres_ingest'") == "f"
-        )
+        yield up, place / "data"
         assert up.stop() == 0
+
+
+def test_three_users_who_share_nothing_but_a_group(running: Running) -> None:
+    up, data_dir = running
+    found = {side: status_of(process) for side, process in sides_of(up).items()}
+    users = {side: int(status["Uid"].split()[0]) for side, status in found.items()}
+    assert len(set(users.values())) == 3
+    for side, status in found.items():
+        assert len(set(status["Uid"].split())) == len(set(status["Gid"].split())) == 1
+        assert "0" not in status["Uid"].split() + status["Gid"].split(), side
+        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0, side
+        assert status["NoNewPrivs"] == "1", side
+    assert found["ingest"]["Groups"] == found["api"]["Groups"] == str(SOCKET_GROUP)
+    assert str(SOCKET_GROUP) not in found["server"]["Groups"].split()
+    socket_dir = (data_dir / "postgres" / "socket").stat()
+    assert (socket_dir.st_uid, socket_dir.st_gid) == (users["server"], SOCKET_GROUP)
+    assert socket_dir.st_mode & 0o777 == 0o710
+    assert (data_dir / "spool").stat().st_uid == users["ingest"]
+    assert (data_dir / "spool").stat().st_mode & 0o777 == 0o700
+    logins = psql(
+        data_dir,
+        "SELECT DISTINCT application_name || '=' || usename FROM pg_stat_activity"
+        " WHERE application_name IN ('promgres ingest', 'promgres api') ORDER BY 1",
+    )
+    expected = "promgres api=promgres_api\npromgres ingest=promgres_ingest"
+    assert logins == expected
+    assert psql(data_dir, "SELECT rolsuper FROM pg_roles WHERE rolname='promgres_ingest'") == "f"
     assert "not separated" not in up.stderr
 
 
-def test_the_socket_lets_each_in_as_its_own_login_alone(data_dir: Path) -> None:
-    with Up(data_dir) as up:
-        up.wait_until_ready()
-        user = {side: process.username() for side, process in sides_of(up).items()}
-        assert connects(data_dir, user["ingest"], "promgres_ingest") == "promgres_ingest"
-        assert connects(data_dir, user["api"], "promgres_api") == "promgres_api"
-        strange = {
-            "ingest": ("postgres", "promgres_owner", "promgres_api", "promgres_reader"),
-            "api": ("postgres", "promgres_owner", "promgres_ingest", "promgres_reader"),
-        }
-        for side, logins in strange.items():
-            for login in logins:
-                said = connects(data_dir, user[side], login)
-                assert "Peer authentication failed" in said, (side, login, said)
-        # Whoever owns the cluster is everybody, as root is; without the group nobody gets there.
-        for login in ("postgres", "promgres_api", "promgres_ingest"):
-            assert connects(data_dir, user["server"], login) == login
-            assert connects(data_dir, "root", login) == login
-        assert "Permission denied" in connects(data_dir, user["ingest"], "promgres_ingest", 1)
-        assert "trust" not in (data_dir / "postgres" / "pg_hba.conf").read_text()
-        done = run(PROMGRES, "tenant", "create", "shop", "--data-dir", data_dir)
-        assert done.process.returncode == 0, done.stderr
-        done = run(PROMGRES, "migrate", "status", "--data-dir", data_dir)
-        assert "up to date" in done.stdout
-        assert up.stop() == 0
+def test_the_socket_lets_each_in_as_its_own_login_alone(running: Running) -> None:
+    up, data_dir = running
+    user = {side: process.username() for side, process in sides_of(up).items()}
+    assert connects(data_dir, user["ingest"], "promgres_ingest") == "promgres_ingest"
+    assert connects(data_dir, user["api"], "promgres_api") == "promgres_api"
+    strange = {
+        "ingest": ("postgres", "promgres_owner", "promgres_api", "promgres_reader"),
+        "api": ("postgres", "promgres_owner", "promgres_ingest", "promgres_reader"),
+    }
+    for side, logins in strange.items():
+        for login in logins:
+            said = connects(data_dir, user[side], login)
+            assert "Peer authentication failed" in said, (side, login, said)
+    # Whoever owns the cluster is everybody, as root is; without the group nobody gets there.
+    for login in ("postgres", "promgres_api", "promgres_ingest"):
+        assert connects(data_dir, user["server"], login) == login
+        assert connects(data_dir, "root", login) == login
+    assert "Permission denied" in connects(data_dir, user["ingest"], "promgres_ingest", 1)
+    assert "trust" not in (data_dir / "postgres" / "pg_hba.conf").read_text()
+    done = run(PROMGRES, "tenant", "create", "shop", "--data-dir", data_dir)
+    assert done.process.returncode == 0, done.stderr
+    done = run(PROMGRES, "migrate", "status", "--data-dir", data_dir)
+    assert "up to date" in done.stdout
 
 
 def test_each_child_has_only_its_own_secrets(place: Path, data_dir: Path) -> None:

@@ -1,6 +1,6 @@
 """Four times what the database takes: senders hear 204 or 503, in time, and memory stays as it is.
 
-`PROMGRES_OVERLOAD_SECONDS` (8) says for how long; `make faults` takes 180. The database is made
+`PROMGRES_OVERLOAD_SECONDS` (5) says for how long; `make faults` takes 180. The database is made
 slow, so that it is the database that cannot keep up on any machine, and not the test.
 """
 
@@ -22,10 +22,10 @@ from tests.support.metrics import Metrics
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, write_side
 
-SECONDS = float(os.environ.get("PROMGRES_OVERLOAD_SECONDS", "8"))
+SECONDS = float(os.environ.get("PROMGRES_OVERLOAD_SECONDS", "5"))
 SERIES = 2000
 TIMES = 4
-MEASURE_SECONDS = 3.0
+MEASURE_SECONDS = 2.0
 AFTER_SECONDS = min(10.0, SECONDS)
 ANSWER_SECONDS = 25.0
 """What is promised for every answer."""

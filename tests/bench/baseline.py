@@ -21,10 +21,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
+import asyncpg
 import numpy as np
 
 from ingest.load.requests import RequestTemplate
 from ingest.load.sender import HEADERS, Load, Senders
+from tests.bench.late import late_start_ms, until_packed
 from tests.support import processes
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
@@ -64,12 +66,16 @@ def _is_wanted(kind: str) -> bool:
 
 
 async def _stacks(ours: Stack, theirs: Stack) -> dict[str, float]:
+    closed_ms = late_start_ms(is_closed=True)
     kinds: dict[str, Measure] = {
         "ingest_known": _sending(senders=8),
         "ingest_one_sender": _sending(senders=1),
         "ingest_v2": _sending(senders=8, protocol=2),
         "ingest_small_requests": _sending(senders=8, samples_per_request=100),
-        "ingest_late": _sending(senders=8, start_ms=_hours_ago_ms(3), metric="late"),
+        "ingest_late": _sending(senders=8, start_ms=closed_ms, metric="late"),
+        "ingest_late_open": _sending(
+            senders=8, start_ms=late_start_ms(is_closed=False), metric="late_open"
+        ),
         "new_series": _new_series(),
         "rpc": _asking,
     }
@@ -85,6 +91,12 @@ async def _stacks(ours: Stack, theirs: Stack) -> dict[str, float]:
         figures |= _memory("known", ours, theirs)
     if _is_wanted("lone_request"):
         figures |= await _lone_requests(ours, theirs)
+    if "ingest_late" in kinds:
+        for stack in (ours, theirs):
+            assert send(stack.write_url, RequestTemplate(0, 1, "old").body(closed_ms)).status == 204
+        connection = await asyncpg.connect(ours.database_url)
+        await until_packed(connection, closed_ms)
+        await connection.close()
     for repetition in range(REPETITIONS):
         for kind, measure in kinds.items():
             pair = [ours, theirs] if repetition % 2 else [theirs, ours]
@@ -160,10 +172,6 @@ async def _lone_requests(ours: Stack, theirs: Stack) -> dict[str, float]:
 
 def _beside(name: str, mine: float, other: float) -> dict[str, float]:
     return {name: mine, f"baseline_{name}": other, f"{name}_to_baseline_ratio": mine / other}
-
-
-def _hours_ago_ms(hours: float) -> int:
-    return time.time_ns() // 1_000_000 - int(hours * 3_600_000)
 
 
 def _sending(

@@ -12,6 +12,7 @@ import asyncpg
 import psutil
 
 from ingest.load.requests import RequestTemplate
+from ingest.storage.engine import to_datetime
 from tests.support.processes import child, cpu_seconds
 from tests.support.remote_write import send
 from tests.support.stack import Stack, running_stack
@@ -21,6 +22,11 @@ SAMPLES = 100
 """A request: one sample of each of so many series."""
 ROUNDS = 4
 DAY_MS = 86_400_000
+
+OLD_MS, HOUR_MS, PARTITION_MS = 3 * 3_600_000, 3_600_000, 6 * 3_600_000
+SPARE_MS = 600_000
+"""Of a closed partition: what is sent from its beginning on ends within it."""
+IS_PACKED = "SELECT packed_before > $1 FROM internal.packed WHERE target = 'internal'"
 
 METRICS, SERIES, POINTS = 300, 16_000, 80
 """What the worker stores at once: 20 minutes of a usual scrape."""
@@ -46,6 +52,22 @@ FILL = """
             WHEN 4 THEN s * 1000 + n WHEN 5 THEN n ELSE 0 END
     FROM generate_series(0, $4::int - 1) AS n, unnest($1::bigint[]) AS s
 """
+
+
+def late_start_ms(*, is_closed: bool) -> int:
+    """A moment three hours ago, or near it, of a partition that takes rows, or of one that has been
+    over for an hour. Three hours ago is the one or the other, as the time of day has it."""
+    now_ms = time.time_ns() // 1_000_000
+    edge_ms = (now_ms - HOUR_MS) // PARTITION_MS * PARTITION_MS
+    old_ms = now_ms - OLD_MS
+    return min(old_ms, edge_ms - SPARE_MS) if is_closed else max(old_ms, edge_ms)
+
+
+async def until_packed(connection: asyncpg.Connection, late_ms: int) -> None:
+    """Wait for the worker, who looks every 20 s, to close and pack what has come of a time."""
+    async with asyncio.timeout(300):
+        while not await connection.fetchval(IS_PACKED, to_datetime(late_ms)):
+            await connection.execute("SELECT pg_sleep(0.5)")
 
 
 def run() -> dict[str, float]:

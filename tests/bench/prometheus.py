@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import aiohttp
 import asyncpg
@@ -27,6 +27,7 @@ from ingest.load.requests import RequestTemplate
 from ingest.load.sender import HEADERS, HEADERS_V2
 from ingest.load.shapes import ProtocolVersion
 from tests.bench import raw
+from tests.bench.late import late_start_ms, until_packed
 from tests.support import processes
 from tests.support.prometheus_receiver import prometheus_receiver
 from tests.support.stack import running_stack
@@ -37,12 +38,11 @@ SIZE = float(os.environ.get("BENCH_PROMETHEUS_SIZE", "1"))
 RAW_COPIES, RAW_ROUNDS = 5, 3
 SENDERS = 8
 SERIES = 16_000
-OLD_MS = 3 * 3_600_000
 PIECE = 50
 """Of 2,000 series of a request, those that churn replaces in a round: 2.5 %."""
 CONFIG = """\
 scrape_configs: []
-storage: {tsdb: {out_of_order_time_window: 6h}}
+storage: {tsdb: {out_of_order_time_window: 8h}}
 """
 
 Bodies = list[list[bytes]]
@@ -55,7 +55,9 @@ class Shape:
 
     Attributes:
         rounds: samples of each series in a run.
-        late: whether they are three hours old, each series a second after the round before.
+        late: where samples belong that are three hours old, each series a second after the round
+            before: "closed", a partition that is packed, or "open", one that takes rows. A closed
+            one may have ended earlier, hence Prometheus' window of eight hours; see `late.py`.
         churn: whether 2.5 % of the series of each request are new in each round.
         pair: whether everything is sent twice, at once, each sender having a twin.
     """
@@ -67,7 +69,7 @@ class Shape:
     senders: int = SENDERS
     series: int = SERIES
     protocol: ProtocolVersion = 1
-    late: bool = False
+    late: Literal["", "closed", "open"] = ""
     churn: bool = False
     pair: bool = False
     next_ms: int = 0
@@ -133,9 +135,10 @@ class Shape:
 
     def _times(self, rounds: int) -> range:
         step_ms = 1000 if self.late else 1
-        now_ms = time.time_ns() // 1_000_000
-        if not self.late or not self.next_ms:
-            self.next_ms = now_ms - (OLD_MS if self.late else 0)
+        if not self.late:
+            self.next_ms = time.time_ns() // 1_000_000
+        elif not self.next_ms:
+            self.next_ms = late_start_ms(is_closed=self.late == "closed")
         times = range(self.next_ms, self.next_ms + rounds * step_ms, step_ms)
         self.next_ms = times.stop
         return times
@@ -146,8 +149,9 @@ def shapes() -> list[Shape]:
     return [
         Shape("current_2000", 1.1, 16),
         Shape("current_10000", 1.1, 4, samples_per_request=10_000, series=80_000),
-        Shape("late_2000", 1.1, 16, late=True),
-        Shape("late_10000", 1.1, 4, samples_per_request=10_000, series=80_000, late=True),
+        Shape("late_2000", 1.1, 16, late="closed"),
+        Shape("late_10000", 1.1, 4, samples_per_request=10_000, series=80_000, late="closed"),
+        Shape("late_open_2000", 1.1, 16, late="open"),
         Shape("small_8_senders", 0.6, 8, samples_per_request=100),
         Shape("small_1_sender", 0.5, 3, samples_per_request=100, senders=1),
         Shape("v2_2000", 0.9, 16, protocol=2),
@@ -249,6 +253,9 @@ async def _measure(
         bodies = shape.meet()
         for receiver in receivers.values():
             await receiver.take(shape, bodies)
+    for shape in measured:
+        if shape.late == "closed":
+            await until_packed(connection, shape.next_ms)
     for repetition in range(REPETITIONS):
         copies.append(await _raw_copy(connection))
         for shape in measured:

@@ -104,6 +104,18 @@ class Touched(NamedTuple):
     late: Late | None = None
 
 
+class Sought(NamedTuple):
+    """What blocks must not have: any sample of these series from the oldest to the newest time.
+
+    Attributes:
+        series_ids: in any order.
+    """
+
+    series_ids: list[int]
+    oldest_ms: int
+    newest_ms: int
+
+
 class Stored(NamedTuple):
     """What came of a transaction.
 
@@ -339,16 +351,18 @@ class Database:
         sent: Callable[[], None] | None,
         end: End | None = None,
         doubtful: Sequence[bytes] = (),
+        sought: Sought | None = None,
     ) -> Stored | None:
         """COPY rows that are probably all new straight into the target's sample table.
 
         Args:
-            table: the engine's, see `Engine.samples_table`.
+            table: the engine's, see `Engine.straight_into`.
             touched: what of it rollups have to know.
             sent: called when all rows are on their way to the server, which still has work to do;
                 None where no one waits for that.
             end: as `end()` said when the ids in them were looked at.
             doubtful: further payloads, for the staging table, in the same transaction.
+            sought: what blocks are asked for after the COPY; None if they hold nothing so new.
 
         Returns:
             How many rows of each doubtful payload were new, if all of it is stored. If not, None:
@@ -361,6 +375,8 @@ class Database:
         end = end or self.end()
         commit = _commit(end, target, touched)
         statements = _copy_straight(target, table)
+        if sought is not None:
+            statements += _refuse_packed(target, sought)
         counts: list[int] = []
         try:
             async with self._transaction(end) as connection:
@@ -542,6 +558,14 @@ def _commit(
 @cache
 def _copy_straight(target: str, table: str) -> str:
     return STORES[target].copy_direct(table) + "; "
+
+
+def _refuse_packed(target: str, sought: Sought) -> str:
+    """The statement that fails if rows that were copied may be in blocks. It comes after them: what
+    is moved from late rows into blocks until then, their key has waited for."""
+    ids = f"'{{{repr(sought.series_ids)[1:-1]}}}'"  # 2,000 of them at half of what join() takes
+    period = f"to_timestamp({sought.oldest_ms / 1000}), to_timestamp({sought.newest_ms / 1000})"
+    return f"SELECT {target}.refuse_packed({ids}, {period}); "
 
 
 def _mark_late(target: str, late: Late, is_staged: bool) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import asyncpg
 
@@ -117,13 +117,23 @@ class Horizons:
         return Horizon(row["retention_days"], max(self._oldest_ms, dropped_ms))
 
 
+class Straight(NamedTuple):
+    """A table that rows of samples are copied into past staging.
+
+    Attributes:
+        table: in the schema of a target.
+        is_late: blocks may have the same samples, and are asked before the commit.
+    """
+
+    table: str
+    is_late: bool = False
+
+
 class Engine(Protocol):
     """One way to keep samples and rollups in a database."""
 
     name: str
     horizons: Horizons
-    samples_table: str
-    """Where rows of samples are copied straight into, in the schema of a target."""
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Make room for rows of this period, in transactions of their own.
@@ -137,8 +147,8 @@ class Engine(Protocol):
             asyncpg.PostgresError, OSError: the database refuses, or is away.
         """
 
-    def takes_straight(self, store: str, oldest_ms: int) -> bool:
-        """Whether samples this old may go straight into the sample table; else they go through
+    def straight_into(self, target: str, oldest_ms: int, newest_ms: int) -> Straight | None:
+        """Which table samples of this period may be copied straight into; None: they go through
         staging. A wrong answer costs an attempt."""
 
     def forget(self, store: str) -> None:

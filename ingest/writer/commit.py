@@ -11,11 +11,13 @@
 Samples that are all new go straight into the sample table. A batch with a duplicate is refused
 there; it goes through staging, whose trigger dedupes, and so do the next ones: twice as many each
 time that the direct path fails, until it works again. A failed attempt leaves dead rows behind, so
-with duplicates in every batch only one in 65 tries. Items always go through staging, and so do
-samples of times that are closed; its triggers, too, have a short way, which they are told to try as
-long as the batch before had no duplicate. With `writer.direct = false` there is no other way than
-staging, whose triggers then also mark what rollups have to know; else the transaction ends with
-those marks, of which many stand (`series/marks.py`).
+with duplicates in every batch only one in 65 tries. Samples of times that are packed go straight
+into the table of late rows, and before the commit blocks are asked whether they may have them;
+those that may, and all of times that are closed and not packed yet, go through staging, whose
+trigger looks for each. Items always go through staging; its triggers, too, have a short way, which
+they are told to try as long as the batch before had no duplicate. With `writer.direct = false`
+there is no other way than staging, whose triggers then also mark what rollups have to know; else
+the transaction ends with those marks, of which many stand (`series/marks.py`).
 
 A duplicate is a sample of a series and time that are stored, whatever its value: the first one
 stays. For the next 64 batches after one it is remembered which samples are stored
@@ -30,6 +32,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -41,8 +44,8 @@ from ingest.logs import get_logger
 from ingest.model import Int64s, Rejection
 from ingest.series.cache import SeriesCache
 from ingest.series.stamps import Look, Mask
-from ingest.storage.database import DATABASE_ERRORS, Database, Stored, Touched, unavailable
-from ingest.storage.engine import Engine
+from ingest.storage.database import DATABASE_ERRORS, Database, Sought, Stored, Touched, unavailable
+from ingest.storage.engine import Engine, Straight
 from ingest.storage.life import End, LifeEnded, WentBack
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.stores import RECORDS, STORES, TARGETS
@@ -63,6 +66,9 @@ REMEMBERS_FOR = 64
 pays for no memory and no marks."""
 FRESH_SECONDS = 5.0
 """A commit so lately says that the next one succeeds, too."""
+
+Way = tuple[str, Straight]
+"""A target, and the table of it that rows go straight into."""
 
 Sent = Callable[[], None] | None
 """Called, once or more often, when all rows are on their way to the server, which still has work to
@@ -121,10 +127,10 @@ class Committer:
         self._cache = cache
         self._ledger = ledger
         self._is_direct = is_direct
-        # By target: how many batches go through staging after the next failure of the direct path,
-        # and how many of them are left. At first the direct path is tried at once.
-        self._backoff = dict.fromkeys(TARGETS, 1)
-        self._staged_left = dict.fromkeys(TARGETS, 0)
+        # By target and table: how many batches go through staging after the next failure of the
+        # direct path, and how many of them are left. At first the direct path is tried at once.
+        self._backoff: dict[Way, int] = defaultdict(lambda: 1)
+        self._staged_left: dict[Way, int] = defaultdict(int)
         self._met_duplicates = dict.fromkeys(STORES, False)
         # By store: for how many batches it is still remembered what they hold.
         self._remembers_for = dict.fromkeys(STORES, 0)
@@ -306,27 +312,28 @@ class Committer:
         """One transaction, by the path that is right for it; how many rows of each were new."""
         expects_duplicates = self._met_duplicates[store]
         rows = sum(map(len, batches))
-        touched, stored = None, None
+        touched, stored, into = None, None, None
         if store in TARGETS and self._is_direct:
             touched = await self._touched(store, cast(Any, batches))
             if touched.late and touched.late.keys:
                 end = end._replace(remembers=True)
-        if touched is not None and self._engine.takes_straight(
-            store, min(int(batch.timestamp_ms.min()) for batch in batches)
-        ):
+            into = self._engine.straight_into(store, *_period_of(batches))
+        if touched is not None and into is not None:
             straight, others = _parted(batches, doubtful)
-            expects_duplicates = True
+            way = store, into
+            if not into.is_late:  # those may be refused for what blocks have beside them
+                expects_duplicates = True
             if 2 * sum(map(len, straight)) < rows:
                 pass
-            elif self._staged_left[store]:
-                self._staged_left[store] -= 1
+            elif self._staged_left[way]:
+                self._staged_left[way] -= 1
             else:
-                stored = await self._append(store, straight, others, touched, sent, end)
+                stored = await self._append(store, into, straight, others, touched, sent, end)
                 if stored is None:
-                    self._staged_left[store] = self._backoff[store] - 1
-                    self._backoff[store] = min(self._backoff[store] * 2, LONGEST_BACKOFF)
+                    self._staged_left[way] = self._backoff[way] - 1
+                    self._backoff[way] = min(self._backoff[way] * 2, LONGEST_BACKOFF)
                 else:
-                    self._backoff[store] = 1
+                    self._backoff[way] = 1
         if stored is None:
             BATCHES.add(1, store, "staging")
             payloads = [batch.encode() for batch in batches]
@@ -359,6 +366,7 @@ class Committer:
     async def _append(
         self,
         store: str,
+        into: Straight,
         straight: Sequence[Batch],
         others: Sequence[Batch],
         touched: Touched,
@@ -373,12 +381,13 @@ class Committer:
         staged = [batch.encode() for batch in others if len(batch)]
         stored = await self._database.append_samples(
             store,
-            self._engine.samples_table,
+            into.table,
             [batch.encode() for batch in straight],
             touched,
             sent,
             end,
             staged,
+            sought_of(cast(Any, straight)) if into.is_late else None,
         )
         if stored is None:
             return None
@@ -436,6 +445,20 @@ class Committer:
         else:
             log.error("batch failed", store=store, exc_info=error)
         return 0
+
+
+def sought_of(batches: Sequence[SampleBatch]) -> Sought:
+    """What of the batches, which are sorted by series, blocks are asked for."""
+    ids = np.concatenate([batch.rows.series_id for batch in batches])
+    is_first = np.ones(len(ids), bool)
+    is_first[1:] = ids[1:] != ids[:-1]
+    return Sought(ids[is_first].tolist(), *_period_of(batches))
+
+
+def _period_of(batches: Sequence[Batch]) -> tuple[int, int]:
+    """Their oldest and their newest timestamp."""
+    stamps = [batch.timestamp_ms for batch in batches if len(batch)]
+    return min(int(each.min()) for each in stamps), max(int(each.max()) for each in stamps)
 
 
 def runs_of_days(timestamp_ms: Int64s) -> list[tuple[int, int]]:

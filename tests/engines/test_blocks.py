@@ -15,16 +15,20 @@ import pytest
 import pytest_asyncio
 
 from ingest.config import RetentionSettings, StorageSettings
+from ingest.copy_samples import encode_samples
 from ingest.errors import PromqlLimit
 from ingest.migrate import migrate
 from ingest.promql.matchers import Matcher
 from ingest.promql.storage import Selection
 from ingest.storage import selecting
-from ingest.storage.engine import to_datetime
+from ingest.storage.database import Database as Store
+from ingest.storage.database import Sought, Touched
+from ingest.storage.engine import to_datetime, to_ms
 from tests.engines.sql_api import Api
 from tests.engines.test_prometheus_selecting import budget, selected, told
 from tests.support.blocks import Stored, all_samples, close, pack, switch_off, switch_on, take_step
 from tests.support.databases import Database, connect, execute
+from tests.support.rows import rows_of
 from tests.support.sql_samples import Row, Samples, samples_of
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -326,6 +330,87 @@ async def test_late_samples_wait_only_for_what_is_packed_of_their_own(
     assert await all_samples(samples.connection) == stored
 
 
+async def straight_late(samples: Samples, *keys: tuple[int, datetime]) -> bool:
+    """Past staging, as a write side does with what is packed by all it knows."""
+    moments = [to_ms(time) for _, time in keys]
+    payload = encode_samples(rows_of(*[(series, to_ms(time), 7.0) for series, time in keys]))
+    stored = await Store(samples.pool).append_samples(
+        "internal", "late", [payload], Touched([]), None,
+        sought=Sought(sorted({series for series, _ in keys}), min(moments), max(moments)),
+    )  # fmt: skip
+    return stored is not None
+
+
+async def test_late_samples_go_past_staging_where_no_block_can_have_them(samples: Samples) -> None:
+    """Only where no block and no hot row can have them."""
+    regular, jitter, few, other = [
+        await samples.series(name) for name in ("regular", "jitter", "few", "other")
+    ]
+    await samples.copy(
+        [
+            *every(60, START + HOUR, 60, regular),
+            *[(t + (n % 3) * MS, s, v, e)
+              for n, (t, s, v, e) in enumerate(every(60, START + HOUR, 60, jitter))],
+            *every(600, START + 2 * HOUR, 120, few),  # so many that a day is theirs
+        ]
+    )  # fmt: skip
+    await close(samples.connection, ALL)
+    before = await all_samples(samples.connection)
+    samples.engine.forget("internal")
+    await samples.engine.prepare(samples.pool, "internal", to_ms(START), to_ms(START + DAY) - 1)
+    assert not await straight_late(samples, (regular, START)), "hot rows are still read"
+    await pack(samples.connection, ALL)
+    assert await samples.connection.fetchval("SELECT count(*) FROM internal.long_block") == 1
+    within = START + HOUR + 30_000 * MS
+    for series in (regular, jitter):
+        assert not await straight_late(samples, (series, START + HOUR)), "a block has it"
+        assert not await straight_late(samples, (series, within)), "a block may have it"
+        assert not await straight_late(samples, (other, within), (series, within))
+    assert not await straight_late(samples, (few, START + 20 * HOUR)), "so may a long one"
+    assert await all_samples(samples.connection) == before
+    new = [
+        [(regular, START), (jitter, START), (few, START)],
+        [(regular, START + 2 * HOUR), (jitter, START + 2 * HOUR)],
+        [(other, within), (few, within)],
+        [(regular, START + 7 * HOUR), (other, START + 7 * HOUR)],
+    ]
+    for keys in new:
+        assert await straight_late(samples, *keys)
+        assert not await straight_late(samples, *keys), "now they are late rows"
+    after = await all_samples(samples.connection)
+    assert after.keys() == set(before).union(*new)
+    async with samples.connection.transaction(isolation="repeatable_read"):
+        with pytest.raises(asyncpg.SerializationError, match="blocks of internal may have"):
+            await samples.connection.execute(
+                "SELECT internal.refuse_packed($1, $2, $2)", [other], START
+            )
+    await pack(samples.connection, ALL)
+    assert await all_samples(samples.connection) == after
+
+
+async def test_late_samples_past_staging_wait_for_what_is_packed_of_their_own(
+    samples: Samples,
+) -> None:
+    series = await samples.series("m")
+    await samples.copy(every(60, START + HOUR, 20, series))
+    await pack(samples.connection, ALL)
+    late = every(60, START, 20, series)
+    await samples.copy(late)
+    await close(samples.connection, ALL)
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+    async with connect(samples.database) as packer:
+        async with packer.transaction():
+            await packer.fetchval("SELECT internal.pack_late(4000, 1, '0')")
+            assert await straight_late(samples, (series, START + 2 * HOUR)), "others do not"
+            again = asyncio.create_task(straight_late(samples, (series, START)))
+            async with asyncio.timeout(60):
+                while not await samples.connection.fetchval(waits):
+                    assert not again.done()
+                    await asyncio.sleep(0)
+        assert not await again, "the block has it"
+    assert len(await all_samples(samples.connection)) == 41
+
+
 async def test_times_are_found_among_irregular_steps(samples: Samples) -> None:
     steps = [0, 15_000, 1, 30_000, 14_999, 86_400_000]
     times = set(itertools.accumulate(steps))
@@ -472,9 +557,11 @@ async def test_the_worker_packs_what_is_over(postgres_db: Database) -> None:
         assert closed == 1
         await samples.settle()
         assert await blocks(samples) == 1
-        yesterday_ms = int((today - DAY).timestamp() * 1000)
-        assert not samples.engine.takes_straight("internal", yesterday_ms)
-        assert samples.engine.takes_straight("internal", int(now.timestamp() * 1000))
+        midnight_ms, now_ms = (int(each.timestamp() * 1000) for each in (today, now))
+        straight_into = samples.engine.straight_into
+        assert straight_into("internal", midnight_ms - 1, midnight_ms - 1) == ("late", True)
+        assert straight_into("internal", midnight_ms - 1, now_ms) is None
+        assert straight_into("internal", midnight_ms, now_ms) == ("hot", False)
 
 
 async def test_who_holds_a_partition_up_is_found(samples: Samples) -> None:
@@ -565,7 +652,11 @@ async def test_promql_gets_arrays_of_the_same(samples: Samples, monkeypatch: Any
 
 @pytest.mark.parametrize(
     "check",
-    [test_what_is_packed_reads_as_it_did, test_what_is_packed_is_not_stored_again],
+    [
+        test_what_is_packed_reads_as_it_did,
+        test_what_is_packed_is_not_stored_again,
+        test_late_samples_go_past_staging_where_no_block_can_have_them,
+    ],
     ids=lambda check: check.__name__,
 )
 async def test_debians_postgresql_does_the_same(

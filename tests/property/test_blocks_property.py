@@ -26,7 +26,7 @@ from ingest.migrate import migrate
 from ingest.model import Rows
 from ingest.series.marks import Marks
 from ingest.storage.database import Database as Store
-from ingest.storage.database import Touched
+from ingest.storage.database import Sought, Touched
 from ingest.storage.pgerrors import Verdict, verdict_of
 from ingest.storage.pool import borrow
 from tests.support.blocks import OUTAGES, Key, Stored, all_samples, pack, random_step, switch_on
@@ -146,7 +146,7 @@ async def write(world: World) -> None:
         moments = [int(row[0].timestamp() * 1000) for row in rows]
         payload = encode_samples(as_rows(rows))
         whole = all(row[0].microsecond % 1000 == 0 for row in rows)
-        direct = whole and world.chance.random() < 0.5
+        direct, believed_packed = whole and world.chance.random() < 0.5, world.chance.random() < 0.5
         while True:
             try:
                 await engine.prepare(world.samples.pool, "internal", min(moments), max(moments))
@@ -154,11 +154,13 @@ async def write(world: World) -> None:
                 while (asked := marks.asks("internal", numbers, 0)) is not None:
                     marks.learn("internal", asked, await store.late_state("internal", asked), 0)
                 touched = Touched([], marks.of("internal", numbers, np.array(moments)))
-                if not (
-                    direct
-                    and engine.takes_straight("internal", min(moments))
-                    and await store.append_samples("internal", "hot", [payload], touched, None)
-                ):
+                sought = None
+                if believed_packed:
+                    sought = Sought(sorted({row[1] for row in rows}), min(moments), max(moments))
+                if not direct or not await store.append_samples(
+                    "internal", "late" if sought else "hot", [payload], touched, None,
+                    sought=sought,
+                ):  # fmt: skip
                     if whole:
                         expected = len(rows) % 2 == 0
                         await store.copy_to_staging("internal", [payload], expected, None)

@@ -21,8 +21,8 @@ from ingest.copy_samples import ROW
 from ingest.model import Int64s, Labels, Series, SeriesId, TenantId
 from ingest.series.cache import SeriesCache
 from ingest.series.marks import MINUTE_MS, LateState
-from ingest.storage.database import Database, Stored, Touched
-from ingest.storage.engine import Horizons, Progress
+from ingest.storage.database import Database, Sought, Stored, Touched
+from ingest.storage.engine import Horizons, Progress, Straight
 from ingest.storage.life import End, LifeEnded
 from ingest.storage.pool import AnyConnection, Pool
 
@@ -192,9 +192,10 @@ class FakeDatabase(Database):
         sent: Callable[[], None] | None,
         end: End | None = None,
         doubtful: Sequence[bytes] = (),
+        sought: Sought | None = None,
     ) -> Stored | None:
         """All rows, if all of them are new; but for the doubtful ones, of which those that are."""
-        del table
+        del table, sought
         if sent is not None:
             sent()
         fault = await self._meet()
@@ -336,7 +337,6 @@ class FakeEngine:
     """Takes samples of any time, at once."""
 
     name = "fake"
-    samples_table = "sample"
 
     def __init__(self) -> None:
         self.horizons = Horizons(0)
@@ -345,9 +345,9 @@ class FakeEngine:
         """See `Engine`."""
         await asyncio.sleep(0)
 
-    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+    def straight_into(self, target: str, oldest_ms: int, newest_ms: int) -> Straight | None:
         """See `Engine`."""
-        return True
+        return Straight("sample")
 
     def forget(self, store: str) -> None:
         """See `Engine`."""

@@ -20,6 +20,7 @@ from ingest.storage.engine import (
     EngineEntry,
     Horizons,
     Progress,
+    Straight,
     drop_expired_keys,
     make_hours_again,
     to_datetime,
@@ -136,7 +137,6 @@ class PostgresEngine:
     """Range partitions, marks, stored rollups, and blocks; see `sql/engines/postgres`."""
 
     name = "postgres"
-    samples_table = "hot"
 
     def __init__(self, horizons: Horizons) -> None:
         self.horizons = horizons
@@ -147,7 +147,9 @@ class PostgresEngine:
         self._packing_due = 0.0
         self._backlog: dict[str, float] = {}
         self._packs_histograms = False
+        # By target: before which time no hot rows are taken, and before which blocks are read.
         self._closed_ms: dict[str, int] = {}
+        self._packed_ms: dict[str, int] = {}
 
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """See `Engine`: partitions for every day from the oldest to the newest row."""
@@ -166,9 +168,13 @@ class PostgresEngine:
                 )
             prepared.update(chunk)
 
-    def takes_straight(self, store: str, oldest_ms: int) -> bool:
-        """See `Engine`: what comes late may be in a block already."""
-        return oldest_ms >= self._closed_ms.get(store, oldest_ms)
+    def straight_into(self, target: str, oldest_ms: int, newest_ms: int) -> Straight | None:
+        """See `Engine`: what is closed and not packed is for staging, which looks into both."""
+        if oldest_ms >= self._closed_ms.get(target, oldest_ms):
+            return Straight("hot")
+        if newest_ms < self._packed_ms.get(target, newest_ms):
+            return Straight("late", is_late=True)
+        return None
 
     def forget(self, store: str) -> None:
         """See `Engine`: a partition was dropped, or closed, since."""
@@ -218,7 +224,7 @@ class PostgresEngine:
                     if step in PACK_STEPS and "pack_" in step:
                         PACKED.labels(target).inc(did)
                 found = await connection.fetchrow(
-                    "SELECT closed_before, waiting, behind_seconds, held_seconds"
+                    "SELECT closed_before, packed_before, waiting, behind_seconds, held_seconds"
                     " FROM internal.packing_of($1)",
                     target,
                 )
@@ -235,6 +241,7 @@ class PostgresEngine:
             assert found is not None
             self._tell(target, found["waiting"], found["behind_seconds"])
             self._closed_ms[target] = to_ms(found["closed_before"])
+            self._packed_ms[target] = to_ms(found["packed_before"])
             BEHIND.labels(target).set(found["behind_seconds"])
             HELD.labels(target).set(found["held_seconds"])
         return done

@@ -12,6 +12,7 @@ from ingest.storage.engine import (
     Extension,
     Horizons,
     Progress,
+    Straight,
     drop_expired_keys,
     make_hours_again,
     to_datetime,
@@ -28,7 +29,6 @@ class TimescaleEngine:
     """Hypertables and continuous aggregates; see `sql/engines/timescaledb`."""
 
     name = "timescaledb"
-    samples_table = "sample"
 
     def __init__(self, horizons: Horizons) -> None:
         self.horizons = horizons
@@ -37,9 +37,9 @@ class TimescaleEngine:
     async def prepare(self, pool: Pool, store: str, oldest_ms: int, newest_ms: int) -> None:
         """Nothing: an insert makes the chunk that it needs."""
 
-    def takes_straight(self, store: str, oldest_ms: int) -> bool:
+    def straight_into(self, target: str, oldest_ms: int, newest_ms: int) -> Straight | None:
         """See `Engine`: compressed chunks refuse by themselves."""
-        return True
+        return Straight("sample")
 
     def forget(self, store: str) -> None:
         """Nothing is remembered."""

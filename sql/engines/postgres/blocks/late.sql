@@ -1,5 +1,8 @@
 -- For each row of internal.sample_target: samples that come after their time was closed.
 --
+-- A write side copies them into {target}.late and then has refuse_packed ask blocks, in the same
+-- transaction. What that refuses, and what others send, comes through staging to store_late.
+--
 -- What a block has is told by its step, without reading its values; where steps are irregular they are
 -- read. Blocks are looked for as in blocks.sql and long_blocks.sql.
 
@@ -78,6 +81,52 @@ $function$;
 COMMENT ON FUNCTION @target@.not_in_blocks IS
     'Those of these samples, of times from p_lo to p_hi, that neither hot rows nor blocks have. Parallel arrays';
 
+CREATE OR REPLACE FUNCTION @target@.may_be_packed(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET jit = off
+AS $function$
+BEGIN
+    -- A plan for these partitions; series are a parameter to it, so that it takes them to be few, and
+    -- looks up each. There is one question a table: a partition of it is read in key order.
+    RETURN p_to >= (SELECT k.packed_before FROM internal.packed AS k WHERE k.target = '@target@')
+        OR EXISTS (
+            SELECT FROM @target@.block AS b
+            WHERE b.series_id = ANY ((SELECT p_series)::bigint[]) AND b.last_time >= p_from
+                AND b.first_time >= date_bin('6 hours', p_from, @origin@) AND b.first_time <= p_to
+        ) OR EXISTS (
+            SELECT FROM @target@.long_block AS b
+            WHERE b.series_id = ANY ((SELECT p_series)::bigint[]) AND b.last_time >= p_from
+                AND b.first_time >= date_bin('7 days', p_from, @origin@) AND b.first_time <= p_to
+        );
+END
+$function$;
+COMMENT ON FUNCTION @target@.may_be_packed IS
+    'Whether samples of these series, of times from p_from up to and including p_to, may stand in blocks or in hot rows: false is certain';
+
+CREATE OR REPLACE FUNCTION @target@.refuse_packed(
+    p_series bigint[], p_from timestamptz, p_to timestamptz
+)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted')
+        OR @target@.may_be_packed(p_series, p_from, p_to)
+    THEN
+        RAISE EXCEPTION 'blocks of @target@ may have such samples'
+            USING ERRCODE = 'serialization_failure', HINT = 'They go through staging_@target@.sample.';
+    END IF;
+END
+$function$;
+COMMENT ON FUNCTION @target@.refuse_packed IS
+    'For who has copied samples into late in this transaction, of READ COMMITTED: an error 40001 if they may stand in blocks or in hot rows, too';
+
 CREATE OR REPLACE FUNCTION @target@.store_late(
     p_time timestamptz[], p_series bigint[], p_value float8[], p_exact numeric[]
 )
@@ -100,12 +149,17 @@ BEGIN
             USING ERRCODE = 'feature_not_supported';
     END IF;
     SELECT min(t), max(t) INTO v_lo, v_hi FROM unnest(p_time) AS t;
+    IF @target@.may_be_packed(p_series, v_lo, v_hi) THEN  -- nearly always not, and asked for a tenth
+        SELECT array_agg(n.time), array_agg(n.series_id), array_agg(n.value), array_agg(n.exact)
+        INTO p_time, p_series, p_value, p_exact
+        FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi) AS n;
+    END IF;
     -- In key order, so that two writers never wait in a circle.
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
         BEGIN
             -- As in move.sql: without ON CONFLICT it costs half.
             INSERT INTO @target@.late (time, series_id, value, exact)
-            SELECT * FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi)
+            SELECT * FROM unnest(p_time, p_series, p_value, p_exact) AS u (time, series_id, value, exact)
             ORDER BY series_id, time;
             GET DIAGNOSTICS v_new = ROW_COUNT;
         EXCEPTION WHEN unique_violation THEN
@@ -114,7 +168,7 @@ BEGIN
     END IF;
     IF v_new IS NULL THEN
         INSERT INTO @target@.late (time, series_id, value, exact)
-        SELECT * FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi)
+        SELECT * FROM unnest(p_time, p_series, p_value, p_exact) AS u (time, series_id, value, exact)
         ORDER BY series_id, time
         ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS v_new = ROW_COUNT;

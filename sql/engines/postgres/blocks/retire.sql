@@ -122,16 +122,28 @@ $function$;
 COMMENT ON FUNCTION internal.drop_retired IS
     'Drops one partition whose rows are in blocks and which nobody may read any more, or looks who may; 0 while it waits for them all. An error 55P03 says: somebody holds it, try later';
 
+-- That of earlier versions did not say what is packed.
+DO $drop$
+BEGIN
+    IF (SELECT 'packed_before' <> ALL (proargnames) FROM pg_proc
+        WHERE oid = to_regprocedure('internal.packing_of(text)'))
+    THEN
+        DROP FUNCTION internal.packing_of(text);
+    END IF;
+END
+$drop$;
+
 CREATE OR REPLACE FUNCTION internal.packing_of(
-    p_target text, OUT closed_before timestamptz, OUT waiting int, OUT behind_seconds float8,
-    OUT oldest text, OUT held_seconds float8, OUT held text, OUT holders int[]
+    p_target text, OUT closed_before timestamptz, OUT packed_before timestamptz, OUT waiting int,
+    OUT behind_seconds float8, OUT oldest text, OUT held_seconds float8, OUT held text,
+    OUT holders int[]
 )
 LANGUAGE sql STABLE
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $function$
-    SELECT k.closed_before, coalesce(w.waiting, 0), coalesce(w.behind, 0), w.oldest,
+    SELECT k.closed_before, k.packed_before, coalesce(w.waiting, 0), coalesce(w.behind, 0), w.oldest,
         coalesce(r.held_for, 0), r.name,
         ARRAY(
             SELECT t.pid FROM internal.transactions_under_way() AS t

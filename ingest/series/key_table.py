@@ -81,9 +81,11 @@ class KeyTable:
             return place
         first, second = _halves(key)
         bucket = first & (len(self._first) - 1)
-        for slot, each in enumerate(self._first[bucket].tolist(), SLOTS * bucket):
-            if each == first and self._rest[slot, 0] == second:
-                return Place(int(self._rest[slot, 1]))
+        firsts = self._first[bucket].tolist()
+        if first in firsts:
+            rest, settled = self._rest[SLOTS * bucket + firsts.index(first)].tolist()
+            if rest == second:
+                return Place(settled)
         return UNKNOWN
 
     def put(self, key: bytes, place: Place) -> None:

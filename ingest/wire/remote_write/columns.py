@@ -26,7 +26,7 @@ from xxhash import xxh3_128_digest
 
 from ingest.model import Float64s, Int64s
 from ingest.wire.remote_write.tails import Tails, tagged_times
-from ingest.wire.remote_write.varints import TOO_LONG, Bytes, read_varints
+from ingest.wire.remote_write.varints import Bytes, read_varints
 
 Bools = npt.NDArray[np.bool_]
 
@@ -66,10 +66,13 @@ class Symbols:
     chance are both sums, whose numbers are independent: once in more than 2**100 pairs.
 
     Args:
+        texts: as protobuf has them: thousands are hashed one by one, and made a list only for
+            those who need it.
         seed: of the digests, 64 bits that nobody outside knows.
     """
 
     def __init__(self, texts: Sequence[bytes], seed: int) -> None:
+        self._texts = texts
         digests = b"".join(map(xxh3_128_digest, texts, repeat(seed)))
         first, second = np.frombuffer(digests, "<i8").reshape(-1, 2).T.astype(np.int64)
         self._said = (first, second)
@@ -79,6 +82,11 @@ class Symbols:
     def __len__(self) -> int:
         return len(self._said[0])
 
+    @cached_property
+    def texts(self) -> Sequence[bytes]:
+        """The texts themselves."""
+        return self._texts[:]
+
     def keys(self, refs: Int64s, size: Int64s, said: Int64s) -> Int64s:
         """Keys of series, shape (series, 2).
 
@@ -87,7 +95,7 @@ class Symbols:
             size: how many each series has, an even number above 0.
             said: what is added for the rest, shape (series, 2).
         """
-        names, values = refs[::2], refs[1::2]
+        names, values = refs[::2].copy(), refs[1::2].copy()  # each is looked up twice
         starts = (size.cumsum() - size) >> 1
         sums = [
             np.add.reduceat(factor.take(names) * other.take(values), starts)
@@ -173,64 +181,82 @@ def read_columns(series: Sequence[bytes], symbols: Symbols) -> Columns:
     widest = min(max(_USUAL_REFS_BYTES, 8 * int(lengths.mean())), int(lengths.max()))
     raw = np.frombuffer(b"".join([*series, bytes(_PADDING_BYTES + widest)]), np.uint8)
     layout = _layout(raw, lengths, widest)
-    length = np.zeros(len(series), np.int64)
-    keys = np.zeros((len(series), 2), np.int64)
-    usual = layout.is_usual.nonzero()[0]
-    if len(usual):
-        refs_bytes = layout.refs_bytes[usual]
-        rows = _rows(raw, layout.before_refs[usual], 1 + int(refs_bytes.max()))
-        refs = read_varints(rows, refs_bytes)
-        is_right, said = _metadata(layout.described[usual], symbols)
-        is_right &= refs.size & 1 == 0
-        if int(refs.number.max()) >= len(symbols):
-            is_right &= ~refs.have(refs.number >= len(symbols))
-        number, size, start_ms = refs.number, refs.size, layout.start_ms[usual]
-        if not is_right.all():
-            number = number[is_right.repeat(size)]
-            usual, size = usual[is_right], size[is_right]
-            said, start_ms = said[is_right], start_ms[is_right]
-        if start_ms.any():
-            said = said + start_ms[:, None] * _FACTORS[:, 5]
-        length[usual] = 1
-        keys[usual] = symbols.keys(number, size, said) if len(usual) else 0
-    return Columns(Tails(length, layout.timestamp_ms, layout.value), keys)
+    usual = layout.is_usual
+    if usual.all():
+        usual, keys = _keys(raw, layout, symbols)
+    else:
+        keys = np.zeros((len(series), 2), np.int64)
+        if usual.any():
+            part = _Layout._make(column[usual] for column in layout)
+            usual[usual], keys[usual] = _keys(raw, part, symbols)
+    tails = Tails(usual.astype(np.int64), layout.timestamp_ms, layout.value)
+    return Columns(tails, keys)
+
+
+def _keys(raw: Bytes, layout: _Layout, symbols: Symbols) -> tuple[Bools, Int64s]:
+    """Of series of the usual shape, whether what they refer to is there, and if so, their keys."""
+    rows = _rows(raw, layout.before_refs, 1 + int(layout.refs_bytes.max()))
+    refs = read_varints(rows, layout.refs_bytes)
+    is_right, said = _metadata(layout.described, symbols)
+    is_right &= refs.size & 1 == 0
+    if int(refs.number.max()) >= len(symbols):
+        is_right &= ~refs.have(refs.number >= len(symbols))
+    if layout.start_ms.any():
+        said += layout.start_ms[:, None] * _FACTORS[:, 5]
+    if is_right.all():
+        return is_right, symbols.keys(refs.number, refs.size, said)
+    keys = np.zeros((len(rows), 2), np.int64)
+    if is_right.any():
+        number = refs.number[is_right.repeat(refs.size)]
+        keys[is_right] = symbols.keys(number, refs.size[is_right], said[is_right])
+    return is_right, keys
 
 
 def _layout(raw: Bytes, lengths: Int64s, widest: int) -> _Layout:
     ends = lengths.cumsum()
     starts = ends - lengths
-    refs_bytes, refs_start = _length_at(raw, starts + 1)
+    head = _rows(raw, starts, 3)  # 0a <length of one or two bytes>
+    low, high = _column(head, "u1", 1), _column(head, "u1", 2)
+    refs_bytes, refs_start = low.astype(np.int64), starts + 2
+    is_long = low >= 0x80
+    if is_long.any():
+        refs_bytes = np.where(is_long, refs_bytes & 0x7F | high.astype(np.int64) << 7, refs_bytes)
+        refs_start += is_long
     refs_end = np.minimum(refs_start + refs_bytes, ends)
-    is_usual = (lengths > 0) & (raw[starts] == 0x0A) & (refs_bytes > 0) & (refs_bytes <= widest)
-    is_usual &= (refs_start + refs_bytes < ends) & (raw[refs_end - 1] < 0x80)
+    is_usual = (_column(head, "u1", 0) == 0x0A) & (refs_bytes > 0) & (refs_bytes <= widest)
+    is_usual &= (refs_start + refs_bytes < ends) & (raw.take(refs_end - 1) < 0x80)
+    is_usual &= ~is_long | (high < 0x80)
 
     # 12 <length> 09 <value> 10 <timestamp> 18 <start>: 2, 9, 7 and 7 bytes, of which the second
     # and the last part may be missing.
     sample = _rows(raw, refs_end, _SAMPLE_BYTES)
+    sample_bytes, has_value = _column(sample, "u1", 1), _column(sample, "u1", 2) == 0x09
 
-    def column(dtype: str, at: int) -> npt.NDArray[Any]:
-        return np.ndarray((len(sample),), dtype, sample, at, (sample.shape[1],))
+    def word(behind_value: int) -> Int64s:
+        words = _column(sample, "<i8", behind_value), _column(sample, "<i8", behind_value - 9)
+        return np.where(has_value, *words)
 
-    sample_bytes, has_value = column("u1", 1), column("u1", 2) == 0x09
-    shortest = np.where(has_value, np.uint8(16), np.uint8(7))
-    has_start = sample_bytes == shortest + 7
-    time = tagged_times(np.where(has_value, column("<i8", 10), column("<i8", 1)), 0x10)
-    is_usual &= (column("u1", 0) == 0x12) & time.is_right
+    time = tagged_times(word(10), 0x10)
+    is_usual &= (_column(sample, "u1", 0) == 0x12) & time.is_right
+    more = sample_bytes - np.where(has_value, np.uint8(16), np.uint8(7))
+    has_start = more == 7
     start_ms = np.zeros_like(ends)
     if has_start.any():
-        start = tagged_times(np.where(has_value, column("<i8", 17), column("<i8", 8)), 0x18)
+        start = tagged_times(word(17), 0x18)
         has_start &= start.is_right
         start_ms[has_start] = start.timestamp_ms[has_start]
-    is_usual &= (sample_bytes == shortest) | has_start
+    is_usual &= (more == 0) | has_start
 
-    sample_end = np.minimum(refs_end + 2 + sample_bytes, ends)
-    described = _rows(raw, sample_end, _DESCRIBED_BYTES)
-    bytes_left = ends - sample_end
-    is_described = (described[:, 0] == 0x2A) & (described[:, 1].astype(np.int64) + 2 == bytes_left)
-    is_described &= (bytes_left <= _DESCRIBED_BYTES) & ((bytes_left == 2) | (raw[ends - 1] < 0x80))
-    described[bytes_left == 0] = 0
-    is_usual &= (refs_end + 2 + sample_bytes <= ends) & ((bytes_left == 0) | is_described)
-    value = np.where(has_value, column("<f8", 3), 0.0)
+    sample_end = refs_end + 2 + sample_bytes
+    bytes_left = ends - sample_end  # below 0 where it says that it is longer than the series
+    described = _rows(raw, np.minimum(sample_end, ends), _DESCRIBED_BYTES)
+    is_described = (_column(described, "<u2", 0) == 0x2A | bytes_left - 2 << 8) & (bytes_left >= 2)
+    is_described &= (bytes_left <= _DESCRIBED_BYTES) & (raw.take(ends - 1) < 0x80)
+    is_bare = bytes_left == 0
+    if is_bare.any():
+        described[is_bare] = 0
+    is_usual &= is_bare | is_described
+    value = np.where(has_value, _column(sample, "<f8", 3), 0.0)
     return _Layout(
         is_usual, refs_start - 1, refs_bytes, described, time.timestamp_ms, value, start_ms
     )
@@ -245,14 +271,9 @@ def _rows(raw: Bytes, at: Int64s, width: int) -> Bytes:
     return windows[at].view(np.uint8).reshape(len(at), width)
 
 
-def _length_at(raw: Bytes, at: Int64s) -> tuple[Int64s, Int64s]:
-    """A length of one or two bytes, and where what it is about starts; `TOO_LONG` where it has more
-    bytes."""
-    low, high = raw[at].astype(np.int64), raw[at + 1].astype(np.int64)
-    is_long = low >= 0x80
-    length = np.where(is_long, (low & 0x7F) | high << 7, low)
-    length[is_long & (high >= 0x80)] = TOO_LONG
-    return length, at + 1 + is_long
+def _column(rows: Bytes, dtype: str, at: int) -> npt.NDArray[Any]:
+    """What stands at this place of each row."""
+    return np.ndarray((len(rows),), dtype, rows, at, (rows.shape[1],))
 
 
 def _metadata(described: Bytes, symbols: Symbols) -> tuple[Bools, Int64s]:
@@ -280,20 +301,18 @@ def _metadata(described: Bytes, symbols: Symbols) -> tuple[Bools, Int64s]:
         values = ~is_tag & is_right[owner]
         references[owner[values], field[values]] = read.number[values]
     said = symbols.said(references) if references.any() else np.zeros((len(first), 2), np.int64)
-    return is_right[repeats], said[repeats]
+    return is_right.take(repeats), said.take(repeats, axis=0)
 
 
 def _first_of_runs(described: Bytes) -> tuple[Int64s, Int64s]:
     """Positions of metadata that differ from the ones before them; and, for all, which of these
     they are equal to: series of one metric say the same of it."""
 
-    def word(at: int) -> npt.NDArray[np.uint64]:
-        return np.ndarray((len(described),), "<u8", described, at, (described.shape[1],))
-
     length = described[:, 1]
     is_first = np.ones(len(described), bool)
     is_first[1:] = length[1:] != length[:-1]
     for masks, at in zip(_KEPT, (2, 10), strict=True):
-        kept = word(at) & masks.take(length)
-        is_first[1:] |= kept[1:] != kept[:-1]
+        if at == 2 or int(length.max()) > 8:
+            kept = _column(described, "<u8", at) & masks.take(length)
+            is_first[1:] |= kept[1:] != kept[:-1]
     return is_first.nonzero()[0], is_first.cumsum() - 1

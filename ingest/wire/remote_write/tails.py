@@ -72,10 +72,9 @@ def read_tails(series: Sequence[bytes], payload: bytes = b"") -> Tails:
         heads = 2 + (lengths > 0x7F) + (lengths > 0x3FFF) + (lengths > 0x1F_FFFF)
         ends = np.cumsum(lengths + heads)
         if ends[-1] == len(payload) and lengths.min() >= LONG_TAIL:
-            windows = np.ndarray(
-                (len(payload) - LONG_TAIL + 1, LONG_TAIL), "u1", payload, 0, (1, 1)
-            )
-            last = windows[ends - LONG_TAIL]
+            # One value a tail: numpy copies it at once, and not byte by byte.
+            windows = np.ndarray((len(payload) - LONG_TAIL + 1,), f"V{LONG_TAIL}", payload, 0, (1,))
+            last = windows[ends - LONG_TAIL].view(np.uint8)
     if not len(last):
         last = b"".join([raw[-LONG_TAIL:] for raw in series])
         if len(last) != LONG_TAIL * len(series):  # some are shorter: zeros before them

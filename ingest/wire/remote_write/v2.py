@@ -32,7 +32,6 @@ class RequestV2:
     """A Request whose series are still bytes; see `ingest.wire.remote_write.request.Request`.
 
     Attributes:
-        symbols: the texts that series refer to.
         series: the bytes of every TimeSeries message, in the order of the request.
         first: place of the first of them in the whole request.
     """
@@ -44,20 +43,18 @@ class RequestV2:
 
     def __init__(
         self,
-        symbols: list[bytes],
         series: list[bytes],
-        numbers: Symbols,
+        symbols: Symbols,
         first: int = 0,
     ) -> None:
-        self.symbols = symbols
         self.series = series
         self.first = first
-        self._numbers = numbers
+        self._symbols = symbols
 
     def part(self, start: int, end: int) -> RequestV2:
         """See `Request`: symbols are shared."""
         series = self.series[start:end]
-        return RequestV2(self.symbols, series, self._numbers, self.first + start)
+        return RequestV2(series, self._symbols, self.first + start)
 
     @property
     def tails(self) -> Tails:
@@ -104,16 +101,16 @@ class RequestV2:
 
     @cached_property
     def _columns(self) -> Columns:
-        return read_columns(self.series, self._numbers)
+        return read_columns(self.series, self._symbols)
 
     def _labels(self, refs: Sequence[int]) -> tuple[LabelBytes, str | None]:
         if len(refs) > 2 * MOST_LABELS:
             return [], TOO_MANY_LABELS
         if len(refs) % 2:
             return [], f"labels_refs has {len(refs)} entries, which are not pairs"
-        if refs and max(refs) >= len(self.symbols):
-            return [], f"label reference {max(refs)} is beyond the {len(self.symbols)} symbols"
-        texts = [self.symbols[ref] for ref in refs]
+        if refs and max(refs) >= len(self._symbols):
+            return [], f"label reference {max(refs)} is beyond the {len(self._symbols)} symbols"
+        texts = [*map(self._symbols.texts.__getitem__, refs)]
         return list(zip(texts[::2], texts[1::2], strict=True)), None
 
     def _exemplar(self, message: pb.Exemplar) -> ParsedExemplar:
@@ -123,13 +120,13 @@ class RequestV2:
     def _describe(self, parsed: ParsedSeries, message: pb.SeriesFields) -> None:
         """Metadata and key of a series whose labels are in order."""
         said = message.metadata
-        if max(said.help_ref, said.unit_ref) >= max(1, len(self.symbols)):
+        if max(said.help_ref, said.unit_ref) >= max(1, len(self._symbols)):
             parsed.complaint = "a help or unit reference is beyond the symbols"
             return
         if len(message.samples) == 1 or not parsed.start_ms:
             start_ms = parsed.start_ms[0] if parsed.start_ms else 0
             references = (said.type, said.help_ref, said.unit_ref)
-            parsed.key = self._numbers.key([*message.labels_refs], references, start_ms)
+            parsed.key = self._symbols.key([*message.labels_refs], references, start_ms)
         if said.type or said.help_ref or said.unit_ref:
             name = dict(parsed.labels).get(METRIC_NAME.encode(), b"")
             parsed.metadata = ParsedMetadata(
@@ -138,7 +135,7 @@ class RequestV2:
 
     def _text(self, ref: int) -> bytes:
         """Symbol 0 is the empty text: help or unit is not set."""
-        return self.symbols[ref] if ref else b""
+        return self._symbols.texts[ref] if ref else b""
 
 
 def _starts(message: pb.SeriesFields) -> list[int]:
@@ -162,5 +159,4 @@ def read_request(payload: bytes, seed: int) -> RequestV2:
         raise BadRequest(
             "the payload is not a protobuf message io.prometheus.write.v2.Request"
         ) from None
-    symbols = envelope.symbols[:]
-    return RequestV2(symbols, envelope.timeseries[:], Symbols(symbols, seed))
+    return RequestV2(envelope.timeseries[:], Symbols(envelope.symbols, seed))

@@ -64,15 +64,16 @@ def read_varints(rows: Bytes, length: Int64s) -> Varints:
         length: of each slice.
     """
     width = rows.shape[1]
-    is_last = rows < 0x80
-    is_last &= np.arange(width, dtype=np.min_scalar_type(width)) <= length[:, None].astype(
-        np.min_scalar_type(width)
-    )
-    is_last[:, 0] = False
-    content = rows.ravel()
-    last = is_last.ravel().nonzero()[0]
+    narrow = np.min_scalar_type(width)
+    is_inside = np.arange(width, dtype=narrow) <= length.astype(narrow)[:, None]
+    is_inside[:, 0] = False
+    content, is_end = rows.ravel(), (rows < 0x80).ravel()
+    is_last = is_inside.ravel() & is_end
+    last = is_last.nonzero()[0]
     number = content.take(last).astype(np.int64)
-    longer = (content.take(last - 1) >= 0x80).nonzero()[0]
+    is_longer = is_last
+    is_longer[1:] &= ~is_end[:-1]
+    longer = is_longer.take(last).nonzero()[0]
     at = last[longer]
     for _ in range(1, LONGEST):
         if not len(longer):

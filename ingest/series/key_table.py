@@ -23,6 +23,8 @@ SLOTS = 4
 """Of a bucket: 32 bytes of first halves."""
 FEWEST_BESIDE = 256
 _SHARE_BESIDE = 32
+MOST_BESIDE_PART = 16
+"""Of the keys of a request this part at most is found beside, unless it found no slot."""
 _KEY_BYTES = 16
 _ENTRY_BYTES_BESIDE = 131
 """Measured: a key of 16 bytes, an int, their dict slot at mean load."""
@@ -72,6 +74,9 @@ class KeyTable:
                 raw = np.ascontiguousarray(keys[missing]).view(f"V{_KEY_BYTES}").ravel().tolist()
                 found = map(self._beside.get, raw, repeat(UNKNOWN))
                 places[missing] = np.fromiter(found, np.int64, len(raw))
+                beside = np.count_nonzero(places[missing] != UNKNOWN)
+                if self._waiting and beside * MOST_BESIDE_PART > len(keys):
+                    self._settle()
         return places
 
     def get(self, key: bytes) -> Place:

@@ -261,6 +261,18 @@ def test_references_of_one_to_three_bytes_and_series_of_many_labels(
     assert usual == [True, labels < 3000, *[True] * 30]
 
 
+@pytest.mark.parametrize("odd", [[], [(NOW, 1.0)] * 2], ids=["all usual", "one unusual"])
+@pytest.mark.parametrize("refs", [[1, 2, 3], [1, 9], [1, 2, 1, 2**31]])
+def test_next_to_wrong_references_others_are_read(refs: list[int], odd: list[Any]) -> None:
+    message = v2.Request(symbols=["", "__name__", "up", "x"])
+    for labels in ([1, 2], refs, [1, 3], [1, 2, 3, 3]):
+        message.timeseries.add(labels_refs=labels).samples.add(timestamp=NOW, value=2.0)
+    for at, value in odd:
+        message.timeseries[-1].samples.add(timestamp=at, value=value)
+    usual = assert_columns_agree(read_request(Message.V2, message.SerializeToString(), 3))
+    assert usual == [True, False, True, not odd]
+
+
 @given(st.binary(max_size=80))
 def test_any_bytes_are_decoded_or_refused(payload: bytes) -> None:
     with suppress(BadRequest):

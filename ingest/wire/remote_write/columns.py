@@ -181,16 +181,15 @@ def read_columns(series: Sequence[bytes], symbols: Symbols) -> Columns:
     widest = min(max(_USUAL_REFS_BYTES, 8 * int(lengths.mean())), int(lengths.max()))
     raw = np.frombuffer(b"".join([*series, bytes(_PADDING_BYTES + widest)]), np.uint8)
     layout = _layout(raw, lengths, widest)
-    usual = layout.is_usual
-    if usual.all():
-        usual, keys = _keys(raw, layout, symbols)
+    if layout.is_usual.all():
+        is_read, keys = _keys(raw, layout, symbols)
     else:
-        keys = np.zeros((len(series), 2), np.int64)
-        if usual.any():
+        usual = layout.is_usual.nonzero()[0]
+        is_read, keys = np.zeros(len(series), bool), np.zeros((len(series), 2), np.int64)
+        if len(usual):
             part = _Layout._make(column[usual] for column in layout)
-            usual[usual], keys[usual] = _keys(raw, part, symbols)
-    tails = Tails(usual.astype(np.int64), layout.timestamp_ms, layout.value)
-    return Columns(tails, keys)
+            is_read[usual], keys[usual] = _keys(raw, part, symbols)
+    return Columns(Tails(is_read.astype(np.int64), layout.timestamp_ms, layout.value), keys)
 
 
 def _keys(raw: Bytes, layout: _Layout, symbols: Symbols) -> tuple[Bools, Int64s]:

@@ -23,13 +23,9 @@ class Verdict(Enum):
     """At least one row can never be stored: find it."""
 
 
-RETRY_SQLSTATES = frozenset(
-    {
-        "40001",  # serialization_failure
-        "40P01",  # deadlock_detected
-        "55P03",  # lock_not_available
-    }
-)
+RETRIED = {"40001": "serialization failure", "40P01": "deadlock", "55P03": "lock not available"}
+"""What may succeed at once, by SQLSTATE, as the metric of retries calls it."""
+PARTITION_GONE = "partition gone"
 REJECT_CLASSES = frozenset(
     {
         "22",  # data exception
@@ -90,11 +86,19 @@ def verdict_of(error: BaseException) -> Verdict:
     if not isinstance(error, asyncpg.PostgresError):
         return Verdict.UNAVAILABLE
     sqlstate = error.sqlstate or ""
-    if sqlstate in RETRY_SQLSTATES or is_missing_partition(error):
+    if why_retried(error) is not None:
         return Verdict.RETRY
     if sqlstate[:2] in REJECT_CLASSES:
         return Verdict.REJECT
     return Verdict.UNAVAILABLE
+
+
+def why_retried(error: BaseException) -> str | None:
+    """In two words, why the same batch may succeed at once; None if it would not."""
+    if is_missing_partition(error):
+        return PARTITION_GONE
+    sqlstate = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    return RETRIED.get(sqlstate or "")
 
 
 def blames_request(error: BaseException) -> bool:

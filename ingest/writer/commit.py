@@ -47,16 +47,16 @@ from ingest.series.stamps import Look, Mask
 from ingest.storage.database import DATABASE_ERRORS, Database, Sought, Stored, Touched, unavailable
 from ingest.storage.engine import Engine, Straight
 from ingest.storage.life import End, LifeEnded, WentBack
-from ingest.storage.pgerrors import Verdict, verdict_of
+from ingest.storage.pgerrors import Verdict, verdict_of, why_retried
 from ingest.stores import RECORDS, STORES, TARGETS
 from ingest.writer.batch import Batch, SampleBatch, halves
 from ingest.writer.ledger import Ledger, PendingRows
-from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS, REMEMBERED
+from ingest.writer.metrics import BATCH_ROWS, BATCHES, COPY_SECONDS, REMEMBERED, RETRIES
 from ingest.writer.rejections import RejectedRow, rejections_of
 
 log = get_logger("writer")
 
-RETRIES = 5
+MOST_RETRIES = 5
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 LATE_MS = 5 * MINUTE_MS
 """Of older samples rollups are told whose they are: one metric's are no other's business."""
@@ -145,7 +145,7 @@ class Committer:
         Returns:
             How many rows are decided; the others have to be written again.
         """
-        for attempts_left in reversed(range(RETRIES)):
+        for attempts_left in reversed(range(MOST_RETRIES)):
             waiting, end = self._still_good(store, waiting), self._database.end()
             if not waiting:
                 return 0
@@ -292,9 +292,11 @@ class Committer:
                     COPY_SECONDS.observe(time.perf_counter() - started, store)
                 break
             except DATABASE_ERRORS as error:
-                if retries == RETRIES or verdict_of(error) is not Verdict.RETRY:
+                reason = why_retried(error)
+                if retries == MOST_RETRIES or reason is None:
                     raise
                 retries += 1
+                RETRIES.labels(store, reason).inc()
                 self._engine.forget(store)
                 log.info("batch tried again", store=store, reason=str(error))
         self.outcomes.committed()

@@ -18,6 +18,14 @@ BATCHES = Tally(
     " memory (nothing but samples that are known to be stored).",
     ("target", "way"),
 )
+RETRIES = Counter(
+    "promgres_batch_retries",
+    "Transactions that were rolled back and tried again at once, by reason: deadlock (of two write"
+    " sides that store the same samples), lock not available, serialization failure, or partition"
+    " gone.",
+    ["target", "reason"],
+    registry=REGISTRY,
+)
 REMEMBERED = Counter(
     "promgres_samples_remembered",
     "Duplicates that were known to be stored, and so were not sent to the database.",

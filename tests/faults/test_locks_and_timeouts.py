@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.crowd import Crowd, assert_stored
 from tests.support.databases import Database, blocking, connect, execute
+from tests.support.messages import series
 from tests.support.metrics import Metrics
 from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, write_side
@@ -23,6 +25,13 @@ ALTER TABLE {STAGING} DISABLE TRIGGER ALL;
 INSERT INTO {STAGING} SELECT now(), n, n, NULL FROM generate_series(1, 1500000) AS n;
 ALTER TABLE {STAGING} ENABLE TRIGGER ALL;
 """
+HOLD = """
+INSERT INTO internal.hot (time, series_id, value)
+SELECT to_timestamp($1::int8 / 1000), series_id, 0 FROM internal.series WHERE name = 'held'
+"""
+HELD_UP = (
+    "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+)
 
 
 @pytest.fixture
@@ -81,6 +90,53 @@ def test_a_statement_timeout_that_large_batches_run_into(
         all_is_stored(side, postgres_db, crowd)
         assert set(crowd.statuses) <= {204, 503}
         assert "canceling statement due to statement timeout" in side.program.output
+
+
+async def test_two_write_sides_that_deadlock(postgres_db: Database) -> None:
+    """Each stores straight what the other one, to whom it may be a duplicate, sends by staging. A
+    third session holds both until each has one half. The victim is tried again; all is stored."""
+    at_ms = time.time_ns() // 60_000_000_000 * 60_000 - 60_000
+    names = ["held", "left", "right", "left_1", "left_2", "right_1", "right_2"]
+    with write_side(postgres_db) as left, write_side(postgres_db) as right:
+        alone_and_first = series({"name": "held"}, (at_ms - 1000, 1.0))  # the smallest id
+        assert (await asyncio.to_thread(left.write, alone_and_first)).status == 204
+        for side, own, other in ((left, "left", "right"), (right, "right", "left")):
+            first = [series({"name": name}, (at_ms, 1.0)) for name in names]
+            first += [series({"name": name}, (at_ms + 2000, 1.0)) for name in ("held", other)]
+            for _ in range(3):  # who has met a duplicate remembers what comes after it,
+                assert (await asyncio.to_thread(side.write, *first)).status == 204
+            for n in range(4):  # and in the end trusts the straight way again
+                more = series({"name": f"{own}_1"}, (at_ms + n + 1, 1.0))
+                assert (await asyncio.to_thread(side.write, more)).status == 204
+        both = [series({"name": name}, (at_ms + 1000, 1.0)) for name in names[:3]]
+        alone = {
+            side: [series({"name": f"{name}_{n}"}, (at_ms + 1000, 1.0)) for n in (1, 2)]
+            for side, name in ((left, "left"), (right, "right"))
+        }
+        async with connect(postgres_db) as connection:
+            holding = connection.transaction()
+            await holding.start()
+            await connection.execute(HOLD, at_ms + 1000)
+            sending = [
+                asyncio.create_task(asyncio.to_thread(side.write, *both, *alone[side]))
+                for side in (left, right)
+            ]
+            while await connection.fetchval(HELD_UP) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await holding.rollback()
+        assert [answer.status for answer in await asyncio.gather(*sending)] == [204, 204]
+        found = [Metrics(side.address) for side in (left, right)]
+    retried = [
+        each.value("promgres_batch_retries_total", target="internal", reason="deadlock")
+        for each in found
+    ]
+    assert sum(retried) == 1
+    for each in found:
+        each.assert_balanced()
+    # One, seven names, three newer samples, four of each; then three that both sent, two of each.
+    assert sum(each.samples("written") for each in found) == 1 + 7 + 3 + 8 + 3 + 4
+    async with connect(postgres_db) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM internal.sample") == 26
 
 
 def slow_down(database: Database, rows_per_second: int) -> None:

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from ingest.storage.engine import to_ms
 from tests.engines.test_remembered_samples import Sender, sender_to
+from tests.support.blocks import close, switch_on
 from tests.support.databases import Database, connect
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=2)
@@ -148,13 +149,20 @@ async def test_a_worker_with_an_old_snapshot_is_refused(
             await connection.execute(WORK)
 
 
+@pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_any_minutes_whatever_is_taken_when(
-    sender: Sender, connection: asyncpg.Connection, seed: int
+    sender: Sender, connection: asyncpg.Connection, seed: int, closed: bool
 ) -> None:
-    """Some of the samples come again, some while the worker is at it."""
+    """Some of the samples come again, some while the worker is at it; straight, and by staging into
+    partitions that are closed, part of them packed."""
     chance = random.Random(seed)
-    sent: set[tuple[int, int]] = set()
+    if closed:
+        await switch_on(connection)
+        await send_round(sender, 0)
+        await connection.execute(WORK)
+        await close(connection, NOON + timedelta(hours=6))
+    sent = {(each, NOON_MS + n) for each in sender.ids for n in range(4)} if closed else set()
     for _ in range(12):
         minutes = [chance.randrange(-61, 61) for _ in range(chance.choice([1, 3, 30]))]
         rows = [
@@ -170,6 +178,8 @@ async def test_any_minutes_whatever_is_taken_when(
             await connection.execute(WORK)
         if work == "before":
             await transaction.commit()
+        if closed and work == "not":
+            await connection.execute("SELECT internal.pack_hot(2)")
         await sender.send(*[(*row, 1.0) for row in rows])
         if work != "before":
             await transaction.commit()

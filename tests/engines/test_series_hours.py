@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import math
 import os
 import random
@@ -274,6 +276,23 @@ async def test_the_worker_makes_them(samples: Samples) -> None:
         START + HOUR, series,
     )  # fmt: skip
     assert await samples.connection.fetchval(COUNT) == 0, "nobody reads what is marked"
+
+
+async def test_marks_that_keep_coming_hold_nothing_up(samples: Samples) -> None:
+    """Late samples of another series come before each step, as of a fleet that is a day behind."""
+    series = await samples.series("m")
+    await samples.copy([(START + n * HOUR / 4, series, float(n), None) for n in range(96)])
+    await make_hours(samples.connection, TODAY)
+    await samples.copy([(START + timedelta(minutes=1), series, 1.0, None)])
+    made = f"{COUNT} WHERE series_id = {series}"
+    assert await samples.connection.fetchval(made) == 0
+    async with asyncio.timeout(60):
+        for number in itertools.count():
+            other = await samples.series("other", number=str(number))
+            await samples.copy([(START, other, 1.0, None)])
+            await samples.connection.fetchval(STEP, TODAY, timedelta(0))
+            if await samples.connection.fetchval(made) == 24:
+                break
 
 
 async def test_writers_that_do_not_know_are_waited_for(postgres_db: Database) -> None:

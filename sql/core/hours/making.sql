@@ -217,22 +217,21 @@ DECLARE
     v_day    timestamptz;
     v_until  timestamptz := clock_timestamp() + p_long;
     v_series bigint[];
+    v_forgot bigint;
     v_done   bigint;
 BEGIN
     SELECT * INTO v_at FROM internal.hours_state WHERE target = '@target@' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
-    v_done := @target@.forget_hours();
-    IF v_done > 0 THEN
-        RETURN v_done;
-    END IF;
+    -- Where a fleet is always a day behind marks come all the time: nothing waits until none do.
+    v_forgot := @target@.forget_hours();
 
     -- Each step is a transaction: who is there is looked for when the announcement is committed, and
     -- what they wrote is read by a snapshot that was taken when they were over.
     IF v_at.is_known IS FALSE THEN
         IF v_at.waits_for && ARRAY(SELECT id FROM internal.transactions_under_way()) THEN
-            RETURN 0;
+            RETURN v_forgot;
         END IF;
         UPDATE internal.hours_state
         SET is_known = v_at.waits_for IS NOT NULL,
@@ -300,7 +299,7 @@ BEGIN
         WHERE target = '@target@';
         RETURN greatest(v_done, 1);
     END IF;
-    RETURN 0;
+    RETURN v_forgot;
 END
 $function$;
 COMMENT ON FUNCTION @target@.make_hours IS

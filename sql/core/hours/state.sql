@@ -54,7 +54,9 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
     SELECT p_to - p_from >= interval '6 hours' AND EXISTS (
         SELECT FROM internal.hours_state
-        WHERE target = p_target AND least(made_before, p_to) - p_from >= (p_to - p_from) / 2)
+        WHERE target = p_target
+            -- (PostgreSQL 15 and 16 subtract nothing from -infinity.)
+            AND least(made_before, p_to) >= p_from + (p_to - p_from) / 2)
 $function$;
 COMMENT ON FUNCTION internal.reads_hours IS
     'Whether hours of series may spare samples of a period: short ones are read as they are, and those of which less than half is made';

@@ -547,11 +547,10 @@ def _commit(
         touched: what of its samples is marked; None: nothing, or it is already.
         is_staged: days of series, of which there are hours, are marked already.
     """
-    marks, ends = "", end.sql
+    marks, minutes_ms = "", touched.minutes_ms if touched is not None else ()
     if touched is not None and touched.late is not None:
         marks = _mark_late(target, touched.late, is_staged)
-    if touched is not None and touched.minutes_ms:
-        ends = end.marking(target, _array(touched.minutes_ms))
+    ends = end.marking(target, _array(minutes_ms)) if minutes_ms else end.sql
     return f"SET LOCAL synchronous_commit = 'on'; {marks}{ends}COMMIT"
 
 

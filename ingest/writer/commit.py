@@ -316,10 +316,10 @@ class Committer:
         rows = sum(map(len, batches))
         touched, stored, into = None, None, None
         if store in TARGETS and self._is_direct:
+            into = self._engine.straight_into(store, *_period_of(batches))
             touched = await self._touched(store, cast(Any, batches))
             if touched.late and touched.late.keys:
                 end = end._replace(remembers=True)
-            into = self._engine.straight_into(store, *_period_of(batches))
         if touched is not None and into is not None:
             straight, others = _parted(batches, doubtful)
             way = store, into

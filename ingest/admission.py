@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 from prometheus_client.metrics_core import CounterMetricFamily
@@ -60,6 +60,8 @@ LARGE_BYTES = 1024 * 1024
 READ_BYTES = 3
 """Memory of a message for each of its bytes, from its decompression until it is decoded."""
 
+T = TypeVar("T")
+
 Decode = Callable[[bytes, bytes, TenantId, int], Steps]
 """Decodes a body: as it was sent, decompressed, its tenant's id, and when it came (microseconds
 since 1970)."""
@@ -88,12 +90,18 @@ class Admission:
         self._ledger = ledger
         self._settings = settings
 
-    @asynccontextmanager
     async def admit(
-        self, request: web.BaseRequest, encoding: Encoding, decode: Decode
-    ) -> AsyncIterator[tuple[Intake, int]]:
-        """A request once it is decoded and counted, and when its body had come (microseconds since
-        1970), for as long as it is worked on; that, too, has to end in time.
+        self,
+        request: web.BaseRequest,
+        encoding: Encoding,
+        decode: Decode,
+        store: Callable[[Intake, int], Awaitable[T]],
+    ) -> T:
+        """What becomes of a request that is let in.
+
+        Args:
+            store: is given it once it is decoded and counted, and when its body had come
+                (microseconds since 1970). That, too, has to end in time.
 
         Raises:
             KeyRefused: it brings no key, or one that does not allow to write.
@@ -106,7 +114,7 @@ class Admission:
             async with asyncio.timeout(self._settings.answer_timeout_seconds):
                 access = await self._authenticator.admit(request.headers, request.remote, WRITE)
                 tenant_id = access.tenant_id
-                self._rates.check(tenant_id)
+                is_limited = self._rates.check(tenant_id)
                 with self._backlog.hold(tenant_id) as hold:
                     body = await read_pieces(request, self._settings.max_body_bytes, hold.set)
                     BODY_BYTES.add(len(body))
@@ -116,10 +124,11 @@ class Admission:
                         started, now_us = time.perf_counter(), time.time_ns() // 1000
                         intake = await self._decode(body, encoding, decode, tenant_id, now_us, hold)
                         del body
-                        self._rates.take(tenant_id, intake.received)
+                        if is_limited:
+                            self._rates.take(tenant_id, intake.received)
                         self._ledger.receive(intake)
                         DECODE_SECONDS.add(time.perf_counter() - started)
-                        yield intake, now_us
+                        return await store(intake, now_us)
                     finally:
                         SECONDS.observe(time.perf_counter() - come)
         except TooLong:

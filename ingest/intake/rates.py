@@ -32,8 +32,11 @@ class RateLimiter:
         self._clock = clock
         self._buckets: dict[int, tuple[float, float]] = {}
 
-    def check(self, tenant_id: TenantId) -> None:
+    def check(self, tenant_id: TenantId) -> bool:
         """Refuse a tenant in debt before its request costs anything: ask before the body is read.
+
+        Returns:
+            Whether it has a limit, so that `take` has to be asked, too.
 
         Raises:
             OverQuota: it is in debt.
@@ -41,6 +44,9 @@ class RateLimiter:
         per_second = self._quotas.items_per_second(tenant_id)
         if per_second:
             self._not_in_debt(tenant_id, per_second)
+        else:
+            self._buckets.pop(tenant_id, None)
+        return bool(per_second)
 
     def take(self, tenant_id: TenantId, items: int) -> None:
         """Let a decoded request pass; ask before anything of it is counted or stored.

@@ -90,7 +90,7 @@ class WriteRecords:
                 COUNTED.add(error.items, self._names(tenant_id), kind, "rejected")
                 raise
 
-        async with self._admission.admit(request, encoding, decode) as (intake, now_us):
+        async def keep(intake: Intake, now_us: int) -> Reply:
             self._count(intake)
             rejections = []
             if not intake.is_empty:
@@ -102,6 +102,8 @@ class WriteRecords:
             if rejections:
                 log.info("items rejected", items=len(rejections), reason=rejections[0].reason)
             return answers.stored(intake.storable - len(rejections), rejections, legacy)
+
+        return await self._admission.admit(request, encoding, decode, keep)
 
     def _count(self, intake: Intake) -> None:
         for kind in RECORDS:

@@ -16,7 +16,7 @@ from ingest.intake.remote_write import Decoder
 from ingest.intake.steps import Steps
 from ingest.logs import get_logger
 from ingest.metrics import Tally
-from ingest.model import TenantId
+from ingest.model import Intake, TenantId
 from ingest.remote_write import answers
 from ingest.wire.encoding.body import Encoding
 from ingest.wire.encoding.snappy import compress_snappy
@@ -66,7 +66,7 @@ class RemoteWrite:
                 block = compress_snappy(payload)
             return intake
 
-        async with self._admission.admit(request, encoding, decode) as (intake, now_us):
+        async def keep(intake: Intake, now_us: int) -> Reply:
             rejections = intake.rejections
             if not intake.is_empty:
                 entry = Entry.of(intake, now_us // 1000, FORMATS[message], block)
@@ -74,6 +74,8 @@ class RemoteWrite:
             for rejection in rejections[: answers.REASONS_SHOWN]:
                 log.info("samples rejected", samples=rejection.accounted, reason=rejection.reason)
             return answers.stored(message, intake, rejections)
+
+        return await self._admission.admit(request, encoding, decode, keep)
 
     async def probe(self, context: Context) -> Reply:
         """VictoriaMetrics' senders ask whether zstd is taken here.

@@ -380,7 +380,7 @@ class Database:
         counts: list[int] = []
         try:
             async with self._transaction(end) as connection:
-                rows = joined(payloads)
+                rows = payloads[0] if len(payloads) == 1 else joined(payloads)
                 if doubtful:
                     statements = f"{begin_writing(connection)}; {statements}"
                     await copy_within(connection, statements, _source(rows, None), self._timeout)

@@ -313,7 +313,6 @@ class Committer:
     ) -> Stored:
         """One transaction, by the path that is right for it; how many rows of each were new."""
         expects_duplicates = self._met_duplicates[store]
-        rows = sum(map(len, batches))
         touched, stored, into = None, None, None
         if store in TARGETS and self._is_direct:
             into = self._engine.straight_into(store, *_period_of(batches))
@@ -325,7 +324,7 @@ class Committer:
             way = store, into
             if not into.is_late:  # those may be refused for what blocks have beside them
                 expects_duplicates = True
-            if 2 * sum(map(len, straight)) < rows:
+            if others and sum(map(len, straight)) < sum(map(len, others)):
                 pass
             elif self._staged_left[way]:
                 self._staged_left[way] -= 1
@@ -342,7 +341,7 @@ class Committer:
             stored = await self._database.copy_to_staging(
                 store, payloads, expects_duplicates, sent, end, touched
             )
-            self._met_duplicates[store] = sum(stored.new_rows) < rows
+            self._met_duplicates[store] = sum(stored.new_rows) < sum(map(len, batches))
         if touched and touched.late and stored.is_covered and any(stored.new_rows):
             touched.late.committed()
         return stored

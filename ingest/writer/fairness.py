@@ -32,9 +32,11 @@ class RoundRobin(Generic[T]):
         """Behind all of the tenant."""
         self._queues.setdefault(tenant_id, deque()).append(item)
 
-    def peek(self) -> T:
+    def peek(self) -> T | None:
         """What `pop` would return."""
-        return next(iter(self._queues.values()))[0]
+        for queue in self._queues.values():
+            return queue[0]
+        return None
 
     def pop(self, may: Callable[[TenantId], bool] = lambda _: True) -> T | None:
         """The oldest item of the next tenant that may have a turn; None if none may."""

@@ -207,9 +207,10 @@ class PendingRequest:
         Args:
             generation: of the series cache that their ids are from.
         """
-        counted = len(rows) - self._take_counted(len(rows)) if rows.store.is_counted else 0
+        length = len(rows)
+        counted = length - self._take_counted(length) if rows.store.is_counted else 0
         self._open_rows += 1
-        return PendingRows(self, rows, counted, generation)
+        return PendingRows(self, rows, max(1, length * rows.row_weight), counted, generation)
 
     def reject(self, rejections: Sequence[Rejection]) -> None:
         """The database refuses series of the request, or there are too many: what was sent of them
@@ -312,17 +313,19 @@ class PendingRows:
 
     Attributes:
         rows: what is to be stored.
-        weight: how much of a transaction they take, in samples.
+        weight: how much of a transaction they take, in samples; at least one.
         generation: of the series cache that their ids are from.
         is_open: their request has not heard of them yet.
     """
 
     __slots__ = ("_counted", "generation", "is_open", "request", "rows", "weight")
 
-    def __init__(self, request: PendingRequest, rows: Batch, counted: int, generation: int) -> None:
+    def __init__(
+        self, request: PendingRequest, rows: Batch, weight: int, counted: int, generation: int
+    ) -> None:
         self.request = request
         self.rows = rows
-        self.weight = len(rows) * rows.row_weight
+        self.weight = weight
         self.generation = generation
         self._counted = counted
         self.is_open = True

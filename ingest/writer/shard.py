@@ -56,7 +56,7 @@ class Shard:
 
     def put(self, pending: PendingRows) -> None:
         """Queue rows; their request hears of them when they are decided."""
-        if not self._waiting:
+        if not self._waiting_weight:
             self._queue.beat()
         self._waiting.put(pending.request.tenant_id, pending)
         self._waiting_weight += pending.weight
@@ -69,8 +69,7 @@ class Shard:
 
     def _tell(self) -> None:
         """Let the worker whose turn it is begin, or have it wait for more."""
-        enough = self._waiting and 2 * self._waiting_weight >= self._sent_weight
-        if enough or self._closing:
+        if 0 < self._waiting_weight >= self._sent_weight / 2 or self._closing:
             self._wake.set()
         else:
             self._wake.clear()
@@ -84,7 +83,7 @@ class Shard:
                 workers.create_task(keep("writer", work, [batch, self._queue]))
 
     async def _work(self, pause: asyncio.Lock, batch: Pulse) -> None:
-        while self._waiting or not self._closing:
+        while self._waiting_weight or not self._closing:
             await self._sending.acquire()
             turn = self._turn = object()
             try:
@@ -115,8 +114,7 @@ class Shard:
         """As much of what waits as one batch may have, and its weight."""
         taken: list[PendingRows] = []
         weight = 0
-        while self._waiting:
-            pending = self._waiting.peek()
+        while (pending := self._waiting.peek()) is not None:
             if taken and weight + pending.weight > self._max_batch_rows:
                 break
             self._waiting.pop()
@@ -124,10 +122,10 @@ class Shard:
             weight += pending.weight
         self._waiting_weight -= weight
         self._sent_weight += weight
-        if self._waiting:
-            self._queue.beat()
-        else:
+        if pending is None:
             self._queue.rest()
+        else:
+            self._queue.beat()
         self._tell()
         return taken, weight
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from ingest.migrate import migrate
-from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
 from tests.support.databases import Database, blocking, execute
 from tests.support.postgres import Cluster
 from tests.support.processes import kill_all, processes_of, public_directory
@@ -57,28 +54,6 @@ def place() -> Iterator[Path]:
 def data_dir(place: Path) -> Path:
     """Of one `promgres up`."""
     return place / "data"
-
-
-@pytest.fixture(scope="session")
-def _migrated_dir() -> Iterator[Path]:
-    """A data directory as an `up` leaves it that nobody wrote to."""
-
-    async def make(data_dir: Path) -> None:
-        server = EmbeddedPostgres(data_dir)
-        await server.start()
-        await migrate(server.url, Database(server.url, "postgres").settings())
-        await server.stop()
-
-    with public_directory() as place:
-        blocking(make(prepare_data_dir(place / "data")))
-        yield place / "data"
-
-
-@pytest.fixture
-def used_dir(_migrated_dir: Path, data_dir: Path) -> Path:
-    """A copy of it: what a first start makes, a second of processor, is made in other tests."""
-    subprocess.run(["cp", "-a", _migrated_dir, data_dir], check=True)
-    return data_dir
 
 
 @pytest.fixture(scope="module", params=["postgres", "timescaledb"])

@@ -85,13 +85,6 @@ async def api(filled_db: Database) -> AsyncIterator[Client]:
         yield client
 
 
-@pytest.fixture
-async def postgres_api(shared_postgres_db: Database) -> AsyncIterator[Client]:
-    """One with nothing in it, where the engine makes no difference."""
-    async with running_api(shared_postgres_db) as client:
-        yield client
-
-
 async def export(api: Client, *more: tuple[str, str], **query: str) -> Answer:
     pairs = [*({**DAY, **query}).items(), *more]
     return await api.request("GET", f"/export?{urlencode(pairs)}")
@@ -310,9 +303,9 @@ async def test_a_terminal_gets_the_same_and_files_are_whole(api: Client, tmp_pat
     ],
 )
 async def test_what_is_wrong_with_a_command_is_one_line(
-    postgres_api: Client, arguments: list[str], words: str
+    api: Client, arguments: list[str], words: str
 ) -> None:
-    done = await command(postgres_api, *arguments)
+    done = await command(api, *arguments)
     assert done.process.returncode == 2
     assert done.stderr.startswith("promgres: ")
     assert re.search(words, done.stderr), done.stderr
@@ -370,9 +363,9 @@ async def test_a_metric_in_a_terminal(api: Client) -> None:
     ],
 )
 async def test_what_is_wrong_with_a_query_is_one_line(
-    postgres_api: Client, arguments: list[str], words: str
+    api: Client, arguments: list[str], words: str
 ) -> None:
-    done = await command(postgres_api, *arguments, name="query")
+    done = await command(api, *arguments, name="query")
     assert done.process.returncode == 2
     assert re.search(words, done.stderr), done.stderr
     assert done.stderr.count("\n") == 1

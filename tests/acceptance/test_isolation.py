@@ -40,7 +40,7 @@ Readings = dict[str, tuple[object, ...]]
 
 ALIKE = {"histogram_quantile", "list_labels"}
 """Whose answer is the same: of one bucket of a histogram, and of labels that all tenants have."""
-EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "120"))
 
 
 @dataclass(frozen=True)

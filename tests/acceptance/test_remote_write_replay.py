@@ -13,7 +13,7 @@ from tests.support.databases import Database
 from tests.support.metrics import Metrics
 from tests.support.remote_write import WriteSide
 
-ROUNDS = 2
+ROUNDS = 3
 RESULTS = ("received", "written", "duplicate", "rejected", "dropped")
 Recorded = tuple[int, bytes]
 

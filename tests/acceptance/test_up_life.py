@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import asyncpg
 import psutil
 import pytest
 
-from ingest.storage.embedded import EmbeddedPostgres
-from tests.support.databases import blocking
+from ingest.migrate import migrate
+from ingest.storage.embedded import EmbeddedPostgres, prepare_data_dir
+from tests.support.databases import Database, blocking
 from tests.support.processes import (
     PROMGRES,
     get,
@@ -71,6 +72,28 @@ def running() -> Iterator[Running]:
             assert up.stop() == 0
         kill_all(processes_of(place))
         assert theirs.stat()[:7] == before[:7], "it is left alone at the end, too"
+
+
+@pytest.fixture(scope="module")
+def _migrated() -> Iterator[Path]:
+    """A data directory as an `up` leaves it that nobody wrote to."""
+
+    async def make(data_dir: Path) -> None:
+        server = EmbeddedPostgres(data_dir)
+        await server.start()
+        await migrate(server.url, Database(server.url, "postgres").settings())
+        await server.stop()
+
+    with public_directory() as place:
+        blocking(make(prepare_data_dir(place / "data")))
+        yield place / "data"
+
+
+@pytest.fixture
+def used_dir(_migrated: Path, data_dir: Path) -> Path:
+    """A copy of it: what a first start makes, a second of processor, is made in other tests."""
+    subprocess.run(["cp", "-a", _migrated, data_dir], check=True)
+    return data_dir
 
 
 def test_it_says_where_it_is_and_what_to_type_next(running: Running) -> None:
@@ -139,20 +162,9 @@ def test_it_ends_cleanly_and_finds_its_data_again(data_dir: Path) -> None:
         assert processes_of(data_dir) == []
         assert "Traceback" not in up.stderr
     assert server_log(data_dir).count("database system is shut down") == len(stored)
-    assert blocking(values_in(data_dir)) == stored
-
-
-async def values_in(data_dir: Path) -> dict[str, str]:
-    """Names and values of all samples, of its database alone."""
-    server = EmbeddedPostgres(data_dir)
-    await server.start()
-    connection = await asyncpg.connect(server.url)
-    rows = await connection.fetch(
-        "SELECT name, value::int::text FROM internal.sample JOIN internal.series USING (series_id)"
-    )
-    await connection.close()
-    await server.stop()
-    return dict(rows)
+    with Up(data_dir) as up:
+        assert newest_values(up.wait_until_ready()) == stored
+        assert up.stop() == 0
 
 
 def test_ctrl_c_in_a_terminal_ends_it_in_order(used_dir: Path) -> None:

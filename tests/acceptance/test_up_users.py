@@ -130,7 +130,7 @@ def test_the_socket_lets_each_in_as_its_own_login_alone(running: Running) -> Non
     assert "up to date" in done.stdout
 
 
-def test_each_child_has_only_its_own_secrets(place: Path, used_dir: Path) -> None:
+def test_each_child_has_only_its_own_secrets(place: Path, data_dir: Path) -> None:
     """In its environment, and in what it can read."""
     config = place / "promgres.toml"
     config.write_text("[database]\npassword = 'in-a-file'\n")
@@ -145,7 +145,7 @@ def test_each_child_has_only_its_own_secrets(place: Path, used_dir: Path) -> Non
         "PROMGRES_DATABASE__READER_PASSWORD": "the-third",
         "PROMGRES_JWT_SECRET": "the-tokens-" + "0123456789" * 3,
     }
-    with Up(used_dir, "--config", str(config), env=env) as up:
+    with Up(data_dir, "--config", str(config), env=env) as up:
         up.wait_until_ready()
         seen = {side: process.environ() for side, process in sides_of(up).items()}
         for side, environment in seen.items():
@@ -176,21 +176,21 @@ def test_the_api_of_a_given_database_inherits_nothing_of_the_owner(
         assert up.stop() == 0
 
 
-def test_a_spool_that_root_left_goes_on(used_dir: Path) -> None:
+def test_a_spool_that_root_left_goes_on(data_dir: Path) -> None:
     """The version before ran as root: what it had acknowledged is written back."""
     before = {"PROMGRES_USERS__INGEST": "root", "PROMGRES_SPOOL__AFTER": "0.2"}
-    folder = used_dir / "spool"
-    with Up(used_dir, env=before) as up:
+    folder = data_dir / "spool"
+    with Up(data_dir, env=before) as up:
         sides = up.wait_until_ready()
-        with locked_series(used_dir):
+        with locked_series(data_dir):
             assert write_sample(sides, "left_by_root", 7) == 204
             up.kill()
     assert {file.stat().st_uid for file in folder.glob("spool.*")} == {0}
-    kept = used_dir / "root-s-own"
+    kept = data_dir / "root-s-own"
     kept.write_text("kept")
     (folder / "link").symlink_to(kept)
     os.link(kept, folder / "second-name")
-    with Up(used_dir) as up:
+    with Up(data_dir) as up:
         sides = up.wait_until_ready()
         wait_until(lambda: newest_values(sides).get("left_by_root") == "7")
         owner = up.child("ingest").uids().real
@@ -198,7 +198,7 @@ def test_a_spool_that_root_left_goes_on(used_dir: Path) -> None:
         assert {file.stat().st_uid for file in folder.glob("spool.*")} == {owner}
         assert up.stop() == 0
     assert kept.stat().st_uid == 0, "a link leads to nobody else's file"
-    with Up(used_dir, env={"PROMGRES_USERS__INGEST": "games"}) as up:
+    with Up(data_dir, env={"PROMGRES_USERS__INGEST": "games"}) as up:
         sides = up.wait_until_ready()
         assert up.child("ingest").username() == "games"
         assert write_sample(sides, "another_user", 1) == 204
@@ -216,10 +216,10 @@ def locked_series(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def test_low_ports_and_a_child_that_is_killed(used_dir: Path) -> None:
+def test_low_ports_and_a_child_that_is_killed(data_dir: Path) -> None:
     write, read = (f"127.0.0.1:{port}" for port in low_ports())
     flags = ("--listen", write, "--api-listen", read)
-    with Up(used_dir, *flags) as up:
+    with Up(data_dir, *flags) as up:
         sides = up.wait_until_ready()
         assert sides == (f"http://{write}", f"http://{read}")
         before = {name: up.child(name) for name in ("ingest", "api")}
@@ -324,9 +324,9 @@ class TestRefusals:
         assert closed.stat().st_mode & 0o777 == 0o700
 
 
-def test_too_few_users_are_one_line(used_dir: Path) -> None:
+def test_too_few_users_are_one_line(data_dir: Path) -> None:
     both = {"PROMGRES_USERS__INGEST": "nobody", "PROMGRES_USERS__API": "nobody"}
-    with Up(used_dir, env=both) as up:
+    with Up(data_dir, env=both) as up:
         sides = up.wait_until_ready()
         assert write_sample(sides, "shared", 5) == 204
         assert newest_values(sides) == {"shared": "5"}

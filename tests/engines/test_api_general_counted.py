@@ -14,7 +14,7 @@ from tests.engines.sql_api import Api, Sample
 from tests.support.blocks import pack, switch_off, switch_on
 from tests.support.hours import make_hours
 
-QUESTIONS = int(os.environ.get("PROMGRES_EXAMPLES", "20"))
+QUESTIONS = int(os.environ.get("PROMGRES_EXAMPLES", "30"))
 SPELLS = [
     datetime(2025, 3, 28, tzinfo=UTC),  # Vienna: 23 hours on the 30th
     datetime(2025, 4, 4, tzinfo=UTC),  # Lord Howe: half an hour more on the 6th

@@ -245,10 +245,8 @@ async def test_each_test_has_a_database_of_its_own(database: Database, attempt: 
         await connection.execute("CREATE TABLE only_mine ()")
 
 
-async def test_a_dump_holds_what_was_written(
-    empty_pglite: Path, pglite_logs: Path, tmp_path: Path
-) -> None:
-    server = PgliteServer(pglite_logs).open(empty_pglite)
+async def test_a_dump_holds_what_was_written(pglite_logs: Path, tmp_path: Path) -> None:
+    server = PgliteServer(pglite_logs).open()
     async with connect(_database(server)) as connection:
         await connection.execute("CREATE TABLE t AS SELECT 42 AS n")
     dump = server.dump(tmp_path / "data.tar")
@@ -288,10 +286,8 @@ async def test_from_the_same_dump_it_goes_back(empty_pglite: Path, pglite_logs: 
     server.stop()
 
 
-async def test_the_next_database_ends_all_connections(
-    empty_pglite: Path, pglite_logs: Path
-) -> None:
-    server = PgliteServer(pglite_logs).open(empty_pglite)
+async def test_the_next_database_ends_all_connections(pglite_logs: Path) -> None:
+    server = PgliteServer(pglite_logs).open()
     old_url = server.url
     connection = await asyncpg.connect(old_url, statement_cache_size=0)
     await connection.execute("BEGIN; CREATE TABLE t ()")
@@ -304,10 +300,8 @@ async def test_the_next_database_ends_all_connections(
     server.stop()
 
 
-def test_it_listens_on_loopback_and_ends_with_its_input(
-    empty_pglite: Path, pglite_logs: Path
-) -> None:
-    server = PgliteServer(pglite_logs).open(empty_pglite)
+def test_it_listens_on_loopback_and_ends_with_its_input(pglite_logs: Path) -> None:
+    server = PgliteServer(pglite_logs).open()
     assert urlsplit(server.url).hostname == "127.0.0.1"
     assert server.process.stdin is not None
     server.process.stdin.close()

@@ -42,7 +42,7 @@ def test_writes_go_on_once_there_is_room_again() -> None:
             with Up(data_dir, program=program, env={**SETTINGS, "LOG": str(log)}) as up:
                 address = urlsplit(up.wait_until_ready(180).write).netloc
                 writer = up.child("ingest").pid
-                with Crowd(f"http://{address}/api/v1/write", SEED, samples=500) as crowd:
+                with Crowd(f"http://{address}/api/v1/write", SEED) as crowd:
                     crowd.wait_for_acknowledged(20)
 
                     def is_full() -> bool:

@@ -67,7 +67,7 @@ def test_a_full_disk_under_the_spool(
     bounded: Callable[[FragilePostgres], AbstractContextManager[Bounded]],
 ) -> None:
     """503 with Retry-After while it lasts; 204 as soon as there is room; nothing is lost."""
-    with bounded(postgres) as made, Crowd(made.rig.url, SEED, samples=500) as crowd:
+    with bounded(postgres) as made, Crowd(made.rig.url, SEED) as crowd:
         rig = made.rig
         crowd.wait_for_acknowledged(20)
         postgres.stop()
@@ -91,7 +91,7 @@ def test_a_full_disk_under_the_spool(
 def test_a_full_spool(postgres: FragilePostgres) -> None:
     """The operator's own bound."""
     bound = {"PROMGRES_SPOOL__MAX_BYTES": "300000", **QUICK}
-    with running_rig(postgres, **bound) as rig, Crowd(rig.url, SEED, samples=500) as crowd:
+    with running_rig(postgres, **bound) as rig, Crowd(rig.url, SEED) as crowd:
         crowd.wait_for_acknowledged(20)
         postgres.stop()
         wait_until(lambda: crowd.statuses[503] >= 20, what="requests are refused")

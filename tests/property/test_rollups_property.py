@@ -175,7 +175,7 @@ SAME = """
 """
 """All that a rollup says, from nothing but the samples."""
 
-EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "12"))
 PACK = "SELECT internal.pack_minutes($1, 'infinity', '0')"
 
 moments = st.one_of(

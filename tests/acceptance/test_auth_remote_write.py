@@ -231,7 +231,7 @@ class Stream:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.is_set():
+        while not self._ended.wait(0.02):
             answer = write(self._side, bearer(self.key), "stream")
             self.statuses.append(answer.status)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,7 +23,7 @@ from tests.support.telegraf_tables import (
     questions,
 )
 
-MINUTES = 1500
+MINUTES, FEW = 1500, 300
 """Rows of them: 18 a minute, and 4 sums."""
 
 STORED = """
@@ -43,11 +42,20 @@ def until() -> datetime:
 
 
 @pytest_asyncio.fixture
-async def source(empty_postgres_db: Database, until: datetime) -> AsyncIterator[Database]:
+async def long_source(empty_postgres_db: Database, until: datetime) -> Database:
+    """More than a day, and more than is read at once."""
     async with connect(empty_postgres_db) as connection:
         await make_tables(connection)
         await fill_tables(connection, MINUTES, until)
-    yield empty_postgres_db
+    return empty_postgres_db
+
+
+@pytest_asyncio.fixture
+async def source(empty_postgres_db: Database, until: datetime) -> Database:
+    async with connect(empty_postgres_db) as connection:
+        await make_tables(connection)
+        await fill_tables(connection, FEW, until)
+    return empty_postgres_db
 
 
 def start(source: Database, target: Database, *options: str) -> Program:
@@ -75,14 +83,14 @@ async def stored(target: Database) -> list[tuple[Any, ...]]:
 
 
 async def test_counts_sums_and_answers_agree_with_the_old_data(
-    source: Database, engine_db: Database, until: datetime
+    long_source: Database, engine_db: Database, until: datetime
 ) -> None:
-    said = imported(source, engine_db)
+    said = imported(long_source, engine_db)
     assert f"{18 * MINUTES:,} read, {18 * MINUTES:,} stored, 0 already there, 0 left out" in said
     assert f"{4 * MINUTES:,} read, {4 * MINUTES:,} stored, 0 already there, 0 left out" in said
     assert "excluded addresses: 2 read, 2 of them new" in said
-    assert [row[:4] for row in await stored(engine_db)] == await old_counts(source)
-    async with connect(engine_db) as ours, connect(source) as old:
+    assert [row[:4] for row in await stored(engine_db)] == await old_counts(long_source)
+    async with connect(engine_db) as ours, connect(long_source) as old:
         api = Api(engine_db, ours)
         await api.roll_up()
         for name, call, arguments in questions(until, MINUTES):
@@ -103,16 +111,18 @@ async def test_the_second_time_nothing_changes(source: Database, engine_db: Data
     imported(source, engine_db)
     before = await stored(engine_db)
     said = imported(source, engine_db)
-    assert f"{18 * MINUTES:,} read, 0 stored, {18 * MINUTES:,} already there, 0 left out" in said
-    assert f"{4 * MINUTES:,} read, 0 stored, {4 * MINUTES:,} already there, 0 left out" in said
+    assert f"{18 * FEW:,} read, 0 stored, {18 * FEW:,} already there, 0 left out" in said
+    assert f"{4 * FEW:,} read, 0 stored, {4 * FEW:,} already there, 0 left out" in said
     assert "2 read, 0 of them new" in said
     assert await stored(engine_db) == before
 
 
-async def test_killed_in_the_middle_it_goes_on(source: Database, postgres_db: Database) -> None:
+async def test_killed_in_the_middle_it_goes_on(
+    long_source: Database, postgres_db: Database
+) -> None:
     progress = "SELECT position FROM internal.import_progress WHERE finished_at IS NULL"
     async with connect(postgres_db) as connection:
-        with start(source, postgres_db) as program:
+        with start(long_source, postgres_db) as program:
             while await connection.fetchval(progress) is None:
                 assert program.process.poll() is None, program.output
             program.send(signal.SIGKILL)
@@ -121,9 +131,9 @@ async def test_killed_in_the_middle_it_goes_on(source: Database, postgres_db: Da
         assert reached is not None  # it had not finished
         so_far = await connection.fetchval("SELECT count(*) FROM internal.sample")
         assert 0 < so_far < 18 * MINUTES
-    said = imported(source, postgres_db)
+    said = imported(long_source, postgres_db)
     assert "(with those of the run before it)" in said
-    assert [row[:4] for row in await stored(postgres_db)] == await old_counts(source)
+    assert [row[:4] for row in await stored(postgres_db)] == await old_counts(long_source)
 
 
 async def test_in_one_database_beside_the_old_schemas(source: Database) -> None:
@@ -132,7 +142,7 @@ async def test_in_one_database_beside_the_old_schemas(source: Database) -> None:
     aside = run(PROMGRES, "migrate", "--beside-old-stack", env=environment)
     assert aside.process.returncode == 0, aside.output
     said = run(PROMGRES, "import", "telegraf", env=environment, seconds=120).stdout
-    assert f"old_internal.prometheus_remote_write: {18 * MINUTES:,} read" in said
+    assert f"old_internal.prometheus_remote_write: {18 * FEW:,} read" in said
     assert "excluded addresses: 2 read, 2 of them new" in said
     assert [row[:4] for row in await stored(source)] == counts
 
@@ -180,13 +190,13 @@ async def test_the_old_join_is_a_view(source: Database, engine_db: Database) -> 
             "SELECT count(*), sum(value), count(DISTINCT instance)"
             " FROM cumsum.prometheus_remote_write_with_tags"
         )
-        assert sums[0] == 4 * MINUTES
+        assert sums[0] == 4 * FEW
         assert sums[2] == 2
 
 
 async def test_a_dry_run_writes_nothing(source: Database, postgres_db: Database) -> None:
     said = imported(source, postgres_db, "--dry-run")
-    would = f"{18 * MINUTES:,} read, {18 * MINUTES:,} would be stored or are there already"
+    would = f"{18 * FEW:,} read, {18 * FEW:,} would be stored or are there already"
     assert would in said
     assert "nothing was written" in said
     async with connect(postgres_db) as connection:

@@ -37,7 +37,7 @@ class Writing:
         self._thread.join()
 
     def _write(self) -> None:
-        while not self._end.is_set():
+        while not self._end.wait(0.02):  # else it takes the backup's processor
             assert write_sample(self._sides, f"s{self.acknowledged}", 1) == 204
             self.acknowledged += 1
 

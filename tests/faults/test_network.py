@@ -65,7 +65,7 @@ def test_connections_are_cut(rig: Rig, proxy: Proxy) -> None:
     """In the middle of a COPY, in place of the answer to a COMMIT, at any moment."""
     random = Random(SEED)
     print(f"seed {SEED}, {CUTS} cuts")
-    with Crowd(rig.url, SEED, samples=3000) as crowd:
+    with Crowd(rig.url, SEED, samples=2000) as crowd:
         for _ in range(CUTS):
             crowd.wait_for_acknowledged(random.randint(1, 5))
             random.choice([cut_an_upload, cut_an_answer, cut_all])(proxy, random)

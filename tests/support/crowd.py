@@ -257,6 +257,7 @@ async def _stored(
 ) -> dict[int, tuple[int, float]]:
     moments = [request.timestamp_ms for request in requests] or [0]
     async with connect(database) as connection:
+        await connection.execute("SET statement_timeout = 0")  # a test may have set one for all
         rows = await connection.fetch(
             "SELECT (extract(epoch FROM time) * 1000)::bigint AS moment, count(*), sum(value)"
             f" FROM {target}.sample JOIN internal.series USING (series_id)"

@@ -247,8 +247,9 @@ async def test_a_replay_that_is_killed_goes_on(runs: list[tuple[int, int | None]
     wanted = [
         (group.name, time)
         for group in groups
-        for time in range(10**12, 10**12 + 10**6)
-        if (time - group.offset_ms) % group.step_ms == 0
+        for time in range(
+            10**12 + (group.offset_ms - 10**12) % group.step_ms, 10**12 + 10**6, group.step_ms
+        )
     ]
     assert evaluated == Counter(wanted)
     assert outcome.progress.samples == len(wanted)

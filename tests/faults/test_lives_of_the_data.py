@@ -26,6 +26,8 @@ from tests.support.processes import wait_until
 from tests.support.remote_write import WriteSide, write_side
 
 NOW_MS = time.time_ns() // 1_000_000
+LATE_MS = NOW_MS // 60_000 * 60_000 - 2 * 3_600_000
+ROLLED_UP = "SELECT sum(samples)::int FROM internal.rollup_1d WHERE name = 'late'"
 
 
 def stop(cluster: Cluster) -> None:
@@ -48,6 +50,12 @@ def send(side: WriteSide, step: int, *names: str) -> None:
         wait_until(lambda: side.write(*request).status == 204)
 
 
+def send_late(side: WriteSide, step: int) -> None:
+    """Two samples of one minute, two hours ago."""
+    samples = [(LATE_MS + step + n, 1.0) for n in range(2)]
+    wait_until(lambda: side.write(series({"name": "late"}, *samples)).status == 204)
+
+
 @pytest.mark.parametrize("by", ["a copy of the disk", "a standby", "a dump"])
 def test_an_older_database_takes_its_place(by: str) -> None:
     home = make_home({**UNSAFE_BUT_QUICK, "wal_level": "replica"})
@@ -59,6 +67,9 @@ def test_an_older_database_takes_its_place(by: str) -> None:
         blocking(migrate(database.url, database.settings()))
         with write_side(database, PROMGRES_SPOOL__AFTER="0.5") as side:
             send(side, 1, "early")
+            send_late(side, 0)
+            wait_until(lambda: rolled_up(database) == 2)
+            blocking(execute(database.url, "SELECT internal.rollup_work('24 hours', 'infinity')"))
             if by == "a dump":
                 dump = tool("pg_dump", "--format=custom", database.url)
             else:
@@ -66,7 +77,8 @@ def test_an_older_database_takes_its_place(by: str) -> None:
                 copied(home, home.data, backup)
                 cluster = home.launch()
             send(side, 2, "lost_a", "early")
-            wait_until(lambda: stored(database) == {"early": 2, "lost_a": 1})
+            send_late(side, 2)  # whose mark is remembered
+            wait_until(lambda: stored(database) == {"early": 2, "late": 4, "lost_a": 1})
             wait_until(lambda: remembered(side) > 0)
             if by == "a dump":
                 again = ["DROP DATABASE metrics WITH (FORCE)", "CREATE DATABASE metrics"]
@@ -83,9 +95,12 @@ def test_an_older_database_takes_its_place(by: str) -> None:
             for name in ("others_a", "others_b"):  # take the ids that are free again
                 with write_side(database) as newcomer:
                     send(newcomer, 3, name)
+            for step in (4, 6):
+                send_late(side, step)
+            wait_until(lambda: rolled_up(database) == 6)  # not that the mark is still there
             for step in (2, 4, 5, 6):  # of step 2 nothing is there any more
                 send(side, step, "early", "lost_a")
-            wanted = {"early": 5, "lost_a": 4, "others_a": 1, "others_b": 1}
+            wanted = {"early": 5, "late": 6, "lost_a": 4, "others_a": 1, "others_b": 1}
             wait_until(lambda: stored(database) == wanted, what=str(stored(database)))
     finally:
         cluster.stop()
@@ -101,6 +116,15 @@ def tool(name: str, *arguments: str, given: bytes | None = None) -> bytes:
     done = subprocess.run([program(name), *arguments], input=given, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def rolled_up(database: Database) -> int | None:
+    async def ask() -> int | None:
+        async with connect(database) as connection:
+            counted: int | None = await connection.fetchval(ROLLED_UP)
+            return counted
+
+    return blocking(ask())
 
 
 def stored(database: Database) -> dict[str, int]:

@@ -12,7 +12,7 @@ from ingest.config import ReceiverSettings, WriterSettings
 from ingest.errors import Unavailable
 from ingest.intake.quotas import UNLIMITED
 from ingest.metrics import TenantNames
-from ingest.model import Counts, Intake, Rejection
+from ingest.model import DEFAULT_TENANT_ID, Counts, Intake, Rejection, Series, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
 from ingest.storage.engine import DAY_MS
@@ -29,13 +29,14 @@ NOW_MS = time.time_ns() // 1_000_000
 class Sender:
     """Puts samples into the write pipeline of a daemon, and waits for what becomes of them."""
 
-    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
+    def __init__(self, pipeline: Pipeline, ledger: Ledger, ids: list[SeriesId]) -> None:
         self._pipeline = pipeline
         self._ledger = ledger
+        self._ids = ids
 
     async def send(self, *samples: tuple[int, int, float]) -> list[Rejection]:
-        """One request of (series id, time in ms, value)."""
-        rows = rows_of(*samples)
+        """One request of (number of a series, time in ms, value)."""
+        rows = rows_of(*[(self._ids[number], at_ms, value) for number, at_ms, value in samples])
         intake = Intake(known={"internal": rows}, sent=Counts(samples=len(rows)))
         self._ledger.receive(intake)
         return await self._pipeline.write(intake, self._ledger.begin(intake))
@@ -49,8 +50,15 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
     async with pool.acquire() as connection:
         engine = await load_engine(connection, settings)
     ledger = Ledger(TenantNames(lambda _: "default"))
+    writing = storage.Database(pool)
+    names = [f"refused_{number}" for number in range(4)]
+    series = [
+        Series(name.encode().ljust(16), DEFAULT_TENANT_ID, "internal", "common", name, ())
+        for name in names
+    ]
+    ids = await writing.resolve_series(series)
     pipeline = Pipeline(
-        storage.Database(pool),
+        writing,
         engine,
         SeriesCache(1000),
         ledger,
@@ -59,7 +67,7 @@ async def sender_to(database: Database) -> AsyncIterator[Sender]:
         UNLIMITED,
     )
     pipeline.start()
-    yield Sender(pipeline, ledger)
+    yield Sender(pipeline, ledger, [*ids.values()])
     await pipeline.stop()
     await pool.close()
 

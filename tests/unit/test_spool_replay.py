@@ -73,7 +73,7 @@ def test_a_disk_that_takes_no_removal_is_waited_for(outage: Outage) -> None:
 def test_a_request_of_which_only_one_target_could_be_written(outage: Outage) -> None:
     outage.spool(1)
     outage.disk.broken = True  # nor can the disk be told of it
-    outage.database.faults = [Fault.NONE, Fault.NONE, Fault.AWAY]
+    outage.database.faults = [*[Fault.NONE] * 3, Fault.AWAY]  # ids, marks, one target
     outage.loop.advance(0.7)
     assert len(outage.database.rows) == 1
     outage.disk.broken = False

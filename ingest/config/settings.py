@@ -311,7 +311,10 @@ class WriterSettings(Section):
         " and metrics without series and rollups",
     )
     remove_series_age_seconds: float = Field(
-        3600, ge=0, description="a series must have been there for so long to be removed"
+        3600,
+        ge=0,
+        le=100 * 365 * 86_400,
+        description="a series must have been there for so long to be removed",
     )
 
 

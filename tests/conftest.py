@@ -31,6 +31,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from ingest.migrate import migrate
 from tests.support import debian
@@ -65,6 +66,17 @@ KNOBS = (
     NATIVE_URL,
     POSTGRES,
 )
+# hypothesis: the same examples in CI every time, and no deadline on a shared machine.
+MOST_EXAMPLES = int(os.environ.get("PROMGRES_EXAMPLES", "50"))
+"""Examples of a property; more than usual are for machines only, which say how many they try."""
+
+settings.register_profile(
+    "promgres",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    max_examples=min(MOST_EXAMPLES, 100),
+)
+settings.load_profile("promgres")
 SERVERS = {
     "cluster",
     "german_cluster",

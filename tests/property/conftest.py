@@ -1,22 +1,9 @@
-"""How hypothesis runs: the same examples in CI every time, no deadline on a shared machine."""
+"""What a property's faults would log."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
-from hypothesis import settings
-
-FEWER = int(os.environ.get("PROMGRES_EXAMPLES", "50"))
-"""Examples of a property; more than usual are for machines only, which say how many they try."""
-
-settings.register_profile(
-    "promgres",
-    deadline=None,
-    derandomize="CI" in os.environ,
-    max_examples=min(FEWER, 100),
-)
-settings.load_profile("promgres")
 
 
 @pytest.fixture(autouse=True)

@@ -263,22 +263,25 @@ class Database:
         series.
 
         Raises:
-            LifeEnded: one of them is gone.
+            LifeEnded: one of them is gone. By now the cache has forgotten it.
             DATABASE_ERRORS: the database is away or unwell.
         """
-        [row] = await self._look_up(
-            "SELECT taken, metrics, hours_before FROM internal.late_state($1, $2)",
-            target,
-            series_ids.tolist(),
-        )
-        metric_ids = row["metrics"] or []
-        if None in metric_ids:  # not to be remembered: its number may be given again
-            raise LifeEnded("series were removed that late samples are of")
+        statement = "SELECT taken, metrics, hours_before FROM internal.late_state($1, $2)"
+        async with borrow(self.pool, self._most_seconds) as connection:
+            row = await connection.fetchrow(
+                statement, target, series_ids.tolist(), timeout=self._timeout
+            )
+            assert row is not None
+            metric_ids = row["metrics"] or []
+            if None in metric_ids:  # not to be remembered: its number may be given again
+                if self._life is not None:
+                    await self._life.renew(connection)
+                raise LifeEnded("series were removed that late samples are of")
         return LateState(row["taken"], metric_ids, row["hours_before"])
 
-    async def _look_up(self, query: str, *keys: Collection[object]) -> list[asyncpg.Record]:
+    async def _look_up(self, query: str, keys: Collection[object]) -> list[asyncpg.Record]:
         async with borrow(self.pool, self._most_seconds) as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(query, *keys, timeout=self._timeout)
+            rows: list[asyncpg.Record] = await connection.fetch(query, keys, timeout=self._timeout)
         return rows
 
     async def copy_to_staging(

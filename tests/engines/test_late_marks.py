@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from ingest.errors import Unavailable
 from ingest.storage.engine import to_ms
 from tests.engines.test_remembered_samples import Sender, sender_to
 from tests.support.blocks import close, switch_on
@@ -147,6 +148,23 @@ async def test_a_worker_with_an_old_snapshot_is_refused(
     with pytest.raises(asyncpg.FeatureNotSupportedError, match="READ COMMITTED"):
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute(WORK)
+
+
+async def test_a_series_that_is_removed_meanwhile_is_forgotten(
+    sender: Sender, connection: asyncpg.Connection
+) -> None:
+    """Its metric is asked for before any transaction could find out: else nobody ever would, if
+    all that came were late."""
+    gone, *others = sender.ids
+    await sender.send(*[(each, NOON_MS, 1.0) for each in others])
+    await connection.execute("SELECT internal.doom_series(0, 100, '0')")
+    assert await connection.fetchval("SELECT internal.remove_doomed(100)") == 1
+    before = sender.cache.generation
+    with pytest.raises(Unavailable):
+        await sender.send((gone, NOON_MS, 1.0))
+    assert sender.cache.ended_since(before) == {gone}
+    await sender.send(*[(each, NOON_MS + 1, 1.0) for each in others])
+    assert await connection.fetchval(ROLLED_UP) == 4
 
 
 @pytest.mark.parametrize("closed", [False, True])

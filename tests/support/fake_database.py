@@ -244,6 +244,7 @@ class FakeDatabase(Database):
         del target
         await self._meet()
         if not self.metric_of.keys() >= set(series_ids.tolist()):
+            self._refuse_another_life(self.end())
             raise LifeEnded("series were removed that late samples are of")
         metric_ids = [self.metric_of[SeriesId(each)] for each in series_ids.tolist()]
         metric_ids = [self.metric_of[SeriesId(each)] for each in series_ids.tolist()]

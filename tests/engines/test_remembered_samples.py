@@ -17,7 +17,7 @@ from ingest.metrics import TenantNames
 from ingest.model import Counts, Intake, SeriesId
 from ingest.series.cache import SeriesCache
 from ingest.storage import database as storage
-from ingest.storage.engine import to_ms
+from ingest.storage.engine import Engine, to_ms
 from ingest.storage.engines import load_engine
 from ingest.storage.life import Life
 from ingest.storage.pool import create_pool
@@ -41,8 +41,11 @@ Sample = tuple[int, int, float]
 class Sender:
     """A write side in this process, and what it makes of requests."""
 
-    def __init__(self, pipeline: Pipeline, ledger: Ledger, life: Life, cache: SeriesCache) -> None:
+    def __init__(
+        self, pipeline: Pipeline, ledger: Ledger, life: Life, cache: SeriesCache, engine: Engine
+    ) -> None:
         self.pipeline = pipeline
+        self.engine = engine
         self.life = life
         self.cache = cache
         self._ledger = ledger
@@ -89,7 +92,7 @@ async def sender_to(database: Database, direct: bool = True) -> AsyncIterator[Se
         ReceiverSettings(),
         UNLIMITED,
     )
-    sender = Sender(pipeline, ledger, life, cache)
+    sender = Sender(pipeline, ledger, life, cache, engine)
     series = [series_of(f"remembered_{number}") for number in range(3)]
     sender.ids = sorted((await writes.resolve_series(series)).values())
     pipeline.start()
@@ -102,13 +105,16 @@ async def sender_to(database: Database, direct: bool = True) -> AsyncIterator[Se
 
 @contextmanager
 def adds(**wanted: int) -> Iterator[None]:
-    """To the accounts, to batches from memory, and to samples that were not sent at all."""
+    """To the accounts, to batches by their way, "batches" being those from memory, and to samples
+    that were not sent at all."""
 
     def figures() -> dict[str, float]:
         results = ("written", "duplicate", "received")
         return {
             **{name: SAMPLES.values["twins", name] for name in results},
             "batches": BATCHES.values.get(("internal", "memory"), 0),
+            "direct": BATCHES.values.get(("internal", "direct"), 0),
+            "staging": BATCHES.values.get(("internal", "staging"), 0),
             "remembered": REMEMBERED.labels("internal")._value.get(),
         }
 
@@ -259,6 +265,32 @@ async def test_packing_and_retention_end_no_life(postgres_db: Database) -> None:
             pass
         assert await connection.fetchval("SELECT count(*) FROM internal.sample") == 0
         assert await connection.fetchval(LIFE) == before
+
+
+async def test_late_samples_go_past_staging_unless_blocks_may_have_them(
+    postgres_db: Database,
+) -> None:
+    old_ms = NOW_MS - 72 * HOUR_MS
+    packed = datetime.fromtimestamp(NOW_MS / 1000, UTC) - timedelta(hours=24)
+    async with sender_to(postgres_db) as sender, connect(postgres_db) as connection:
+        await switch_on(connection)
+        await sender.round(old_ms)
+        await pack(connection, packed)
+        async with asyncpg.create_pool(postgres_db.url, min_size=0, max_size=2) as pool:
+            await sender.engine.work(pool)  # learns what is packed
+        sender.engine.forget("internal")  # as an attempt does that finds no partition
+        with adds(written=3, direct=1, staging=0):
+            await sender.round(old_ms + 20_000)
+        with adds(duplicate=3, direct=0, staging=1):
+            await sender.round(old_ms)
+        with adds(written=3, direct=1, staging=0):  # one failure is no reason to stop trying
+            await sender.round(old_ms + 30_000)
+        await pack(connection, packed)
+        assert await connection.fetchval("SELECT count(*) FROM internal.late") == 0
+        sender.engine.forget("internal")
+        with adds(written=3, direct=0, staging=1):
+            await sender.round(old_ms + 10_000)
+        assert await connection.fetchval("SELECT count(*) FROM internal.sample") == 12
 
 
 async def test_removal_of_series_takes_out_only_those(engine_db: Database) -> None:

@@ -6,9 +6,13 @@
 -- What a block has is told by its step, without reading its values; where steps are irregular they are
 -- read. Blocks are looked for as in blocks.sql and long_blocks.sql.
 
+DROP FUNCTION IF EXISTS @target@.not_in_blocks(  -- that of earlier versions looked up what is packed
+    timestamptz[], bigint[], float8[], numeric[], timestamptz, timestamptz);
+
+-- Of hot rows and blocks the planner leaves out what the mark says has none of the period.
 CREATE OR REPLACE FUNCTION @target@.not_in_blocks(
     p_time timestamptz[], p_series bigint[], p_value float8[], p_exact numeric[],
-    p_lo timestamptz, p_hi timestamptz
+    p_lo timestamptz, p_hi timestamptz, p_packed timestamptz
 )
 RETURNS TABLE ("time" timestamptz, series_id bigint, value float8, exact numeric)
 LANGUAGE sql
@@ -48,9 +52,7 @@ AS $function$
     WHERE (
             SELECT true FROM @target@.hot AS h
             WHERE h.series_id = n.series_id AND h.time = n.time
-                AND h.time >= p_lo AND h.time <= p_hi
-                AND h.time >= (
-                    SELECT k.packed_before FROM internal.packed AS k WHERE k.target = '@target@')
+                AND h.time >= greatest(p_lo, p_packed) AND h.time <= p_hi
             LIMIT 1
         ) IS NULL
         AND n.number NOT IN (
@@ -79,7 +81,7 @@ AS $function$
         )
 $function$;
 COMMENT ON FUNCTION @target@.not_in_blocks IS
-    'Those of these samples, of times from p_lo to p_hi, that neither hot rows nor blocks have. Parallel arrays';
+    'Those of these samples, of times from p_lo to p_hi, that neither hot rows from p_packed on nor blocks before it have. Parallel arrays';
 
 CREATE OR REPLACE FUNCTION @target@.may_be_packed(
     p_series bigint[], p_from timestamptz, p_to timestamptz
@@ -139,7 +141,8 @@ AS $function$
 DECLARE
     v_lo     timestamptz;
     v_hi     timestamptz;
-    v_packed text := (SELECT k.xmin::text FROM internal.packed AS k WHERE k.target = '@target@');
+    v_packed text;  -- whether the row is still the same
+    v_before timestamptz;
     v_new    bigint;
     v_again  bigint;
 BEGIN
@@ -148,11 +151,14 @@ BEGIN
         RAISE EXCEPTION 'late samples are taken in transactions of READ COMMITTED only'
             USING ERRCODE = 'feature_not_supported';
     END IF;
+    SELECT k.xmin::text, k.packed_before INTO v_packed, v_before
+    FROM internal.packed AS k WHERE k.target = '@target@';
     SELECT min(t), max(t) INTO v_lo, v_hi FROM unnest(p_time) AS t;
-    IF @target@.may_be_packed(p_series, v_lo, v_hi) THEN  -- nearly always not, and asked for a tenth
+    -- Nearly always they may not, and to ask costs a tenth of looking for each.
+    IF v_hi >= v_before OR @target@.may_be_packed(p_series, v_lo, v_hi) THEN
         SELECT array_agg(n.time), array_agg(n.series_id), array_agg(n.value), array_agg(n.exact)
         INTO p_time, p_series, p_value, p_exact
-        FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi) AS n;
+        FROM @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi, v_before) AS n;
     END IF;
     -- In key order, so that two writers never wait in a circle.
     IF current_setting('promgres.duplicates', true) IS DISTINCT FROM 'likely' THEN
@@ -179,10 +185,11 @@ BEGIN
     IF v_packed = (SELECT k.xmin::text FROM internal.packed AS k WHERE k.target = '@target@') THEN
         RETURN v_new;
     END IF;
+    v_before := (SELECT k.packed_before FROM internal.packed AS k WHERE k.target = '@target@');
     PERFORM set_config('promgres.moves_samples', 'yes', true);
     DELETE FROM @target@.late AS l
     USING unnest(p_time, p_series) AS n (time, series_id)
-    LEFT JOIN @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi) AS m
+    LEFT JOIN @target@.not_in_blocks(p_time, p_series, p_value, p_exact, v_lo, v_hi, v_before) AS m
         ON m.series_id = n.series_id AND m.time = n.time
     WHERE m.time IS NULL AND l.series_id = n.series_id AND l.time = n.time
         AND l.time >= v_lo AND l.time <= v_hi;

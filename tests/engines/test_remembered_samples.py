@@ -20,7 +20,7 @@ from ingest.storage import database as storage
 from ingest.storage.engine import Engine, to_ms
 from ingest.storage.engines import load_engine
 from ingest.storage.life import Life
-from ingest.storage.pool import create_pool
+from ingest.storage.pool import Pool, create_pool
 from ingest.writer.ledger import SAMPLES, Ledger
 from ingest.writer.metrics import BATCHES, REMEMBERED
 from ingest.writer.pipeline import Pipeline
@@ -42,10 +42,17 @@ class Sender:
     """A write side in this process, and what it makes of requests."""
 
     def __init__(
-        self, pipeline: Pipeline, ledger: Ledger, life: Life, cache: SeriesCache, engine: Engine
+        self,
+        pipeline: Pipeline,
+        ledger: Ledger,
+        life: Life,
+        cache: SeriesCache,
+        engine: Engine,
+        pool: Pool,
     ) -> None:
         self.pipeline = pipeline
         self.engine = engine
+        self.pool = pool
         self.life = life
         self.cache = cache
         self._ledger = ledger
@@ -92,7 +99,7 @@ async def sender_to(database: Database, direct: bool = True) -> AsyncIterator[Se
         ReceiverSettings(),
         UNLIMITED,
     )
-    sender = Sender(pipeline, ledger, life, cache, engine)
+    sender = Sender(pipeline, ledger, life, cache, engine, pool)
     series = [series_of(f"remembered_{number}") for number in range(3)]
     sender.ids = sorted((await writes.resolve_series(series)).values())
     pipeline.start()
@@ -276,8 +283,7 @@ async def test_late_samples_go_past_staging_unless_blocks_may_have_them(
         await switch_on(connection)
         await sender.round(old_ms)
         await pack(connection, packed)
-        async with asyncpg.create_pool(postgres_db.url, min_size=0, max_size=2) as pool:
-            await sender.engine.work(pool)  # learns what is packed, and makes hours
+        await sender.engine.work(sender.pool)  # learns what is packed, and makes hours
         sender.cache.marks.clear()  # as a second later
         sender.engine.forget("internal")  # as an attempt does that finds no partition
         with adds(written=3, direct=1, staging=0):

@@ -102,8 +102,9 @@ class Samples:
 async def samples_of(database: Database) -> AsyncIterator[Samples]:
     """Everything a test of the tables needs, closed at the end of the block."""
     async with asyncpg.create_pool(
-        database.url, min_size=0, max_size=4, statement_cache_size=database.statement_cache_size
-    ) as pool:
+        database.url, min_size=0, max_size=4, statement_cache_size=database.statement_cache_size,
+        max_inactive_connection_lifetime=0,  # as ours have it, since `borrow` relies on that
+    ) as pool:  # fmt: skip
         connection = await asyncpg.connect(
             database.url, statement_cache_size=database.statement_cache_size
         )

@@ -110,14 +110,14 @@ def _cache_keys() -> dict[str, float]:
     """Three ways to key the cache: the bytes of the labels or XXH3-128 of them in a dict, or the
     latter in a table (in use); look-ups go through all keys, so that none is in the processor's
     cache for having been looked up just before."""
-    ones = [series_labels(number) for number in range(CACHED)]
+    ones = [series_labels(number) for number in range(10 * SERIES)]
     raw = {one: place_of("internal", SeriesId(number)) for number, one in enumerate(ones)}
-    hashed, table = dict[bytes, Place](), KeyTable(CACHED)
-    for number, place in enumerate(raw.values()):
-        hashed[_hashed_key(number)] = place
-        table.put(_hashed_key(number), place)
+    hashed = {xxh3_128_digest(one, key_seed(TENANT)): place for one, place in raw.items()}
+    table = KeyTable(CACHED)
+    for key, place in hashed.items():
+        table.put(key, place)
     sent = [one + series_sample(2) for one in ones]
-    parts = cycle([sent[first : first + SERIES] for first in range(0, CACHED, SERIES)])
+    parts = cycle([sent[first : first + SERIES] for first in range(0, len(sent), SERIES)])
 
     def cut() -> list[bytes]:
         return [one[:-18] for one in next(parts)]
@@ -135,7 +135,7 @@ def _cache_keys() -> dict[str, float]:
         return table.find(np.frombuffer(b"".join(digests()), np.int64).reshape(-1, 2))
 
     return {
-        "label_bytes_per_series": sum(map(len, ones)) / SERIES,
+        "label_bytes_per_series": sum(map(len, ones)) / len(ones),
         "cache_bytes_per_series": _bytes_per_series(_fill_cache),
         "cache_hashed_key_bytes_per_series": _bytes_per_series(partial(_fill, _hashed_key)),
         "cache_raw_key_bytes_per_series": _bytes_per_series(partial(_fill, series_labels)),

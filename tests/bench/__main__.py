@@ -71,6 +71,16 @@ TARGETS = {
     "blocks_newest_hour_of_one_series_ms": "<= 10",
     "blocks_newest_sample_ms": "<= 2",
     "blocks_into_numpy_samples_per_second": ">= 6,000,000",
+    **{
+        f"{figure}_to_baseline_ratio": "<= 1"
+        for figure in (
+            "idle_daemon_cpu_ms_per_second",
+            "idle_postgres_cpu_ms_per_second",
+            "idle_all_cpu_ms_per_second",
+            "known_daemon_rss_mib",
+            "lone_request_of_100_p99_ms",
+        )
+    },
     "page_first_paint_ms": "<= 300",
     "page_chart_of_1000_series_ms": "< 1,000",
 }

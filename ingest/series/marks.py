@@ -21,10 +21,11 @@ YOUNG_SECONDS = 1.0
 """How old what is known may be. Where marks were taken since, all are made again: it only costs."""
 MOST_STANDING = 100_000
 WORTH = 2
-"""Rows for each mark that is remembered, at least: a backfill comes to each minute only once."""
+"""Late rows for each new minute, at least, if marks are remembered: a backfill comes to it once."""
 FEWEST = 1024
 _NOBODY, _UNKNOWN = -1, -1
 _MINUTE_BITS = 32
+_MINUTE = (1 << _MINUTE_BITS) - 1
 
 
 class LateState(NamedTuple):
@@ -162,6 +163,7 @@ class Marks:
             keys = np.unique(metrics << _MINUTE_BITS | timestamp_ms // MINUTE_MS)
             stands = np.fromiter(map(self._standing.__contains__, keys.tolist()), bool, len(keys))
         new, days = keys[~stands], timestamp_ms // DAY_MS
+        minutes = len(np.unique(new & _MINUTE))
         first_day = int(days.min())
         is_listed = days < state.hours_before
         is_listed[1:] &= (np.diff(series_ids) != 0) | (np.diff(days) != 0)
@@ -172,7 +174,7 @@ class Marks:
             max(state.hours_before, first_day),
             series_ids[is_listed].tolist(),
             days[is_listed].tolist(),
-            new.tolist() if WORTH * len(new) <= len(series_ids) else [],
+            new.tolist() if WORTH * minutes <= len(series_ids) else [],
             self._standing,
         )
 
@@ -195,7 +197,7 @@ def _columns(keys: Int64s) -> MarkColumns:
     """Of keys in order, which so are by metric, then by hour."""
     if not len(keys):
         return MarkColumns([], [], [])
-    minutes = keys & ((1 << _MINUTE_BITS) - 1)
+    minutes = keys & _MINUTE
     hours = keys - minutes + minutes // 60  # with the metric
     first = np.append(True, np.diff(hours) != 0)
     last = np.append(first[1:], True)

@@ -96,7 +96,14 @@ def test_a_commit_that_is_heard_of_late_tells_nothing_of_the_new_life(how: str) 
     assert marked(world.late((10, NOON_MS), now=2)) == {1: {0}}
 
 
-def test_a_mark_for_nearly_each_row_is_not_remembered() -> None:
+def test_a_scrape_of_many_metrics_is_remembered() -> None:
+    rows = [(10 * metric, NOON_MS) for metric in range(1, 50)]
+    world = World()
+    world.late(*rows).committed()
+    assert marked(world.late(*rows)) == {}
+
+
+def test_a_minute_for_nearly_each_row_is_not_remembered() -> None:
     world = World()
     past = [(10, NOON_MS + minute * MINUTE_MS) for minute in range(100)]
     late = world.late(*past)

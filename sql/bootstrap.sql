@@ -30,6 +30,7 @@ BEGIN
                 ALTER ROLE promgres_reader SET default_transaction_read_only = on;
                 ALTER ROLE promgres_reader SET statement_timeout = '30s';
                 ALTER ROLE promgres_reader SET idle_in_transaction_session_timeout = '60s';
+                ALTER ROLE promgres_reader SET jit = off;
             END IF;
         END IF;
     END LOOP;

@@ -336,9 +336,10 @@ class TestLife:
         [row] = await ask(
             world,
             "SELECT current_setting('statement_timeout') AS timeout,"
-            " current_setting('default_transaction_read_only') AS read_only",
+            " current_setting('default_transaction_read_only') AS read_only,"
+            " current_setting('jit') AS jit",
         )
-        assert tuple(row) == ("30s", "on")
+        assert tuple(row) == ("30s", "on", "off")
 
 
 async def test_the_plan_reads_the_partitions_of_the_period(world: World) -> None:

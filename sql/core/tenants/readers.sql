@@ -47,6 +47,8 @@ BEGIN
     EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = on', p_login);
     EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', p_login, '30s');
     EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', p_login, '60s');
+    -- Plans are over many partitions, of which few are read: JIT compiles all, for seconds.
+    EXECUTE format('ALTER ROLE %I SET jit = off', p_login);
 END
 $function$;
 COMMENT ON FUNCTION internal.make_reader_role IS 'The role of a reader, as bootstrap.sql makes promgres_reader';

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(180)
 
 ALL_CHECKS = [
     "database", "login", "engine", "packs", "migrations", "objects", "roles", "grants",
-    "read login", "keys", "durability", "rollups", "partitions", "blocks", "minutes", "hours",
-    "staging", "retention", "indexes", "series", "transactions", "vacuum", "connections",
+    "read login", "keys", "durability", "rollups", "partitions", "blocks", "histograms", "minutes",
+    "hours", "staging", "retention", "indexes", "series", "transactions", "vacuum", "connections",
     "clock", "spool", "disk", "write side", "accounts", "read side", "open doors",
 ]  # fmt: skip
 """Of engine postgres with both sides running, in the order of the table."""

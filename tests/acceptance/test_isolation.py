@@ -237,8 +237,12 @@ def test_what_we_write_changes_nothing_of_others(filled: Filled) -> None:
 
 
 def test_logs_and_the_record_name_nobody_else_and_no_key(filled: Filled) -> None:
-    """After all that the tests above have sent; and after what is hardly HTTP."""
+    """After all that the tests above have sent; after what is hardly HTTP, and a key that may not."""
     world = filled.world
+    answer = world.post(
+        "write", "/api/v1/event", {"name": "e"}, world.ours.credentials("bearer", "read")
+    )
+    assert answer.status == 403
     everybody = (world.ours, world.theirs, world.default)
     secrets = [key.split("_", 2)[2] for one in everybody for key in one.keys.values()]
     for port in ("read", "write"):

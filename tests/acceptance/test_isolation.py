@@ -237,7 +237,7 @@ def test_what_we_write_changes_nothing_of_others(filled: Filled) -> None:
 
 
 def test_logs_and_the_record_name_nobody_else_and_no_key(filled: Filled) -> None:
-    """After all that the tests above have sent; after what is hardly HTTP, and a key that may not."""
+    """After all that the tests above have sent, what is hardly HTTP, and a key that may not."""
     world = filled.world
     answer = world.post(
         "write", "/api/v1/event", {"name": "e"}, world.ours.credentials("bearer", "read")

@@ -305,8 +305,7 @@ class Intake:
     @property
     def storable(self) -> int:
         """Samples that may be stored: those of `known`, `items` and `new`."""
-        rejected = self.rejected if self.rejections else 0
-        return self.sent.samples + self.sent.histograms - rejected - self.dropped
+        return self.received - self.rejected - self.dropped
 
     def written(self, rejections: Sequence[Rejection]) -> Counts:
         """What counts as written when nothing else is refused: what is stored, and what is dropped

@@ -46,26 +46,14 @@ class Hold:
         self._held_bytes = 0
 
     def set(self, memory_bytes: int) -> None:
-        """Reckon with this much from now on. One request alone always may have it, and one alone
-        of its tenant may have more than the tenant's share.
+        """Reckon with this much from now on.
 
         Raises:
             Unavailable: that is more than there is beside the others; it holds what it held.
         """
-        backlog, tenant_id, held_bytes = self._backlog, self._tenant_id, self._held_bytes
-        more_bytes, total_bytes = memory_bytes - held_bytes, backlog._total_bytes
-        mine_bytes = backlog._memory_bytes.get(tenant_id, 0)
-        if more_bytes > 0 and total_bytes + more_bytes > backlog._share * MOST_MEMORY_BYTES:
-            if total_bytes > held_bytes and total_bytes + more_bytes > MOST_MEMORY_BYTES:
-                raise Unavailable(REFUSED_BODIES)
-            most_bytes = backlog._part(tenant_id, MOST_MEMORY_BYTES)
-            if mine_bytes > held_bytes and mine_bytes + more_bytes > most_bytes:
-                raise Unavailable(REFUSED_BODIES)
+        more_bytes = memory_bytes - self._held_bytes
+        self._backlog.reserve(self._tenant_id, self._held_bytes, more_bytes)
         self._held_bytes = memory_bytes
-        backlog._total_bytes = total_bytes + more_bytes
-        backlog._memory_bytes[tenant_id] = mine_bytes + more_bytes
-        if not backlog._memory_bytes[tenant_id]:
-            del backlog._memory_bytes[tenant_id]
 
     def __enter__(self) -> Hold:
         return self
@@ -138,6 +126,25 @@ class Backlog:
         if not self._requests[tenant_id]:
             del self._requests[tenant_id]
 
+    def reserve(self, tenant_id: TenantId, held_bytes: int, more_bytes: int) -> None:
+        """A request that holds some memory takes more of it, or less. One alone always may, and
+        one alone of its tenant may have more than the tenant's share.
+
+        Raises:
+            Unavailable: it may not.
+        """
+        total_bytes, mine_bytes = self._total_bytes, self._memory_bytes.get(tenant_id, 0)
+        if more_bytes > 0 and total_bytes + more_bytes > self._share * MOST_MEMORY_BYTES:
+            if total_bytes > held_bytes and total_bytes + more_bytes > MOST_MEMORY_BYTES:
+                raise Unavailable(REFUSED_BODIES)
+            most_bytes = self._part(tenant_id, MOST_MEMORY_BYTES)
+            if mine_bytes > held_bytes and mine_bytes + more_bytes > most_bytes:
+                raise Unavailable(REFUSED_BODIES)
+        self._total_bytes = total_bytes + more_bytes
+        self._memory_bytes[tenant_id] = mine_bytes + more_bytes
+        if not self._memory_bytes[tenant_id]:
+            del self._memory_bytes[tenant_id]
+
     async def wait_for_room(self, tenant_id: TenantId = DEFAULT_TENANT_ID) -> None:
         """Return when a request may be decoded; the caller decodes before it awaits again.
 
@@ -178,11 +185,10 @@ class Backlog:
     def _has_room(self, tenant_id: TenantId) -> bool:
         """Whether a tenant may bring more rows. Where others take all of it, as much as everybody
         has a right to."""
-        rows, limit, others = self._in_flight(), self.limit_rows, self._others_ask(tenant_id)
-        if rows < limit and not others:
-            return True
-        part = int(limit * self._share) if rows < limit else limit / len(self._asked)
-        return others and self._rows_of(tenant_id) < part
+        rows, mine, limit = self._in_flight(), self._rows_of(tenant_id), self.limit_rows
+        if rows < limit:
+            return mine < self._part(tenant_id, limit)
+        return self._others_ask(tenant_id) and mine < limit / len(self._asked)
 
     def _part(self, tenant_id: TenantId, whole: int) -> int:
         """What of something one tenant may have."""
